@@ -1,0 +1,227 @@
+package bigpanda
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The Alerts API's endpoints (reference/alerts). A token that is used in the
+// wrong region is answered with 404.
+const (
+	DefaultURL = "https://api.bigpanda.io/data/v2/alerts"
+	EuropeURL  = "https://eu-api.bigpanda.io/data/v2/alerts"
+)
+
+const (
+	// DefaultTimeout leaves a large batch time to be taken in and is short
+	// enough that a connection that hangs is noticed soon.
+	DefaultTimeout = 30 * time.Second
+	// DefaultConnections is how many requests are under way at once at most.
+	DefaultConnections = 4
+	// DefaultUserAgent is what BigPanda's log shows.
+	DefaultUserAgent = "bigpanda-udf"
+
+	// maxRead is how much of an answer is read. It is enough to reach the end of
+	// any answer of the API, so that the connection is used again; behind a
+	// longer one the connection is closed.
+	maxRead = 64 << 10
+	// maxAnswer is how much of an answer is kept, in bytes: it goes into logs
+	// and beside dead letters.
+	maxAnswer = 2 << 10
+)
+
+// Options of a Client.
+type Options struct {
+	URL                string        // of the endpoint; DefaultURL if empty
+	Token              string        `json:"-"` // the organisation's API token
+	TokenFile          string        // holds the token; goes before Token and is read anew after a 401
+	CAFile             string        // PEM certificates to trust instead of the system's
+	InsecureSkipVerify bool          // accept any certificate
+	Timeout            time.Duration // of a request from dial to the answer's end; DefaultTimeout if 0
+	Connections        int           // how many requests at once at most; DefaultConnections if 0
+	UserAgent          string        // DefaultUserAgent if empty
+}
+
+// Format writes the options without the token, whatever the verb.
+func (o Options) Format(f fmt.State, _ rune) {
+	if o.Token != "" {
+		o.Token = blotted
+	}
+	type plain Options // without this method
+	fmt.Fprintf(f, "%+v", plain(o))
+}
+
+// Client sends alerts to one endpoint. Its methods may be called concurrently.
+type Client struct {
+	url       string
+	host      string // of url, with the port if it has one
+	token     *token
+	timeout   time.Duration
+	userAgent string
+	transport *http.Transport // not http.Client, which would follow redirects
+	now       func() time.Time
+}
+
+// NewClient checks the options and reads the files that they name; it makes no
+// connection. An error is one sentence that ends with the mend.
+func NewClient(o Options) (*Client, error) {
+	u, err := endpoint(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	if o.Timeout < 0 || o.Connections < 0 {
+		return nil, fmt.Errorf("use timeout %v and %d connections: neither may be negative; leave them out for the defaults", o.Timeout, o.Connections)
+	}
+	if o.Timeout == 0 {
+		o.Timeout = DefaultTimeout
+	}
+	if o.Connections == 0 {
+		o.Connections = DefaultConnections
+	}
+	if o.UserAgent == "" {
+		o.UserAgent = DefaultUserAgent
+	}
+	token, err := newToken(o.Token, o.TokenFile)
+	if err != nil {
+		return nil, err
+	}
+	transport, err := newTransport(o)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{
+		url:       u.String(),
+		host:      u.Host,
+		token:     token,
+		timeout:   o.Timeout,
+		userAgent: o.UserAgent,
+		transport: transport,
+		now:       time.Now,
+	}, nil
+}
+
+// endpoint checks a URL. Its errors do not repeat it: whoever puts a secret
+// where it does not belong shall not find it in a log.
+func endpoint(text string) (*url.URL, error) {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		text = DefaultURL
+	}
+	fail := func(why string) (*url.URL, error) {
+		return nil, fmt.Errorf("use url: %s; it looks like %s", why, DefaultURL)
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return fail("it cannot be parsed")
+	}
+	switch {
+	case u.Scheme != "https" && u.Scheme != "http":
+		return fail("it does not begin with https:// or http://")
+	case u.Hostname() == "":
+		return fail("it has no host")
+	case u.User != nil:
+		return fail("it has a user name or password, which BigPanda does not take: leave it out and set the token")
+	case u.Query().Has("access_token"):
+		return fail("it has an access_token, which would end up in logs: leave it out and set the token")
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return fail("its port is not between 1 and 65535")
+		}
+	}
+	return u, nil
+}
+
+// Answer is what the endpoint said.
+type Answer struct {
+	Status int // of HTTP; 0 if there was no answer
+	// Body is the beginning of the answer's body, at most about 2 KiB, with the
+	// token blotted out.
+	Body string
+}
+
+// Send makes one attempt to deliver alerts, which are results of Encode, for
+// one app key. It sends nothing when there are none. A nil error means that
+// BigPanda has them all; any other error is a *Error that says what becomes of
+// them. What BigPanda has said is returned in both cases. A context that ends
+// makes a Retry error that wraps the context's.
+func (c *Client) Send(ctx context.Context, appKey string, alerts [][]byte) (Answer, error) {
+	if len(alerts) == 0 {
+		return Answer{}, nil
+	}
+	within, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
+	defer cancel()
+	secret := c.token.get()
+	resp, err := c.post(within, secret, Body(appKey, alerts))
+	if err != nil {
+		return Answer{}, c.unanswered(ctx, err, secret)
+	}
+	defer resp.Body.Close()
+
+	body, end := readBody(resp)
+	answer := Answer{Status: resp.StatusCode, Body: secret.blotAnswer(string(body), end != nil)}
+	if delivered(resp, body, end) {
+		return answer, nil
+	}
+	if resp.StatusCode/100 == 2 && end != nil && end != errLong {
+		e := c.unanswered(ctx, end, secret)
+		e.Status, e.Answer = answer.Status, answer.Body
+		return answer, e
+	}
+	e := c.answered(resp, secret)
+	e.Answer = answer.Body
+	if resp.StatusCode == http.StatusUnauthorized {
+		// The next Send uses what the file holds by then. This one has failed.
+		if err := c.token.renew(secret); err != nil {
+			e.Mend += " (" + secret.blot(err.Error()) + ")"
+		}
+	}
+	return answer, e
+}
+
+// post sends a request and returns the answer when its header has arrived.
+func (c *Client) post(ctx context.Context, secret *secret, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+secret.text)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", c.userAgent)
+	// Without a value it is not sent, but tells the transport that the request
+	// may be repeated when the server closed a kept connection at that very
+	// moment. BigPanda drops duplicates.
+	req.Header["Idempotency-Key"] = nil
+	return c.transport.RoundTrip(req)
+}
+
+// errLong is the end of a body that goes on behind what is read of it.
+var errLong = errors.New("the answer goes on")
+
+// readBody returns the beginning of an answer's body, and why there is no more
+// of it: nil for its own end, errLong, or what broke it off.
+func readBody(resp *http.Response) ([]byte, error) {
+	if resp.StatusCode == http.StatusSwitchingProtocols {
+		return nil, errLong // what follows is another protocol and has no end
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRead+1))
+	if len(body) > maxRead {
+		return body[:maxRead], errLong
+	}
+	return body, err
+}
+
+// Close closes the connections that are kept for later requests. A client may
+// be used after it.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// errTimeout ends a request that took longer than Options.Timeout.
+var errTimeout = errors.New("no complete answer in time")

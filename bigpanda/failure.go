@@ -1,0 +1,171 @@
+package bigpanda
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// unanswered makes the error of a request that got no answer, or only a part of
+// one. ctx is the caller's.
+func (c *Client) unanswered(ctx context.Context, err error, secret *secret) *Error {
+	e := &Error{Class: Retry, Err: tell(err, secret)}
+	is := func(class Class, reason Reason, mend string) {
+		e.Class, e.Reason, e.Mend = class, reason, mend
+	}
+	var (
+		proxy  *proxyError
+		record tls.RecordHeaderError
+	)
+	switch {
+	case ctx.Err() != nil:
+		is(Retry, ReasonCanceled, "")
+		e.Err = fmt.Errorf("the request was broken off: %w", ctx.Err())
+	case errors.As(err, &proxy):
+		c.refusedByProxy(e, proxy)
+	case errors.As(err, &record):
+		is(Hold, ReasonTLS, "check the URL and the proxy, if there is one: at "+c.host+" something other than HTTPS answers")
+	case isTLS(err):
+		is(Hold, ReasonTLS, "check the URL and this machine's clock, and if a private CA signs for "+c.host+", name its certificate with --ca-file")
+	case isTimeout(err):
+		is(Retry, ReasonTimeout, "check that "+c.host+" can be reached from here, through the proxy if HTTPS_PROXY names one")
+		if errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) {
+			// Not wrapped: the caller would take it for the end of its context.
+			e.Err = fmt.Errorf("no complete answer of %s within %v", c.host, c.timeout)
+		}
+	default:
+		is(Retry, ReasonNetwork, "check that "+c.host+" can be reached from here, through the proxy if HTTPS_PROXY names one")
+	}
+	return e
+}
+
+// refusedByProxy fills in the error for a proxy that did not pass the request
+// on.
+func (c *Client) refusedByProxy(e *Error, proxy *proxyError) {
+	e.RetryAfter = proxy.retryAfter
+	e.Class, e.Reason = Hold, ReasonProxy
+	switch status := proxy.status; {
+	case status == 0:
+		e.Mend = "set HTTPS_PROXY to an address such as http://HOST:PORT"
+	case status == http.StatusProxyAuthRequired:
+		e.Mend = mendProxyLogin
+	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status >= 500:
+		// Most likely the proxy cannot reach BigPanda at the moment.
+		e.Class = Retry
+		e.Mend = "check that the proxy that HTTPS_PROXY names can reach " + c.host
+	default:
+		e.Mend = "let the proxy that HTTPS_PROXY names pass CONNECT to " + c.host
+	}
+}
+
+// isTLS reports whether no trusted connection can be made. What may pass by
+// itself, such as a connection that breaks in the handshake, is not meant.
+func isTLS(err error) bool {
+	var (
+		certificate *tls.CertificateVerificationError
+		authority   x509.UnknownAuthorityError
+		name        x509.HostnameError
+		invalid     x509.CertificateInvalidError
+		alert       *net.OpError
+	)
+	switch {
+	case errors.As(err, &certificate), errors.As(err, &authority), errors.As(err, &name),
+		errors.As(err, &invalid):
+		return true
+	case errors.As(err, &alert) && alert.Op == "remote error":
+		return true // the other side's TLS alert
+	}
+	// The remaining errors of a handshake, such as no common version, have no
+	// type.
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	text := err.Error()
+	return strings.HasPrefix(text, "tls: ") && !strings.Contains(text, "shutdown") && !strings.Contains(text, "closed")
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// failure is an error with a text that stays the same from one attempt to the
+// next and holds no token.
+type failure struct {
+	text string
+	err  error // nil if its own text would show the token
+}
+
+func (f *failure) Error() string { return f.text }
+func (f *failure) Unwrap() error { return f.err }
+
+// tell makes the text of a transport's error. An answer that is not HTTP is
+// quoted by it, so it may hold the token.
+func tell(err error, secret *secret) error {
+	f := &failure{text: oneLine(secret.blot(stableText(err))), err: err}
+	if full := err.Error(); secret.blot(full) != full {
+		f.err = nil
+	}
+	return f
+}
+
+// stableText returns an error's text without the port of this side, which is
+// another one in each attempt.
+func stableText(err error) string {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		text := op.Op
+		if op.Net != "" {
+			text += " " + op.Net
+		}
+		if op.Addr != nil {
+			text += " " + op.Addr.String()
+		}
+		return text + ": " + stableText(op.Err)
+	}
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		switch {
+		case dns.IsNotFound:
+			return "look up " + dns.Name + ": no such host"
+		case dns.IsTimeout:
+			return "look up " + dns.Name + ": no answer in time"
+		}
+		return "look up " + dns.Name + ": no usable answer"
+	}
+	return err.Error()
+}
+
+// maxText is how long a text may be that another machine has a say in, in
+// bytes: it becomes a part of a log's line.
+const maxText = 400
+
+// oneLine makes a text fit for a log.
+func oneLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	return shorten(text, maxText)
+}
+
+// shorten cuts a text at a number of bytes, between two characters.
+func shorten(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	for limit > 0 && !utf8.RuneStart(text[limit]) {
+		limit--
+	}
+	return text[:limit] + "…"
+}

@@ -1,0 +1,104 @@
+package bigpanda
+
+import "strconv"
+
+// The properties that are primary or secondary when the payload does not name
+// one itself, in BigPanda's order (reference/alerts).
+var (
+	primaryDefaults   = []string{"host", "service", "application", "device"}
+	secondaryDefaults = []string{"check", "sensor"}
+)
+
+// Identity is what BigPanda tells alerts apart by, read off a finished payload.
+type Identity struct {
+	AppKey string `json:"app_key,omitempty"`
+	// Incident is the incident_identifier. When there is one, it alone
+	// identifies the alert within its app key.
+	Incident string `json:"incident,omitempty"`
+	// Primary names the primary property, PrimaryValue is its value. Both are
+	// empty when the payload has none: BigPanda drops such a payload.
+	Primary      string `json:"primary,omitempty"`
+	PrimaryValue string `json:"primary_value,omitempty"`
+	// Secondary names the secondary property, SecondaryValue is its value. Both
+	// are empty when the payload has none, which BigPanda allows.
+	Secondary      string `json:"secondary,omitempty"`
+	SecondaryValue string `json:"secondary_value,omitempty"`
+}
+
+// Identity reads the identity off the payload as it is sent: a property with an
+// empty value is not there, and bytes that are not UTF-8 are U+FFFD.
+func (p Payload) Identity() Identity {
+	p.Properties = withValidNames(p.Properties)
+	i := Identity{AppKey: validText(p.AppKey), Incident: p.value(nameIncident)}
+	i.Primary, i.PrimaryValue = p.choose(namePrimary, primaryDefaults)
+	i.Secondary, i.SecondaryValue = p.choose(nameSecondary, secondaryDefaults)
+	return i
+}
+
+// choose returns the property that the property chooser names, if it is in the
+// payload, else the first of defaults that is, else two empty strings.
+func (p Payload) choose(chooser string, defaults []string) (name, value string) {
+	name = p.value(chooser)
+	if value = p.value(name); value != "" {
+		return name, value
+	}
+	for _, name := range defaults {
+		if value := p.value(name); value != "" {
+			return name, value
+		}
+	}
+	return "", ""
+}
+
+// value returns what the payload says under a name, empty when it is not sent.
+// App key, status and timestamp are part of the payload too, so they may be
+// named as primary or secondary property.
+func (p Payload) value(name string) string {
+	switch name {
+	case "", nameAlerts:
+		return ""
+	case nameAppKey:
+		return validText(p.AppKey)
+	case nameStatus:
+		return validText(p.Status)
+	case nameTimestamp:
+		return strconv.FormatInt(p.Timestamp, 10)
+	}
+	return validText(p.Properties[name])
+}
+
+// Key returns a text that is equal for two identities when, and only when, they
+// are one alert for BigPanda: the app key with the incident identifier, else
+// with the values of the primary and the secondary property. Lengths stand
+// before the parts, so it is unambiguous whatever they contain.
+func (i Identity) Key() string {
+	i = i.valid()
+	b := make([]byte, 0, 16+len(i.AppKey)+len(i.Incident)+len(i.PrimaryValue)+len(i.SecondaryValue))
+	part := func(s string) {
+		b = strconv.AppendInt(b, int64(len(s)), 10)
+		b = append(b, ':')
+		b = append(b, s...)
+	}
+	if i.Incident != "" {
+		b = append(b, 'i')
+		part(i.AppKey)
+		part(i.Incident)
+		return string(b)
+	}
+	b = append(b, 'p')
+	part(i.AppKey)
+	part(i.PrimaryValue)
+	part(i.SecondaryValue)
+	return string(b)
+}
+
+// valid returns the identity as BigPanda sees it. One that was read off a
+// payload is so already.
+func (i Identity) valid() Identity {
+	for _, s := range []*string{
+		&i.AppKey, &i.Incident, &i.Primary, &i.PrimaryValue, &i.Secondary, &i.SecondaryValue,
+	} {
+		*s = validText(*s)
+	}
+	return i
+}

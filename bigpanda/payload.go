@@ -1,0 +1,214 @@
+// Package bigpanda speaks BigPanda's Alerts API: the payload of an alert, what
+// BigPanda takes for one and the same alert, the request that carries one or
+// several of them, and what each answer means for the alerts that were sent.
+//
+// A [Client] makes one attempt and says how it went. It keeps no queue, does
+// not try again by itself and knows nothing of where alerts come from.
+package bigpanda
+
+import (
+	"slices"
+	"strconv"
+	"unicode/utf8"
+)
+
+// Limits that BigPanda documents. Encode enforces none of them.
+const (
+	// MaxDescription is how many characters a description may have
+	// (reference/alert-object-2).
+	MaxDescription = 2048
+	// MaxTagValue is how many characters of a property's value BigPanda keeps,
+	// unless the organisation's limit was raised (reference/alert-object).
+	MaxTagValue = 512
+	// MaxPropertyName is how many characters a property's name may have to be
+	// found by a search (docs/tag-naming).
+	MaxPropertyName = 64
+	// MaxPayload is how many bytes a request body may have (answers articles
+	// 4558804 and 4558805). They say 6 MB; the smaller reading is used.
+	MaxPayload = 6_000_000
+)
+
+// The names that the API gives a meaning.
+const (
+	nameAppKey    = "app_key"
+	nameAlerts    = "alerts"
+	nameStatus    = "status"
+	nameTimestamp = "timestamp"
+	nameIncident  = "incident_identifier"
+	namePrimary   = "primary_property"
+	nameSecondary = "secondary_property"
+)
+
+// Payload is one alert as BigPanda is told of it.
+type Payload struct {
+	AppKey    string
+	Status    string // ok, critical, warning, unknown or acknowledged
+	Timestamp int64  // Unix seconds
+	// Properties is everything else by name. A property with an empty name or
+	// an empty value is not sent, and neither is one named app_key, alerts,
+	// status or timestamp: those belong to the fields above and to the request.
+	Properties map[string]string
+}
+
+// Encode returns the JSON object of the alert without its app key, which goes
+// once into each request (see [Body]). Equal payloads make equal bytes: names
+// are sorted bytewise and there is no white space. Status and timestamp are
+// always there. Each byte that is not UTF-8 becomes U+FFFD; HTML is left as it
+// is.
+func (p Payload) Encode() []byte {
+	properties := withValidNames(p.Properties)
+	var room [48]string // keeps the names of a usual alert off the heap
+	names := append(room[:0], nameStatus, nameTimestamp)
+	size := len(`{"status":"","timestamp":-9223372036854775808}`) + len(p.Status)
+	for name, value := range properties {
+		if value == "" || name == "" || ofRequest(name) {
+			continue
+		}
+		names = append(names, name)
+		size += len(`,"":""`) + len(name) + len(value)
+	}
+	slices.Sort(names)
+
+	b := make([]byte, 0, size+size/16) // some room for escapes
+	for _, name := range names {
+		b = append(b, ',')
+		b = appendString(b, name)
+		b = append(b, ':')
+		switch name {
+		case nameStatus:
+			b = appendString(b, p.Status)
+		case nameTimestamp:
+			b = strconv.AppendInt(b, p.Timestamp, 10)
+		default:
+			b = appendString(b, properties[name])
+		}
+	}
+	b[0] = '{'
+	return append(b, '}')
+}
+
+// Body returns the body of the request that carries alerts, which are results
+// of Encode, for one app key: a plain object for one alert, an object with the
+// list alerts for any other number.
+func Body(appKey string, alerts [][]byte) []byte {
+	size := len(`{"app_key":"","alerts":[]}`) + 2*len(appKey)
+	for _, alert := range alerts {
+		size += len(alert) + 1
+	}
+	b := make([]byte, 0, size)
+	b = append(b, `{"app_key":`...)
+	b = appendString(b, appKey)
+	if len(alerts) == 1 && len(alerts[0]) > len(`{}`) {
+		b = append(b, ',')
+		return append(b, alerts[0][1:]...)
+	}
+	b = append(b, `,"alerts":[`...)
+	for n, alert := range alerts {
+		if n > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, alert...)
+	}
+	return append(b, `]}`...)
+}
+
+// ofRequest reports whether a name belongs to the request or to the fields of
+// Payload, so that no property may bear it. A property named alerts would turn
+// a single alert into a batch.
+func ofRequest(name string) bool {
+	switch name {
+	case nameAppKey, nameAlerts, nameStatus, nameTimestamp:
+		return true
+	}
+	return false
+}
+
+// validText replaces each byte that is not UTF-8 by U+FFFD, as appendString
+// does when it writes: identities are compared as BigPanda sees them.
+func validText(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return string([]rune(s))
+}
+
+// withValidNames returns properties with names as BigPanda sees them, in the
+// same map when it has no other. Of several names that become the same one, the
+// bytewise first with a value stays, so that the result does not depend on the
+// order of a map.
+func withValidNames(properties map[string]string) map[string]string {
+	valid := true
+	for name := range properties {
+		if !utf8.ValidString(name) {
+			valid = false
+			break
+		}
+	}
+	if valid {
+		return properties
+	}
+	names := make([]string, 0, len(properties))
+	for name, value := range properties {
+		if value != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	clean := make(map[string]string, len(names))
+	for _, name := range names {
+		if _, taken := clean[validText(name)]; !taken {
+			clean[validText(name)] = properties[name]
+		}
+	}
+	return clean
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendString appends s as a JSON string. U+2028 and U+2029 are escaped, since
+// whoever shows the payload in a script would stumble over them.
+func appendString(b []byte, s string) []byte {
+	b = append(b, '"')
+	start := 0 // of what is not yet copied
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		r, width := rune(c), 1
+		if c >= utf8.RuneSelf {
+			r, width = utf8.DecodeRuneInString(s[i:])
+			wrong := r == utf8.RuneError && width == 1
+			if !wrong && r != '\u2028' && r != '\u2029' {
+				i += width
+				continue
+			}
+		}
+		b = append(b, s[start:i]...)
+		b = appendEscaped(b, r)
+		i += width
+		start = i
+	}
+	b = append(b, s[start:]...)
+	return append(b, '"')
+}
+
+// appendEscaped appends a character that may not stand in a JSON string as it
+// is, or that stands for a byte that is not UTF-8.
+func appendEscaped(b []byte, r rune) []byte {
+	switch r {
+	case '"', '\\':
+		return append(b, '\\', byte(r))
+	case '\n':
+		return append(b, `\n`...)
+	case '\r':
+		return append(b, `\r`...)
+	case '\t':
+		return append(b, `\t`...)
+	case utf8.RuneError:
+		return utf8.AppendRune(b, r)
+	}
+	return append(b, '\\', 'u',
+		hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
+}

@@ -1,0 +1,111 @@
+package bigpanda
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// Class says what becomes of alerts that were not delivered.
+type Class int
+
+const (
+	// Retry: the same alerts go again, after a while.
+	Retry Class = iota
+	// Hold: nothing of any app key can be delivered until somebody mends
+	// something.
+	Hold
+	// HoldAppKey: the same for the request's app key alone.
+	HoldAppKey
+	// Refused: BigPanda does not want at least one of the request's alerts, and
+	// will not want it later.
+	Refused
+)
+
+// String returns the class in words, for logs.
+func (c Class) String() string {
+	switch c {
+	case Retry:
+		return "retry"
+	case Hold:
+		return "hold"
+	case HoldAppKey:
+		return "hold app key"
+	case Refused:
+		return "refused"
+	}
+	return "class " + strconv.Itoa(int(c))
+}
+
+// Reason says why alerts were not delivered. It is one of the constants below
+// and may be the label of a metric.
+type Reason string
+
+const (
+	ReasonNetwork     Reason = "network"      // no connection, or it broke
+	ReasonTimeout     Reason = "timeout"      // nothing came in time
+	ReasonCanceled    Reason = "canceled"     // the caller's context ended
+	ReasonServer      Reason = "server"       // 408, 425, 5xx
+	ReasonThrottled   Reason = "throttled"    // 429
+	ReasonTLS         Reason = "tls"          // no trusted connection
+	ReasonProxy       Reason = "proxy"        // a proxy refused, 407
+	ReasonRedirect    Reason = "redirect"     // 3xx
+	ReasonToken       Reason = "token"        // 401
+	ReasonForbidden   Reason = "forbidden"    // 403
+	ReasonNotBigPanda Reason = "not_bigpanda" // an answer that the API does not give
+	ReasonNotFound    Reason = "not_found"    // 404, 410
+	ReasonTooLarge    Reason = "too_large"    // 413
+	ReasonRefused     Reason = "refused"      // 400, 409, 422, other 4xx
+)
+
+// Reasons returns every reason there is.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonNetwork, ReasonTimeout, ReasonCanceled, ReasonServer, ReasonThrottled,
+		ReasonTLS, ReasonProxy, ReasonRedirect, ReasonToken, ReasonForbidden,
+		ReasonNotBigPanda, ReasonNotFound, ReasonTooLarge, ReasonRefused,
+	}
+}
+
+// Error says why alerts were not delivered and what is to be done. While the
+// cause stays the same its text does too: the answer's body, which may hold the
+// number of a request, is not in it.
+type Error struct {
+	Class      Class
+	Reason     Reason
+	Status     int           // of the HTTP answer; 0 if there was none
+	RetryAfter time.Duration // how long BigPanda asks to wait, at most MaxRetryAfter; 0 if it does not say
+	Answer     string        // the beginning of the answer's body, as in Answer.Body
+	Mend       string        // one sentence: what an operator should look at
+	Err        error         // what happened, without the token
+}
+
+// Error returns what happened and the mend.
+func (e *Error) Error() string {
+	text := "send alerts: "
+	switch {
+	case e.Err != nil:
+		text += e.Err.Error()
+	case e.Status != 0:
+		text += "the answer was " + statusText(e.Status)
+	default:
+		text += string(e.Reason)
+	}
+	if e.Mend != "" {
+		text += "; " + e.Mend
+	}
+	return text
+}
+
+// Unwrap returns Err.
+func (e *Error) Unwrap() error { return e.Err }
+
+// statusText returns a status with its standard name, since the name that a
+// server sends could be anything.
+func statusText(status int) string {
+	text := strconv.Itoa(status)
+	if name := http.StatusText(status); name != "" {
+		text += " " + name
+	}
+	return text
+}

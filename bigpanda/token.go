@@ -1,0 +1,151 @@
+package bigpanda
+
+import (
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+)
+
+const (
+	// blotted stands wherever the token would.
+	blotted = "[token]"
+	// maxToken is how long a token may be, in bytes. BigPanda's are far shorter;
+	// a server would refuse the header of a longer one.
+	maxToken = 4 << 10
+)
+
+// token hands out the token that is valid now.
+type token struct {
+	file string // empty: it never changes
+
+	mu      sync.Mutex
+	current *secret // guarded by mu
+}
+
+// newToken reads the token from the file, or takes text when there is no file.
+func newToken(text, file string) (*token, error) {
+	if file == "" {
+		if strings.TrimSpace(text) == "" {
+			return nil, errors.New("use token: there is none; set BIGPANDA_TOKEN to the organisation's API token, or name a file that holds it with --token-file")
+		}
+		s, err := newSecret(text)
+		if err != nil {
+			return nil, fmt.Errorf("use token: %w", err)
+		}
+		return &token{current: s}, nil
+	}
+	s, err := readToken(file)
+	if err != nil {
+		return nil, err
+	}
+	return &token{file: file, current: s}, nil
+}
+
+// readToken reads a token file. The error names the file and the mend.
+func readToken(file string) (*secret, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("read token file %s: %w; name a file that this process may read", file, bare(err))
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, 2*maxToken))
+	if err != nil {
+		return nil, fmt.Errorf("read token file %s: %w; name a file that this process may read", file, bare(err))
+	}
+	if len(strings.TrimSpace(string(text))) == 0 {
+		return nil, fmt.Errorf("read token file %s: it is empty; put the organisation's API token into it", file)
+	}
+	s, err := newSecret(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("read token file %s: %w", file, err)
+	}
+	return s, nil
+}
+
+// get returns the token to use now.
+func (t *token) get() *secret {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.current
+}
+
+// renew reads the file anew after used was not accepted. On an error the token
+// stays as it was.
+func (t *token) renew(used *secret) error {
+	if t.file == "" {
+		return nil
+	}
+	if t.get() != used {
+		return nil // another request was faster
+	}
+	s, err := readToken(t.file) // not under the lock: a disk may be slow
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.current == used && s.text != used.text {
+		t.current = s
+	}
+	return nil
+}
+
+// secret is one token and a way to find it in a text. It is only ever held by
+// pointer, which fmt does not follow inside another value.
+type secret struct {
+	text   string
+	echoes *regexp.Regexp // the token as it stands, or as JSON, a URL or HTML writes it
+}
+
+// newSecret checks and trims a token. Its errors say nothing of what it is.
+func newSecret(text string) (*secret, error) {
+	text = strings.TrimSpace(text)
+	if len(text) > maxToken {
+		return nil, fmt.Errorf("it is longer than %d bytes; give the organisation's API token and nothing else", maxToken)
+	}
+	if word, _, found := strings.Cut(text, " "); found && strings.EqualFold(word, "bearer") {
+		return nil, errors.New("it begins with the word Bearer; give the token alone")
+	}
+	var echoes strings.Builder
+	for n, c := range []byte(text) {
+		if c <= ' ' || c > '~' {
+			return nil, fmt.Errorf("character %d is one that no token has, such as a space or a line's end; copy it again, on one line", n+1)
+		}
+		// A server that echoes the header may escape any character of it.
+		plain := string(rune(c))
+		fmt.Fprintf(&echoes, `(?:\\?%s|%s|(?i:\\u00%02x|%%%02x|&#x0*%02x;|&#0*%d;))`,
+			regexp.QuoteMeta(plain), regexp.QuoteMeta(html.EscapeString(plain)), c, c, c, c)
+	}
+	return &secret{text: text, echoes: regexp.MustCompile(echoes.String())}, nil
+}
+
+// blot replaces the token in a text.
+func (s *secret) blot(text string) string {
+	return s.echoes.ReplaceAllString(text, blotted)
+}
+
+// blotAnswer replaces the token in an answer's body and shortens it to what is
+// kept. cut says that the body goes on behind what was read, maybe in the
+// middle of a token.
+func (s *secret) blotAnswer(body string, cut bool) string {
+	// Looking through all of a long answer would cost more than the rest of the
+	// request. Behind what is kept, there is room for a token in any form.
+	if window := 2*maxAnswer + 6*len(s.text); len(body) > window {
+		body, cut = body[:window], true
+	}
+	body = s.blot(strings.ToValidUTF8(body, "\uFFFD"))
+	if cut {
+		for n := len(s.text) - 1; n > 0; n-- {
+			if before, found := strings.CutSuffix(body, s.text[:n]); found {
+				body = before + blotted
+				break
+			}
+		}
+	}
+	return shorten(body, maxAnswer)
+}
