@@ -1,0 +1,138 @@
+// Package wire hosts an agent.Handler on two streams: it reads the frames of
+// Kapacitor's UDF protocol from one, hands them to the handler, and writes the
+// answers and the data to the other. It knows nothing of alerts or BigPanda.
+//
+// # What the handler may rely on
+//
+//   - Its methods are called one at a time, in the order of the input. Answers
+//     and data leave in that order too.
+//   - Info, Init, Snapshot, Restore, BeginBatch, Point and EndBatch are called
+//     once for each frame of their kind. The message is the handler's to keep:
+//     nothing here reads or changes it afterwards.
+//   - A keepalive never reaches it. The host answers it in its place in the
+//     order, so a method that does not return holds the keepalives up.
+//   - Commit, if it has one (Committer), is called at the end of each piece of
+//     input: the whole frames that one read brought, about 256 KiB of them at
+//     most, or one larger frame. Nothing that the piece gave rise to, data or
+//     answer, goes out before Commit has returned. A read that completes no
+//     frame is no piece. Commit may come before Init, and after a method that
+//     returned an error.
+//   - Mirrors, if it has one (Mirror), is asked after each Init that succeeded.
+//     While the answer is true, begin, point and end frames go out again byte
+//     for byte once the handler has taken them. Before that, and without a
+//     Mirror, no data goes out.
+//   - An error from any method is the end: what came before it is committed and
+//     goes out, then an ErrorResponse with the error's text, and Run returns the
+//     error. A point is no reason to return one, since Kapacitor then stops the
+//     task for good.
+//   - An InitResponse without Success is the end as well, after it went out; Run
+//     returns nil and does not wait for the end of the input, because Kapacitor
+//     never closes the input of a function whose Init failed.
+//   - Stop is called exactly once, after every other method, also when a stream
+//     broke. By then the output is gone or given up.
+//   - A panic of the handler is not recovered.
+//
+// # What the streams may do
+//
+//   - Output that is not taken does not hold reading up at once. Below 4 MiB of
+//     it input is read at full speed, then 16 KiB each 50 ms, and at 64 MiB not
+//     at all until output is taken. So a Kapacitor that gives up, and with it no
+//     longer reads, can finish the write it is in and close the input.
+//   - Output that breaks is thrown away from then on. The input is still read to
+//     its end, handed over and committed; then Run returns the write's error.
+//   - Input that cannot be trusted (a frame over Options.MaxFrame, a length that
+//     is none, a frame that does not parse or holds no known request, an end
+//     within a frame) ends Run like an error of the handler. Memory follows the
+//     bytes that came, never the length that a frame claims.
+//   - The end of the input is the end. What is left of the output has
+//     Options.Grace to go out.
+//   - When the context is done, reading goes on, to the end of the input or for
+//     three quarters of Options.Grace; the rest of it is for the output.
+//
+// # What may be left behind
+//
+// Read and Write cannot be interrupted. A goroutine whose Read had brought
+// nothing when a done context ended Run, or whose Write was blocked when the
+// output was given up, ends when that call returns and touches nothing else but
+// its stream. Run waits for every other goroutine that it started.
+package wire
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+)
+
+// DefaultMaxFrame is the largest frame that is read, in bytes. Points are a few
+// hundred bytes; a restore holds what a snapshot held and can be far larger.
+// More than this is not a message but a stream out of step.
+const DefaultMaxFrame = 64 << 20
+
+// DefaultGrace bounds how long leaving takes. Kapacitor holds up all its task
+// operations meanwhile, so the process must be gone within a second of the end
+// of its input (P8): this leaves a quarter of it for the slow reading of the
+// last full pipe, for the handler's Stop and for the end of the process.
+const DefaultGrace = 750 * time.Millisecond
+
+// Options are the settings of Run. The zero value means the defaults.
+type Options struct {
+	// MaxFrame is the largest length of a frame that is accepted, in bytes,
+	// without its varint. DefaultMaxFrame when not positive.
+	MaxFrame int
+	// Grace is how long leaving may take in all: reading on after the context
+	// is done, and waiting for an output that is not taken. The handler's own
+	// time is not part of it. DefaultGrace when not positive.
+	Grace time.Duration
+	// Log receives what an operator should know of the streams. It may be nil.
+	Log *slog.Logger
+}
+
+// Mirror is implemented by a handler whose data goes on as it came. Mirrors is
+// asked after each successful Init.
+type Mirror interface {
+	Mirrors() bool
+}
+
+// Committer is implemented by a handler that makes durable what it was given.
+// Commit is called once for each piece of input and returns when the piece's
+// output may go out. What it cannot make durable it keeps to itself: there is
+// nothing that the host could do about it.
+type Committer interface {
+	Commit()
+}
+
+// Run serves h on in and out until in ends, ctx is done, an Init fails, or a
+// stream or the handler gives an error. It returns nil for the first three, and
+// otherwise the cause: the handler's error as it is, or one that says what was
+// wrong with the stream. The package comment has the rules.
+//
+// Run neither closes in nor out. SIGPIPE is the caller's to ignore.
+func Run(ctx context.Context, h agent.Handler, in io.Reader, out io.Writer, o Options) error {
+	return run(ctx, h, in, out, o, defaultPace)
+}
+
+func run(ctx context.Context, h agent.Handler, in io.Reader, out io.Writer, o Options, p pace) error {
+	if o.MaxFrame <= 0 {
+		o.MaxFrame = DefaultMaxFrame
+	}
+	if o.Grace <= 0 {
+		o.Grace = DefaultGrace
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &session{
+		handler: h,
+		options: o,
+		pace:    p,
+		in:      newReader(in, o.MaxFrame),
+		out:     newWriter(out),
+		done:    ctx.Done(),
+	}
+	s.mirror, _ = h.(Mirror)
+	s.committer, _ = h.(Committer)
+	return s.run()
+}
