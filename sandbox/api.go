@@ -1,0 +1,285 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// A body over the limit is still read, up to this many bytes more, and
+	// thrown away: a client that is cut off while it writes sees a broken
+	// connection and not the 413.
+	drainLimit = 64 << 20
+	// How much of a body a Request keeps.
+	bodyKept = 1024
+)
+
+// call is a request to the API, read whole.
+type call struct {
+	method, path string
+	header       http.Header
+	body         []byte // at most maxBody+1 bytes
+	readErr      error
+	batch        batch // of body
+}
+
+// answer is what becomes of a call.
+type answer struct {
+	status     int // 0: none is given
+	body       []byte
+	retryAfter string
+	allow      string
+	reason     string
+	fault      string
+	drop       bool // status is 0: the connection is closed
+
+	first      uint64 // event
+	accepted   int
+	duplicates int
+}
+
+func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
+	received := s.options.Now()
+	buffer, _ := s.bodies.Get().(*bytes.Buffer)
+	if buffer == nil {
+		buffer = new(bytes.Buffer)
+	}
+	defer s.bodies.Put(buffer)
+	c := readCall(r, buffer)
+	a := s.handle(r.Context(), c)
+	q := Request{
+		Received: received, Took: s.options.Now().Sub(received),
+		Method: c.method, Path: c.path, UserAgent: r.UserAgent(),
+		Bytes: len(c.body), Body: string(bytes.ToValidUTF8(c.body[:min(len(c.body), bodyKept)], nil)),
+		AppKey: c.batch.appKey, Alerts: len(c.batch.items),
+		Status: a.status, RetryAfter: a.retryAfter, Reason: a.reason, Fault: a.fault,
+		Accepted: a.accepted, Duplicates: a.duplicates, FirstEvent: a.first,
+	}
+	// Before the answer, so that a client that has it finds the record there.
+	s.record.answered(&q)
+	if s.options.OnRequest != nil {
+		defer s.options.OnRequest(q)
+	}
+	switch {
+	case a.drop:
+		drop(w)
+	case a.status != 0:
+		a.write(w)
+	}
+}
+
+// readCall reads the body and what is in it.
+func readCall(r *http.Request, buffer *bytes.Buffer) call {
+	buffer.Reset()
+	if n := r.ContentLength; n > 0 {
+		buffer.Grow(int(min(n, maxBody)) + bytes.MinRead)
+	}
+	_, err := buffer.ReadFrom(io.LimitReader(r.Body, maxBody+1))
+	c := call{method: r.Method, path: r.URL.Path, header: r.Header, body: buffer.Bytes(), readErr: err}
+	switch {
+	case err != nil:
+	case len(c.body) > maxBody:
+		io.CopyN(io.Discard, r.Body, drainLimit) // an error changes nothing: the answer is 413
+	default:
+		c.batch = readBatch(c.body)
+	}
+	return c
+}
+
+// handle does to a call what the faults in force say, and what they leave.
+func (s *Server) handle(ctx context.Context, c call) answer {
+	for {
+		st := s.faults.next(c.body, len(c.batch.items), s.options.Now())
+		if st.Latency > 0 {
+			switch s.pause(ctx, st.Latency, st.lifted) {
+			case pauseLifted:
+				continue
+			case pauseGone:
+				return answer{reason: "the client went before the answer", fault: "latency"}
+			}
+		}
+		if st.key == "" {
+			return s.take(c, st.Faults)
+		}
+		var taken answer
+		if st.Accept {
+			taken = s.take(c, st.Faults)
+		}
+		a := st.answer()
+		switch {
+		case st.Hang:
+			gone := s.pause(ctx, -1, st.lifted) == pauseGone
+			if !gone && st.Accept {
+				return taken
+			}
+			if !gone {
+				continue
+			}
+			a = answer{reason: "the client went before the answer"}
+		case st.Drop:
+			a = answer{reason: "the connection was dropped", drop: true}
+		}
+		a.fault = st.key
+		a.first, a.accepted, a.duplicates = taken.first, taken.accepted, taken.duplicates
+		return a
+	}
+}
+
+// pause is the function pause, counted in Stats.
+func (s *Server) pause(ctx context.Context, d time.Duration, lifted <-chan struct{}) pauseEnd {
+	s.record.waiting(1)
+	defer s.record.waiting(-1)
+	return pause(ctx, d, lifted)
+}
+
+// take is the Alerts API as documented: it judges a call and takes its alerts.
+func (s *Server) take(c call, f Faults) answer {
+	if c.path != Path {
+		return refuse(http.StatusNotFound, "no such path: the Alerts API is at "+Path)
+	}
+	if c.method != http.MethodPost {
+		a := refuse(http.StatusMethodNotAllowed, "the method is "+c.method+", not POST")
+		a.allow = http.MethodPost
+		return a
+	}
+	token := f.Token
+	if token == "" {
+		token = s.options.Token
+	}
+	if reason := checkToken(c.header, token); reason != "" {
+		return refuse(http.StatusUnauthorized, reason)
+	}
+	// The documentation has no 415: what is wrong with a header is a 400.
+	if t, _, err := mime.ParseMediaType(c.header.Get("Content-Type")); err != nil || t != "application/json" {
+		return refuse(http.StatusBadRequest, "Content-Type is not application/json")
+	}
+	if e := c.header.Get("Content-Encoding"); e != "" && e != "identity" {
+		return refuse(http.StatusBadRequest, "Content-Encoding is set, and compressed bodies are not documented")
+	}
+	switch {
+	case c.readErr != nil:
+		return refuse(http.StatusBadRequest, "the body ended early")
+	case len(c.body) > maxBody:
+		return refuse(http.StatusRequestEntityTooLarge, "the body is over 6 MB")
+	case c.batch.err != "":
+		return refuse(http.StatusBadRequest, c.batch.err)
+	case s.appKeys != nil && !s.appKeys[c.batch.appKey]:
+		return refuse(http.StatusNotFound, "no integration has this app_key")
+	}
+	return s.takeItems(c.batch, f)
+}
+
+// checkToken says what is wrong with the Authorization header, never what
+// stands in it. want "" takes any token.
+func checkToken(h http.Header, want string) string {
+	authorization := h.Get("Authorization")
+	scheme, token, _ := strings.Cut(authorization, " ")
+	switch {
+	case authorization == "":
+		return "the Authorization header is missing"
+	case !strings.EqualFold(scheme, "Bearer") || token == "":
+		return "the Authorization header is not \"Bearer TOKEN\""
+	case want != "" && token != want:
+		return "the token is wrong"
+	}
+	return ""
+}
+
+// takeItems takes the good alerts of a batch, unless a bad one has it refused.
+func (s *Server) takeItems(b batch, f Faults) answer {
+	var good []item // b.items until a bad one is met
+	bad := 0
+	reason := ""
+	for i, it := range b.items {
+		why := it.refused
+		if why == "" && f.Strict {
+			why = strictReason(it.payload)
+		}
+		switch {
+		case why == "" && bad > 0:
+			good = append(good, it)
+		case why != "":
+			if bad++; bad == 1 {
+				good = b.items[:i:i]
+				reason = why
+				if len(b.items) > 1 {
+					reason = fmt.Sprintf("alert %d of %d: %s", i+1, len(b.items), why)
+				}
+			}
+		}
+	}
+	if bad == 0 {
+		good = b.items
+	} else if !f.Partial || len(good) == 0 {
+		return refuse(http.StatusBadRequest, reason)
+	}
+	a := answer{status: http.StatusCreated, reason: reason, accepted: len(good)}
+	a.first, a.duplicates = s.record.take(b.appKey, good, s.options.Now())
+	switch {
+	case bad > 0:
+		a.body = errorBody(map[string]any{"status": "created", "accepted": len(good), "refused": bad, "error": reason})
+	case a.duplicates == len(good):
+		a.status = http.StatusNoContent
+	default:
+		a.body = []byte(`{"status":"created"}` + "\n")
+	}
+	return a
+}
+
+func refuse(status int, reason string) answer { return answer{status: status, reason: reason} }
+
+// write sends the answer.
+func (a answer) write(w http.ResponseWriter) {
+	h := w.Header()
+	for name, value := range map[string]string{"Allow": a.allow, "Retry-After": a.retryAfter} {
+		if value != "" {
+			h.Set(name, value)
+		}
+	}
+	body := a.body
+	if len(body) == 0 && a.status >= 300 && a.status != http.StatusNotModified {
+		body = errorBody(map[string]any{"error": a.reason})
+	}
+	if len(body) > 0 {
+		h.Set("Content-Type", contentType(body))
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	w.WriteHeader(a.status)
+	w.Write(body) // an error is the client's loss; the record stands
+}
+
+func contentType(body []byte) string {
+	switch {
+	case body[0] == '<':
+		return "text/html; charset=utf-8"
+	case json.Valid(body):
+		return "application/json"
+	}
+	return "text/plain; charset=utf-8"
+}
+
+func errorBody(v map[string]any) []byte {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic("sandbox: " + err.Error())
+	}
+	return append(body, '\n')
+}
+
+// drop closes the connection. One that cannot be taken over (HTTP/2) is
+// aborted by the server in answer to the panic, which it does not log.
+func drop(w http.ResponseWriter) {
+	connection, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	connection.Close()
+}

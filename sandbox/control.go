@@ -1,0 +1,199 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	maxFaultsBody = 64 << 10
+	// How many events a listing copies at a time, so that reading a full
+	// record never holds up who writes it.
+	listStep = 1000
+)
+
+const indexText = `bigpanda-udf sandbox: a BigPanda to work against
+
+POST   /data/v2/alerts  the Alerts API
+GET    /events          the alerts taken          (?since=SEQ&limit=N)
+GET    /requests        the requests to the API   (?since=SEQ&limit=N)
+GET    /alerts          each alert as it is now
+DELETE /events          empty the record and clear the faults
+GET    /faults          the faults in force
+PUT    /faults          set them, such as {"status": 503, "retry_after": "2s", "count": 10}
+DELETE /faults          clear them
+
+Faults: `
+
+func (s *Server) newControl() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		io.WriteString(w, indexText+strings.Join(faultKeys(), ", ")+"\n")
+	})
+	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Faults()) })
+	mux.HandleFunc("PUT /faults", s.putFaults)
+	mux.HandleFunc("DELETE /faults", func(w http.ResponseWriter, _ *http.Request) {
+		s.faults.set(Faults{})
+		writeJSON(w, Faults{})
+	})
+	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {
+		list(w, r, s.record.eventsAfter, func(e Event) uint64 { return e.Seq })
+	})
+	mux.HandleFunc("DELETE /events", func(w http.ResponseWriter, _ *http.Request) {
+		s.Reset()
+		w.WriteHeader(http.StatusNoContent)
+	})
+	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, r *http.Request) {
+		list(w, r, s.record.requestsAfter, func(q Request) uint64 { return q.Seq })
+	})
+	mux.HandleFunc("GET /alerts", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Alerts()) })
+	allowed := map[string]string{
+		"/faults": "GET, PUT, DELETE", "/events": "GET, DELETE", "/requests": "GET", "/alerts": "GET",
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if allow := allowed[r.URL.Path]; allow != "" {
+			w.Header().Set("Allow", allow)
+			fail(w, http.StatusMethodNotAllowed, fmt.Errorf("the methods of %s are %s", r.URL.Path, allow))
+			return
+		}
+		fail(w, http.StatusNotFound, errors.New("no such path: / lists what there is"))
+	})
+	return s.guard(mux)
+}
+
+// guard keeps web pages of others out. One that has its own name lead to this
+// machine (DNS rebinding) is known by the Host header; any other that sends a
+// request of another kind than GET, by its origin.
+func (s *Server) guard(next http.Handler) http.Handler {
+	origins := http.NewCrossOriginProtection()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !s.isOwnHost(r) {
+			fail(w, http.StatusForbidden, errors.New("the Host header names neither loopback nor the address that the sandbox listens on"))
+			return
+		}
+		if err := origins.Check(r); err != nil {
+			fail(w, http.StatusForbidden, errors.New("a web page of another origin may change nothing here"))
+			return
+		}
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) isOwnHost(r *http.Request) bool {
+	host := r.Host
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
+	isHost := func(own string) bool { return strings.EqualFold(own, host) }
+	if host == "localhost" || slices.ContainsFunc(s.options.Hosts, isHost) {
+		return true
+	}
+	ip := net.ParseIP(host)
+	if ip == nil {
+		return false
+	}
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+	return ip.IsLoopback() || local != nil && ip.Equal(local.IP)
+}
+
+func (s *Server) putFaults(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxFaultsBody))
+	if err != nil {
+		fail(w, http.StatusBadRequest, fmt.Errorf("read faults: %w", err))
+		return
+	}
+	f, err := ParseFaults(body)
+	if err == nil && f.Token == tokenShown {
+		if f.Token = s.Faults().Token; f.Token == "" {
+			err = fmt.Errorf("read faults: token is %q, and none is set", tokenShown)
+		}
+	}
+	if err == nil {
+		err = s.SetFaults(f)
+	}
+	if err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	writeJSON(w, f)
+}
+
+// list writes what after returns as a JSON array, one element a line.
+func list[T any](w http.ResponseWriter, r *http.Request, after func(uint64, int) []T, seq func(T) uint64) {
+	since, err := queryNumber(r, "since")
+	limit, err2 := queryNumber(r, "limit")
+	if err := errors.Join(err, err2); err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	separator := "[\n"
+	for left := limit; limit == 0 || left > 0; {
+		step := uint64(listStep)
+		if limit > 0 {
+			step = min(step, left)
+		}
+		values := after(since, int(step))
+		if len(values) == 0 {
+			break
+		}
+		for _, v := range values {
+			line, err := json.Marshal(v)
+			if err != nil {
+				panic("sandbox: " + err.Error())
+			}
+			io.WriteString(w, separator)
+			if _, err := w.Write(line); err != nil {
+				return // the client went
+			}
+			separator, since = ",\n", seq(v)
+		}
+		if left -= uint64(len(values)); uint64(len(values)) < step {
+			break // all there is: what comes meanwhile is for the next call
+		}
+	}
+	if separator == "[\n" {
+		io.WriteString(w, "[")
+	}
+	io.WriteString(w, "\n]\n")
+}
+
+// queryNumber reads a number of the query, 0 if it is absent.
+func queryNumber(r *http.Request, name string) (uint64, error) {
+	text := r.URL.Query().Get(name)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return 0, fmt.Errorf("%s=%q is not a number", name, text)
+	}
+	return n, nil
+}
+
+// writeJSON answers 200 with v. A slice that is empty must not be nil.
+func writeJSON(w http.ResponseWriter, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		panic("sandbox: " + err.Error())
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Write(append(body, '\n'))
+}
+
+// fail answers with {"error": …}.
+func fail(w http.ResponseWriter, status int, err error) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(errorBody(map[string]any{"error": err.Error()}))
+}

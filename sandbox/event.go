@@ -1,0 +1,131 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+)
+
+// Event is one alert that was taken with 201 or 204. BigPanda takes more than
+// it uses; the three flags say what it does not.
+type Event struct {
+	Seq      uint64    `json:"seq"`
+	Received time.Time `json:"received"`
+	AppKey   string    `json:"app_key"`
+	Status   string    `json:"status"`
+	// Timestamp is in Unix seconds, from the payload, else from Received.
+	Timestamp int64 `json:"timestamp"`
+	// Key is equal for events of the same alert, and "" without a primary
+	// property: a JSON array of the app key and either "incident" and the
+	// incident identifier, or "values" and the values of the primary and the
+	// secondary property.
+	Key      string `json:"key"`
+	Title    string `json:"title"`              // the value of the primary property
+	Subtitle string `json:"subtitle,omitempty"` // the value of the secondary property
+
+	// Duplicate: the payload equals one that is kept, as a whole.
+	Duplicate bool `json:"duplicate,omitempty"`
+	// Stale: not a duplicate, but no later than the newest of its alert. The
+	// older ones of BigPanda's pages say that it drops those.
+	Stale bool `json:"stale,omitempty"`
+	// Dropped is why BigPanda answers 201 and then drops the payload.
+	Dropped string `json:"dropped,omitempty"`
+
+	Payload Payload `json:"payload"`
+}
+
+// Payload is an alert as JSON in one canonical form: with app_key, also when
+// that stood beside a batch; keys sorted; no white space; each text escaped
+// in one way; numbers as they were written. Equal payloads are equal strings.
+type Payload string
+
+// Map decodes the payload. Numbers are of type json.Number.
+func (p Payload) Map() map[string]any {
+	d := json.NewDecoder(bytes.NewReader([]byte(p)))
+	d.UseNumber()
+	var m map[string]any
+	if err := d.Decode(&m); err != nil {
+		return nil // not one that a Server made
+	}
+	return m
+}
+
+// Text returns the value of a property as BigPanda shows it (an array with |
+// between its items), and "" if there is none.
+func (p Payload) Text(property string) string {
+	if !json.Valid([]byte(p)) {
+		return ""
+	}
+	return textOf(objectFields([]byte(p), nil), property)
+}
+
+// MarshalJSON gives out the payload as the object that it is.
+func (p Payload) MarshalJSON() ([]byte, error) { return []byte(p), nil }
+
+// UnmarshalJSON takes what MarshalJSON gave.
+func (p *Payload) UnmarshalJSON(data []byte) error {
+	*p = Payload(data)
+	return nil
+}
+
+// Request is one request to the API with its answer. No header that could
+// carry the token is kept.
+type Request struct {
+	// Seq counts in the order of the answers.
+	Seq       uint64        `json:"seq"`
+	Received  time.Time     `json:"received"`
+	Took      time.Duration `json:"took_ns"`
+	Method    string        `json:"method"`
+	Path      string        `json:"path"`
+	UserAgent string        `json:"user_agent,omitempty"`
+	Bytes     int           `json:"bytes"`          // of the body, as far as it was read
+	Body      string        `json:"body,omitempty"` // its beginning, at most 1 KB
+	AppKey    string        `json:"app_key,omitempty"`
+	Alerts    int           `json:"alerts"` // in the body
+
+	// Status is the answer's, and 0 when there was none: the connection was
+	// dropped, or the client went first.
+	Status     int    `json:"status"`
+	RetryAfter string `json:"retry_after,omitempty"` // the header
+	// Reason says why the answer is not 201 or 204; with a batch of which
+	// only the good alerts were taken, what was wrong with the first bad one.
+	Reason string `json:"reason,omitempty"`
+	// Fault is the key of the fault that made the answer, if one did.
+	Fault string `json:"fault,omitempty"`
+
+	// The alerts taken are the events FirstEvent to FirstEvent+Accepted-1.
+	// They may be there although the Status is none of success.
+	Accepted   int    `json:"accepted"`
+	Duplicates int    `json:"duplicates,omitempty"` // of those accepted
+	FirstEvent uint64 `json:"first_event,omitempty"`
+}
+
+// Alert is what BigPanda would show for one alert: the last event that is
+// neither a duplicate nor stale nor dropped.
+type Alert struct {
+	Key       string    `json:"key"`
+	AppKey    string    `json:"app_key"`
+	Title     string    `json:"title"`
+	Subtitle  string    `json:"subtitle,omitempty"`
+	Status    string    `json:"status"`
+	Timestamp int64     `json:"timestamp"`
+	Changed   time.Time `json:"changed"` // when that event was received
+	// Events counts all events of the alert, with duplicates and stale ones.
+	Events int `json:"events"`
+	// LastEvent is the seq of the last of them.
+	LastEvent uint64 `json:"last_event"`
+}
+
+// Stats are the counts of the record since the start or the last Reset. They
+// go on when old events and requests are no longer kept.
+type Stats struct {
+	Requests int         // answered or given up
+	Statuses map[int]int // Requests by status; 0: no answer
+	Waiting  int         // requests that hang, or wait for their latency, now
+
+	Events     int // alerts taken, with those below
+	Duplicates int
+	Stale      int
+	Dropped    int
+	Alerts     int // different alerts among the kept events
+}

@@ -1,0 +1,213 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"unicode/utf8"
+)
+
+// maxBody is BigPanda's limit of a request's body in bytes (reference/alerts).
+const maxBody = 6 << 20
+
+// The documented statuses. Their strings are shared by all events.
+var statuses = []string{"ok", "critical", "warning", "unknown", "acknowledged"}
+
+// item is one alert of a request, read and judged.
+type item struct {
+	identity
+	payload      string // canonical
+	status       string
+	timestamp    int64
+	hasTimestamp bool
+	refused      string // why it is refused with 400, else ""
+}
+
+// batch is a request's body, read and judged.
+type batch struct {
+	appKey string
+	items  []item
+	err    string // why the request as a whole is refused with 400, else ""
+}
+
+// readBatch reads the body of a request. It never fails: what is wrong is
+// said in the batch or in its items.
+func readBatch(body []byte) batch {
+	// Whether BigPanda mends text that is not UTF-8 is not documented.
+	if !utf8.Valid(body) {
+		return batch{err: "the body is not UTF-8"}
+	}
+	if !json.Valid(body) {
+		return batch{err: "the body is not JSON: " + syntaxError(body)}
+	}
+	s := scanner{data: body}
+	if s.space() != '{' {
+		return batch{err: "the body is not a JSON object"}
+	}
+	fields := objectFields(s.value(), nil)
+	b := batch{}
+	key := valueOf(fields, "app_key")
+	switch {
+	case key == nil:
+		b.err = "app_key is missing"
+	case key[0] != '"' || len(key) == 2:
+		b.err = "app_key is not a text, or empty"
+	default:
+		b.appKey = string(unquote(key))
+	}
+	if alerts := valueOf(fields, "alerts"); alerts != nil {
+		b.readAlerts(fields, alerts, key)
+		return b
+	}
+	it, _ := readItem(b.appKey, fields, nil)
+	b.items = []item{it}
+	return b
+}
+
+// readAlerts reads the form {"app_key": …, "alerts": […]}.
+func (b *batch) readAlerts(top []field, alerts, key []byte) {
+	if alerts[0] != '[' {
+		b.err = "alerts is not an array"
+		return
+	}
+	// What beside app_key may stand there, and what it would mean for the
+	// alerts, is not documented.
+	for i, f := range top {
+		if name := string(f.name); name != "app_key" && name != "alerts" {
+			b.err = fmt.Sprintf("%q stands beside alerts, where only app_key may", name)
+			return
+		}
+		if i > 0 && bytes.Equal(f.name, top[i-1].name) {
+			b.err = fmt.Sprintf("%q stands there twice", f.name)
+			return
+		}
+	}
+	var fields []field
+	var scratch []byte
+	for alert := range arrayItems(alerts) {
+		if alert[0] != '{' {
+			b.items = append(b.items, item{refused: "not a JSON object"})
+			continue
+		}
+		fields = objectFields(alert, fields[:0])
+		if valueOf(fields, "app_key") != nil {
+			b.items = append(b.items, item{refused: "app_key stands inside an alert of a batch, not beside alerts"})
+			continue
+		}
+		if key != nil {
+			fields = insertField(fields, field{[]byte("app_key"), key})
+		}
+		var it item
+		it, scratch = readItem(b.appKey, fields, scratch)
+		b.items = append(b.items, it)
+	}
+	if len(b.items) == 0 && b.err == "" {
+		b.err = "alerts is empty"
+	}
+}
+
+// insertField puts f in its place among sorted fields.
+func insertField(fields []field, f field) []field {
+	at := 0
+	for at < len(fields) && bytes.Compare(fields[at].name, f.name) < 0 {
+		at++
+	}
+	fields = append(fields, field{})
+	copy(fields[at+1:], fields[at:])
+	fields[at] = f
+	return fields
+}
+
+// syntaxError says what json.Valid found wrong.
+func syntaxError(body []byte) string {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return "it is empty"
+	}
+	var v any
+	err := json.Unmarshal(body, &v)
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return fmt.Sprintf("%s, at byte %d", syntax, syntax.Offset)
+	}
+	return fmt.Sprint(err)
+}
+
+// readItem judges one alert and makes its canonical payload, in scratch,
+// which it returns for the next.
+func readItem(appKey string, fields []field, scratch []byte) (item, []byte) {
+	var it item
+	for i, f := range fields {
+		if i > 0 && bytes.Equal(f.name, fields[i-1].name) {
+			it.refused = fmt.Sprintf("property %q stands there twice", f.name)
+			return it, scratch
+		}
+		if isNested(f.value) {
+			it.refused = fmt.Sprintf("property %q holds a nested object or array, which is not supported", f.name)
+			return it, scratch
+		}
+	}
+	if it.refused = it.readStatus(valueOf(fields, "status")); it.refused != "" {
+		return it, scratch
+	}
+	if it.refused = it.readTimestamp(valueOf(fields, "timestamp")); it.refused != "" {
+		return it, scratch
+	}
+	it.identity = identify(appKey, fields)
+	scratch = appendObject(scratch[:0], fields)
+	it.payload = string(scratch)
+	return it, scratch
+}
+
+func (it *item) readStatus(value []byte) string {
+	if value == nil {
+		return "status is missing"
+	}
+	if value[0] == '"' {
+		text := unquote(value)
+		for _, s := range statuses {
+			if string(text) == s {
+				it.status = s
+				return ""
+			}
+		}
+	}
+	return fmt.Sprintf("status %s is none of ok, critical, warning, unknown, acknowledged (in lower case)", shorten(value))
+}
+
+// readTimestamp takes whole seconds only: what BigPanda makes of a fraction,
+// a text or null is not documented.
+func (it *item) readTimestamp(value []byte) string {
+	if value == nil {
+		return ""
+	}
+	seconds, err := strconv.ParseInt(string(value), 10, 64)
+	if err != nil {
+		return fmt.Sprintf("timestamp %s is not a whole number of seconds", shorten(value))
+	}
+	it.timestamp, it.hasTimestamp = seconds, true
+	return ""
+}
+
+// isNested reports whether a value is an object, or an array that holds an
+// object or an array.
+func isNested(value []byte) bool {
+	if value[0] == '[' {
+		for item := range arrayItems(value) {
+			if item[0] == '{' || item[0] == '[' {
+				return true
+			}
+		}
+	}
+	return value[0] == '{'
+}
+
+// shorten makes a value fit into a reason.
+func shorten(value []byte) string {
+	const most = 60
+	if len(value) <= most {
+		return string(value)
+	}
+	return string(bytes.ToValidUTF8(value[:most], nil)) + "…"
+}

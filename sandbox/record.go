@@ -1,0 +1,199 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// record is what came. Each step costs the same however much is kept, so the
+// lock is held briefly. Memory is bounded by the two rings: seen and alerts
+// hold nothing but what a kept event points at.
+type record struct {
+	mu       sync.Mutex
+	events   ring[Event]
+	requests ring[Request]
+	seen     map[Payload]uint64 // the last event with this payload
+	alerts   map[string]*Alert  // by key
+	stats    Stats              // Statuses is never handed out
+	changed  chan struct{}      // closed at the next change; nil: nobody waits
+}
+
+func (r *record) init(events, requests int) {
+	r.events.keep, r.requests.keep = events, requests
+	r.reset()
+}
+
+func (r *record) reset() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events.clear()
+	r.requests.clear()
+	r.seen = make(map[Payload]uint64)
+	r.alerts = make(map[string]*Alert)
+	r.stats = Stats{Statuses: make(map[int]int), Waiting: r.stats.Waiting}
+	r.notify()
+}
+
+// notify wakes who waits. The caller holds mu.
+func (r *record) notify() {
+	if r.changed != nil {
+		close(r.changed)
+		r.changed = nil
+	}
+}
+
+// take enters the alerts of a request at once, none of another between them,
+// and returns the seq of the first and how many are duplicates.
+func (r *record) take(appKey string, items []item, now time.Time) (first uint64, duplicates int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first = r.events.next()
+	for i := range items {
+		it := &items[i]
+		e := Event{
+			Seq: r.events.next(), Received: now, AppKey: appKey,
+			Status: it.status, Timestamp: it.timestamp,
+			Key: it.key, Title: it.title, Subtitle: it.subtitle,
+			Dropped: it.dropped, Payload: Payload(it.payload),
+		}
+		if !it.hasTimestamp {
+			e.Timestamp = now.Unix()
+		}
+		r.judge(&e)
+		if e.Duplicate {
+			duplicates++
+		}
+		if old, full := r.events.add(e); full {
+			r.forget(old)
+		}
+	}
+	r.notify()
+	return first, duplicates
+}
+
+// judge sets the flags of an event and brings its alert up to date. The
+// caller holds mu.
+func (r *record) judge(e *Event) {
+	r.stats.Events++
+	_, e.Duplicate = r.seen[e.Payload]
+	r.seen[e.Payload] = e.Seq
+	if e.Duplicate {
+		r.stats.Duplicates++
+	}
+	if e.Dropped != "" {
+		r.stats.Dropped++
+		return
+	}
+	a, known := r.alerts[e.Key]
+	if !known {
+		a = &Alert{Key: e.Key, AppKey: e.AppKey}
+		r.alerts[e.Key] = a
+	}
+	a.Events++
+	a.LastEvent = e.Seq
+	switch {
+	case e.Duplicate:
+	case known && e.Timestamp <= a.Timestamp:
+		e.Stale = true
+		r.stats.Stale++
+	default:
+		a.Title, a.Subtitle, a.Status = e.Title, e.Subtitle, e.Status
+		a.Timestamp, a.Changed = e.Timestamp, e.Received
+	}
+}
+
+// forget drops what hangs on an event that is no longer kept. The caller
+// holds mu.
+func (r *record) forget(e Event) {
+	if r.seen[e.Payload] == e.Seq {
+		delete(r.seen, e.Payload)
+	}
+	if a := r.alerts[e.Key]; a != nil && a.LastEvent == e.Seq {
+		delete(r.alerts, e.Key)
+	}
+}
+
+// answered enters a request, which gets its Seq.
+func (r *record) answered(q *Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	q.Seq = r.requests.next()
+	r.requests.add(*q)
+	r.stats.Requests++
+	r.stats.Statuses[q.Status]++
+	r.notify()
+}
+
+// waiting counts a request that begins (1) or ceases (-1) to wait.
+func (r *record) waiting(by int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stats.Waiting += by
+	r.notify()
+}
+
+func (r *record) eventsAfter(seq uint64, limit int) []Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.events.after(seq, limit)
+}
+
+func (r *record) requestsAfter(seq uint64, limit int) []Request {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.requests.after(seq, limit)
+}
+
+func (r *record) currentAlerts() []Alert {
+	r.mu.Lock()
+	alerts := make([]Alert, 0, len(r.alerts))
+	for _, a := range r.alerts {
+		alerts = append(alerts, *a)
+	}
+	r.mu.Unlock()
+	slices.SortFunc(alerts, func(a, b Alert) int { return strings.Compare(a.Key, b.Key) })
+	return alerts
+}
+
+func (r *record) readStats() Stats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.copyStats()
+}
+
+// copyStats returns stats that the caller may keep. The caller holds mu.
+func (r *record) copyStats() Stats {
+	s := r.stats
+	s.Statuses = maps.Clone(s.Statuses)
+	s.Alerts = len(r.alerts)
+	return s
+}
+
+// WaitFor blocks until cond is true of the record. It is asked at once, and
+// again whenever the record has changed, on the caller's goroutine and under
+// no lock: it may ask the Server for Events, Alerts or others. The error is
+// that ctx has ended first.
+func (s *Server) WaitFor(ctx context.Context, cond func(Stats) bool) error {
+	r := &s.record
+	for {
+		r.mu.Lock()
+		if r.changed == nil {
+			r.changed = make(chan struct{})
+		}
+		changed, stats := r.changed, r.copyStats()
+		r.mu.Unlock()
+		if cond(stats) {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the sandbox's record (now %+v): %w", stats, context.Cause(ctx))
+		}
+	}
+}

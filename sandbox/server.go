@@ -1,0 +1,167 @@
+// Package sandbox is a BigPanda to work against: an HTTP server that takes
+// alerts as BigPanda documents its Alerts API, keeps a record of what came,
+// and fails on demand. It knows nothing of the rest of this program: what an
+// alert's identity is, it works out by itself from the documentation, so that
+// tests can hold the two against each other.
+//
+// Where the documentation is silent, the sandbox takes the harsher reading,
+// and says so in the reason of its answer.
+//
+// # The API
+//
+// POST /data/v2/alerts takes one alert (an object with app_key, status and
+// properties) or several ({"app_key": …, "alerts": […]}). The answers:
+//
+//	201  taken; a small JSON body
+//	204  every alert of the request is an exact duplicate; no body
+//	400  not JSON, or not as documented: {"error": "the reason"}
+//	401  no token, or not the one in Options.Token
+//	404  another path under /data/, or an app key not in Options.AppKeys
+//	405  another method
+//	413  a body over 6 MB
+//
+// # Control
+//
+// Everything else is for whoever runs the sandbox. All of it speaks JSON; a
+// failure is {"error": "the reason"}.
+//
+//	GET    /             what is where, as plain text
+//	GET    /faults       the faults in force; a token among them is not shown
+//	PUT    /faults       sets them (replacing all): see Faults for the keys
+//	DELETE /faults       clears them
+//	GET    /events       the alerts taken: an array of Event, oldest first
+//	GET    /requests     the requests to the API: an array of Request
+//	GET    /alerts       each alert as it is now: an array of Alert, by key
+//	DELETE /events       empties the whole record and clears the faults
+//
+// /events and /requests take ?since=N (only what has a higher seq) and
+// ?limit=N (at most so many). Each element stands on a line of its own.
+//
+// Control answers only requests that name this machine in their Host header,
+// and changes nothing for a web page of another origin: a browser on the
+// same machine cannot be used to look in or to reach in.
+package sandbox
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Path is where the Alerts API stands on the sandbox, as on BigPanda.
+const Path = "/data/v2/alerts"
+
+// Defaults of Options.Keep. A kept event takes about 1 KB, a kept request at
+// most about 1.5 KB: some 100 MB when both are full.
+const (
+	DefaultKeepEvents   = 100_000
+	DefaultKeepRequests = 10_000
+)
+
+// Options says how a Server behaves. The zero value is of use.
+type Options struct {
+	// Token is the only token accepted; "" accepts any that is not empty.
+	Token string
+	// AppKeys are the only app keys accepted; none accepts any.
+	AppKeys []string
+	// Faults are in force from the start. New panics if they are invalid;
+	// what a user wrote goes through ParseFaults first.
+	Faults Faults
+	// Keep is how many events and how many requests are remembered, the
+	// newest ones. Duplicates, and timestamps that are out of order, are
+	// recognised among those. 0: DefaultKeepEvents and DefaultKeepRequests.
+	Keep int
+	// Hosts are further names that a control request may have in its Host
+	// header, beside loopback and the address that it was sent to.
+	Hosts []string
+	// Now is the clock of the record and of the rate limit; nil: time.Now.
+	Now func() time.Time
+	// OnRequest, if set, is called once for each request to the API, after
+	// it is in the record and its answer was handed to the connection. Calls
+	// come from many goroutines at once, and each holds up its own request.
+	OnRequest func(Request)
+}
+
+// Server is the sandbox, an http.Handler. It has no goroutines of its own and
+// is safe for use by many.
+type Server struct {
+	options Options
+	appKeys map[string]bool // nil: any
+	record  record
+	faults  faultState
+	control http.Handler
+	bodies  sync.Pool // *bytes.Buffer
+}
+
+// New returns a Server with an empty record.
+func New(o Options) *Server {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Server{options: o}
+	if len(o.AppKeys) > 0 {
+		s.appKeys = make(map[string]bool)
+		for _, k := range o.AppKeys {
+			s.appKeys[k] = true
+		}
+	}
+	events, requests := o.Keep, o.Keep
+	if o.Keep <= 0 {
+		events, requests = DefaultKeepEvents, DefaultKeepRequests
+	}
+	s.record.init(events, requests)
+	s.faults.init()
+	if err := s.SetFaults(o.Faults); err != nil {
+		panic("sandbox.New: " + err.Error())
+	}
+	s.control = s.newControl()
+	return s
+}
+
+// ServeHTTP answers one request.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasPrefix(r.URL.Path, "/data/") {
+		s.serveAPI(w, r)
+		return
+	}
+	s.control.ServeHTTP(w, r)
+}
+
+// SetFaults puts f in force in place of what was, and starts its count. A
+// request that hangs, or waits for its latency, goes on as though it came now.
+func (s *Server) SetFaults(f Faults) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	s.faults.set(f)
+	return nil
+}
+
+// Faults returns what is in force, with what is left of its count. Once the
+// count is used up that is the zero value.
+func (s *Server) Faults() Faults { return s.faults.get() }
+
+// Events returns the alerts taken that are still kept, in order of arrival.
+func (s *Server) Events() []Event { return s.record.eventsAfter(0, 0) }
+
+// Requests returns the requests to the API that are still kept, in the order
+// in which they were answered (or given up).
+func (s *Server) Requests() []Request { return s.record.requestsAfter(0, 0) }
+
+// Alerts returns each alert as it is now, sorted by key.
+func (s *Server) Alerts() []Alert { return s.record.currentAlerts() }
+
+// Stats returns the counts of the record.
+func (s *Server) Stats() Stats { return s.record.readStats() }
+
+// Reset empties the record and clears the faults, which lets go of requests
+// that hang. Sequence numbers go on, so a reader with ?since=N stays right.
+func (s *Server) Reset() {
+	s.record.reset()
+	s.faults.set(Faults{})
+}
+
+// Close lets go of requests that hang, and has none hang or wait from now on;
+// call it before the http.Server's Close or Shutdown. It may be called twice.
+func (s *Server) Close() { s.faults.close() }
