@@ -1,0 +1,62 @@
+// Package outbox keeps what is still to be delivered, and beside it the levels
+// that were told.
+//
+// It owns the order: the changes of one alert leave in the order in which they
+// came, one piece at a time, whatever happens to other alerts. It knows
+// neither what an alert means nor where it goes: a key, a lane and a payload
+// are all it sees.
+package outbox
+
+import "errors"
+
+// ErrClosed is what waiting for an outbox that was closed ends with.
+var ErrClosed = errors.New("outbox is closed")
+
+// MaxBatchBytes is where Next stops adding to a piece: payloads of together
+// more than this make a request that the Alerts API, whose limit is 6 MB
+// (BigPanda, reference/alerts), would refuse whole.
+const MaxBatchBytes = 4 << 20
+
+// A Change is one queued alert, complete in itself.
+type Change struct {
+	// ID is given by Append, ascending in the order of change, never used twice.
+	ID uint64
+	// Alert names what the change is about. Changes with equal Alert are
+	// delivered in the order of their IDs.
+	Alert string
+	// Lane names what may share a request: the app key.
+	Lane string
+	// Time is the alert's timestamp in Unix seconds.
+	Time int64
+	// Level is the level that the alert changed to, for people to read.
+	Level string
+	// Payload is what is sent. It is never changed after Append.
+	Payload []byte
+}
+
+// A Level is what was last told about one series.
+type Level struct {
+	// Key is the series.
+	Key string
+	// Time is the timestamp of the change, in Unix seconds: of two records of
+	// one series the later one is right.
+	Time int64
+	// Value belongs to whoever appended it; nil forgets the series.
+	Value []byte
+}
+
+// Stats counts what an outbox holds and what went through it since it was
+// opened.
+type Stats struct {
+	Queued   int // waiting or in flight
+	InFlight int // returned by Next, and not yet acknowledged, dead or released
+	Dead     int // refused for good
+	GivenUp  int // intermediate changes dropped at the size limit
+}
+
+// A DeadLetter is a change that was refused for good, and the answer.
+type DeadLetter struct {
+	Change
+	Status int
+	Answer string
+}
