@@ -1,0 +1,223 @@
+package udf
+
+import (
+	"text/template"
+	"time"
+
+	"bigpanda-udf/bigpanda"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+)
+
+// reserved are the names that the API (BigPanda, reference/alert-object-2) or
+// the alert itself defines: a tag or field of such a name arrives as tag_NAME
+// or field_NAME.
+var reserved = map[string]bool{
+	"app_key": true, "alerts": true, "status": true, "timestamp": true,
+	"primary_property": true, "secondary_property": true, "incident_identifier": true,
+	"source": true, "_source": true, "source_system": true,
+	"check": true, "description": true, "details": true, "task": true,
+}
+
+// An event is a point and what was read off it.
+type event struct {
+	point    *agent.Point
+	level    Level
+	id       string
+	duration time.Duration
+	consumed []source // what became level, id or duration, and is no attribute
+}
+
+// read reads the event of a point whose level is known.
+func (h *Handler) read(p *agent.Point, level Level, levelFrom source) event {
+	id, idFrom := h.readID(p, levelFrom)
+	duration, durationFrom := h.options.readDuration(p)
+	return event{p, level, id, duration, []source{levelFrom, idFrom, durationFrom}}
+}
+
+// readID returns the alert's id and where it was read from.
+func (h *Handler) readID(p *agent.Point, levelFrom source) (id string, from source) {
+	o := h.options
+	if o.id != nil {
+		if id, ok := h.render("id", o.id, h.idData(p, tags(p, levelFrom))); ok {
+			return id, source{}
+		}
+		return defaultAlertID(p), source{}
+	}
+	for _, from := range []source{{tag: o.idTag}, {field: o.idField}, {tag: defaultID}, {field: defaultID}} {
+		if id, _ := from.text(p); id != "" {
+			return id, from
+		}
+	}
+	return defaultAlertID(p), source{}
+}
+
+// defaultAlertID is Kapacitor's default id template, {{ .Name }}:{{ .Group }}.
+func defaultAlertID(p *agent.Point) string { return p.Name + ":" + groupName(p.Group) }
+
+// groupName is the group as Kapacitor's id, message and details templates have
+// it.
+func groupName(group string) string {
+	if group == "" {
+		return "nil"
+	}
+	return group
+}
+
+// readDuration returns how long the alert has lasted, as |alert() counts it:
+// an integer of nanoseconds.
+func (o *options) readDuration(p *agent.Point) (d time.Duration, from source) {
+	name := o.durationField
+	if name == "" {
+		name = defaultDuration
+	}
+	if v, ok := p.FieldsInt[name]; ok {
+		return time.Duration(v), source{field: name}
+	}
+	return 0, source{}
+}
+
+// readMessage returns the message that |alert() put on the point, if any.
+func (o *options) readMessage(p *agent.Point) (message string, from source) {
+	if o.message != nil {
+		return "", source{}
+	}
+	for _, name := range []string{o.messageField, defaultMessage} {
+		from := source{field: name}
+		if message, _ := from.text(p); message != "" {
+			return message, from
+		}
+	}
+	return "", source{}
+}
+
+func (h *Handler) idData(p *agent.Point, tags map[string]string) idData {
+	return idData{Name: p.Name, TaskName: h.task, Group: groupName(p.Group), Tags: tags}
+}
+
+// payload makes the alert of an event, all but its timestamp: what the native
+// handler sends for it (Kapacitor, services/bigpanda/service.go) without its
+// defects. A template that fails leaves its property out.
+func (h *Handler) payload(e event) bigpanda.Payload {
+	o, p := h.options, e.point
+	message, messageFrom := o.readMessage(p)
+	consumed := append(e.consumed, messageFrom)
+	tags, fields := tags(p, consumed...), fields(p, consumed...)
+
+	var d attributeData
+	d.idData = h.idData(p, tags)
+	d.ID = e.id
+	d.Fields = fields
+	d.Level = e.level.String()
+	d.Time = time.Unix(0, p.Time).UTC()
+	d.Duration = e.duration
+	d.Message = message
+	if o.message != nil {
+		rendered, ok := h.render("message", o.message, d.messageData)
+		d.Message = rendered
+		if !ok {
+			d.Message = defaultMessageText(e)
+		}
+	} else if message == "" {
+		d.Message = defaultMessageText(e)
+	}
+
+	props := make(map[string]string, len(tags)+len(fields)+len(o.attributes)+8)
+	if o.autoTags {
+		for name, value := range tags {
+			if name, ok := attributeName(tags, "tag_", name); ok {
+				props[name] = value
+			}
+		}
+	}
+	if o.autoFields {
+		for name, value := range fields {
+			if name, ok := attributeName(fields, "field_", name); ok {
+				props[name] = text(value)
+			}
+		}
+	}
+	task := h.task + ":" + p.Name
+	props["check"] = e.id
+	props["task"] = task
+	props["description"] = d.Message
+	props["primary_property"] = o.primaryProperty
+	props["secondary_property"] = o.secondaryProperty
+	if o.details != nil {
+		d.Details, _ = h.render("details", o.details, d.detailsData)
+		props["details"] = d.Details
+	}
+	if o.incidentIdentifier != nil {
+		props["incident_identifier"], _ = h.render("incidentIdentifier", o.incidentIdentifier, d.incidentData)
+	}
+
+	// The native handler renders these of the event, whose group is empty
+	// where the alert node's own templates have "nil" (alert/types.go).
+	d.Group = p.Group
+	switch {
+	case o.host != nil:
+		props["host"], _ = h.render("host", o.host, d)
+	case props["host"] == "":
+		props["host"] = p.Tags["host"] // also when it is the id
+	}
+	for _, a := range o.attributes {
+		props[a.name], _ = h.render("attribute "+a.name, a.template, d)
+	}
+	props["description"] = cut(props["description"], bigpanda.MaxDescription)
+
+	payload := bigpanda.Payload{AppKey: o.appKey, Status: o.status(e.level), Properties: props}
+	if payload.Identity().Primary == "" {
+		h.once("no primary property", func() {
+			h.log.Warn("an alert has no primary property, without which BigPanda drops it: its task takes the place; "+
+				"set .host('…'), or name a tag or field with .primaryProperty('…')", "id", e.id)
+		})
+		props["task"] = task // which an attribute may have emptied
+		props["primary_property"] = "task"
+	}
+	return payload
+}
+
+// defaultMessageText is Kapacitor's default message template,
+// {{ .ID }} is {{ .Level }}.
+func defaultMessageText(e event) string { return e.id + " is " + e.level.String() }
+
+// attributeName returns the name under which one of all tags or fields is an
+// attribute. It has none, and ok is false, when its own name is reserved and
+// the other one belongs to another of them.
+func attributeName[V any](all map[string]V, prefix, name string) (attribute string, ok bool) {
+	if !reserved[name] {
+		return name, true
+	}
+	_, taken := all[prefix+name]
+	return prefix + name, !taken
+}
+
+// cut returns the first limit characters of s.
+func cut(s string, limit int) string {
+	if len(s) <= limit {
+		return s
+	}
+	n := 0
+	for i := range s {
+		if n == limit {
+			return s[:i]
+		}
+		n++
+	}
+	return s
+}
+
+// render executes a template of an option. One that fails is counted, logged
+// the first time, and gives nothing.
+func (h *Handler) render(option string, t *template.Template, data any) (text string, ok bool) {
+	text, err := render(t, data)
+	if err != nil {
+		h.counts.templates++
+		h.once("template "+option, func() {
+			h.log.Error("a template failed on a point: its property is left out, or takes its default; mend the template",
+				"option", option, "error", err)
+		})
+		return "", false
+	}
+	return text, true
+}

@@ -1,0 +1,242 @@
+// Package udf is what @bigpanda() means: it reads the alert level of every
+// point, finds the changes, and makes a BigPanda alert of each.
+//
+// A Handler serves one use of @bigpanda() in one task. It puts changes, with
+// the levels that BigPanda is then told, into a Store, and never waits for the
+// network. A Sender takes queued alerts from a Queue to BigPanda; it belongs
+// to the process and serves any number of handlers. Both are ends of one
+// outbox.
+//
+// The package reads no files, speaks no HTTP, and writes no protocol bytes.
+package udf
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"bigpanda-udf/outbox"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+)
+
+// A Store is what a Handler needs of an outbox.
+type Store interface {
+	// Levels returns the levels that were appended before, by an earlier
+	// process too. isNew says that there never were any: then a snapshot's
+	// are taken.
+	Levels() (levels []outbox.Level, isNew bool, err error)
+	// Append makes changes and levels durable, in one commit, before it
+	// returns (P4). It takes them over whatever happens: where it cannot write,
+	// it keeps what it must in memory and says so itself. The slices are the
+	// caller's again afterwards, what they hold is not.
+	Append(changes []outbox.Change, levels []outbox.Level)
+}
+
+// Config is what a Handler is made of, besides the options of a TICKscript.
+type Config struct {
+	// Defaults of the options.
+	Defaults Defaults
+	// Enabled as false lets points pass and sends nothing.
+	Enabled bool
+	// Err, if set, is a bad flag or setting: Info is answered, and every Init
+	// fails with it (P2).
+	Err error
+	// Open opens the outbox for one use in one task. Init calls it, once the
+	// options are known to be good.
+	Open func(task, node string) (Store, error)
+	// Log gets what an operator should know. Required.
+	Log *slog.Logger
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+}
+
+// Handler is one use of @bigpanda() in one task: an agent.Handler on the
+// stream edge. Its methods are called from one goroutine.
+type Handler struct {
+	config Config
+	log    *slog.Logger
+
+	task    string
+	options *options // nil before a successful Init
+	store   Store    // nil when nothing is sent
+	isNew   bool     // the store was
+	state   *state
+	changes []outbox.Change // not yet in the store
+
+	counts       counts
+	noLevel      noLevel
+	unknownWords int             // that were logged
+	said         map[string]bool // by once
+}
+
+// counts are for the log: what became of the points.
+type counts struct {
+	points, changes, resent         int
+	noLevel, unknown, old           int // points that made no change for a lack of theirs
+	templates, panics, sharedAlerts int
+}
+
+// New returns a Handler that waits for Init.
+func New(c Config) *Handler {
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &Handler{config: c, log: c.Log, state: newState(), said: make(map[string]bool)}
+}
+
+// Info describes the function. It needs nothing (P2).
+func (h *Handler) Info() (*agent.InfoResponse, error) { return info(agent.EdgeType_STREAM), nil }
+
+// Init checks the options and opens the outbox. A failure is part of the
+// answer, and what a user reads in `kapacitor show`.
+func (h *Handler) Init(r *agent.InitRequest) (*agent.InitResponse, error) {
+	if err := h.init(r); err != nil {
+		return &agent.InitResponse{Success: false, Error: err.Error()}, nil
+	}
+	return &agent.InitResponse{Success: true}, nil
+}
+
+func (h *Handler) init(r *agent.InitRequest) error {
+	if h.config.Err != nil {
+		return h.config.Err
+	}
+	o, err := parseOptions(r.GetOptions(), h.config.Defaults)
+	if err != nil {
+		return err
+	}
+	h.task = r.GetTaskID()
+	h.log = h.log.With("task", r.GetTaskID(), "node", r.GetNodeID())
+	if !h.config.Enabled {
+		h.options = o
+		h.log.Info("switched off by --enabled=false: points pass, and nothing is sent to BigPanda")
+		return nil
+	}
+	if o.appKey == "" {
+		return fmt.Errorf("no app key: add .appKey('…') to @bigpanda(), or set app-key (BIGPANDA_APP_KEY) for the function")
+	}
+	store, err := h.config.Open(r.GetTaskID(), r.GetNodeID())
+	if err != nil {
+		return err
+	}
+	levels, isNew, err := store.Levels()
+	if err != nil {
+		return err
+	}
+	if err := h.state.restore(levels); err != nil {
+		h.log.Error("a level in the outbox cannot be read: its alert starts anew", "error", err)
+	}
+	h.options, h.store, h.isNew = o, store, isNew
+	return nil
+}
+
+// Mirrors reports whether points leave as they came.
+func (h *Handler) Mirrors() bool { return h.options == nil || h.options.passThrough }
+
+// Point takes a point. It never fails: nothing about a point may end the
+// process (P1).
+func (h *Handler) Point(p *agent.Point) error {
+	h.counts.points++
+	if h.store == nil {
+		return nil
+	}
+	defer h.survive("handling a point failed: it passes on without an alert; please report this")
+	h.state.saw(p.Time)
+	level, from, word, ok := h.options.level(p)
+	if !ok {
+		h.withoutLevel(from, word)
+		return nil
+	}
+	h.noLevel.seen()
+	h.event(h.read(p, level, from))
+	return nil
+}
+
+// event makes an alert of an event if it changes what BigPanda knows.
+func (h *Handler) event(e event) {
+	key := seriesKey(e.point.Group, e.id)
+	known, open := h.state.series[key]
+	resend := false
+	switch {
+	case open && known.level != e.level:
+	case open:
+		resend = h.options.resendAfter > 0 && e.point.Time-known.told >= int64(h.options.resendAfter)
+		if !resend {
+			return
+		}
+	case e.level == OK:
+		// The OK of an alert that this process never saw open: only |alert()
+		// knows a recovery, and it says how long the alert lasted.
+		if _, told := h.state.graves[key]; told || e.duration <= 0 {
+			return
+		}
+	}
+	if age := h.options.maxAge; age > 0 && h.config.Now().Sub(time.Unix(0, e.point.Time)) > age {
+		h.counts.old++
+		h.once("old", func() {
+			h.log.Warn("a change is older than maxAge and is not sent", "id", e.id, "to", e.level, "point_time", time.Unix(0, e.point.Time).UTC())
+		})
+		return
+	}
+
+	payload := h.payload(e)
+	alert, shared := h.state.tell(key, e.level, e.point.Time, &payload)
+	if shared {
+		h.counts.sharedAlerts++
+		h.once("shared", func() {
+			h.log.Warn("two series make one BigPanda alert, each change of one overwrites the other: "+
+				"tell them apart by .primaryProperty('…'), .secondaryProperty('…') or .incidentIdentifier('…')",
+				"id", e.id, "group", e.point.Group)
+		})
+	}
+	h.counts.changes++
+	if resend {
+		h.counts.resent++
+	}
+	h.changes = append(h.changes, outbox.Change{
+		Alert: alert, Lane: payload.AppKey, Time: payload.Timestamp, Level: e.level.String(), Payload: payload.Encode(),
+	})
+	h.log.Debug("level changed", "id", e.id, "group", e.point.Group, "to", e.level, "timestamp", payload.Timestamp)
+}
+
+// Commit ends a piece of input: all its changes are in the store when it
+// returns, before the host lets the piece's points go on (P4).
+func (h *Handler) Commit() {
+	if len(h.changes) == 0 && len(h.state.pending) == 0 {
+		return
+	}
+	// Then they stay for the next Commit: better twice than never.
+	defer h.survive("storing changes failed: they are tried again with the next; please report this")
+	h.store.Append(h.changes, h.state.pending)
+	clear(h.changes)
+	h.changes = h.changes[:0]
+	h.state.pending = nil
+}
+
+// survive is deferred where a panic must not end the process (P1).
+func (h *Handler) survive(message string) {
+	if v := recover(); v != nil {
+		h.counts.panics++
+		h.once(fmt.Sprint("panic ", v), func() {
+			h.log.Error(message, "panic", v, "stack", string(debug.Stack()))
+		})
+	}
+}
+
+// BeginBatch is part of agent.Handler; a stream has no batches.
+func (h *Handler) BeginBatch(*agent.BeginBatch) error { return nil }
+
+// EndBatch is part of agent.Handler; a stream has no batches.
+func (h *Handler) EndBatch(*agent.EndBatch) error { return nil }
+
+// Stop says what became of the points. The store is its opener's to close.
+func (h *Handler) Stop() {
+	if h.store == nil {
+		return
+	}
+	c := h.counts
+	h.log.Info("input ended", "points", c.points, "changes", c.changes, "resent", c.resent,
+		"no_level", c.noLevel, "unknown_level", c.unknown, "too_old", c.old,
+		"failed_templates", c.templates, "shared_alerts", c.sharedAlerts, "panics", c.panics)
+}

@@ -1,0 +1,419 @@
+package udf_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"testing"
+	"time"
+
+	"bigpanda-udf/udf"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+)
+
+const (
+	second = time.Second
+	minute = time.Minute
+)
+
+// One alert for each change of level, and none without.
+func TestChanges(t *testing.T) {
+	crit := func(seconds float64) pt { return at(seconds, "id", "CRITICAL") }
+	warn := func(seconds float64) pt { return at(seconds, "id", "WARNING") }
+	note := func(seconds float64) pt { return at(seconds, "id", "INFO") }
+	fine := func(seconds float64) pt { return at(seconds, "id", "OK") }
+	back := func(seconds float64) pt { return recovery(seconds, "id") }
+	resend := all(opt("resendAfter", 10*minute))
+
+	for _, tt := range []struct {
+		name    string
+		options []*agent.Option
+		points  []pt
+		want    string
+	}{
+		{"up", nil, []pt{note(0), warn(10), crit(20)}, "INFO@0 WARNING@10 CRITICAL@20"},
+		{"down", nil, []pt{crit(0), warn(10), note(20), fine(30)}, "CRITICAL@0 WARNING@10 INFO@20 OK@30"},
+		{"up and down", nil, []pt{warn(0), crit(10), warn(20), crit(30), fine(40)}, "WARNING@0 CRITICAL@10 WARNING@20 CRITICAL@30 OK@40"},
+		{"none without a change", nil, []pt{crit(0), crit(10), crit(20), fine(30), fine(40)}, "CRITICAL@0 OK@30"},
+		{"open again", nil, []pt{crit(0), fine(10), crit(20), fine(30)}, "CRITICAL@0 OK@10 CRITICAL@20 OK@30"},
+
+		{"OK of the unknown", nil, []pt{fine(0), fine(10)}, ""},
+		{"recovery of the unknown", nil, []pt{back(0)}, "OK@0"},
+		{"recovery of the unknown, once", nil, []pt{back(0), back(10), back(20)}, "OK@0"},
+		{"recovery of no length", nil, []pt{fine(0).with("duration", 0)}, ""},
+		{"recovery of negative length", nil, []pt{fine(0).with("duration", -1)}, ""},
+		{"recovery of a nanosecond", nil, []pt{fine(0).with("duration", 1)}, "OK@0"},
+		{"a duration with a fraction is not |alert()'s", nil, []pt{fine(0).with("duration", 1.5)}, ""},
+		{"a duration as text is not |alert()'s", nil, []pt{fine(0).with("duration", "1s")}, ""},
+		{"recovery by durationField", all(opt("durationField", "took")), []pt{fine(0).with("took", 5)}, "OK@0"},
+		{"durationField alone counts", all(opt("durationField", "took")), []pt{back(0)}, ""},
+		{"recovery after its own OK", nil, []pt{crit(0), fine(10), back(20)}, "CRITICAL@0 OK@10"},
+		{"a duration makes no change of what is not OK", nil, []pt{crit(0), crit(10).with("duration", minute)}, "CRITICAL@0"},
+
+		{"resent", resend, []pt{crit(0), crit(599), crit(600), crit(601), crit(1199), crit(1205), crit(1804)}, "CRITICAL@0 CRITICAL@600 CRITICAL@1205"},
+		{"resent since its last change", resend, []pt{warn(0), crit(500), crit(700), crit(1100)}, "WARNING@0 CRITICAL@500 CRITICAL@1100"},
+		{"resent only at its level", resend, []pt{crit(0), fine(700), fine(1400)}, "CRITICAL@0 OK@700"},
+		{"resent INFO", resend, []pt{note(0), note(600)}, "INFO@0 INFO@600"},
+		{"not resent for an old point", resend, []pt{crit(0), crit(-900)}, "CRITICAL@0"},
+		{"not resent unless asked", nil, []pt{crit(0), crit(86400)}, "CRITICAL@0"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := start(t, tt.options...)
+			changes := r.send(tt.points...)
+			wantTold(t, changes, tt.want)
+			if len(changes) > 0 {
+				wantOneAlert(t, changes)
+			}
+		})
+	}
+}
+
+func TestTimestamps(t *testing.T) {
+	crit := func(seconds float64) pt { return at(seconds, "id", "CRITICAL") }
+	warn := func(seconds float64) pt { return at(seconds, "id", "WARNING") }
+	fine := func(seconds float64) pt { return at(seconds, "id", "OK") }
+	other := func(seconds float64) pt { return at(seconds, "other", "CRITICAL") }
+
+	for _, tt := range []struct {
+		name   string
+		points []pt
+		want   string
+	}{
+		{"the point's second", []pt{crit(7.999999999)}, "CRITICAL@7"},
+		{"the second before the epoch", []pt{crit(-epoch - 0.5)}, fmt.Sprintf("CRITICAL@%d", -epoch-1)},
+		{"the epoch", []pt{crit(-epoch)}, fmt.Sprintf("CRITICAL@%d", -epoch)},
+		{"changes within a second", []pt{crit(1), warn(1.2), crit(1.4), fine(1.6)}, "CRITICAL@1 WARNING@2 CRITICAL@3 OK@4"},
+		{"and what follows them at once", []pt{crit(1), warn(1.5), crit(2), fine(9)}, "CRITICAL@1 WARNING@2 CRITICAL@3 OK@9"},
+		{"out of order", []pt{crit(100), warn(40), fine(50)}, "CRITICAL@100 WARNING@101 OK@102"},
+		{"opened again within a second", []pt{crit(1), fine(1.3), crit(1.6), fine(1.9)}, "CRITICAL@1 OK@2 CRITICAL@3 OK@4"},
+		{"opened again by an old point", []pt{crit(50), fine(60), crit(30)}, "CRITICAL@50 OK@60 CRITICAL@61"},
+		{"remembered for 60 s of event time", []pt{crit(0), fine(10), other(70), crit(5)}, "CRITICAL@0 OK@10 CRITICAL@70 CRITICAL@11"},
+		{"and forgotten after", []pt{crit(0), fine(10), other(71), crit(5)}, "CRITICAL@0 OK@10 CRITICAL@71 CRITICAL@5"},
+		{"counted from what was sent", []pt{crit(0), warn(0), crit(0), fine(0), other(63), crit(1)}, "CRITICAL@0 WARNING@1 CRITICAL@2 OK@3 CRITICAL@63 CRITICAL@4"},
+		{"and from the last resolve", []pt{crit(0), fine(10), crit(40), fine(50), other(80), crit(45)}, "CRITICAL@0 OK@10 CRITICAL@40 OK@50 CRITICAL@80 CRITICAL@51"},
+		{"points without a change tell the time too", []pt{crit(0), fine(10), at(71, "other", "OK"), crit(5)}, "CRITICAL@0 OK@10 CRITICAL@5"},
+		{"points without a level tell the time too", []pt{crit(0), fine(10), at(71, "other", ""), crit(5)}, "CRITICAL@0 OK@10 CRITICAL@5"},
+		{"before the epoch too", []pt{crit(-epoch - 200), fine(-epoch - 190), other(-epoch - 130), crit(-epoch - 195), fine(-epoch - 120), other(-epoch - 59), crit(-epoch - 125)},
+			fmt.Sprintf("CRITICAL@%d OK@%d CRITICAL@%d CRITICAL@%d OK@%d CRITICAL@%d", -epoch-200, -epoch-190, -epoch-130, -epoch-189, -epoch-120, -epoch-125)},
+		{"each alert has its own", []pt{crit(100), other(40), fine(100), at(40, "other", "OK")}, "CRITICAL@100 CRITICAL@40 OK@101 OK@41"},
+		{"one from the future holds up no other", []pt{
+			at(1e6, "late", "CRITICAL"), at(1e6, "late", "OK"), // forgotten when the points are there
+			crit(0), fine(10), at(1e6+1, "late", ""), crit(5),
+		}, "CRITICAL@1000000 OK@1000001 CRITICAL@0 OK@10 CRITICAL@5"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			wantTold(t, start(t).send(tt.points...), tt.want)
+		})
+		// P10: how the input falls into pieces is chance, and differs between
+		// the members of a pair.
+		t.Run(tt.name+", one at a time", func(t *testing.T) {
+			r := start(t)
+			for _, p := range tt.points {
+				r.send(p)
+			}
+			wantTold(t, r.store.changes, tt.want)
+		})
+	}
+}
+
+func TestSeries(t *testing.T) {
+	t.Run("one id in several groups", func(t *testing.T) {
+		r := start(t, opt("id", "same"))
+		a := at(0, "", "CRITICAL").grouped("host=a")
+		b := at(1, "", "CRITICAL").grouped("host=b").tagged("host", "b")
+		wantTold(t, r.send(a, b, a, b), "CRITICAL@0 CRITICAL@1")
+		a, b = at(2, "", "OK").grouped("host=a"), b.with("level", "WARNING")
+		wantTold(t, r.send(a, b), "OK@2 WARNING@2")
+		r.wantLogged(0, "two series")
+	})
+	t.Run("several ids in one group", func(t *testing.T) {
+		r := start(t)
+		wantTold(t, r.send(
+			at(0, "x", "CRITICAL").grouped("g"), at(0, "y", "WARNING").grouped("g"),
+			at(1, "x", "CRITICAL").grouped("g"), at(1, "y", "OK").grouped("g"),
+		), "CRITICAL@0 WARNING@0 OK@1")
+	})
+	t.Run("group and id are not joined", func(t *testing.T) {
+		r := start(t)
+		wantTold(t, r.send(at(0, "bc", "CRITICAL").grouped("a"), at(0, "c", "CRITICAL").grouped("ab")), "CRITICAL@0 CRITICAL@0")
+	})
+	t.Run("two that make one alert are logged once", func(t *testing.T) {
+		r := start(t, opt("primaryProperty", "task"), opt("secondaryProperty", "task"))
+		changes := r.send(at(0, "x", "CRITICAL"), at(0, "y", "CRITICAL"), at(0, "z", "CRITICAL"), at(0, "x", "OK"), at(0, "x", "WARNING"))
+		wantTold(t, changes, "CRITICAL@0 CRITICAL@1 CRITICAL@2 OK@3 WARNING@4")
+		wantOneAlert(t, changes)
+		r.wantLogged(1, "level=WARN", "two series make one BigPanda alert", ".incidentIdentifier('…')", "id=y")
+	})
+	t.Run("one after the other is no matter", func(t *testing.T) {
+		r := start(t, opt("primaryProperty", "task"), opt("secondaryProperty", "task"))
+		changes := r.send(at(0, "x", "CRITICAL"), at(0, "x", "OK"), at(0, "y", "CRITICAL"))
+		wantTold(t, changes, "CRITICAL@0 OK@1 CRITICAL@2")
+		wantOneAlert(t, changes)
+		r.wantLogged(0, "two series")
+	})
+	t.Run("an incident identifier makes one alert of any host", func(t *testing.T) {
+		r := start(t, opt("incidentIdentifier", "{{ .Name }}"))
+		changes := r.send(at(0, "x", "CRITICAL"), at(0, "y", "CRITICAL").tagged("host", "b"))
+		wantTold(t, changes, "CRITICAL@0 CRITICAL@1")
+		wantOneAlert(t, changes)
+		r.wantLogged(1, "two series")
+	})
+	t.Run("app keys make several alerts of one", func(t *testing.T) {
+		one, two := start(t).one(at(0, "x", "CRITICAL")), start(t, opt("appKey", "other")).one(at(0, "x", "CRITICAL"))
+		if one.Alert == two.Alert || one.Lane != "key" || two.Lane != "other" {
+			t.Errorf("alerts %q and %q in lanes %q and %q", one.Alert, two.Alert, one.Lane, two.Lane)
+		}
+	})
+}
+
+// maxAge goes by the wall clock: a change that is too old is not sent and does
+// not count as told.
+func TestMaxAge(t *testing.T) {
+	maxAge := opt("maxAge", minute)
+	t.Run("just young enough", func(t *testing.T) {
+		r := start(t, maxAge)
+		r.now = r.now.Add(minute)
+		wantTold(t, r.send(at(0, "id", "CRITICAL")), "CRITICAL@0")
+	})
+	t.Run("just too old", func(t *testing.T) {
+		r := start(t, maxAge)
+		r.now = r.now.Add(minute + 1)
+		wantTold(t, r.send(at(0, "id", "CRITICAL")), "")
+		r.wantLogged(1, "level=WARN", "older than maxAge", "id=id", "to=CRITICAL")
+		r.h.Stop()
+		r.wantLogged(1, "too_old=1", "changes=0")
+	})
+	t.Run("of the future", func(t *testing.T) {
+		wantTold(t, start(t, maxAge).send(at(1e6, "id", "CRITICAL")), "CRITICAL@1000000")
+	})
+	t.Run("the first young point that differs is sent", func(t *testing.T) {
+		r := start(t, maxAge)
+		wantTold(t, r.send(at(0, "id", "WARNING")), "WARNING@0")
+		r.now = r.now.Add(10 * minute)
+		wantTold(t, r.send(at(100, "id", "CRITICAL"), at(200, "id", "CRITICAL"), at(300, "id", "OK")), "")
+		wantTold(t, r.send(at(600, "id", "WARNING")), "")
+		wantTold(t, r.send(at(601, "id", "CRITICAL")), "CRITICAL@601")
+		r.now = r.now.Add(10 * minute)
+		wantTold(t, r.send(at(700, "id", "OK")), "")
+		wantTold(t, r.send(at(1200, "id", "CRITICAL")), "")
+		wantTold(t, r.send(at(1201, "id", "OK")), "OK@1201")
+		r.wantLogged(1, "older than maxAge")
+	})
+	t.Run("a resend is sent by the next point", func(t *testing.T) {
+		r := start(t, maxAge, opt("resendAfter", 10*minute))
+		r.send(at(0, "id", "CRITICAL"))
+		r.now = r.now.Add(20 * minute)
+		wantTold(t, r.send(at(600, "id", "CRITICAL"), at(1199, "id", "CRITICAL")), "CRITICAL@1199")
+	})
+	t.Run("an old recovery is not told, a young one is", func(t *testing.T) {
+		r := start(t, maxAge)
+		r.now = r.now.Add(10 * minute)
+		wantTold(t, r.send(recovery(0, "id"), recovery(600, "id")), "OK@600")
+	})
+	t.Run("any age unless asked", func(t *testing.T) {
+		r := start(t)
+		r.now = r.now.AddDate(10, 0, 0)
+		wantTold(t, r.send(at(0, "id", "CRITICAL")), "CRITICAL@0")
+	})
+}
+
+// What makes up an alert's identity stays as it was until its ok: otherwise a
+// second alert opens that nobody resolves.
+func TestIdentityStaysUntilOK(t *testing.T) {
+	point := func(seconds float64, level string, value int, host string) pt {
+		return pt{
+			time: time.Duration(seconds * float64(second)), group: "g",
+			tags: map[string]string{"host": host}, fields: map[string]any{"level": level, "value": value},
+		}
+	}
+	for _, tt := range []struct {
+		name    string
+		options []*agent.Option
+		hosts   [3]string
+	}{
+		{"host template", all(opt("host", "{{ .Fields.value }}")), [3]string{"a", "a", "a"}},
+		{"incident identifier", all(opt("incidentIdentifier", "{{ .Tags.host }}")), [3]string{"a", "b", "c"}},
+		{"incident identifier that comes", all(opt("incidentIdentifier", "{{ .Tags.host }}")), [3]string{"", "b", "c"}},
+		{"incident identifier that goes", all(opt("incidentIdentifier", "{{ .Tags.host }}"), opt("primaryProperty", "task")), [3]string{"a", "", ""}},
+		{"host tag", nil, [3]string{"a", "b", "c"}},
+		{"host tag that comes", nil, [3]string{"", "b", "c"}},
+		{"host tag that goes", nil, [3]string{"a", "", ""}},
+		{"primary property is a field", all(opt("primaryProperty", "value")), [3]string{"a", "b", "c"}},
+		{"secondary property is a field", all(opt("secondaryProperty", "value")), [3]string{"a", "a", "a"}},
+		{"check is an attribute", all(opt("attribute", "check", "{{ .Fields.value }}")), [3]string{"a", "a", "a"}},
+		{"primary property is an attribute", all(opt("attribute", "primary_property", "p{{ .Fields.value }}")), [3]string{"a", "b", "c"}},
+		{"primary property is the status", all(opt("primaryProperty", "status")), [3]string{"a", "a", "a"}},
+		{"primary property is the timestamp", all(opt("primaryProperty", "timestamp")), [3]string{"a", "a", "a"}},
+		{"secondary property is the timestamp", all(opt("secondaryProperty", "timestamp")), [3]string{"a", "a", "a"}},
+		{"a template that fails later", all(opt("host", "{{ index .Tags.host 0 }}")), [3]string{"a", "", ""}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := start(t, tt.options...)
+			changes := r.send(
+				point(0, "WARNING", 1, tt.hosts[0]), point(0, "CRITICAL", 2, tt.hosts[1]), point(20, "OK", 3, tt.hosts[2]))
+			wantTold(t, changes, "WARNING@0 CRITICAL@1 OK@20")
+			wantOneAlert(t, changes)
+
+			// The next alert of the series is made of what is there then.
+			fresh := start(t, tt.options...).one(point(40, "CRITICAL", 3, tt.hosts[2]))
+			again := r.one(point(40, "CRITICAL", 3, tt.hosts[2]))
+			if string(again.Payload) != string(fresh.Payload) {
+				t.Errorf("opened again it is\n%s, opened first\n%s", again.Payload, fresh.Payload)
+			}
+			wantOneAlert(t, append([]change{again}, r.send(point(40, "OK", 4, ""))...))
+		})
+	}
+	t.Run("over a restart, with other options", func(t *testing.T) {
+		r := start(t)
+		opened := r.one(point(0, "CRITICAL", 1, "a"))
+		after := r.restarted(opt("appKey", "edited"), opt("host", "elsewhere"), opt("primaryProperty", "value"))
+		wantOneAlert(t, []change{opened, after.one(point(1, "OK", 2, "b"))})
+	})
+}
+
+// P1: nothing about a point ends the process.
+func TestPointSurvives(t *testing.T) {
+	t.Run("a panic in handling it", func(t *testing.T) {
+		broken := true
+		r := newRig(t, func(c *udf.Config) {
+			now := c.Now
+			c.Now = func() time.Time {
+				if broken {
+					panic("the clock broke")
+				}
+				return now()
+			}
+		}).init(opt("maxAge", time.Hour))
+		wantTold(t, r.send(at(0, "id", "CRITICAL"), at(1, "id", "CRITICAL")), "")
+		r.wantLogged(1, "level=ERROR", "handling a point failed", "please report this", "the clock broke", "change_test.go")
+		broken = false
+		wantTold(t, r.send(at(2, "id", "CRITICAL")), "CRITICAL@2")
+		r.h.Stop()
+		r.wantLogged(1, "input ended", "points=3", "changes=1", "panics=2")
+	})
+	t.Run("a panic of the store, and the changes are stored later", func(t *testing.T) {
+		r := start(t)
+		r.store.panics = 2
+		wantTold(t, r.send(at(0, "id", "CRITICAL")), "")
+		wantTold(t, r.send(), "")
+		wantTold(t, r.send(at(1, "id", "OK")), "CRITICAL@0 OK@1")
+		r.wantLogged(1, "level=ERROR", "storing changes failed", "the store broke")
+	})
+	t.Run("a point with nothing in it", func(t *testing.T) {
+		r := start(t)
+		for _, p := range []*agent.Point{{}, {FieldsString: map[string]string{"level": "CRITICAL"}}, nil} {
+			if err := r.h.Point(p); err != nil {
+				t.Error(err)
+			}
+		}
+		r.h.Commit()
+		wantTold(t, r.store.changes, fmt.Sprintf("CRITICAL@%d", -epoch))
+	})
+	t.Run("times at the ends of the world", func(t *testing.T) {
+		r := start(t, opt("resendAfter", minute), opt("maxAge", minute))
+		for _, ns := range []int64{math.MinInt64, math.MaxInt64, 0, math.MinInt64, math.MaxInt64} {
+			for _, level := range []string{"CRITICAL", "OK"} {
+				p := at(0, "id", level).message()
+				p.Time = ns
+				if err := r.h.Point(p); err != nil {
+					t.Error(err)
+				}
+				r.h.Commit()
+			}
+		}
+		r.wantLogged(0, "please report this")
+	})
+	for _, text := range []string{
+		"{{ .Time.Format 1 }}", "{{ .Time.Nothing }}", "{{ .Name.x }}", "{{ len 1 }}", "{{ index .Tags 1 }}",
+		"{{ slice .Name 5 1 }}", "{{ index .Tags.host 99 }}", "{{ call .Name }}", "{{ .Fields.value.x.y }}",
+		`{{ template "gone" . }}`, "{{ lt 1 .Name }}", "{{ range .Name.x }}{{ end }}",
+		`{{ range 1000000000 }}{{ printf "%1000d" 1 }}{{ end }}`,
+		`{{ define "x" }}{{ template "x" . }}{{ end }}{{ template "x" . }}`,
+	} {
+		t.Run("template "+text, func(t *testing.T) {
+			r := start(t, opt("message", text))
+			c := r.one(at(0, "id", "CRITICAL").with("value", 1))
+			if got := c.properties["description"]; got != "id is CRITICAL" {
+				t.Errorf("description is %.100q", got)
+			}
+			r.wantLogged(1, "level=ERROR", "a template failed", "option=message", "mend the template")
+			r.wantLogged(0, "please report this")
+		})
+	}
+}
+
+// P4: one Append for each piece of input, with its changes and levels together,
+// and none without.
+func TestCommit(t *testing.T) {
+	t.Run("changes and levels together", func(t *testing.T) {
+		r := start(t)
+		r.send(at(0, "x", "CRITICAL"), at(0, "y", "WARNING"), at(1, "x", "OK"), at(2, "z", "OK"))
+		if len(r.store.commits) != 1 {
+			t.Fatalf("%d Appends for one piece of input", len(r.store.commits))
+		}
+		c := r.store.commits[0]
+		if len(c.changes) != 3 || len(c.levels) != 3 {
+			t.Fatalf("%d changes with %d levels, want 3 of each", len(c.changes), len(c.levels))
+		}
+		for i, l := range c.levels {
+			if l.Time != c.changes[i].Time || !json.Valid(l.Value) {
+				t.Errorf("level %d is %q of %d beside a change of %d", i, l.Value, l.Time, c.changes[i].Time)
+			}
+		}
+		if c.levels[0].Key != c.levels[2].Key || c.levels[0].Key == c.levels[1].Key {
+			t.Errorf("levels of series %q, %q and %q", c.levels[0].Key, c.levels[1].Key, c.levels[2].Key)
+		}
+	})
+	t.Run("nothing before Commit", func(t *testing.T) {
+		r := start(t)
+		r.point(at(0, "x", "CRITICAL"))
+		if len(r.store.commits) > 0 {
+			t.Error("stored before its piece was over")
+		}
+	})
+	t.Run("nothing without changes", func(t *testing.T) {
+		r := newRig(t)
+		r.h.Commit() // a piece with only an Info request
+		r.init()
+		r.h.Commit()
+		r.send(at(0, "x", "OK"), at(0, "x", ""), at(0, "x", "SEVERE"))
+		r.send(at(0, "x", "CRITICAL"))
+		r.send(at(1, "x", "CRITICAL"))
+		r.send()
+		if len(r.store.commits) != 1 {
+			t.Errorf("%d Appends, want 1", len(r.store.commits))
+		}
+	})
+	t.Run("a change is stored once", func(t *testing.T) {
+		r := start(t)
+		r.send(at(0, "x", "CRITICAL"))
+		wantTold(t, r.send(at(1, "y", "CRITICAL")), "CRITICAL@1")
+		if n := len(r.store.commits[1].levels); n != 1 {
+			t.Errorf("%d levels beside it, want 1", n)
+		}
+	})
+	t.Run("a resolved alert is forgotten", func(t *testing.T) {
+		r := start(t)
+		r.send(at(0, "x", "CRITICAL"), at(1, "x", "OK"))
+		r.send(at(61, "y", "OK"))
+		if len(r.store.commits) != 1 || len(r.store.kept) != 1 {
+			t.Fatalf("%d Appends, %d levels kept after 60 s", len(r.store.commits), len(r.store.kept))
+		}
+		r.send(at(62, "y", "OK"))
+		if len(r.store.commits) != 2 || len(r.store.kept) != 0 {
+			t.Fatalf("%d Appends, %d levels kept after 61 s", len(r.store.commits), len(r.store.kept))
+		}
+		if c := r.store.commits[1]; len(c.changes) != 0 || len(c.levels) != 1 || c.levels[0].Value != nil {
+			t.Errorf("forgotten with %d changes and levels %v", len(c.changes), c.levels)
+		}
+	})
+	t.Run("one that opened again is not", func(t *testing.T) {
+		r := start(t)
+		r.send(at(0, "x", "CRITICAL"), at(1, "x", "OK"), at(2, "x", "CRITICAL"))
+		r.send(at(100, "y", "OK"))
+		if len(r.store.commits) != 1 || len(r.store.kept) != 1 {
+			t.Errorf("%d Appends, %d levels kept", len(r.store.commits), len(r.store.kept))
+		}
+	})
+}

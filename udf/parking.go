@@ -1,0 +1,85 @@
+package udf
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"bigpanda-udf/outbox"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// maxParked is how many alerts may wait on schedules of their own; they are in
+// memory (P7).
+const maxParked = 1000
+
+// parking holds the alerts that are tried on schedules of their own. They stay
+// in flight for the queue, so that no later change of theirs overtakes them.
+type parking struct {
+	alarm *alarm
+
+	mu   sync.Mutex
+	all  []parked
+	busy bool // one is under way, or has just been
+}
+
+type parked struct {
+	change  outbox.Change
+	until   time.Time
+	backoff *backoff.ExponentialBackOff
+	said    complaint
+}
+
+// add parks an alert for its next wait. It reports false when all places are
+// taken.
+func (p *parking) add(one parked) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.all) >= maxParked {
+		return false
+	}
+	wait := one.backoff.NextBackOff()
+	one.until = time.Now().Add(wait)
+	p.all = append(p.all, one)
+	p.alarm.ringAfter(wait)
+	return true
+}
+
+// take removes an alert whose time has come. There is none before the last one
+// that was taken is done with.
+func (p *parking) take() (parked, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.IndexFunc(p.all, func(one parked) bool { return !time.Now().Before(one.until) })
+	if i < 0 || p.busy {
+		return parked{}, false
+	}
+	one := p.all[i]
+	p.all = slices.Delete(p.all, i, i+1)
+	p.busy = true
+	return one, true
+}
+
+// rest says that the one that was taken is done with, and leaves the
+// connection to others for as long as it took: several that BigPanda never
+// answers must not use up all the time of a single connection.
+func (p *parking) rest(took time.Duration) {
+	time.AfterFunc(took, func() {
+		p.mu.Lock()
+		p.busy = false
+		p.mu.Unlock()
+		p.alarm.ring()
+	})
+}
+
+// empty removes and returns all of them.
+func (p *parking) empty() (changes []outbox.Change) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, one := range p.all {
+		changes = append(changes, one.change)
+	}
+	p.all = nil
+	return changes
+}

@@ -1,0 +1,323 @@
+package udf
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/outbox"
+)
+
+// A request is what a fakeAPI was sent.
+type request struct {
+	at     time.Duration // since the start
+	lane   string
+	alerts []string // payloads, "lane/alert#number"
+	answer *bigpanda.Error
+}
+
+func (r request) String() string {
+	outcome := "accepted"
+	if r.answer != nil {
+		outcome = fmt.Sprint(r.answer.Class, " ", r.answer.Status)
+	}
+	return fmt.Sprintf("%v %s %v: %s", r.at, r.lane, r.alerts, outcome)
+}
+
+// has reports whether a change of an alert is in the request.
+func (r request) has(alert string) bool {
+	return slices.ContainsFunc(r.alerts, func(p string) bool { return strings.HasPrefix(p, alert+"#") })
+}
+
+// A rule says what a request is answered with; nil means accepted.
+type rule func(r request) *bigpanda.Error
+
+// fakeAPI is a BigPanda in a synctest bubble.
+type fakeAPI struct {
+	t       *testing.T
+	start   time.Time
+	latency time.Duration
+
+	mu       sync.Mutex
+	rule     rule
+	requests []request
+	accepted []string // payloads, in the order of their first acceptance
+	seen     map[string]bool
+	underWay int
+	most     int // under way at once
+}
+
+func (a *fakeAPI) Send(ctx context.Context, lane string, alerts [][]byte) (bigpanda.Answer, error) {
+	a.mu.Lock()
+	r := request{at: time.Since(a.start), lane: lane}
+	for _, p := range alerts {
+		r.alerts = append(r.alerts, string(p))
+	}
+	a.underWay++
+	a.most = max(a.most, a.underWay)
+	a.mu.Unlock()
+	whole := sleep(ctx, a.latency)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.underWay--
+	if !whole {
+		return bigpanda.Answer{}, &bigpanda.Error{Class: bigpanda.Retry, Reason: bigpanda.ReasonCanceled, Err: ctx.Err()}
+	}
+	if a.rule != nil {
+		r.answer = a.rule(r)
+	}
+	a.requests = append(a.requests, r)
+	if r.answer != nil {
+		return bigpanda.Answer{Status: r.answer.Status}, r.answer
+	}
+	for _, p := range r.alerts {
+		if !a.seen[p] {
+			a.seen[p] = true
+			a.accepted = append(a.accepted, p)
+		}
+	}
+	return bigpanda.Answer{Status: 201}, nil
+}
+
+// answer replaces the rule.
+func (a *fakeAPI) answer(with rule) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.rule = with
+}
+
+// sent returns the requests so far.
+func (a *fakeAPI) sent() []request {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.requests)
+}
+
+// deliveredOf returns what was accepted of an alert, in order.
+func (a *fakeAPI) deliveredOf(alert string) (payloads []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.accepted {
+		if strings.HasPrefix(p, alert+"#") {
+			payloads = append(payloads, p)
+		}
+	}
+	return payloads
+}
+
+func (a *fakeAPI) has(payload string) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.seen[payload]
+}
+
+// status is the error that bigpanda.Client makes of an answer.
+func status(code int) *bigpanda.Error {
+	e := &bigpanda.Error{Status: code, Answer: fmt.Sprintf("answer %d", code), Err: fmt.Errorf("status %d", code)}
+	switch {
+	case code == 0:
+		e.Class, e.Reason = bigpanda.Retry, bigpanda.ReasonNetwork
+	case code == 429:
+		e.Class, e.Reason = bigpanda.Retry, bigpanda.ReasonThrottled
+	case code >= 500:
+		e.Class, e.Reason = bigpanda.Retry, bigpanda.ReasonServer
+	case code == 401:
+		e.Class, e.Reason = bigpanda.Hold, bigpanda.ReasonToken
+	case code == 403:
+		e.Class, e.Reason = bigpanda.Hold, bigpanda.ReasonForbidden
+	case code == 404:
+		e.Class, e.Reason = bigpanda.HoldAppKey, bigpanda.ReasonNotFound
+	default:
+		e.Class, e.Reason = bigpanda.Refused, bigpanda.ReasonRefused
+	}
+	return e
+}
+
+func statusAfter(code int, wait time.Duration) *bigpanda.Error {
+	e := status(code)
+	e.RetryAfter = wait
+	return e
+}
+
+// always answers everything alike.
+func always(e *bigpanda.Error) rule { return func(request) *bigpanda.Error { return e } }
+
+// poison answers whatever holds a change of the alert.
+func poison(alert string, e *bigpanda.Error) rule {
+	return func(r request) *bigpanda.Error {
+		if r.has(alert) {
+			return e
+		}
+		return nil
+	}
+}
+
+// laneRule answers one lane.
+func laneRule(lane string, e *bigpanda.Error) rule {
+	return func(r request) *bigpanda.Error {
+		if r.lane == lane {
+			return e
+		}
+		return nil
+	}
+}
+
+// A senderRig is a running Sender between an outbox and a fakeAPI.
+type senderRig struct {
+	t      *testing.T
+	queue  *outbox.Memory
+	api    *fakeAPI
+	cancel context.CancelFunc
+	ended  chan struct{}
+	count  map[string]int // changes of each alert so far
+
+	logMu sync.Mutex
+	log   bytes.Buffer
+}
+
+// inBubble runs a test of a Sender on a fake clock. At the end the sender is
+// stopped; then nothing may be in flight.
+func inBubble(t *testing.T, o SenderOptions, test func(t *testing.T, r *senderRig)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		r := newSenderRig(t)
+		o.Log = slog.New(slog.NewTextHandler(r, nil))
+		r.run(NewSender(r.queue, r.api, o))
+		defer r.stop()
+		test(t, r)
+	})
+}
+
+func newSenderRig(t *testing.T) *senderRig {
+	return &senderRig{
+		t:     t,
+		queue: outbox.NewMemory(0),
+		api:   &fakeAPI{t: t, start: time.Now(), latency: 50 * time.Millisecond, seen: make(map[string]bool)},
+		count: make(map[string]int),
+	}
+}
+
+func (r *senderRig) run(s *Sender) {
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel, r.ended = cancel, make(chan struct{})
+	go func() {
+		defer close(r.ended)
+		s.Run(ctx)
+	}()
+}
+
+func (r *senderRig) stop() {
+	r.t.Helper()
+	r.cancel()
+	<-r.ended
+	if s := r.queue.Stats(); s.InFlight != 0 {
+		r.t.Errorf("the sender has ended and left %d in flight", s.InFlight)
+	}
+	if r.api.underWay != 0 {
+		r.t.Errorf("the sender has ended and left %d requests under way", r.api.underWay)
+	}
+}
+
+// append queues one change of each of the alerts, "lane/alert", in one commit.
+func (r *senderRig) append(alerts ...string) {
+	var changes []outbox.Change
+	for _, alert := range alerts {
+		lane, _, _ := strings.Cut(alert, "/")
+		r.count[alert]++
+		changes = append(changes, outbox.Change{
+			Alert: alert, Lane: lane, Payload: fmt.Appendf(nil, "%s#%d", alert, r.count[alert]),
+		})
+	}
+	r.queue.Append(changes, nil)
+}
+
+// many names n alerts of a lane.
+func many(lane string, n int) (alerts []string) {
+	for i := range n {
+		alerts = append(alerts, fmt.Sprintf("%s/%d", lane, i))
+	}
+	return alerts
+}
+
+// drain waits until the outbox is empty, and fails when it takes longer.
+func (r *senderRig) drain(within time.Duration) {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	if err := r.queue.Drain(ctx); errors.Is(err, context.DeadlineExceeded) {
+		r.t.Fatalf("after %v there is still something queued: %+v", within, r.queue.Stats())
+	}
+}
+
+// within waits until cond holds, and fails when it takes longer.
+func (r *senderRig) within(d time.Duration, what string, cond func() bool) {
+	r.t.Helper()
+	for end := time.Now().Add(d); !cond(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			r.t.Fatalf("not within %v: %s; requests:\n%s", d, what, r.history())
+		}
+	}
+}
+
+// history shows the last requests and all of the log.
+func (r *senderRig) history() string {
+	var b strings.Builder
+	requests := r.api.sent()
+	for _, q := range requests[max(0, len(requests)-40):] {
+		q.alerts = append(q.alerts[:min(2, len(q.alerts))], fmt.Sprintf("%d in all", len(q.alerts)))
+		fmt.Fprintln(&b, q)
+	}
+	r.logMu.Lock()
+	defer r.logMu.Unlock()
+	return b.String() + r.log.String()
+}
+
+// complete fails unless everything that was appended was delivered, in order
+// for each alert.
+func (r *senderRig) complete() {
+	r.t.Helper()
+	for alert, n := range r.count {
+		var want []string
+		for i := range n {
+			want = append(want, fmt.Sprintf("%s#%d", alert, i+1))
+		}
+		if got := r.api.deliveredOf(alert); !slices.Equal(got, want) {
+			r.t.Errorf("of %s arrived %v, want %v", alert, got, want)
+		}
+	}
+}
+
+// Write takes the log.
+func (r *senderRig) Write(p []byte) (int, error) {
+	r.logMu.Lock()
+	defer r.logMu.Unlock()
+	return r.log.Write(p)
+}
+
+// lines counts the lines of the log that hold a text.
+func (r *senderRig) lines(text string) (n int) {
+	r.logMu.Lock()
+	defer r.logMu.Unlock()
+	for line := range strings.Lines(r.log.String()) {
+		if strings.Contains(line, text) {
+			n++
+		}
+	}
+	return n
+}
+
+func (r *senderRig) wantLines(want int, text string) {
+	r.t.Helper()
+	if got := r.lines(text); got != want {
+		r.t.Errorf("%d lines of the log say %q, want %d:\n%s", got, text, want, r.log.String())
+	}
+}
