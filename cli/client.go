@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"bigpanda-udf/bigpanda"
+)
+
+// newClient makes the client that the settings describe. Every error names the
+// setting and the mend.
+func (s settings) newClient(hidden *secrets) (*bigpanda.Client, error) {
+	if s.token == "" && s.tokenFile == "" {
+		return nil, usagef("no token: set BIGPANDA_TOKEN or BIGPANDA_TOKEN_FILE " +
+			"(for Kapacitor in [udf.functions.bigpanda.env] of kapacitor.conf), or token-file in [bigpanda] of the --config file")
+	}
+	if s.tokenFile != "" {
+		// The client reads it for itself; this is for the log.
+		if data, err := os.ReadFile(s.tokenFile); err == nil {
+			hidden.add(strings.TrimSpace(string(data)))
+		}
+	}
+	client, err := bigpanda.NewClient(bigpanda.Options{
+		URL:                s.url,
+		Token:              s.token,
+		TokenFile:          s.tokenFile,
+		CAFile:             s.caFile,
+		InsecureSkipVerify: s.insecureSkipVerify,
+		Timeout:            s.timeout,
+		Connections:        s.connections,
+		UserAgent:          programName + "/" + currentBuild().Version,
+	})
+	if err != nil {
+		return nil, usageError{s.nameOrigin(err)}
+	}
+	return client, nil
+}
+
+// nameOrigin puts before the client's error where the setting came from, which
+// the client cannot know.
+func (s settings) nameOrigin(err error) error {
+	for _, about := range []struct{ words, setting string }{
+		{"token file", "token-file"}, {"CA file", "ca-file"}, {"use url", "url"}, {"use token", "token"},
+	} {
+		if where := s.where[about.setting]; where != "" && strings.HasPrefix(strings.TrimPrefix(err.Error(), "read "), about.words) {
+			return fmt.Errorf("%s: %w", where, err)
+		}
+	}
+	return err
+}

@@ -1,0 +1,232 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"bigpanda-udf/sandbox"
+)
+
+const (
+	// demoLength is how long the play takes; it shows fleetLength of load.
+	demoLength = 15 * time.Second
+	// demoPatience is how long after the play everything must be over: twice
+	// the longest wait of a sender, in which the end of the outage may find it.
+	demoPatience = time.Minute
+
+	demoAppKey = "demo"
+	demoToken  = "demo-token"
+)
+
+// The outage, in the time of the play.
+const (
+	outageFrom = 75 * time.Second
+	outageTo   = 2 * time.Minute
+)
+
+type demoFlags struct {
+	Speed float64 `default:"1" placeholder:"N" help:"Play so many times faster (${default})."`
+}
+
+// demo shows the whole way on this machine: a sandbox in this process, the
+// function as a child over real pipes, and in the place of Kapacitor a small
+// fleet. The error says what went wrong, a change that did not arrive too.
+func (p Process) demo(ctx context.Context, f demoFlags) error {
+	if !(f.Speed > 0 && f.Speed <= 1e6) {
+		return usagef("--speed is %v: write a number over 0, such as 2", f.Speed)
+	}
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	length := time.Duration(float64(demoLength) / f.Speed)
+	ctx, cancel := context.WithTimeoutCause(ctx, length+demoPatience,
+		fmt.Errorf("it is not over after %s: the lines above show what is missing", length+demoPatience))
+	defer cancel()
+
+	d := &demoRun{show: newScreen(p), step: time.Duration(float64(length) * float64(fleetTick) / float64(fleetLength))}
+	d.server = sandbox.New(sandbox.Options{Token: demoToken, OnRequest: d.answered})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen for the sandbox: %w", err)
+	}
+	serving, endServing := context.WithCancel(context.Background())
+	defer endServing()
+	served := make(chan error, 1)
+	go func() { served <- serve(serving, l, d.server) }()
+
+	err = d.run(ctx, "http://"+l.Addr().String()+sandbox.Path)
+	endServing()
+	// Only now every request has been shown.
+	err = errors.Join(err, <-served)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		if errors.Is(cause, context.Canceled) {
+			return errors.New("interrupted")
+		}
+		return cause
+	}
+	if err != nil {
+		return err
+	}
+	return d.show.summary(d.result())
+}
+
+// demoRun is one play, from the first point to the last delivery.
+type demoRun struct {
+	show   *screen
+	server *sandbox.Server
+	step   time.Duration // of real time between two ticks of the fleet
+
+	begin   time.Time           // of the fleet's time
+	changes []fleetChange       // that the function was told, in order
+	points  int                 // sent to the function
+	echoes  func() (points int) // that came back
+}
+
+// run starts the function, plays the fleet to it, waits until every change has
+// arrived, and ends the function.
+func (d *demoRun) run(ctx context.Context, url string) error {
+	function, err := startPeer(ctx, url, d.show.logged)
+	if err != nil {
+		return err
+	}
+	defer function.kill()
+	if err := function.init(); err != nil {
+		return err
+	}
+	d.echoes = function.echoes
+	d.show.title(url, function.pid(), d.step)
+	if err := d.play(ctx, function); err != nil {
+		return function.explain(err)
+	}
+	d.show.waiting()
+	arrived := func(s sandbox.Stats) bool { return s.Events-s.Duplicates >= len(d.changes) }
+	if err := d.server.WaitFor(ctx, arrived); err != nil {
+		return err
+	}
+	return function.end()
+}
+
+// play sends the fleet's points, each at its time, and takes the API away for
+// a while.
+func (d *demoRun) play(ctx context.Context, function *peer) error {
+	// Whole seconds, as BigPanda's timestamps are.
+	d.begin = time.Now().Truncate(time.Second).Add(-fleetLength)
+	levels := make(map[string]string)
+	started := time.Now()
+	for tick := 0; time.Duration(tick)*fleetTick <= fleetLength; tick++ {
+		at := time.Duration(tick) * fleetTick
+		if !waitUntil(ctx, started.Add(time.Duration(tick)*d.step)) {
+			return context.Cause(ctx)
+		}
+		d.show.clock(at)
+		if err := d.outage(at); err != nil {
+			return err
+		}
+		if err := function.keepalive(); err != nil {
+			return err
+		}
+		for _, h := range fleet {
+			c, event, changed := h.evaluate(at, levels)
+			if !event {
+				continue
+			}
+			if changed {
+				d.changes = append(d.changes, c)
+				d.show.changed(c)
+			}
+			d.points++
+			if err := function.point(c, d.begin); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (d *demoRun) outage(at time.Duration) error {
+	switch at {
+	case outageFrom.Truncate(fleetTick):
+		d.show.outage(true)
+		return d.server.SetFaults(sandbox.Faults{Status: 503})
+	case outageTo.Truncate(fleetTick):
+		d.show.outage(false)
+		return d.server.SetFaults(sandbox.Faults{})
+	}
+	return nil
+}
+
+// answered is called for each request to the sandbox, from many goroutines.
+func (d *demoRun) answered(q sandbox.Request) {
+	if q.Accepted == 0 {
+		d.show.refused(q)
+		return
+	}
+	for _, e := range d.server.Events() {
+		if e.Seq >= q.FirstEvent && e.Seq < q.FirstEvent+uint64(q.Accepted) {
+			d.show.delivered(e, q)
+		}
+	}
+}
+
+// result compares what arrived with what the function was told.
+func (d *demoRun) result() demoResult {
+	stats := d.server.Stats()
+	r := demoResult{
+		points: d.points, echoes: d.echoes(), changes: len(d.changes),
+		requests: stats.Requests, refused: stats.Statuses[503], duplicates: stats.Duplicates,
+		inOrder: true,
+	}
+	arrived := make(map[string][]fleetChange)
+	for _, e := range d.server.Events() {
+		if !e.Duplicate {
+			arrived[e.Title] = append(arrived[e.Title], fleetChange{
+				host: e.Title, level: e.Status, at: time.Unix(e.Timestamp, 0).Sub(d.begin),
+			})
+		}
+	}
+	for _, want := range d.changes {
+		got := arrived[want.host]
+		next := -1
+		for i, c := range got {
+			if c.level == statusOf(want.level) && c.at == want.at {
+				next = i
+				break
+			}
+		}
+		if next < 0 {
+			r.lost++
+			continue
+		}
+		r.delivered++
+		r.inOrder = r.inOrder && next == 0
+		arrived[want.host] = append(got[:next:next], got[next+1:]...)
+	}
+	for _, extra := range arrived {
+		r.inOrder = r.inOrder && len(extra) == 0
+	}
+	return r
+}
+
+// demoResult is what the demo ends with.
+type demoResult struct {
+	points, echoes                       int
+	changes, delivered, duplicates, lost int
+	requests, refused                    int
+	inOrder                              bool // and nothing else came
+}
+
+func waitUntil(ctx context.Context, t time.Time) bool {
+	timer := time.NewTimer(time.Until(t))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

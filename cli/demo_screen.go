@@ -1,0 +1,142 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"bigpanda-udf/sandbox"
+
+	"github.com/fatih/color"
+)
+
+// screen shows the demo: a line for each thing that happens, in colour on a
+// terminal. Safe for concurrent use.
+type screen struct {
+	out, messages io.Writer
+	colors        map[string]*color.Color // by level, status or kind of line
+
+	mu  sync.Mutex
+	now time.Duration // of the play
+}
+
+func newScreen(p Process) *screen {
+	s := &screen{out: p.Stdout, messages: p.Stderr, colors: map[string]*color.Color{
+		"ok":       color.New(color.FgGreen),
+		"warning":  color.New(color.FgYellow),
+		"critical": color.New(color.FgRed, color.Bold),
+		"outage":   color.New(color.FgRed),
+		"refused":  color.New(color.FgRed),
+		"faint":    color.New(color.Faint),
+		"bold":     color.New(color.Bold),
+	}}
+	plain, _ := p.LookupEnv("NO_COLOR")
+	for _, c := range s.colors {
+		if p.IsTerminal(p.Stdout) && plain == "" {
+			c.EnableColor()
+		} else {
+			c.DisableColor()
+		}
+	}
+	return s
+}
+
+func (s *screen) paint(kind, text string) string {
+	c := s.colors[strings.ToLower(kind)]
+	if c == nil {
+		return text
+	}
+	return c.Sprint(text)
+}
+
+func (s *screen) title(url string, pid int, step time.Duration) {
+	fmt.Fprintf(s.out, "A BigPanda to work against listens at %s\n", url)
+	fmt.Fprintf(s.out, "The function runs as process %d, spoken to over pipes\n", pid)
+	length := step * time.Duration(fleetLength/fleetTick)
+	fmt.Fprintf(s.out, "%d hosts report their CPU load: %s in %s, warning over %.0f %%, critical over %.0f %%\n\n",
+		len(fleet), fleetLength, length.Round(100*time.Millisecond), warnOver, critOver)
+}
+
+// line prints what happened now.
+func (s *screen) line(kind, what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.out, "%s  %s  %s\n", s.paint("faint", mmss(s.now)), s.paint(kind, fmt.Sprintf("%-9s", kind)), what)
+}
+
+func (s *screen) clock(at time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now = at
+}
+
+func (s *screen) changed(c fleetChange) {
+	s.line("change", fmt.Sprintf("%-8s %s → %s  %.1f %%", c.host, c.from, s.paint(c.level, c.level), c.load))
+}
+
+func (s *screen) delivered(e sandbox.Event, q sandbox.Request) {
+	what := fmt.Sprintf("%-8s %s", e.Title, s.paint(e.Status, e.Status))
+	if q.Alerts > 1 {
+		what += fmt.Sprintf("  (one of %d in a request)", q.Alerts)
+	}
+	if e.Duplicate {
+		what += "  (again)"
+	}
+	s.line("delivered", what)
+}
+
+func (s *screen) refused(q sandbox.Request) {
+	answer := fmt.Sprint(q.Status)
+	if q.Status == 0 {
+		answer = "no answer"
+	}
+	what := "1 alert waits"
+	if q.Alerts != 1 {
+		what = fmt.Sprintf("%d alerts wait", q.Alerts)
+	}
+	s.line("refused", answer+", "+what)
+}
+
+func (s *screen) outage(down bool) {
+	if down {
+		s.line("outage", s.paint("outage", "the API answers 503 from now on; the fleet goes on"))
+	} else {
+		s.line("outage", s.paint("ok", "over: the API is back"))
+	}
+}
+
+func (s *screen) waiting() { s.line("end", "of the fleet's points; what still waits is delivered") }
+
+// logged shows a line of the function's own log.
+func (s *screen) logged(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fmt.Fprintf(s.messages, "the function's log: %s\n", line)
+}
+
+// summary prints the counts. It returns an error unless all went well.
+func (s *screen) summary(r demoResult) error {
+	fmt.Fprintf(s.out, "\npoints      %d sent, %d came back\n", r.points, r.echoes)
+	fmt.Fprintf(s.out, "changes     %d\n", r.changes)
+	fmt.Fprintf(s.out, "requests    %d, of them %d refused in the outage\n", r.requests, r.refused)
+	fmt.Fprintf(s.out, "delivered   %d\n", r.delivered)
+	fmt.Fprintf(s.out, "duplicates  %d\n", r.duplicates)
+	fmt.Fprintf(s.out, "lost        %d\n", r.lost)
+	switch {
+	case r.lost > 0:
+		return fmt.Errorf("%d of %d changes did not arrive", r.lost, r.changes)
+	case !r.inOrder:
+		return errors.New("the changes did not arrive in order, or others came too")
+	case r.echoes != r.points:
+		return fmt.Errorf("%d of %d points did not come back", r.points-r.echoes, r.points)
+	}
+	fmt.Fprintln(s.out, s.paint("ok", "Every change arrived, in order."))
+	return nil
+}
+
+func mmss(d time.Duration) string {
+	return fmt.Sprintf("%02d:%02d", int(d.Minutes()), int(d.Seconds())%60)
+}

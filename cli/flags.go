@@ -1,0 +1,51 @@
+package cli
+
+import (
+	"fmt"
+
+	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/udf"
+
+	"github.com/alecthomas/kong"
+)
+
+// apiFlags are the settings of everything that talks to BigPanda. They are
+// texts without defaults: settingTable reads flags, environment and files
+// alike, and names in its errors where a bad value came from.
+type apiFlags struct {
+	Config             *string `placeholder:"FILE" help:"Read the section [bigpanda] of this TOML file, such as kapacitor.conf."`
+	Handler            *string `placeholder:"FILE" help:"Take the options' defaults from this Kapacitor handler file of kind bigpanda."`
+	TokenFile          *string `placeholder:"FILE" help:"Read the token from this file, again when BigPanda does not accept it."`
+	AppKey             *string `placeholder:"KEY" help:"The app key of alerts whose TICKscript sets none."`
+	URL                *string `name:"url" placeholder:"URL" help:"The Alerts API (${default_url})."`
+	CAFile             *string `name:"ca-file" placeholder:"FILE" help:"Trust the certificates in this PEM file, instead of the system's."`
+	InsecureSkipVerify *bool   `help:"Accept any certificate."`
+	Timeout            *string `placeholder:"TIME" help:"How long one request may take (${default_timeout})."`
+}
+
+// functionFlags are the settings of function mode.
+type functionFlags struct {
+	apiFlags
+	Enabled        *bool   `help:"Send alerts (true); with --enabled=false points pass, and nothing is sent."`
+	AutoAttributes *string `placeholder:"LIST" help:"Send tags, fields, both (tags,fields) or none of them with each alert (${default_auto_attributes})."`
+	Outbox         *string `placeholder:"memory" help:"Where alerts wait for delivery (memory)."`
+	Edge           *string `placeholder:"stream" help:"What the function takes and gives (stream)."`
+	BatchSize      *string `placeholder:"N" help:"Alerts in one request at most (${default_batch_size})."`
+	Connections    *string `placeholder:"N" help:"Requests at the same time at most (${default_connections})."`
+	Rate           *string `placeholder:"N" help:"Requests a second at most; 0 for no limit (0)."`
+	DrainTimeout   *string `placeholder:"TIME" help:"How long to go on delivering after the end of the input (${default_drain_timeout})."`
+	LogLevel       *string `placeholder:"LEVEL" help:"Log debug, info, warn or error and above (info)."`
+	LogFormat      *string `placeholder:"FORMAT" help:"Log as logfmt or json (logfmt)."`
+}
+
+// helpVariables are the defaults that the help texts name.
+func helpVariables() kong.Vars {
+	return kong.Vars{
+		"default_url":             bigpanda.DefaultURL,
+		"default_timeout":         bigpanda.DefaultTimeout.String(),
+		"default_auto_attributes": defaultAutoAttributes,
+		"default_batch_size":      fmt.Sprint(udf.DefaultBatchSize),
+		"default_connections":     fmt.Sprint(udf.DefaultConnections),
+		"default_drain_timeout":   defaultDrainTimeout.String(),
+	}
+}

@@ -1,0 +1,239 @@
+package cli
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"bigpanda-udf/sandbox"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+)
+
+var (
+	askInfo = &agent.Request{Message: &agent.Request_Info{Info: &agent.InfoRequest{}}}
+	askInit = &agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: "task", NodeID: "bigpanda2"}}}
+)
+
+// critical is a point that raises an alert.
+func critical(host string) *agent.Request {
+	return &agent.Request{Message: &agent.Request_Point{Point: &agent.Point{
+		Time: 1_700_000_000e9, Name: "cpu", Group: "host=" + host,
+		Tags:         map[string]string{"host": host},
+		FieldsString: map[string]string{"level": "CRITICAL"},
+	}}}
+}
+
+func frames(t *testing.T, requests ...*agent.Request) *bytes.Buffer {
+	t.Helper()
+	var b bytes.Buffer
+	for _, r := range requests {
+		if err := agent.WriteMessage(r, &b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return &b
+}
+
+// answers decodes all of stdout: there may be nothing but frames.
+func answers(t *testing.T, stdout string) []*agent.Response {
+	t.Helper()
+	var all []*agent.Response
+	var buffer []byte
+	for in := bufio.NewReader(strings.NewReader(stdout)); ; {
+		r := new(agent.Response)
+		err := agent.ReadMessage(&buffer, in, r)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatalf("stdout is not frames: %v in %q", err, stdout)
+		}
+		all = append(all, r)
+	}
+}
+
+// silence is an input that goes on after its beginning, as Kapacitor's does
+// after a failed Init: only the function itself can end the run.
+func silence(t *testing.T, beginning io.Reader) io.Reader {
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		w.Close()
+		r.Close()
+	})
+	go io.Copy(w, beginning)
+	return r
+}
+
+// P2: Info is answered whatever is wrong, Init says what it is, the process
+// ends by itself with code 0.
+func TestBadSettingFailsInit(t *testing.T) {
+	missing := "/nonexistent/file"
+	ok := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k"}
+	for _, tt := range []struct {
+		name string
+		args []string
+		vars map[string]string // beside ok; "" takes one away
+		want string            // the whole sentence
+	}{
+		{name: "an unknown flag", args: []string{"--conections=2"}, want: "unknown flag --conections: did you mean --connections?"},
+		{name: "an unknown word", args: []string{"sned"}, want: `unknown command "sned": did you mean "send"?`},
+		{name: "the token as a flag", args: []string{"--token", testToken}, want: `--token is no flag, as "ps" would show it: set BIGPANDA_TOKEN, or name a file with --token-file`},
+		{name: "a flag without its value", args: []string{"--url"}, want: "--url needs a value: write --url=…"},
+		{name: "a switch that is neither on nor off", args: []string{"--enabled=maybe"}, want: `--enabled: bool value must be true, 1, yes, false, 0 or no but got "maybe"`},
+		{name: "a bad flag", args: []string{"--batch-size=0"}, want: `--batch-size is "0": write a whole number from 1`},
+		{name: "a bad variable", vars: map[string]string{"BIGPANDA_RATE": "fast"}, want: `BIGPANDA_RATE is "fast": write requests a second, such as 5 or 0.5, or 0 for no limit`},
+		{name: "an outbox on disk", args: []string{"--outbox=/var/lib/x"}, want: `--outbox is "/var/lib/x": write memory, there is no other yet`},
+		{name: "a missing config file", args: []string{"--config", missing}, want: "read config file: open " + missing + ": no such file or directory: name a kapacitor.conf that this user may read"},
+		{name: "a missing handler file", args: []string{"--handler", missing}, want: "read handler file: open " + missing + ": no such file or directory: name a file that this user may read"},
+		{name: "a value that is the token", args: []string{"--log-level=" + testToken}, want: `--log-level is "[token]": write debug, info, warn or error`},
+		{name: "no token", vars: map[string]string{"BIGPANDA_TOKEN": ""}, want: "no token: set BIGPANDA_TOKEN or BIGPANDA_TOKEN_FILE (for Kapacitor in [udf.functions.bigpanda.env] of kapacitor.conf), or token-file in [bigpanda] of the --config file"},
+		{name: "a missing token file", vars: map[string]string{"BIGPANDA_TOKEN_FILE": missing}, want: "BIGPANDA_TOKEN_FILE: read token file " + missing + ": no such file or directory; name a file that this process may read"},
+		{name: "a missing CA file", args: []string{"--ca-file", missing}, want: "--ca-file: read CA file " + missing + ": no such file or directory; name a file that this process may read, or leave the setting out"},
+		{name: "a bad URL", vars: map[string]string{"BIGPANDA_URL": "bigpanda"}, want: "BIGPANDA_URL: use url: "},
+		{name: "a token with a blank", vars: map[string]string{"BIGPANDA_TOKEN": "to ken"}, want: "BIGPANDA_TOKEN: use token: "},
+		{name: "no app key", vars: map[string]string{"BIGPANDA_APP_KEY": ""}, want: "no app key: "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			vars := map[string]string{}
+			for _, m := range []map[string]string{ok, tt.vars} {
+				for name, v := range m {
+					vars[name] = v
+				}
+			}
+			r := run(t, silence(t, frames(t, askInfo, askInit)), vars, tt.args...)
+			got := answers(t, r.stdout)
+			if len(got) != 2 || got[0].GetInfo() == nil || got[1].GetInit() == nil {
+				t.Fatalf("the answers are %v, want Info and Init", got)
+			}
+			if i := got[1].GetInit(); i.Success || i.Error != tt.want && !(strings.HasSuffix(tt.want, ": ") && strings.HasPrefix(i.Error, tt.want)) {
+				t.Errorf("Init says\n%q, want\n%q", i.Error, tt.want)
+			}
+			if r.code != 0 {
+				t.Errorf("exit code %d, want 0", r.code)
+			}
+		})
+	}
+}
+
+// Kapacitor asks for Info alone when it starts, before anything is set up.
+func TestInfoNeedsNothing(t *testing.T) {
+	r := run(t, frames(t, askInfo), nil)
+	if got := answers(t, r.stdout); r.code != 0 || len(got) != 1 || got[0].GetInfo() == nil {
+		t.Errorf("exit code %d and answers %v", r.code, got)
+	}
+	if r.stderr != "" {
+		t.Errorf("it logs %q", r.stderr)
+	}
+}
+
+func TestFunctionDelivers(t *testing.T) {
+	api, url := newAPI(t, sandbox.Faults{})
+	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url, "BIGPANDA_LOG_LEVEL": "debug"}
+	r := run(t, frames(t, askInfo, askInit, critical("a"), critical("b"), critical("a")), vars)
+	if got := answers(t, r.stdout); r.code != 0 || len(got) != 5 || !got[1].GetInit().GetSuccess() || got[4].GetPoint() == nil {
+		t.Fatalf("exit code %d, answers %v, log %s", r.code, got, r.stderr)
+	}
+	// The end of the input waits for the delivery, as nothing else keeps the alerts.
+	events := api.Events()
+	if len(events) != 2 || events[0].Title != "a" || events[1].Title != "b" || events[0].Status != "critical" {
+		t.Errorf("the events are %v", events)
+	}
+	for _, q := range api.Requests() {
+		if !strings.HasPrefix(q.UserAgent, "bigpanda-udf/") {
+			t.Errorf("the user agent is %q", q.UserAgent)
+		}
+	}
+}
+
+func TestTokenOfFiles(t *testing.T) {
+	file := write(t, "token", testToken+"\n")
+	for name, config := range map[string]string{
+		"the token itself": "token = '" + testToken + "'",
+		"a token file":     "token-file = '" + file + "'",
+	} {
+		t.Run(name, func(t *testing.T) {
+			api, url := newAPI(t, sandbox.Faults{})
+			path := write(t, "kapacitor.conf", "[bigpanda]\nenabled = true\nglobal = true\napp-key = 'k'\nurl = '"+url+"'\n"+config)
+			r := run(t, frames(t, askInit, critical("a")), nil, "--config", path, "--log-format=json", "--log-level=debug")
+			if n := len(api.Events()); r.code != 0 || n != 1 {
+				t.Errorf("exit code %d, %d events, log %s", r.code, n, r.stderr)
+			}
+			if !strings.Contains(r.stderr, "every alert is sent twice") {
+				t.Errorf("no warning in %s", r.stderr)
+			}
+		})
+	}
+}
+
+func TestHandlerFileSetsOptions(t *testing.T) {
+	api, url := newAPI(t, sandbox.Faults{})
+	handler := write(t, "handler.yaml", `
+kind: bigpanda
+options:
+  app-key: of-the-handler
+  url: `+url+`
+  host: 'host-{{ index .Tags "host" }}'
+  attributes: {env: test, port: 8080}
+`)
+	r := run(t, frames(t, askInit, critical("a")), map[string]string{"BIGPANDA_TOKEN": testToken}, "--handler="+handler)
+	events := api.Events()
+	if r.code != 0 || len(events) != 1 {
+		t.Fatalf("exit code %d, events %v, log %s", r.code, events, r.stderr)
+	}
+	p := events[0].Payload
+	if p.Text("host") != "host-a" || p.Text("env") != "test" || p.Text("port") != "8080" || events[0].AppKey != "of-the-handler" {
+		t.Errorf("the payload is %s", p)
+	}
+}
+
+// P8: what nothing else keeps is delivered for a while, then counted as lost.
+func TestLostChangesAreCounted(t *testing.T) {
+	_, url := newAPI(t, sandbox.Faults{Hang: true})
+	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url}
+	r := run(t, frames(t, askInit, critical("a"), critical("b")), vars, "--drain-timeout=1ms")
+	if r.code != 0 || !strings.Contains(r.stderr, "level=ERROR") || !strings.Contains(r.stderr, "lost=2") {
+		t.Errorf("exit code %d, log %s", r.code, r.stderr)
+	}
+}
+
+func TestDisabled(t *testing.T) {
+	r := run(t, frames(t, askInfo, askInit, critical("a"), critical("b")), nil, "--enabled=false")
+	if got := answers(t, r.stdout); r.code != 0 || len(got) != 4 || !got[1].GetInit().GetSuccess() || got[3].GetPoint() == nil {
+		t.Fatalf("exit code %d, answers %v", r.code, got)
+	}
+	if n := strings.Count(r.stderr, "\n"); n != 1 || !strings.Contains(r.stderr, "switched off") {
+		t.Errorf("the log is %q, want one line", r.stderr)
+	}
+}
+
+func TestBrokenStreamEndsWith1(t *testing.T) {
+	in := frames(t, askInfo, askInit)
+	in.WriteString("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff") // a length that is none
+	r := run(t, in, nil, "--enabled=false")
+	if r.code != 1 || !strings.Contains(r.stderr, "level=ERROR") {
+		t.Errorf("exit code %d, log %s", r.code, r.stderr)
+	}
+	answers(t, r.stdout)
+}
+
+// The first signal ends the input, the second the delivery.
+func TestStopSignals(t *testing.T) {
+	stopping, hurrying, release := stopSignals(t.Context())
+	defer release()
+	syscall.Kill(os.Getpid(), syscall.SIGTERM)
+	<-stopping.Done()
+	if hurrying.Err() != nil {
+		t.Error("one signal ended the delivery")
+	}
+	syscall.Kill(os.Getpid(), syscall.SIGTERM)
+	<-hurrying.Done()
+}

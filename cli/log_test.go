@@ -1,0 +1,112 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+// Kapacitor never reads another line of stderr after one over 64 KiB.
+const kapacitorLine = 64 << 10
+
+func TestLogLinesAreBounded(t *testing.T) {
+	for _, format := range []string{formatLogfmt, formatJSON} {
+		for _, tt := range []struct {
+			name string
+			args []any
+		}{
+			{"a long text", []any{"text", strings.Repeat("x", 1<<20)}},
+			{"a text that grows when it is quoted", []any{"text", strings.Repeat("\x01", 1<<20)}},
+			{"a long error", []any{"error", errors.New(strings.Repeat("é", 1<<20))}},
+			{"many long texts", manyTexts()},
+			{"a group", []any{slog.Group("g", "text", strings.Repeat("x", 1<<20))}},
+			{"a line break", []any{"text", "two\nlines"}},
+		} {
+			t.Run(format+" "+tt.name, func(t *testing.T) {
+				var out bytes.Buffer
+				newLogger(&out, slog.LevelInfo, format, new(secrets)).Info("m", tt.args...)
+				if n := strings.Count(out.String(), "\n"); n != 1 || !strings.HasSuffix(out.String(), "\n") {
+					t.Errorf("%d lines, want 1", n)
+				}
+				if out.Len() > kapacitorLine/2+100 {
+					t.Errorf("the line is of %d bytes", out.Len())
+				}
+				if !utf8.Valid(out.Bytes()) {
+					t.Error("it is cut within a character")
+				}
+			})
+		}
+	}
+}
+
+func manyTexts() []any {
+	var args []any
+	for i := range 200 {
+		args = append(args, fmt.Sprint("k", i), strings.Repeat("x", 1<<12))
+	}
+	return args
+}
+
+func TestLongLogLineStaysJSON(t *testing.T) {
+	var out bytes.Buffer
+	newLogger(&out, slog.LevelInfo, formatJSON, new(secrets)).Info(strings.Repeat("m", 1<<20), "text", strings.Repeat("\"", 1<<20))
+	if !json.Valid(out.Bytes()) {
+		t.Errorf("%d bytes that are not JSON", out.Len())
+	}
+}
+
+// P9: no part of a log line shows a token, however it got there.
+func TestLogHidesTokens(t *testing.T) {
+	for _, token := range []string{testToken, `to"ken=4711`, "4711 spaced"} {
+		hidden := new(secrets)
+		hidden.add(token)
+		for _, format := range []string{formatLogfmt, formatJSON} {
+			var out bytes.Buffer
+			log := newLogger(&out, slog.LevelDebug, format, hidden)
+			log.With("with", token).WithGroup("g").Error("message "+token,
+				"text", "Bearer "+token,
+				"error", fmt.Errorf("wrapped: %w", errors.New(token)),
+				"any", []string{token},
+				"struct", struct{ Token string }{token},
+				slog.Group("inner", "text", token))
+			escaped, _ := json.Marshal(token)
+			if strings.Contains(out.String(), token) || strings.Contains(out.String(), strings.Trim(string(escaped), `"`)) {
+				t.Errorf("%s of %q:\n%s", format, token, out.String())
+			}
+			if strings.Count(out.String(), tokenShown) < 6 {
+				t.Errorf("something else is missing in %s", out.String())
+			}
+		}
+	}
+}
+
+func TestLogLevel(t *testing.T) {
+	var out bytes.Buffer
+	log := newLogger(&out, slog.LevelWarn, formatLogfmt, new(secrets))
+	log.Info("quiet")
+	log.Warn("loud", "n", 1)
+	if got := out.String(); strings.Contains(got, "quiet") || !strings.Contains(got, "level=WARN msg=loud n=1\n") {
+		t.Errorf("the log is %q", got)
+	}
+}
+
+func TestBlot(t *testing.T) {
+	hidden := new(secrets)
+	hidden.add("", " abc\n", "abcdef", "abc")
+	if got, want := hidden.blot("abc abcdef ab"), "[token] [token] ab"; got != want {
+		t.Errorf("blotted to %q, want %q", got, want)
+	}
+	err := usageError{errors.New("abc is bad")}
+	blotted := hidden.blotError(err)
+	if blotted.Error() != "[token] is bad" || !errors.As(blotted, new(usageError)) {
+		t.Errorf("the error is blotted to %#v", blotted)
+	}
+	if hidden.blotError(nil) != nil {
+		t.Error("no error becomes one")
+	}
+}

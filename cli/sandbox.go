@@ -1,0 +1,145 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"bigpanda-udf/sandbox"
+)
+
+// sandboxStopTimeout is how long requests that are under way may take to end
+// once the sandbox is told to stop. None hangs then.
+const sandboxStopTimeout = 2 * time.Second
+
+type sandboxFlags struct {
+	Listen string   `default:"127.0.0.1:8089" placeholder:"ADDRESS" help:"Where to listen; port 0 takes a free one (${default})."`
+	Token  string   `placeholder:"TEXT" help:"The only token to accept; any without it."`
+	AppKey []string `placeholder:"KEY" sep:"," help:"An app key to accept; any without it."`
+	JSON   bool     `name:"json" help:"Print each request as a JSON object."`
+
+	Status     int           `group:"faults" placeholder:"CODE" help:"Answer with this HTTP status, and take nothing."`
+	Body       string        `group:"faults" placeholder:"TEXT" help:"Answer with this body."`
+	RetryAfter time.Duration `group:"faults" placeholder:"TIME" help:"Send a Retry-After header."`
+	Hang       bool          `group:"faults" help:"Give no answer."`
+	Drop       bool          `group:"faults" help:"Close the connection without an answer."`
+	Accept     bool          `group:"faults" help:"Take the alerts all the same: only the answer is lost."`
+	Latency    time.Duration `group:"faults" placeholder:"TIME" help:"Wait before each answer."`
+	Rate       float64       `group:"faults" placeholder:"N" help:"Let through so many requests a second; others get 429."`
+	MaxAlerts  int           `group:"faults" placeholder:"N" help:"Refuse requests with more alerts."`
+	Strict     bool          `group:"faults" help:"Refuse whatever the documentation does not promise to take."`
+	Partial    bool          `group:"faults" help:"Take the good alerts of a batch that has bad ones."`
+	Match      string        `group:"faults" placeholder:"TEXT" help:"Only for requests that contain this text."`
+	Count      int           `group:"faults" placeholder:"N" help:"Only for so many requests, then none."`
+}
+
+func (f sandboxFlags) faults() sandbox.Faults {
+	return sandbox.Faults{
+		Status: f.Status, Body: f.Body, RetryAfter: f.RetryAfter, Hang: f.Hang, Drop: f.Drop, Accept: f.Accept,
+		Latency: f.Latency, Rate: f.Rate, MaxAlerts: f.MaxAlerts, Strict: f.Strict, Partial: f.Partial,
+		Match: f.Match, Count: f.Count,
+	}
+}
+
+// sandbox serves until a signal.
+func (p Process) sandbox(ctx context.Context, f sandboxFlags) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	host, _, err := net.SplitHostPort(f.Listen)
+	if err != nil {
+		return usagef("--listen is %q: write an address with its port, such as 127.0.0.1:8089", shown(f.Listen))
+	}
+	requests := requestPrinter{p: p, asJSON: f.JSON}
+	server := sandbox.New(sandbox.Options{Token: f.Token, AppKeys: f.AppKey, OnRequest: requests.print})
+	if err := server.SetFaults(f.faults()); err != nil {
+		return usageError{err}
+	}
+	l, err := net.Listen("tcp", f.Listen)
+	if err != nil {
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("%s is taken: stop what listens there, or choose another port with --listen, 0 for a free one", f.Listen)
+		}
+		return fmt.Errorf("listen on %s: %w", f.Listen, err)
+	}
+	p.introduceSandbox(l.Addr(), host, f.Token != "")
+	return serve(ctx, l, server)
+}
+
+func (p Process) introduceSandbox(addr net.Addr, host string, withToken bool) {
+	if !isLoopback(host) {
+		p.say("warning: %s is not only for this machine: everybody on the network can see and change the sandbox", addr)
+	}
+	url, token := "http://"+addr.String()+sandbox.Path, "any"
+	if withToken {
+		token = "…"
+	}
+	p.say("The sandbox listens at %s; stop it with Ctrl-C. Try:\n  BIGPANDA_URL=%[1]s BIGPANDA_TOKEN=%s %s send --app-key test",
+		url, token, programName)
+}
+
+// serve serves until ctx is done. Requests that are under way then get a
+// moment to end.
+func serve(ctx context.Context, l net.Listener, server *sandbox.Server) error {
+	s := &http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second}
+	failed := make(chan error, 1)
+	go func() { failed <- s.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve the sandbox: %w", err)
+	case <-ctx.Done():
+	}
+	server.Close()
+	bounded, cancel := context.WithTimeout(context.Background(), sandboxStopTimeout)
+	defer cancel()
+	if err := s.Shutdown(bounded); err != nil {
+		s.Close()
+	}
+	<-failed
+	return nil
+}
+
+// requestPrinter prints one line for each request. Requests end at the same
+// time, lines do not.
+type requestPrinter struct {
+	p      Process
+	asJSON bool
+	mu     sync.Mutex
+}
+
+func (r *requestPrinter) print(q sandbox.Request) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.asJSON {
+		json.NewEncoder(r.p.Stdout).Encode(q) // nobody is left to hear of an error
+		return
+	}
+	fmt.Fprintln(r.p.Stdout, requestLine(q))
+}
+
+func requestLine(q sandbox.Request) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s ", q.Received.Format("15:04:05.000"), q.Method)
+	if q.Status == 0 {
+		b.WriteString("no answer")
+	} else {
+		fmt.Fprintf(&b, "%d", q.Status)
+	}
+	fmt.Fprintf(&b, " alerts=%d accepted=%d", q.Alerts, q.Accepted)
+	if q.Duplicates > 0 {
+		fmt.Fprintf(&b, " duplicates=%d", q.Duplicates)
+	}
+	fmt.Fprintf(&b, " app_key=%q bytes=%d took=%s", cut(q.AppKey, 100), q.Bytes, q.Took.Round(time.Microsecond))
+	if q.Reason != "" {
+		fmt.Fprintf(&b, " reason=%q", cut(q.Reason, 200))
+	}
+	return b.String()
+}

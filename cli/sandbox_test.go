@@ -1,0 +1,60 @@
+package cli
+
+import (
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"bigpanda-udf/sandbox"
+)
+
+func TestSandboxIntroducesItself(t *testing.T) {
+	for _, tt := range []struct {
+		name, host string
+		token      bool
+		want       []string
+		warns      bool
+	}{
+		{"any token", "127.0.0.1", false, []string{"http://192.0.2.1:8089/data/v2/alerts;", "BIGPANDA_TOKEN=any "}, false},
+		{"one token", "localhost", true, []string{"BIGPANDA_TOKEN=… "}, false},
+		{"an address of the network", "192.0.2.1", false, nil, true},
+		{"every address", "", false, nil, true},
+		{"IPv6 loopback", "::1", false, nil, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var stderr syncBuffer
+			Process{Stderr: &stderr}.introduceSandbox(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 8089}, tt.host, tt.token)
+			for _, part := range tt.want {
+				if !strings.Contains(stderr.String(), part) {
+					t.Errorf("it does not say %q:\n%s", part, stderr.String())
+				}
+			}
+			if got := strings.Contains(stderr.String(), "warning: "); got != tt.warns {
+				t.Errorf("it says\n%s", stderr.String())
+			}
+		})
+	}
+}
+
+func TestRequestLine(t *testing.T) {
+	at := time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)
+	for _, tt := range []struct {
+		name string
+		q    sandbox.Request
+		want string
+	}{
+		{"taken", sandbox.Request{Received: at, Took: 1500 * time.Microsecond, Method: "POST", Status: 201, Alerts: 2, Accepted: 2, AppKey: "k", Bytes: 300},
+			`03:04:05.006 POST 201 alerts=2 accepted=2 app_key="k" bytes=300 took=1.5ms`},
+		{"with a duplicate", sandbox.Request{Received: at, Method: "POST", Status: 201, Alerts: 2, Accepted: 2, Duplicates: 1, AppKey: "k"},
+			`03:04:05.006 POST 201 alerts=2 accepted=2 duplicates=1 app_key="k" bytes=0 took=0s`},
+		{"refused", sandbox.Request{Received: at, Method: "POST", Status: 400, Reason: "two\nlines"},
+			`03:04:05.006 POST 400 alerts=0 accepted=0 app_key="" bytes=0 took=0s reason="two\nlines"`},
+		{"not answered", sandbox.Request{Received: at, Method: "POST", Reason: "the connection was dropped"},
+			`03:04:05.006 POST no answer alerts=0 accepted=0 app_key="" bytes=0 took=0s reason="the connection was dropped"`},
+	} {
+		if got := requestLine(tt.q); got != tt.want {
+			t.Errorf("%s: the line is\n%s, want\n%s", tt.name, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,105 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"bigpanda-udf/sandbox"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// TestMain lets the test binary be the program: for the scripts, and for the
+// demo, which starts itself.
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){programName: func() {
+		os.Exit(Run(context.Background(), Process{
+			Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv,
+		}))
+	}})
+}
+
+// TestScripts runs the sessions in testdata. Their own commands:
+//
+//	api [FAULTS]         start a sandbox and set BIGPANDA_URL; FAULTS are JSON
+//	freeport NAME        set a variable to a loopback address that nobody listens at
+//	await ADDRESS        wait until somebody does
+//	exits CODE PROGRAM…  run a program that ends with this code
+//	hides TEXT           neither stdout nor stderr holds the text
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("TOKEN", testToken)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"api": func(ts *testscript.TestScript, _ bool, args []string) {
+				var faults sandbox.Faults
+				if len(args) > 0 {
+					var err error
+					faults, err = sandbox.ParseFaults([]byte(args[0]))
+					ts.Check(err)
+				}
+				api := sandbox.New(sandbox.Options{Token: testToken, Faults: faults})
+				server := httptest.NewServer(api)
+				ts.Defer(func() {
+					api.Close()
+					server.Close()
+				})
+				ts.Setenv("BIGPANDA_URL", server.URL+sandbox.Path)
+			},
+			"freeport": func(ts *testscript.TestScript, _ bool, args []string) {
+				l, err := net.Listen("tcp", "127.0.0.1:0")
+				ts.Check(err)
+				defer l.Close()
+				ts.Setenv(args[0], l.Addr().String())
+			},
+			"await": func(ts *testscript.TestScript, _ bool, args []string) {
+				for deadline := time.Now().Add(time.Minute); ; {
+					c, err := net.Dial("tcp", args[0])
+					if err == nil {
+						c.Close()
+						return
+					}
+					if time.Now().After(deadline) {
+						ts.Fatalf("nobody listens at %s: %v", args[0], err)
+					}
+					time.Sleep(10 * time.Millisecond) // between two looks
+				}
+			},
+			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
+				want, err := strconv.Atoi(args[0])
+				ts.Check(err)
+				got := 0
+				if err := ts.Exec(args[1], args[2:]...); err != nil {
+					var exit *exec.ExitError
+					if !errors.As(err, &exit) {
+						ts.Fatalf("run %v: %v", args[1:], err)
+					}
+					got = exit.ExitCode()
+				}
+				if got != want {
+					ts.Fatalf("it ends with %d, want %d", got, want)
+				}
+			},
+			"hides": func(ts *testscript.TestScript, _ bool, args []string) {
+				for _, stream := range []string{"stdout", "stderr"} {
+					if strings.Contains(ts.ReadFile(stream), args[0]) {
+						ts.Fatalf("P9: %s shows %q", stream, args[0])
+					}
+				}
+			},
+		},
+	})
+}

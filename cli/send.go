@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"bigpanda-udf/bigpanda"
+)
+
+// sendFlags are the settings and the test alert. It is a warning unless asked
+// for otherwise: seen by whoever looks, and waking nobody.
+type sendFlags struct {
+	apiFlags
+	Status      string            `default:"warning" placeholder:"STATUS" help:"The alert's status: ok, warning, critical, unknown or acknowledged (${default})."`
+	Host        string            `placeholder:"NAME" help:"The host that the alert is about (this machine)."`
+	Check       string            `default:"bigpanda-udf test" placeholder:"NAME" help:"The check that alerts (${default})."`
+	Description string            `default:"A test alert, sent by hand to try the settings." placeholder:"TEXT" help:"What the alert says."`
+	Attribute   map[string]string `placeholder:"NAME=VALUE" mapsep:"none" help:"A further property; may be given several times."`
+	JSON        bool              `name:"json" help:"Print one JSON object."`
+}
+
+// sendReport is what send prints with --json.
+type sendReport struct {
+	URL       string          `json:"url"`
+	Payload   json.RawMessage `json:"payload"`
+	Status    int             `json:"status"` // of HTTP; 0: there was no answer
+	Answer    string          `json:"answer"`
+	Accepted  bool            `json:"accepted"`
+	Duplicate bool            `json:"duplicate"`
+	Error     string          `json:"error,omitempty"`
+	Mend      string          `json:"mend,omitempty"`
+}
+
+// send sends one test alert, once, and tells what was sent and answered.
+func (p Process) send(ctx context.Context, c command) error {
+	s, err := resolve(c.flags, p.LookupEnv)
+	hidden := new(secrets)
+	hidden.add(s.secrets...)
+	if err != nil {
+		return hidden.blotError(err)
+	}
+	for _, warning := range s.warnings {
+		p.say("%s send: warning: %s", programName, hidden.blot(warning))
+	}
+	payload, err := testAlert(s, c.Send)
+	if err != nil {
+		return hidden.blotError(err)
+	}
+	client, err := s.newClient(hidden)
+	if err != nil {
+		return hidden.blotError(err)
+	}
+	defer client.Close()
+
+	alert := payload.Encode()
+	answer, err := client.Send(ctx, payload.AppKey, [][]byte{alert})
+	r := sendReport{
+		URL:       s.url,
+		Payload:   json.RawMessage(hidden.blot(string(bigpanda.Body(payload.AppKey, [][]byte{alert})))),
+		Status:    answer.Status,
+		Answer:    hidden.blot(strings.TrimSpace(answer.Body)),
+		Accepted:  err == nil,
+		Duplicate: err == nil && answer.Status == http.StatusNoContent,
+	}
+	if err != nil {
+		if failure := (*bigpanda.Error)(nil); errors.As(err, &failure) {
+			if failure.Reason == bigpanda.ReasonServer {
+				failure.Mend = "try again later: send makes one attempt, the function goes on until the alert is accepted"
+			}
+			r.Mend = hidden.blot(failure.Mend)
+		}
+		err = hidden.blotError(err)
+		r.Error = err.Error()
+	}
+	return errors.Join(p.printSent(r, c.Send.JSON), err)
+}
+
+func (p Process) printSent(r sendReport, asJSON bool) error {
+	if asJSON {
+		out := json.NewEncoder(p.Stdout)
+		out.SetEscapeHTML(false)
+		return out.Encode(r)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "sent to %s\n%s\n", r.URL, r.Payload)
+	if r.Status != 0 {
+		fmt.Fprintf(&b, "answered %s\n", strings.TrimSpace(fmt.Sprint(r.Status, " ", http.StatusText(r.Status))))
+	}
+	if r.Answer != "" {
+		fmt.Fprintln(&b, r.Answer)
+	}
+	switch {
+	case r.Duplicate:
+		fmt.Fprintln(&b, "accepted, as a duplicate of an earlier alert")
+	case r.Accepted:
+		fmt.Fprintln(&b, "accepted")
+	}
+	_, err := fmt.Fprint(p.Stdout, b.String())
+	return err
+}
+
+// testAlert makes the alert of the flags and of what the settings say about
+// every alert.
+func testAlert(s settings, f sendFlags) (bigpanda.Payload, error) {
+	p := bigpanda.Payload{AppKey: s.defaults.AppKey, Status: f.Status, Timestamp: time.Now().Unix()}
+	if p.AppKey == "" {
+		return p, usagef("no app key: set --app-key, BIGPANDA_APP_KEY, or app-key in [bigpanda] of the --config file")
+	}
+	if !slices.Contains(bigpanda.Statuses, f.Status) {
+		return p, usagef("--status is %q: write %s", shown(f.Status), strings.Join(bigpanda.Statuses, ", "))
+	}
+	p.Properties = map[string]string{
+		"host":               f.Host,
+		"check":              f.Check,
+		"description":        f.Description,
+		"primary_property":   s.defaults.PrimaryProperty,
+		"secondary_property": s.defaults.SecondaryProperty,
+	}
+	if f.Host == "" {
+		p.Properties["host"] = hostOf(s)
+	}
+	for name, text := range s.defaults.Attributes {
+		if !isTemplate(text) {
+			p.Properties[name] = text
+		}
+	}
+	for name, text := range f.Attribute {
+		if slices.Contains([]string{"app_key", "alerts", "status", "timestamp"}, name) {
+			return p, usagef("--attribute %s is not an attribute: BigPanda defines that name, choose another", name)
+		}
+		p.Properties[name] = text
+	}
+	if chosen := s.defaults.PrimaryProperty; chosen != "" && p.Properties[chosen] == "" {
+		return p, usagef("the primary property %q of the handler file is not in this alert: add --attribute %s=NAME", chosen, chosen)
+	}
+	if p.Identity().Primary == "" {
+		return p, usagef("no primary property, BigPanda would drop the alert: add --host NAME")
+	}
+	return p, nil
+}
+
+// hostOf returns what stands for the host of points: there are none here for a
+// template to read.
+func hostOf(s settings) string {
+	if s.defaults.Host != "" && !isTemplate(s.defaults.Host) {
+		return s.defaults.Host
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "" // said as the missing primary property
+	}
+	return name
+}
+
+func isTemplate(text string) bool { return strings.Contains(text, "{{") }

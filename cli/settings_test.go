@@ -1,0 +1,239 @@
+package cli
+
+import (
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/udf"
+)
+
+// sources is where a setting comes from, highest first. "-" means that the
+// setting cannot come from there.
+type sources struct {
+	flag, env, handler, config string // as text; in config as TOML
+	// The values that follow from them, and the default.
+	want [5]any
+	get  func(s settings) any
+}
+
+const none = "-"
+
+// everySetting has a row for each row of the settings table.
+var everySetting = map[string]sources{
+	"enabled": {"false", "true", none, none, [5]any{false, true, nil, nil, true},
+		func(s settings) any { return s.enabled }},
+	"token-file": {"/flag", "/env", none, `"/config"`, [5]any{"/flag", "/env", nil, "/config", ""},
+		func(s settings) any { return s.tokenFile }},
+	"app-key": {"flag", "env", "handler", `"config"`, [5]any{"flag", "env", "handler", "config", ""},
+		func(s settings) any { return s.defaults.AppKey }},
+	"url": {"http://flag", "http://env", "http://handler", `"http://config"`, [5]any{"http://flag", "http://env", "http://handler", "http://config", bigpanda.DefaultURL},
+		func(s settings) any { return s.url }},
+	"auto-attributes": {"tags", "none", none, `"fields"`, [5]any{"tags", "", nil, "fields", "tags,fields"},
+		func(s settings) any { return s.defaults.AutoAttributes }},
+	"insecure-skip-verify": {"false", "true", none, "false", [5]any{false, true, nil, false, false},
+		func(s settings) any { return s.insecureSkipVerify }},
+	"ca-file": {"/flag", "/env", none, `"/config"`, [5]any{"/flag", "/env", nil, "/config", ""},
+		func(s settings) any { return s.caFile }},
+	"outbox": {"memory", "memory", none, `"memory"`, [5]any{"memory", "memory", nil, "memory", "memory"},
+		func(s settings) any { return s.outbox }},
+	"edge": {"stream", "stream", none, none, [5]any{"stream", "stream", nil, nil, "stream"},
+		func(s settings) any { return s.edge }},
+	"batch-size": {"1", "2", none, "3", [5]any{1, 2, nil, 3, udf.DefaultBatchSize},
+		func(s settings) any { return s.batchSize }},
+	"connections": {"1", "2", none, "3", [5]any{1, 2, nil, 3, udf.DefaultConnections},
+		func(s settings) any { return s.connections }},
+	"rate": {"1.5", "2", none, "3", [5]any{1.5, 2.0, nil, 3.0, 0.0},
+		func(s settings) any { return s.rate }},
+	"timeout": {"1s", "2s", none, `"3s"`, [5]any{time.Second, 2 * time.Second, nil, 3 * time.Second, bigpanda.DefaultTimeout},
+		func(s settings) any { return s.timeout }},
+	"drain-timeout": {"0s", "2s", none, none, [5]any{time.Duration(0), 2 * time.Second, nil, nil, defaultDrainTimeout},
+		func(s settings) any { return s.drainTimeout }},
+	"log-level": {"debug", "WARN", none, `"error"`, [5]any{slog.LevelDebug, slog.LevelWarn, nil, slog.LevelError, slog.LevelInfo},
+		func(s settings) any { return s.logLevel }},
+	"log-format": {"json", "logfmt", none, `"json"`, [5]any{"json", "logfmt", nil, "json", "logfmt"},
+		func(s settings) any { return s.logFormat }},
+}
+
+func TestPrecedence(t *testing.T) {
+	for _, row := range settingTable {
+		src, ok := everySetting[row.name]
+		if !ok {
+			if row.name != "config" && row.name != "handler" {
+				t.Errorf("setting %s is in no test", row.name)
+			}
+			continue
+		}
+		// With every source, then without the highest one, and so on.
+		for from := range src.want {
+			if src.want[from] == nil {
+				continue
+			}
+			t.Run(fmt.Sprintf("%s from %s", row.name, [...]string{"flag", "environment", "handler", "config", "default"}[from]), func(t *testing.T) {
+				flags, vars := map[string]string{}, map[string]string{}
+				if from <= 0 {
+					flags[row.name] = src.flag
+				}
+				if from <= 1 {
+					vars[variable(row.name)] = src.env
+				}
+				if from <= 2 && src.handler != none {
+					flags["handler"] = write(t, "handler.yaml", "kind: bigpanda\noptions: {"+row.name+": '"+src.handler+"'}\n")
+				}
+				if from <= 3 && src.config != none {
+					vars["BIGPANDA_CONFIG"] = write(t, "k.conf", "[bigpanda]\n"+row.name+" = "+src.config+"\n")
+				}
+				s, err := resolve(flags, environment(vars))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := src.get(s); got != src.want[from] {
+					t.Errorf("it is %v, want %v", got, src.want[from])
+				}
+			})
+		}
+	}
+}
+
+// Each setting is a flag of function mode, and each of its flags a setting.
+func TestFlagsAreSettings(t *testing.T) {
+	k, err := newParser(Process{LookupEnv: environment(nil)}, &command{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flags, settings []string
+	for _, f := range childNamed(k.Model.Node, functionNode).Flags {
+		flags = append(flags, f.Name)
+	}
+	for _, row := range settingTable {
+		settings = append(settings, row.name)
+	}
+	slices.Sort(flags)
+	slices.Sort(settings)
+	if !slices.Equal(flags, settings) {
+		t.Errorf("the flags are %v, the settings %v", flags, settings)
+	}
+}
+
+func TestFlagsReachSettings(t *testing.T) {
+	for name, src := range everySetting {
+		c, err := parse(Process{Args: []string{"--" + name + "=" + src.flag}, LookupEnv: environment(nil)})
+		if want := map[string]string{name: src.flag}; err != nil || !reflect.DeepEqual(c.flags, want) {
+			t.Errorf("--%s=%s is read as %v (%v)", name, src.flag, c.flags, err)
+		}
+	}
+	c, err := parse(Process{Args: []string{"--insecure-skip-verify", "--enabled"}, LookupEnv: environment(nil)})
+	if want := map[string]string{"insecure-skip-verify": "true", "enabled": "true"}; err != nil || !reflect.DeepEqual(c.flags, want) {
+		t.Errorf("flags without a value are read as %v (%v)", c.flags, err)
+	}
+}
+
+func TestTokenPrecedence(t *testing.T) {
+	for _, tt := range []struct {
+		name        string
+		flags, vars map[string]string
+		config      string
+		token, file string
+	}{
+		{name: "none"},
+		{name: "environment", vars: map[string]string{"BIGPANDA_TOKEN": "e"}, token: "e"},
+		{name: "config", config: `token = "c"`, token: "c"},
+		{name: "empty in the config", config: `token = ""`},
+		{name: "environment over config", vars: map[string]string{"BIGPANDA_TOKEN": "e"}, config: `token = "c"`, token: "e"},
+		{name: "environment over a file in the config", vars: map[string]string{"BIGPANDA_TOKEN": "e"}, config: `token-file = "/c"`, token: "e"},
+		{name: "a flag over the environment", flags: map[string]string{"token-file": "/f"}, vars: map[string]string{"BIGPANDA_TOKEN": "e"}, file: "/f"},
+		{name: "the file of two in the environment", vars: map[string]string{"BIGPANDA_TOKEN": "e", "BIGPANDA_TOKEN_FILE": "/e"}, file: "/e"},
+		{name: "the file of two in the config", config: "token = 'c'\ntoken-file = '/c'", file: "/c"},
+		{name: "a file in the environment over the config", vars: map[string]string{"BIGPANDA_TOKEN_FILE": "/e"}, config: `token = "c"`, file: "/e"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			flags := map[string]string{"config": write(t, "k.conf", "[bigpanda]\n"+tt.config)}
+			for name, text := range tt.flags {
+				flags[name] = text
+			}
+			s, err := resolve(flags, environment(tt.vars))
+			if err != nil || s.token != tt.token || s.tokenFile != tt.file {
+				t.Errorf("token %q and file %q (%v), want %q and %q", s.token, s.tokenFile, err, tt.token, tt.file)
+			}
+		})
+	}
+}
+
+// All tokens are secrets, also those that another one beat.
+func TestEveryTokenIsSecret(t *testing.T) {
+	flags := map[string]string{"token-file": "/f", "config": write(t, "k.conf", "[bigpanda]\ntoken = 'c'")}
+	s, err := resolve(flags, environment(map[string]string{"BIGPANDA_TOKEN": "e"}))
+	if want := []string{"e", "c"}; err != nil || !slices.Equal(s.secrets, want) {
+		t.Errorf("the secrets are %v (%v), want %v", s.secrets, err, want)
+	}
+}
+
+func TestBadValues(t *testing.T) {
+	for _, tt := range []struct{ name, text, want string }{
+		{"batch-size", "0", "write a whole number from 1"},
+		{"batch-size", "many", "write a whole number from 1"},
+		{"connections", "-1", "write a whole number from 1"},
+		{"connections", "1.5", "write a whole number from 1"},
+		{"rate", "-1", "write requests a second"},
+		{"rate", "NaN", "write requests a second"},
+		{"rate", "Inf", "write requests a second"},
+		{"rate", "5/s", "write requests a second"},
+		{"timeout", "0", "write 1ms or more"},
+		{"timeout", "-1s", "write 1ms or more"},
+		{"timeout", "10", "such as 10s"},
+		{"drain-timeout", "-1s", "write 0s or more"},
+		{"drain-timeout", "soon", "such as 10s"},
+		{"enabled", "maybe", "write true or false"},
+		{"insecure-skip-verify", "maybe", "write true or false"},
+		{"outbox", "/var/lib/bigpanda-udf", "write memory"},
+		{"edge", "batch", "write stream"},
+		{"auto-attributes", "tags,colours", "write tags, fields, tags,fields or none"},
+		{"log-level", "loud", "write debug, info, warn or error"},
+		{"log-format", "xml", "write logfmt or json"},
+	} {
+		t.Run(tt.name+" "+tt.text, func(t *testing.T) {
+			_, err := resolve(nil, environment(map[string]string{variable(tt.name): tt.text}))
+			want := fmt.Sprintf("%s is %q: ", variable(tt.name), tt.text)
+			if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("the error is %v, want %s…%s", err, want, tt.want)
+			}
+		})
+	}
+}
+
+// The others hold when one is wrong: the log says what is wrong as it was told.
+func TestBadValueLeavesOthers(t *testing.T) {
+	s, err := resolve(map[string]string{"rate": "x", "log-format": "json"}, environment(nil))
+	if err == nil || s.logFormat != formatJSON {
+		t.Errorf("error %v, log format %q", err, s.logFormat)
+	}
+}
+
+func TestShown(t *testing.T) {
+	for text, want := range map[string]string{
+		"plain":                         "plain",
+		"https://user:secret@host/path": "https://…@host/path",
+		"https://host/path":             "https://host/path",
+		strings.Repeat("x", 1000):       strings.Repeat("x", 200) + "… (800 bytes more)",
+	} {
+		if got := shown(text); got != want {
+			t.Errorf("%q is shown as %q", text, got)
+		}
+	}
+}
+
+func TestPlainHTTPIsWarnedOf(t *testing.T) {
+	for url, want := range map[string]int{
+		"http://127.0.0.1:1/x": 0, "http://localhost/x": 0, "http://[::1]/x": 0, "https://bigpanda.example/x": 0, "http://bigpanda.example/x": 1,
+	} {
+		s, err := resolve(map[string]string{"url": url}, environment(nil))
+		if err != nil || len(s.warnings) != want {
+			t.Errorf("%s is warned of by %q (%v)", url, s.warnings, err)
+		}
+	}
+}
