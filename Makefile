@@ -1,0 +1,20 @@
+# The linter's version is pinned here, and nowhere in go.mod: it needs a newer
+# Go than the program does.
+STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.7.0
+
+.PHONY: build test lint e2e bench
+
+build: ## the program, as one static binary
+	CGO_ENABLED=0 go build -trimpath -o bigpanda-udf .
+
+test: ## what the README asks for
+	go test ./...
+
+lint:
+	$(STATICCHECK) ./...
+
+e2e: ## the end-to-end suite, with the real Kapacitor
+	cd e2e && go vet . && go test -count=1 -timeout 20m ./...
+
+bench: ## 20,000 alerts at once against an API with 50 ms latency
+	go test -run '^$$' -bench Storm -benchtime 5x .
