@@ -1,0 +1,196 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/BurntSushi/toml"
+
+	"bigpanda-udf/sandbox"
+)
+
+// What the function is set to, unless a test says otherwise.
+const (
+	token  = "e2e-token-that-nobody-may-see"
+	appKey = "e2e-app"
+)
+
+// bigPanda is the sandbox as a server on loopback.
+type bigPanda struct {
+	*sandbox.Server
+	t   *testing.T
+	url string // of the Alerts API
+	// failure, if set, tells of what makes waiting futile.
+	failure func() error
+}
+
+// startBigPanda starts a sandbox that takes only the one token.
+func startBigPanda(t *testing.T) *bigPanda {
+	s := sandbox.New(sandbox.Options{Token: token})
+	server := httptest.NewServer(s)
+	t.Cleanup(func() {
+		s.Close()
+		server.Close()
+	})
+	return &bigPanda{Server: s, t: t, url: server.URL + sandbox.Path}
+}
+
+// fail puts faults in force; none at all ends them.
+func (b *bigPanda) fail(faults sandbox.Faults) {
+	b.t.Helper()
+	if err := b.SetFaults(faults); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// waitFor waits until look finds nothing more to complain of in the alerts
+// that were taken.
+func (b *bigPanda) waitFor(what string, look func([]sandbox.Event) (complaint string)) {
+	b.t.Helper()
+	complaint := ""
+	b.waitForStats(what, func(sandbox.Stats) bool {
+		complaint = look(b.Events())
+		return complaint == ""
+	}, func() string { return complaint })
+}
+
+// waitForStats waits until the counts of the sandbox are as they should be.
+func (b *bigPanda) waitForStats(what string, cond func(sandbox.Stats) bool, complaint func() string) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	if b.failure != nil {
+		go func() {
+			for ctx.Err() == nil {
+				if err := b.failure(); err != nil {
+					fail(err)
+				}
+				time.Sleep(poll)
+			}
+		}()
+	}
+	if err := b.WaitFor(ctx, cond); err != nil {
+		b.t.Fatalf("waited in vain until %s: %s; %v", what, complaint(), err)
+	}
+}
+
+// waitForCount waits until n alerts were taken, and returns them.
+func (b *bigPanda) waitForCount(n int) []sandbox.Event {
+	b.t.Helper()
+	b.waitFor(fmt.Sprintf("%d alerts have come", n), func(events []sandbox.Event) string {
+		if len(events) >= n {
+			return ""
+		}
+		return fmt.Sprintf("%d have: %s", len(events), describe(events))
+	})
+	return b.Events()
+}
+
+// describe lists alerts for a failure's message.
+func describe(events []sandbox.Event) string {
+	var lines []string
+	for _, e := range events {
+		lines = append(lines, string(e.Payload))
+	}
+	return "\n" + strings.Join(lines, "\n")
+}
+
+// byCheck sorts alerts by their check, which is the alert's id; those of one
+// check stay in the order in which they came.
+func byCheck(events []sandbox.Event) map[string][]sandbox.Event {
+	checks := make(map[string][]sandbox.Event)
+	for _, e := range events {
+		id := e.Payload.Text("check")
+		checks[id] = append(checks[id], e)
+	}
+	return checks
+}
+
+// statuses returns the status of each alert.
+func statuses(events []sandbox.Event) []string {
+	var list []string
+	for _, e := range events {
+		list = append(list, e.Status)
+	}
+	return list
+}
+
+// wantStatuses fails the test unless these are the statuses, none more.
+func wantStatuses(t *testing.T, events []sandbox.Event, want ...string) {
+	t.Helper()
+	if got := statuses(events); !slices.Equal(got, want) {
+		t.Errorf("got statuses %v, want %v%s", got, want, describe(events))
+	}
+}
+
+// wantClean fails the test if BigPanda would have ignored any of the alerts:
+// a duplicate, one not later than another of its alert, or one without a
+// primary property.
+func wantClean(t *testing.T, events []sandbox.Event) {
+	t.Helper()
+	for _, e := range events {
+		if e.Duplicate || e.Stale || e.Dropped != "" {
+			t.Errorf("an alert was of no use: duplicate %t, stale %t, dropped %q: %s", e.Duplicate, e.Stale, e.Dropped, e.Payload)
+		}
+	}
+}
+
+// functionConfig is kapacitor.conf.snippet as a user would fill it in: the path
+// of the program, the file with the token, the app key and the address. env is
+// set on top of that; "" takes a setting out.
+func functionConfig(t *testing.T, b *bigPanda, env map[string]string) map[string]any {
+	t.Helper()
+	config := make(map[string]any)
+	if _, err := toml.DecodeFile(filepath.Join("..", "kapacitor.conf.snippet"), &config); err != nil {
+		t.Fatalf("read the snippet: %v", err)
+	}
+	tokenFile := filepath.Join(t.TempDir(), "bigpanda.token")
+	if err := os.WriteFile(tokenFile, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	table := functionTable(config)
+	table["prog"] = function
+	settings := table["env"].(map[string]any)
+	settings["BIGPANDA_TOKEN_FILE"] = tokenFile
+	settings["BIGPANDA_APP_KEY"] = appKey
+	settings["BIGPANDA_URL"] = b.url
+	for name, value := range env {
+		settings[name] = value
+		if value == "" {
+			delete(settings, name)
+		}
+	}
+	return config
+}
+
+// functionTable is the function's section of a configuration.
+func functionTable(config map[string]any) map[string]any {
+	return config["udf"].(map[string]any)["functions"].(map[string]any)["bigpanda"].(map[string]any)
+}
+
+// start is the whole set-up of most tests: a sandbox, and a server that has
+// the function as the snippet says.
+func start(t *testing.T) (*kapacitor, *bigPanda) {
+	t.Helper()
+	t.Parallel()
+	b := startBigPanda(t)
+	k := startKapacitor(t, functionConfig(t, b, nil))
+	b.failure = k.failure
+	return k, b
+}
+
+// epoch is the time of the first point in a test. Times of points need not be
+// those of the clock; only their order matters.
+var epoch = time.Now().Truncate(time.Minute).Add(-time.Hour)
+
+// at returns the time of a point n seconds after epoch, as line protocol has it.
+func at(n int) int64 { return epoch.Add(time.Duration(n) * time.Second).UnixNano() }

@@ -1,0 +1,62 @@
+package e2e
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// parallel is how many tests run at once unless -parallel says otherwise.
+// They wait far more than they compute, so the number of processors, Go's own
+// choice, would be too few.
+const parallel = "8"
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		flag.Set("test.parallel", parallel)
+	}
+	os.Exit(runTests(m))
+}
+
+// runTests builds the two programs and returns the exit code of the tests.
+func runTests(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "bigpanda-udf-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	if err := prepare(dir); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		return 1
+	}
+	return m.Run()
+}
+
+// prepare sets the two programs: the function, built into dir, and the server.
+// KAPACITORD names an installed server to use; otherwise one is built, which
+// takes minutes the first time, and kept in the user's cache.
+func prepare(dir string) (err error) {
+	if function, err = buildFunction(dir); err != nil {
+		return err
+	}
+	if kapacitord = os.Getenv("KAPACITORD"); kapacitord != "" {
+		return nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	cache = filepath.Join(cache, "bigpanda-udf-e2e")
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "e2e: building Kapacitor's server; the first time takes minutes")
+	kapacitord, err = buildKapacitord(cache)
+	return err
+}

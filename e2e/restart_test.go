@@ -1,0 +1,109 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"go.etcd.io/bbolt"
+)
+
+// What BigPanda was told survives the server: an alert that is still open is
+// not sent again, and its OK, seen by another process, resolves it.
+func TestSnapshotOverARestart(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		again []level // what the points after the restart say
+		end   func(*kapacitor)
+	}{
+		{name: "stopped", again: []level{critical, critical, ok}, end: (*kapacitor).stop},
+		{name: "killed", again: []level{critical, critical, ok}, end: (*kapacitor).kill},
+		{name: "resolved by the first point", again: []level{ok}, end: (*kapacitor).stop},
+		{name: "changed by the first point", again: []level{warning, ok}, end: (*kapacitor).stop},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			panda := startBigPanda(t)
+			config := functionConfig(t, panda, nil)
+			config["task"] = map[string]any{"snapshot-interval": "100ms"}
+			k := startKapacitor(t, config)
+			// The topic keeps the alert node's own state.
+			k.define("cpu", `
+stream
+    |from()
+        .measurement('cpu')
+        .groupBy('host')
+    |alert()
+        .topic('cpu')`+thresholds+conventional+`
+    @bigpanda()`)
+			empty := k.waitForSnapshot("cpu", nil)
+			k.write(fmt.Sprintf("cpu,host=h usage=95 %d", at(0)))
+			wantStatuses(t, panda.waitForCount(1), "critical")
+			k.waitForSnapshot("cpu", empty)
+
+			test.end(k)
+			k.start()
+			for i, level := range test.again {
+				k.write(fmt.Sprintf("cpu,host=h usage=%d %d", level.usage, at(10*(i+1))))
+			}
+			var want []string
+			for _, step := range changes(append([]level{critical}, test.again...)) {
+				want = append(want, step.status)
+			}
+			// The last is an OK: an alert that was sent again comes before it.
+			events := panda.waitForCount(len(want))
+			wantStatuses(t, events, want...)
+			wantClean(t, events)
+			if alerts := panda.Alerts(); len(alerts) != 1 || alerts[0].Status != "ok" {
+				t.Errorf("BigPanda shows %+v, want one alert that is ok", alerts)
+			}
+		})
+	}
+}
+
+// waitForSnapshot waits until the server keeps a snapshot of the task other
+// than old, and returns it.
+func (k *kapacitor) waitForSnapshot(id string, old []byte) []byte {
+	k.t.Helper()
+	var snapshot []byte
+	k.eventually("a snapshot of task "+id+" is kept", func() string {
+		snapshot = k.snapshot(id)
+		switch {
+		case snapshot == nil:
+			return "there is none"
+		case bytes.Equal(snapshot, old):
+			return "it is the one of before"
+		}
+		return ""
+	})
+	return snapshot
+}
+
+// snapshot returns the snapshot that the server keeps of a task, or nil. It
+// stands in the server's database (services/task_store/dao.go), of which the
+// server gives out copies.
+func (k *kapacitor) snapshot(id string) []byte {
+	k.t.Helper()
+	path := filepath.Join(k.t.TempDir(), "copy.db")
+	if err := os.WriteFile(path, k.call("GET", "/storage/backup", nil), 0o600); err != nil {
+		k.t.Fatal(err)
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer db.Close()
+	var snapshot []byte
+	err = db.View(func(tx *bbolt.Tx) error {
+		if bucket := tx.Bucket([]byte("task_store")); bucket != nil {
+			snapshot = bytes.Clone(bucket.Get([]byte("/snapshots/data/" + id)))
+		}
+		return nil
+	})
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return snapshot
+}
