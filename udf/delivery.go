@@ -4,7 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
-	"time"
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
@@ -150,14 +149,14 @@ func (d *delivery) pause(ctx context.Context, why *bigpanda.Error, wait *backoff
 	return sleep(ctx, max(wait.NextBackOff(), why.RetryAfter))
 }
 
-// probe sends one alert of a held lane, and when it is accepted, the others.
-// Which one is left to chance: the oldest may be just the one that is refused.
+// probe sends one alert of a held lane, chosen by chance, and when it is
+// accepted, as many others as fit in a batch.
 func (d *delivery) probe(ctx context.Context, batch []outbox.Change) {
 	one := firstOfEach(batch)[0]
 	failure := d.send(ctx, []outbox.Change{one})
 	switch {
 	case failure == nil:
-		d.deliver(ctx, without(batch, one))
+		d.deliver(ctx, d.fit(without(batch, one)))
 		return
 	case ctx.Err() != nil:
 		d.lanes.leave(d.lane)
@@ -165,6 +164,13 @@ func (d *delivery) probe(ctx context.Context, batch []outbox.Change) {
 		d.lanes.failed(d.lane, failure)
 	}
 	d.release(batch)
+}
+
+// fit releases what is too much for one batch, and returns the rest.
+func (d *delivery) fit(batch []outbox.Change) []outbox.Change {
+	size := min(len(batch), d.options.BatchSize)
+	d.queue.Release(ids(batch[size:])...)
+	return batch[:size]
 }
 
 // refuse puts an alert that BigPanda refuses for good among the dead letters,
@@ -178,55 +184,6 @@ func (d *delivery) refuse(c outbox.Change, why *bigpanda.Error) {
 		"app_key", d.lane, "error", why, "answer", why.Answer, "payload", logged(c))
 	if err := d.queue.Dead(c.ID, why.Status, why.Answer); err != nil {
 		d.storing.met("a dead letter cannot be kept: it may be sent again", "dead", err)
-	}
-}
-
-// park gives an alert that fails by itself a schedule of its own, on which it
-// holds back only itself, unless the fault may be elsewhere.
-func (d *delivery) park(c outbox.Change, why *bigpanda.Error, wait *backoff.ExponentialBackOff) {
-	own := d.passed || why.Class != bigpanda.Hold
-	if own && d.lanes.failedAlone(d.lane) {
-		d.stuck[c.Alert] = true
-		d.parkAgain(parked{change: c, backoff: wait}, why)
-		return
-	}
-	if why.Class == bigpanda.Hold {
-		d.gate.hold(why)
-	}
-	d.hold([]outbox.Change{c}, why)
-}
-
-// parkAgain has an alert wait for the next time of its schedule.
-func (d *delivery) parkAgain(p parked, why *bigpanda.Error) {
-	if p.said.met(why.Reason) {
-		d.log.Warn("an alert that is sent alone fails: it is tried on a schedule of its own",
-			"app_key", d.lane, "reason", why.Reason, "error", why, "payload", logged(p.change))
-	}
-	if !d.parking.add(p) {
-		d.hold([]outbox.Change{p.change}, why)
-	}
-}
-
-// deliverParked tries an alert whose own schedule has come, even if its lane is
-// held: it may be the only one to try with. Its failure says nothing about
-// others.
-func (s *Sender) deliverParked(ctx context.Context, p parked) {
-	began := time.Now()
-	defer func() { s.parking.rest(time.Since(began)) }()
-	d := newDelivery(s, p.change.Lane)
-	one := []outbox.Change{p.change}
-	failure := s.post(ctx, d.lane, one)
-	switch {
-	case failure == nil:
-		d.ack(one)
-	case ctx.Err() != nil:
-		d.release(one)
-	case failure.Class == bigpanda.HoldAppKey:
-		d.hold(one, failure)
-	case failure.Class == bigpanda.Refused:
-		d.refuse(p.change, failure)
-	default:
-		d.parkAgain(p, failure)
 	}
 }
 

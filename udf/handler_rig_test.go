@@ -365,3 +365,21 @@ func wantOneAlert(t testing.TB, changes []change) {
 		}
 	}
 }
+
+// wantProperties checks all that is sent but the timestamp.
+func wantProperties(t testing.TB, c change, want map[string]string) {
+	t.Helper()
+	if maps.Equal(c.properties, want) {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(want)) {
+		if got, there := c.properties[name]; got != want[name] {
+			t.Errorf("property %s is %q (there: %v), want %q", name, got, there, want[name])
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.properties)) {
+		if _, there := want[name]; !there {
+			t.Errorf("property %s is %q, want none", name, c.properties[name])
+		}
+	}
+}

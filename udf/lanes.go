@@ -69,6 +69,18 @@ func (l *lanes) shut(key string) bool {
 
 func (l *lane) shut() bool { return l.held && (l.probing || time.Now().Before(l.until)) }
 
+// due reports whether there is a held lane that may be tried.
+func (l *lanes) due() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, lane := range l.byKey {
+		if lane.held && !lane.shut() {
+			return true
+		}
+	}
+	return false
+}
+
 // claim asks to send a lane's alerts: free says whether that may be, and probe
 // that only one of them may be tried, to be followed by accepted, failed or
 // leave.

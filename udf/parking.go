@@ -1,10 +1,12 @@
 package udf
 
 import (
+	"context"
 	"slices"
 	"sync"
 	"time"
 
+	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
 
 	"github.com/cenkalti/backoff/v5"
@@ -82,4 +84,53 @@ func (p *parking) empty() (changes []outbox.Change) {
 	}
 	p.all = nil
 	return changes
+}
+
+// park gives an alert that fails by itself a schedule of its own, on which it
+// holds back only itself, unless the fault may be elsewhere.
+func (d *delivery) park(c outbox.Change, why *bigpanda.Error, wait *backoff.ExponentialBackOff) {
+	own := d.passed || why.Class != bigpanda.Hold
+	if own && d.lanes.failedAlone(d.lane) {
+		d.stuck[c.Alert] = true
+		d.parkAgain(parked{change: c, backoff: wait}, why)
+		return
+	}
+	if why.Class == bigpanda.Hold {
+		d.gate.hold(why)
+	}
+	d.hold([]outbox.Change{c}, why)
+}
+
+// parkAgain has an alert wait for the next time of its schedule.
+func (d *delivery) parkAgain(p parked, why *bigpanda.Error) {
+	if p.said.met(why.Reason) {
+		d.log.Warn("an alert that is sent alone fails: it is tried on a schedule of its own",
+			"app_key", d.lane, "reason", why.Reason, "error", why, "payload", logged(p.change))
+	}
+	if !d.parking.add(p) {
+		d.hold([]outbox.Change{p.change}, why)
+	}
+}
+
+// deliverParked tries an alert whose own schedule has come, even if its lane is
+// held: it may be the only one to try with. Its failure says nothing about
+// others.
+func (s *Sender) deliverParked(ctx context.Context, p parked) {
+	began := time.Now()
+	defer func() { s.parking.rest(time.Since(began)) }()
+	d := newDelivery(s, p.change.Lane)
+	one := []outbox.Change{p.change}
+	failure := s.post(ctx, d.lane, one)
+	switch {
+	case failure == nil:
+		d.ack(one)
+	case ctx.Err() != nil:
+		d.release(one)
+	case failure.Class == bigpanda.HoldAppKey:
+		d.hold(one, failure)
+	case failure.Class == bigpanda.Refused:
+		d.refuse(p.change, failure)
+	default:
+		d.parkAgain(p, failure)
+	}
 }

@@ -31,6 +31,10 @@ const (
 	holdMax      = 30 * time.Second
 )
 
+// probeChoice is out of how many queued alerts the one is chosen with which a
+// held app key is tried: the oldest may be just those that it is held for.
+const probeChoice = 1000
+
 // A Queue is what a Sender needs of an outbox.
 type Queue interface {
 	// Next takes up to max changes of one lane, in the order of change, and
@@ -138,7 +142,11 @@ func (s *Sender) next(ctx context.Context) error {
 		s.deliverParked(ctx, p)
 		return nil
 	}
-	batch, err := s.queue.Next(wait, s.options.BatchSize, s.lanes.shut)
+	size := s.options.BatchSize
+	if s.lanes.due() {
+		size = max(size, probeChoice)
+	}
+	batch, err := s.queue.Next(wait, size, s.lanes.shut)
 	if err != nil {
 		if wait.Err() != nil && !errors.Is(err, outbox.ErrClosed) {
 			return nil
@@ -152,7 +160,7 @@ func (s *Sender) next(ctx context.Context) error {
 	case probe:
 		d.probe(ctx, batch)
 	default:
-		d.deliver(ctx, batch)
+		d.deliver(ctx, d.fit(batch))
 	}
 	return nil
 }

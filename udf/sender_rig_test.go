@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -45,16 +46,21 @@ type rule func(r request) *bigpanda.Error
 type fakeAPI struct {
 	t       *testing.T
 	start   time.Time
-	latency time.Duration
+	latency time.Duration // set before anything is sent
 
 	mu       sync.Mutex
+	slow     func(request) time.Duration // in place of latency, if set
 	rule     rule
 	requests []request
 	accepted []string // payloads, in the order of their first acceptance
 	seen     map[string]bool
-	underWay int
-	most     int // under way at once
+	flying   map[string]bool // alerts
+	now      int             // requests under way
+	most     int             // of now
 }
+
+// lost is the answer that comes with an error although the alerts were taken.
+const lost = "lost"
 
 func (a *fakeAPI) Send(ctx context.Context, lane string, alerts [][]byte) (bigpanda.Answer, error) {
 	a.mu.Lock()
@@ -62,13 +68,19 @@ func (a *fakeAPI) Send(ctx context.Context, lane string, alerts [][]byte) (bigpa
 	for _, p := range alerts {
 		r.alerts = append(r.alerts, string(p))
 	}
-	a.underWay++
-	a.most = max(a.most, a.underWay)
+	mine := a.takeOff(r)
+	latency := a.latency
+	if a.slow != nil {
+		latency = a.slow(r)
+	}
 	a.mu.Unlock()
-	whole := sleep(ctx, a.latency)
+	whole := sleep(ctx, latency)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.underWay--
+	a.now--
+	for alert := range mine {
+		delete(a.flying, alert)
+	}
 	if !whole {
 		return bigpanda.Answer{}, &bigpanda.Error{Class: bigpanda.Retry, Reason: bigpanda.ReasonCanceled, Err: ctx.Err()}
 	}
@@ -76,7 +88,7 @@ func (a *fakeAPI) Send(ctx context.Context, lane string, alerts [][]byte) (bigpa
 		r.answer = a.rule(r)
 	}
 	a.requests = append(a.requests, r)
-	if r.answer != nil {
+	if r.answer != nil && r.answer.Answer != lost {
 		return bigpanda.Answer{Status: r.answer.Status}, r.answer
 	}
 	for _, p := range r.alerts {
@@ -85,7 +97,34 @@ func (a *fakeAPI) Send(ctx context.Context, lane string, alerts [][]byte) (bigpa
 			a.accepted = append(a.accepted, p)
 		}
 	}
+	if r.answer != nil {
+		return bigpanda.Answer{}, r.answer
+	}
 	return bigpanda.Answer{Status: 201}, nil
+}
+
+// takeOff checks what no request may break: an alert is in one at a time, and
+// its changes are in order. It returns the alerts.
+func (a *fakeAPI) takeOff(r request) map[string]bool {
+	a.now++
+	a.most = max(a.most, a.now)
+	last := make(map[string]int)
+	mine := make(map[string]bool)
+	for _, p := range r.alerts {
+		alert, number, _ := strings.Cut(p, "#")
+		n, _ := strconv.Atoi(number)
+		if n <= last[alert] {
+			a.t.Errorf("a request is out of order: %v", r)
+		}
+		if a.flying[alert] && !mine[alert] {
+			a.t.Errorf("%s is in two requests at once", alert)
+		}
+		if lane, _, _ := strings.Cut(alert, "/"); lane != r.lane {
+			a.t.Errorf("a request mixes app keys: %v", r)
+		}
+		last[alert], mine[alert], a.flying[alert] = n, true, true
+	}
+	return mine
 }
 
 // answer replaces the rule.
@@ -95,11 +134,32 @@ func (a *fakeAPI) answer(with rule) {
 	a.rule = with
 }
 
+// delay replaces the latency.
+func (a *fakeAPI) delay(by func(request) time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.slow = by
+}
+
+// underWay counts the requests that have no answer yet.
+func (a *fakeAPI) underWay() (now, most int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.now, a.most
+}
+
 // sent returns the requests so far.
 func (a *fakeAPI) sent() []request {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.Clone(a.requests)
+}
+
+// delivered returns how many changes were accepted.
+func (a *fakeAPI) delivered() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.accepted)
 }
 
 // deliveredOf returns what was accepted of an alert, in order.
@@ -201,7 +261,7 @@ func newSenderRig(t *testing.T) *senderRig {
 	return &senderRig{
 		t:     t,
 		queue: outbox.NewMemory(0),
-		api:   &fakeAPI{t: t, start: time.Now(), latency: 50 * time.Millisecond, seen: make(map[string]bool)},
+		api:   &fakeAPI{t: t, start: time.Now(), latency: 50 * time.Millisecond, seen: make(map[string]bool), flying: make(map[string]bool)},
 		count: make(map[string]int),
 	}
 }
@@ -222,8 +282,8 @@ func (r *senderRig) stop() {
 	if s := r.queue.Stats(); s.InFlight != 0 {
 		r.t.Errorf("the sender has ended and left %d in flight", s.InFlight)
 	}
-	if r.api.underWay != 0 {
-		r.t.Errorf("the sender has ended and left %d requests under way", r.api.underWay)
+	if now, _ := r.api.underWay(); now != 0 {
+		r.t.Errorf("the sender has ended and left %d requests under way", now)
 	}
 }
 
@@ -254,14 +314,14 @@ func (r *senderRig) drain(within time.Duration) {
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	if err := r.queue.Drain(ctx); errors.Is(err, context.DeadlineExceeded) {
-		r.t.Fatalf("after %v there is still something queued: %+v", within, r.queue.Stats())
+		r.t.Fatalf("after %v there is still something queued: %+v; requests:\n%s", within, r.queue.Stats(), r.history())
 	}
 }
 
 // within waits until cond holds, and fails when it takes longer.
 func (r *senderRig) within(d time.Duration, what string, cond func() bool) {
 	r.t.Helper()
-	for end := time.Now().Add(d); !cond(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(d); !cond(); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			r.t.Fatalf("not within %v: %s; requests:\n%s", d, what, r.history())
 		}

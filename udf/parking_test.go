@@ -1,0 +1,140 @@
+package udf
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/outbox"
+)
+
+// What becomes of an alert on its own schedule, by the answer that it gets in
+// the end. The queue holds two more changes of it.
+func TestParkedEnds(t *testing.T) {
+	tests := []struct {
+		name   string
+		answer *bigpanda.Error
+		first  bool // that answer is for the first of its changes alone
+		dead   int
+		left   int
+		log    string
+	}{
+		{"it is accepted", nil, false, 0, 0, "an alert that is sent alone fails"},
+		{"it is refused: its next changes go on", status(400), true, 1, 0, "dead letter"},
+		{"they are all refused", status(400), false, 3, 0, "dead letter"},
+		{"its app key is not found", status(404), false, 0, 3, "app key are held"},
+		{"it alone is not authorized: nothing is held", status(401), false, 0, 3, "reason=token"},
+		{"it goes on failing", status(0), false, 0, 3, "reason=network"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			inBubble(t, SenderOptions{}, func(t *testing.T, r *senderRig) {
+				r.api.answer(poison("x/bad", status(500)))
+				r.append("x/bad")
+				time.Sleep(time.Minute)
+				r.append("x/bad", "x/bad")
+				r.api.answer(func(q request) *bigpanda.Error {
+					if q.has("x/bad") && (!tt.first || q.alerts[0] == "x/bad#1") {
+						return tt.answer
+					}
+					return nil
+				})
+				time.Sleep(3 * time.Minute)
+				if s := r.queue.Stats(); s.Dead != tt.dead || s.Queued != tt.left {
+					t.Errorf("%+v, want %d dead and %d left", s, tt.dead, tt.left)
+				}
+				if r.lines(tt.log) == 0 {
+					t.Errorf("the log does not say %q:\n%s", tt.log, r.log.String())
+				}
+				r.append("y/a")
+				r.within(time.Second, "others go on", func() bool { return r.api.has("y/a#1") })
+				r.wantLines(0, "all alerts are held")
+
+				r.api.answer(nil)
+				r.drain(2*holdMax + time.Second)
+			})
+		})
+	}
+}
+
+// Alerts that BigPanda never answers take up to half of the time of a single
+// connection, however many they are.
+func TestParkedHang(t *testing.T) {
+	const timeout = 30 * time.Second
+	inBubble(t, SenderOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
+		bad := func(q request) bool { return q.has("x/0") || q.has("x/1") || q.has("x/2") || q.has("x/3") }
+		r.api.delay(func(q request) time.Duration {
+			if bad(q) {
+				return timeout
+			}
+			return r.api.latency
+		})
+		r.api.answer(func(q request) *bigpanda.Error {
+			if bad(q) {
+				return &bigpanda.Error{Class: bigpanda.Retry, Reason: bigpanda.ReasonTimeout}
+			}
+			return nil
+		})
+		for i := range 10 {
+			r.append(fmt.Sprint("x/", i))
+			r.append(many("y", 10)...)
+			time.Sleep(10 * time.Minute)
+		}
+		time.Sleep(time.Hour)
+		if n := r.queue.Stats().Queued; n != 4 {
+			t.Errorf("%d are left", n)
+		}
+		for range 50 {
+			time.Sleep(17 * time.Second)
+			r.append("x/9", "y/9")
+			r.within(timeout+time.Second, "others go on", func() bool { return r.queue.Stats().Queued == 4 })
+		}
+		r.api.delay(nil)
+		r.api.answer(nil)
+		r.drain(3 * time.Minute)
+		r.complete()
+	})
+}
+
+func TestParkingIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := parking{alarm: new(alarm)}
+		one := func(id uint64) parked {
+			return parked{change: outbox.Change{ID: id}, backoff: newBackoff(retryInitial, retryMax)}
+		}
+		for id := range uint64(maxParked) {
+			if !p.add(one(id)) {
+				t.Fatalf("there is no place for number %d", id)
+			}
+		}
+		if p.add(one(maxParked)) {
+			t.Error("there is always a place")
+		}
+		if _, ok := p.take(); ok {
+			t.Error("one is due at once")
+		}
+		time.Sleep(2 * retryInitial)
+		if _, ok := p.take(); !ok {
+			t.Error("none is due")
+		}
+		if _, ok := p.take(); ok {
+			t.Error("there are two at once")
+		}
+		p.rest(time.Second)
+		time.Sleep(time.Second - 1)
+		if _, ok := p.take(); ok {
+			t.Error("there is no rest")
+		}
+		synctest.Wait()
+		time.Sleep(1)
+		synctest.Wait()
+		if _, ok := p.take(); !ok {
+			t.Error("the rest does not end")
+		}
+		if n := len(p.empty()); n != maxParked-2 {
+			t.Errorf("%d are left", n)
+		}
+	})
+}

@@ -1,0 +1,132 @@
+package udf
+
+import (
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"bigpanda-udf/bigpanda"
+)
+
+// A climate is a BigPanda at its worst, at random: phases in which everything,
+// an app key or nothing fails, alerts that are never accepted for a while, and
+// answers that get lost.
+type climate struct {
+	r      *rand.Rand
+	bad    map[string]bool // payloads that are refused for good
+	poison map[string]bool // alerts that fail until calm
+	lane   string          // which fails; empty: all of them
+	fault  *bigpanda.Error // nil: none
+	share  float64         // of the requests that fail
+	ends   time.Duration   // of the phase
+	calm   bool
+}
+
+func (c *climate) answer(q request) *bigpanda.Error {
+	if slices.ContainsFunc(q.alerts, func(p string) bool { return c.bad[p] }) {
+		return status(400)
+	}
+	if c.calm {
+		return nil
+	}
+	for alert := range c.poison {
+		if q.has(alert) {
+			return status(500)
+		}
+	}
+	if q.at > c.ends {
+		c.ends = q.at + time.Duration(c.r.IntN(90))*time.Second
+		faults := []*bigpanda.Error{
+			nil, nil, nil, status(0), status(500), status(503), statusAfter(503, 7*time.Second), status(429),
+			statusAfter(429, 5*time.Second), status(401), status(403), status(404), {Class: bigpanda.Retry, Answer: lost},
+		}
+		c.fault = faults[c.r.IntN(len(faults))]
+		c.lane = []string{"", "", "x", "y"}[c.r.IntN(4)]
+		c.share = []float64{1, 1, 0.5, 0.1}[c.r.IntN(4)]
+	}
+	if (c.lane == "" || c.lane == q.lane) && c.r.Float64() < c.share {
+		return c.fault
+	}
+	return nil
+}
+
+// P5: whatever happens, in the end everything is delivered, but what was
+// refused for good, and in order for each alert.
+func TestSenderModel(t *testing.T) {
+	const seeds = 60
+	for seed := range uint64(seeds) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { weather(t, seed) })
+		})
+	}
+}
+
+func weather(t *testing.T, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 7))
+	r := newSenderRig(t)
+	r.api.latency = time.Duration(random.IntN(3000)) * time.Millisecond
+	c := &climate{r: rand.New(rand.NewPCG(seed, 8)), bad: make(map[string]bool), poison: make(map[string]bool)}
+	for range random.IntN(6) {
+		c.bad[fmt.Sprintf("%c/%d#%d", "xyz"[random.IntN(3)], random.IntN(6), 1+random.IntN(20))] = true
+	}
+	for range random.IntN(3) {
+		c.poison[fmt.Sprintf("%c/%d", "xyz"[random.IntN(3)], random.IntN(6))] = true
+	}
+	r.api.answer(c.answer)
+	start := func() {
+		r.run(NewSender(r.queue, r.api, SenderOptions{
+			BatchSize:   []int{1, 2, 5, 500}[random.IntN(4)],
+			Connections: 1 + random.IntN(4),
+			Rate:        []float64{0, 0, 20}[random.IntN(3)],
+			Log:         slog.New(slog.NewTextHandler(r, nil)),
+		}))
+	}
+	start()
+	for step := range 300 {
+		time.Sleep(time.Duration(random.IntN(4000)) * time.Millisecond)
+		var alerts []string
+		for range random.IntN(4) {
+			alerts = append(alerts, fmt.Sprintf("%c/%d", "xyz"[random.IntN(3)], random.IntN(6)))
+		}
+		r.append(alerts...)
+		if step%100 == 50 {
+			r.stop() // and another sender goes on
+			start()
+		}
+	}
+	r.api.mu.Lock()
+	c.calm = true
+	r.api.mu.Unlock()
+	r.append("x/good", "y/good", "z/good")
+	defer r.stop()
+	r.drain(5*time.Minute + time.Duration(r.queue.Stats().Queued)*2*r.api.latency)
+
+	dead := make(map[string]int)
+	for _, d := range r.queue.DeadLetters() {
+		dead[string(d.Payload)]++
+	}
+	for alert, n := range r.count {
+		var want []string
+		for i := range n {
+			p := fmt.Sprintf("%s#%d", alert, i+1)
+			if !c.bad[p] {
+				want = append(want, p)
+			} else if dead[p] != 1 {
+				t.Errorf("%s, which is refused, makes %d dead letters", p, dead[p])
+			}
+		}
+		if got := r.api.deliveredOf(alert); !slices.Equal(got, want) {
+			t.Errorf("of %s arrived\n%v, want\n%v", alert, got, want)
+		}
+	}
+	if n := r.queue.Stats().Dead; n != len(dead) {
+		t.Errorf("%d dead letters of %d changes", n, len(dead))
+	}
+	if n := r.lines(""); n > 250 {
+		t.Errorf("the log has %d lines", n)
+	}
+}
