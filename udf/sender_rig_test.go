@@ -316,6 +316,7 @@ func (r *senderRig) drain(within time.Duration) {
 	if err := r.queue.Drain(ctx); errors.Is(err, context.DeadlineExceeded) {
 		r.t.Fatalf("after %v there is still something queued: %+v; requests:\n%s", within, r.queue.Stats(), r.history())
 	}
+	synctest.Wait() // the sender may still have something to say
 }
 
 // within waits until cond holds, and fails when it takes longer.
@@ -336,9 +337,13 @@ func (r *senderRig) history() string {
 		q.alerts = append(q.alerts[:min(2, len(q.alerts))], fmt.Sprintf("%d in all", len(q.alerts)))
 		fmt.Fprintln(&b, q)
 	}
+	return b.String() + r.logText()
+}
+
+func (r *senderRig) logText() string {
 	r.logMu.Lock()
 	defer r.logMu.Unlock()
-	return b.String() + r.log.String()
+	return r.log.String()
 }
 
 // complete fails unless everything that was appended was delivered, in order
@@ -365,9 +370,7 @@ func (r *senderRig) Write(p []byte) (int, error) {
 
 // lines counts the lines of the log that hold a text.
 func (r *senderRig) lines(text string) (n int) {
-	r.logMu.Lock()
-	defer r.logMu.Unlock()
-	for line := range strings.Lines(r.log.String()) {
+	for line := range strings.Lines(r.logText()) {
 		if strings.Contains(line, text) {
 			n++
 		}
@@ -378,6 +381,6 @@ func (r *senderRig) lines(text string) (n int) {
 func (r *senderRig) wantLines(want int, text string) {
 	r.t.Helper()
 	if got := r.lines(text); got != want {
-		r.t.Errorf("%d lines of the log say %q, want %d:\n%s", got, text, want, r.log.String())
+		r.t.Errorf("%d lines of the log say %q, want %d:\n%s", got, text, want, r.logText())
 	}
 }
