@@ -104,7 +104,7 @@ func TestLaneNotFound(t *testing.T) {
 		inBubble(t, SenderOptions{Connections: connections, BatchSize: 10}, func(t *testing.T, r *senderRig) {
 			r.api.answer(laneRule("x", status(404)))
 			r.append(many("x", 100)...)
-			for range 60 {
+			for range 50 {
 				time.Sleep(10 * time.Second)
 				r.append("y/a", "z/a")
 				r.within(time.Second, "others go on", func() bool { return r.queue.Stats().Queued == 100 })
