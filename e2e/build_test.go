@@ -24,8 +24,8 @@ func buildFunction(dir string) (string, error) {
 
 // buildKapacitord builds Kapacitor's server and returns its path. Its Flux
 // part links a C library through pkg-config, for which flux/ has a stand-in.
-// What pkg-config says is part of the key of Go's build cache, so dir must be
-// the same each time, or nothing is ever cached.
+// Where that is goes through CGO_CFLAGS and CGO_LDFLAGS: they are part of the
+// key of Go's build cache, and what pkg-config says is not.
 func buildKapacitord(dir string) (string, error) {
 	flux, err := goList("github.com/influxdata/flux")
 	if err != nil {
@@ -36,7 +36,8 @@ func buildKapacitord(dir string) (string, error) {
 		return "", fmt.Errorf("build the stand-in for libflux: %w", err)
 	}
 	path := filepath.Join(dir, "kapacitord")
-	return path, goBuild(".", path, "./kapacitord", "CGO_ENABLED=1", "PKG_CONFIG_PATH="+dir)
+	return path, goBuild(".", path, "./kapacitord", "CGO_ENABLED=1", "PKG_CONFIG_PATH="+dir,
+		"CGO_CFLAGS=-O2 -I"+include, "CGO_LDFLAGS=-O2 -L"+dir)
 }
 
 // buildFlux makes the static library and its flux.pc in dir. A file that is
@@ -59,7 +60,7 @@ func buildFlux(dir, include string) error {
 	if err != nil {
 		return err
 	}
-	pc := fmt.Sprintf("Name: flux\nDescription: stand-in for libflux\nVersion: 0\nCflags: -I%s\nLibs: -L%s -lflux\n", include, dir)
+	const pc = "Name: flux\nDescription: stand-in for libflux\nVersion: 0\nLibs: -lflux\n"
 	return errors.Join(
 		replaceFile(filepath.Join(dir, "libflux.a"), library),
 		replaceFile(filepath.Join(dir, "flux.pc"), []byte(pc)),
