@@ -404,6 +404,53 @@ func TestSnapshotAndRestore(t *testing.T) {
 	}
 }
 
+// P5: what was not delivered when a process ended that kept nothing else is in
+// the snapshot beside the levels, which say that BigPanda knows of it.
+func TestSnapshotHasWhatWasNotDelivered(t *testing.T) {
+	bp, env := newBigPanda(t)
+	if err := bp.SetFaults(sandbox.Faults{Status: 503}); err != nil {
+		t.Fatal(err)
+	}
+	first := start(t, env, "--outbox=memory")
+	first.mustInit()
+	first.send(point("web1", "WARNING", 1000), point("web1", "CRITICAL", 1001), &agent.Request{Message: &agent.Request_Snapshot{Snapshot: &agent.SnapshotRequest{}}})
+	var snapshot []byte
+	for snapshot == nil {
+		snapshot = first.receive().GetSnapshot().GetSnapshot()
+	}
+	if err := first.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	first.wait()
+	if err := bp.SetFaults(sandbox.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+
+	second := start(t, env, "--outbox=memory")
+	second.mustInit()
+	second.send(&agent.Request{Message: &agent.Request_Restore{Restore: &agent.RestoreRequest{Snapshot: snapshot}}}, point("web1", "CRITICAL", 1060))
+	waitEvents(t, bp, 1)
+	if code := second.end(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if got, want := statuses(bp)["web1"], []string{"critical"}; !slices.Equal(got, want) {
+		t.Errorf("statuses %v, want %v", got, want)
+	}
+}
+
+// P1, P6: a template that counts as far as the data says fails instead.
+func TestTemplateThatCounts(t *testing.T) {
+	bp, env := newBigPanda(t)
+	f := start(t, env)
+	f.mustInit(option("details", "{{ range .Fields.duration }}{{ end }}"))
+	f.send(point("web1", "CRITICAL", 1000), keepalive(1))
+	f.receive()
+	if f.receive().GetKeepalive() == nil {
+		t.Error("the keepalive is not answered")
+	}
+	waitEvents(t, bp, 1)
+}
+
 // P9: the token appears nowhere but in the request's header.
 func TestTokenIsNotSeen(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "token")

@@ -49,6 +49,10 @@ func newToken(text, file string) (*token, error) {
 // readToken reads a token file. The error names the file and the mend.
 func readToken(file string) (*secret, error) {
 	f, err := os.Open(file)
+	if errors.Is(err, os.ErrNotExist) && !strings.ContainsRune(file, os.PathSeparator) {
+		// Not repeated: it may be the token, put in the wrong place.
+		return nil, errors.New("read token file: there is no file of the name that is given; give its full path, or set BIGPANDA_TOKEN if it is the token itself")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read token file %s: %w; name a file that this process may read", file, bare(err))
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -56,8 +57,13 @@ func (p Process) runFunction(ctx context.Context, c command, argErr error) int {
 		Log:      f.log,
 		Now:      time.Now,
 	})
-	err = wire.Run(stopping, handler, p.Stdin, p.Stdout, wire.Options{Log: f.log})
+	in := &countingReader{Reader: p.Stdin}
+	err = wire.Run(stopping, handler, in, p.Stdout, wire.Options{Log: f.log})
 	f.close()
+	if argErr != nil && in.n == 0 {
+		// Kapacitor asks for Info first: this was a person or a script.
+		return p.fail(functionMode, argErr)
+	}
 	if err != nil {
 		f.log.Error("the function ends before its input", "error", err)
 		return exitFailed
@@ -134,6 +140,18 @@ type delivery struct {
 	queue  *outbox.Memory
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when the sender has
+}
+
+// countingReader counts what is read.
+type countingReader struct {
+	io.Reader
+	n int64
+}
+
+func (r *countingReader) Read(b []byte) (int, error) {
+	n, err := r.Reader.Read(b)
+	r.n += int64(n)
+	return n, err
 }
 
 // stopSignals returns two contexts: stopping ends with ctx or the first SIGTERM

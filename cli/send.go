@@ -62,7 +62,7 @@ func (p Process) send(ctx context.Context, c command) error {
 	alert := payload.Encode()
 	answer, err := client.Send(ctx, payload.AppKey, [][]byte{alert})
 	r := sendReport{
-		URL:       s.url,
+		URL:       hidden.blot(s.url),
 		Payload:   json.RawMessage(hidden.blot(string(bigpanda.Body(payload.AppKey, [][]byte{alert})))),
 		Status:    answer.Status,
 		Answer:    hidden.blot(strings.TrimSpace(answer.Body)),

@@ -24,6 +24,11 @@ func (l *line) pop() Change {
 	return c
 }
 
+// newest returns the newest change, queued or in flight.
+func (l *line) newest() Change {
+	return slices.MaxFunc(slices.Concat(l.flying, l.queued), byID)
+}
+
 // recall takes a change out of the flight.
 func (l *line) recall(id uint64) Change {
 	i := slices.IndexFunc(l.flying, func(c Change) bool { return c.ID == id })

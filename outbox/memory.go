@@ -271,6 +271,19 @@ func (m *Memory) Stats() Stats {
 	return m.stats
 }
 
+// Undelivered returns the newest change of each alert that is queued or in
+// flight, ascending by ID.
+func (m *Memory) Undelivered() []Change {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make([]Change, 0, len(m.alerts))
+	for _, l := range m.alerts {
+		all = append(all, l.newest())
+	}
+	slices.SortFunc(all, byID)
+	return all
+}
+
 // DeadLetters returns the newest dead letters, oldest first.
 func (m *Memory) DeadLetters() []DeadLetter {
 	m.mu.Lock()

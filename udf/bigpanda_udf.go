@@ -34,6 +34,14 @@ type Store interface {
 	Append(changes []outbox.Change, levels []outbox.Level)
 }
 
+// A Forgetful is a Store that ends with the process. What it has not delivered
+// goes into the snapshot, since the levels there say that BigPanda knows.
+type Forgetful interface {
+	// Undelivered returns the newest change of each alert that is not
+	// delivered, in the order of change.
+	Undelivered() []outbox.Change
+}
+
 // Config is what a Handler is made of, besides the options of a TICKscript.
 type Config struct {
 	// Defaults of the options.
@@ -203,6 +211,7 @@ func (h *Handler) event(e event) {
 // Commit ends a piece of input: all its changes are in the store when it
 // returns, before the host lets the piece's points go on (P4).
 func (h *Handler) Commit() {
+	h.noticeNoLevel()
 	if len(h.changes) == 0 && len(h.state.pending) == 0 {
 		return
 	}
@@ -234,6 +243,9 @@ func (h *Handler) EndBatch(*agent.EndBatch) error { return nil }
 func (h *Handler) Stop() {
 	if h.store == nil {
 		return
+	}
+	if c := h.counts; c.points > 0 && c.noLevel == c.points && h.noLevel.logged.IsZero() {
+		h.log.Error(noLevelText, "points", c.points)
 	}
 	c := h.counts
 	h.log.Info("input ended", "points", c.points, "changes", c.changes, "resent", c.resent,

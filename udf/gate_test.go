@@ -136,6 +136,58 @@ func TestGatePausesGrow(t *testing.T) {
 	})
 }
 
+// To be asked to come later has nothing to do with what is in a request: it is
+// not taken to pieces.
+func TestGatePausesKeepBatches(t *testing.T) {
+	inBubble(t, SenderOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
+		n := 0
+		r.api.answer(func(request) *bigpanda.Error {
+			if n++; n < inARow {
+				return status(429)
+			}
+			return nil
+		})
+		r.append(many("x", 100)...)
+		r.drain(2 * time.Minute)
+		for _, q := range r.api.sent() {
+			if len(q.alerts) != 100 {
+				t.Errorf("a request of %d alerts", len(q.alerts))
+			}
+		}
+	})
+}
+
+// When something was accepted, waits begin anew, as short as ever.
+func TestGateBeginsAnew(t *testing.T) {
+	tests := []struct {
+		failure *bigpanda.Error
+		first   time.Duration // the longest that the first wait can be
+	}{
+		{status(401), 2 * holdInitial},
+		{status(404), 2 * holdInitial},
+		{status(429), 2 * retryInitial},
+		{status(503), 2 * retryInitial},
+	}
+	for _, tt := range tests {
+		t.Run(fmt.Sprint(tt.failure.Status), func(t *testing.T) {
+			inBubble(t, SenderOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
+				for range 10 {
+					r.api.answer(always(tt.failure))
+					r.append("x/a", "x/b")
+					before := len(r.api.sent())
+					time.Sleep(10 * time.Minute)
+					requests := r.api.sent()[before:]
+					if wait := requests[1].at - requests[0].at; wait > tt.first+r.api.latency {
+						t.Errorf("the first wait is %v", wait)
+					}
+					r.api.answer(nil)
+					r.drain(2*holdMax + time.Second)
+				}
+			})
+		})
+	}
+}
+
 // A cause that comes and goes with every request does not fill the log.
 func TestGateLog(t *testing.T) {
 	inBubble(t, SenderOptions{Connections: 1, BatchSize: 1}, func(t *testing.T, r *senderRig) {

@@ -2,8 +2,10 @@ package udf
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bigpanda-udf/bigpanda"
@@ -131,6 +133,118 @@ func TestLaneNotFound(t *testing.T) {
 			r.drain(2*holdMax + 10*time.Second)
 			r.complete()
 		})
+	}
+}
+
+// A worker that is between two tries when its app key is held goes no further.
+func TestLaneHeldMeanwhile(t *testing.T) {
+	inBubble(t, SenderOptions{Connections: 2, BatchSize: 10}, func(t *testing.T, r *senderRig) {
+		r.api.answer(poison("x/0", statusAfter(503, 5*time.Second)))
+		r.append(many("x", 10)...)
+		time.Sleep(2 * time.Second)
+		r.api.answer(always(status(404)))
+		before := len(r.api.sent())
+		r.append("x/a")
+		time.Sleep(time.Minute)
+		for _, q := range r.api.sent()[before:] {
+			if len(q.alerts) != 1 {
+				t.Errorf("not a try with one alert: %v", q)
+			}
+		}
+		r.api.answer(nil)
+		r.drain(2 * holdMax)
+		r.complete()
+	})
+}
+
+// What a request says that was under way when its lane was held, or opened.
+func TestLaneStragglers(t *testing.T) {
+	tests := []struct {
+		name     string
+		last     func(l *lanes)
+		held     bool
+		free     bool // it may be tried
+		complain bool // the log names the other cause
+	}{
+		{"another is not found while one tries", func(l *lanes) { l.hold("x", status(404)) }, true, false, true},
+		{"another fails alone while one tries", func(l *lanes) { l.failedAlone("x") }, true, false, false},
+		{"another is refused while one tries", func(l *lanes) { l.refused("x", status(400)) }, true, false, false},
+		{"another is accepted while one tries", func(l *lanes) { l.accepted("x") }, false, true, false},
+		{"one tries in vain after another was accepted", func(l *lanes) {
+			l.accepted("x")
+			l.failed("x", status(404))
+		}, false, true, false},
+		{"one tries in vain", func(l *lanes) { l.failed("x", status(400)) }, true, true, false},
+		{"one tries and is stopped", func(l *lanes) { l.leave("x") }, true, true, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newSenderRig(t)
+				var l lanes
+				l.init(slog.New(slog.NewTextHandler(r, nil)), new(alarm))
+				for range inARow {
+					l.refused("x", status(400))
+				}
+				if probe, free := l.claim("x"); probe || free {
+					t.Fatal("it may be tried at once")
+				}
+				time.Sleep(2 * holdInitial)
+				if probe, free := l.claim("x"); !probe || !free {
+					t.Fatal("it may not be tried when it is due")
+				}
+				before := r.lines("are held")
+				tt.last(&l)
+				time.Sleep(2 * holdMax) // until it would be due again
+				if got := l.held("x"); got != tt.held {
+					t.Errorf("held: %v", got)
+				}
+				if l.shut("x") == tt.free {
+					t.Errorf("shut: %v", !tt.free)
+				}
+				if _, free := l.claim("x"); free != tt.free {
+					t.Errorf("free: %v", free)
+				}
+				if complained := r.lines("are held") > before; complained != tt.complain {
+					t.Errorf("the log says again that it is held: %v", complained)
+				}
+			})
+		})
+	}
+}
+
+// An alert that fails alone is at fault itself if it is the first since
+// another was accepted, and its lane is not held.
+func TestLaneFailedAlone(t *testing.T) {
+	var l lanes
+	l.init(slog.New(slog.DiscardHandler), new(alarm))
+	for i, step := range []struct {
+		before func()
+		own    bool
+	}{
+		{func() {}, true},
+		{func() {}, false},
+		{func() { l.accepted("y") }, false},
+		{func() { l.accepted("x") }, true},
+		{func() { l.accepted("x"); l.hold("x", status(503)) }, false},
+	} {
+		step.before()
+		if own := l.failedAlone("x"); own != step.own {
+			t.Errorf("step %d: got %v", i, own)
+		}
+	}
+}
+
+// More refusals, while it is held already, make no dead letter.
+func TestLaneRefusedWhileHeld(t *testing.T) {
+	var l lanes
+	l.init(slog.New(slog.DiscardHandler), new(alarm))
+	l.hold("x", status(503))
+	if l.refused("x", status(400)) {
+		t.Error("a refusal while the lane is held is taken for the alert's own fault")
+	}
+	if !l.refused("y", status(400)) {
+		t.Error("a refusal is not taken for the alert's own fault")
 	}
 }
 

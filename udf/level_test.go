@@ -164,6 +164,19 @@ func TestNoLevelIsAnError(t *testing.T) {
 		r.send(none)
 		r.wantLogged(1, "level=ERROR", mend, "points=3")
 	})
+	t.Run("or a minute after the only point", func(t *testing.T) {
+		r := start(t)
+		r.send(none)
+		r.now = r.now.Add(time.Minute)
+		r.h.Commit() // a keepalive ends a piece of input, too
+		r.wantLogged(1, "level=ERROR", mend, "points=1")
+	})
+	t.Run("or at the end of the input", func(t *testing.T) {
+		r := start(t)
+		r.send(none)
+		r.h.Stop()
+		r.wantLogged(1, "level=ERROR", mend, "points=1")
+	})
 	t.Run("and again every 10 minutes", func(t *testing.T) {
 		r := start(t)
 		for range 1000 {

@@ -11,6 +11,10 @@ const (
 	noLevelAgain  = 10 * time.Minute
 )
 
+const noLevelText = "points have no level, so no alert can be made of them: add " +
+	".levelField('level').idTag('alertID').messageField('message').durationField('duration') to the |alert() node, " +
+	"or name the point's own tag or field with .levelTag('…') or .levelField('…') on @bigpanda()"
+
 // What is said once is bounded, since the words come with the data.
 const (
 	maxUnknownWords = 20
@@ -26,12 +30,16 @@ type noLevel struct {
 
 func (n *noLevel) seen() { n.points = 0 }
 
-// missing counts a point without a level and reports whether to say so.
-func (n *noLevel) missing(now time.Time) bool {
+// missing counts a point without a level.
+func (n *noLevel) missing(now time.Time) {
 	if n.points == 0 {
 		n.since = now
 	}
 	n.points++
+}
+
+// due reports whether to say so.
+func (n *noLevel) due(now time.Time) bool {
 	if n.points < noLevelPoints && now.Sub(n.since) < noLevelAfter {
 		return false
 	}
@@ -57,11 +65,14 @@ func (h *Handler) withoutLevel(from source, word string) {
 		return
 	}
 	h.counts.noLevel++
-	if h.noLevel.missing(h.config.Now()) {
-		h.log.Error("points have no level, so no alert can be made of them: add "+
-			".levelField('level').idTag('alertID').messageField('message').durationField('duration') to the |alert() node, "+
-			"or name the point's own tag or field with .levelTag('…') or .levelField('…') on @bigpanda()",
-			"points", h.noLevel.points)
+	h.noLevel.missing(h.config.Now())
+}
+
+// noticeNoLevel says that points have no level, where that has lasted. Keepalives
+// come to it too, so a point alone is enough.
+func (h *Handler) noticeNoLevel() {
+	if h.noLevel.points > 0 && h.noLevel.due(h.config.Now()) {
+		h.log.Error(noLevelText, "points", h.noLevel.points)
 	}
 }
 

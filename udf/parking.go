@@ -95,9 +95,6 @@ func (d *delivery) park(c outbox.Change, why *bigpanda.Error, wait *backoff.Expo
 		d.parkAgain(parked{change: c, backoff: wait}, why)
 		return
 	}
-	if why.Class == bigpanda.Hold {
-		d.gate.hold(why)
-	}
 	d.hold([]outbox.Change{c}, why)
 }
 

@@ -2,7 +2,6 @@ package udf
 
 import (
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -78,12 +77,11 @@ func weather(t *testing.T, seed uint64) {
 	}
 	r.api.answer(c.answer)
 	start := func() {
-		r.run(NewSender(r.queue, r.api, SenderOptions{
+		r.start(SenderOptions{
 			BatchSize:   []int{1, 2, 5, 500}[random.IntN(4)],
 			Connections: 1 + random.IntN(4),
 			Rate:        []float64{0, 0, 20}[random.IntN(3)],
-			Log:         slog.New(slog.NewTextHandler(r, nil)),
-		}))
+		})
 	}
 	start()
 	for step := range 300 {

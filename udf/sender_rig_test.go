@@ -2,6 +2,7 @@ package udf
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,6 +48,7 @@ type fakeAPI struct {
 	t       *testing.T
 	start   time.Time
 	latency time.Duration // set before anything is sent
+	size    int           // the most alerts that a request may hold
 
 	mu       sync.Mutex
 	slow     func(request) time.Duration // in place of latency, if set
@@ -108,6 +110,9 @@ func (a *fakeAPI) Send(ctx context.Context, lane string, alerts [][]byte) (bigpa
 func (a *fakeAPI) takeOff(r request) map[string]bool {
 	a.now++
 	a.most = max(a.most, a.now)
+	if len(r.alerts) > a.size {
+		a.t.Errorf("a request holds %d alerts, more than %d", len(r.alerts), a.size)
+	}
 	last := make(map[string]int)
 	mine := make(map[string]bool)
 	for _, p := range r.alerts {
@@ -250,8 +255,7 @@ func inBubble(t *testing.T, o SenderOptions, test func(t *testing.T, r *senderRi
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newSenderRig(t)
-		o.Log = slog.New(slog.NewTextHandler(r, nil))
-		r.run(NewSender(r.queue, r.api, o))
+		r.start(o)
 		defer r.stop()
 		test(t, r)
 	})
@@ -261,9 +265,16 @@ func newSenderRig(t *testing.T) *senderRig {
 	return &senderRig{
 		t:     t,
 		queue: outbox.NewMemory(0),
-		api:   &fakeAPI{t: t, start: time.Now(), latency: 50 * time.Millisecond, seen: make(map[string]bool), flying: make(map[string]bool)},
+		api:   &fakeAPI{t: t, start: time.Now(), latency: 50 * time.Millisecond, seen: make(map[string]bool), flying: make(map[string]bool), size: DefaultBatchSize},
 		count: make(map[string]int),
 	}
+}
+
+// start runs a new sender.
+func (r *senderRig) start(o SenderOptions) {
+	o.Log = slog.New(slog.NewTextHandler(r, nil))
+	r.api.size = cmp.Or(o.BatchSize, DefaultBatchSize)
+	r.run(NewSender(r.queue, r.api, o))
 }
 
 func (r *senderRig) run(s *Sender) {
@@ -285,6 +296,7 @@ func (r *senderRig) stop() {
 	if now, _ := r.api.underWay(); now != 0 {
 		r.t.Errorf("the sender has ended and left %d requests under way", now)
 	}
+	r.wantLines(0, "canceled")
 }
 
 // append queues one change of each of the alerts, "lane/alert", in one commit.

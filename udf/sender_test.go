@@ -148,7 +148,7 @@ func TestSenderStops(t *testing.T) {
 
 					r.api.answer(nil)
 					r.api.latency = time.Millisecond
-					r.run(NewSender(r.queue, r.api, SenderOptions{}))
+					r.start(SenderOptions{})
 					r.drain(time.Minute)
 					r.complete()
 				})
@@ -157,23 +157,36 @@ func TestSenderStops(t *testing.T) {
 	}
 }
 
+// Run may be called again, whatever it was stopped in.
 func TestSenderRunsAgain(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		r := newSenderRig(t)
-		r.api.answer(poison("x/3", status(500)))
-		s := NewSender(r.queue, r.api, SenderOptions{Connections: 2})
-		for range 3 {
-			r.append(many("x", 10)...)
-			r.run(s)
-			time.Sleep(time.Minute)
-			r.stop()
+	rules := map[string]rule{
+		"accepted": nil, "held": always(status(401)), "an app key held": always(status(404)),
+		"failing": always(status(503)), "an alert on its own schedule": poison("x/3", status(500)),
+	}
+	for name, rule := range rules {
+		for _, latency := range []time.Duration{time.Millisecond, 50 * time.Second} {
+			t.Run(fmt.Sprint(name, " ", latency), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newSenderRig(t)
+					r.api.answer(rule)
+					s := NewSender(r.queue, r.api, SenderOptions{Connections: 2})
+					for range 5 {
+						r.append(many("x", 10)...)
+						r.run(s)
+						time.Sleep(latency/2 + time.Minute)
+						r.stop()
+						r.api.latency = latency
+					}
+					r.api.latency = time.Millisecond
+					r.api.answer(nil)
+					r.run(s)
+					defer r.stop()
+					r.drain(3 * time.Minute)
+					r.complete()
+				})
+			})
 		}
-		r.api.answer(nil)
-		r.run(s)
-		r.drain(time.Minute)
-		r.complete()
-		r.stop()
-	})
+	}
 }
 
 func TestSenderEndsWithItsQueue(t *testing.T) {

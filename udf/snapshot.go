@@ -20,8 +20,9 @@ const (
 // a version: Kapacitor does not save a snapshot of zero bytes, and would
 // restore the one before it.
 type snapshot struct {
-	Version int             `json:"version"`
-	Levels  []snapshotLevel `json:"levels,omitempty"`
+	Version int              `json:"version"`
+	Levels  []snapshotLevel  `json:"levels,omitempty"`
+	Changes []snapshotChange `json:"changes,omitempty"` // not delivered, of a Forgetful store
 }
 
 type snapshotLevel struct {
@@ -29,20 +30,48 @@ type snapshotLevel struct {
 	Record json.RawMessage `json:"record"`
 }
 
-// Snapshot returns the levels that BigPanda was told.
+type snapshotChange struct {
+	Alert   string          `json:"alert"`
+	AppKey  string          `json:"app_key"`
+	Time    int64           `json:"time"`
+	Level   string          `json:"level"`
+	Payload json.RawMessage `json:"payload"`
+}
+
+// Snapshot returns the levels that BigPanda was told, and what it is still to
+// be told where nothing else keeps that. An alert for which there is no room is
+// left out whole, and so begins anew.
 func (h *Handler) Snapshot() (*agent.SnapshotResponse, error) {
+	h.Commit() // the levels may be ahead of the store in the middle of a piece
 	s := snapshot{Version: snapshotVersion}
-	size := 0
-	records := h.state.records()
-	for i, l := range records {
-		if size += len(l.Key) + len(l.Value); size > maxSnapshot {
-			h.once("snapshot", func() {
-				h.log.Warn("more alerts are active than a snapshot holds: the rest is only in the outbox",
-					"in_snapshot", i, "active", len(records))
-			})
-			break
+	size, left := 0, 0
+	fits := func(n int) bool {
+		if size+n > maxSnapshot {
+			left++
+			return false
 		}
-		s.Levels = append(s.Levels, snapshotLevel{l.Key, l.Value})
+		size += n
+		return true
+	}
+	untold := make(map[string]bool) // by alert
+	if store, ok := h.store.(Forgetful); ok {
+		for _, c := range store.Undelivered() {
+			if fits(len(c.Alert) + len(c.Payload)) {
+				s.Changes = append(s.Changes, snapshotChange{c.Alert, c.Lane, c.Time, c.Level, c.Payload})
+			} else {
+				untold[c.Alert] = true
+			}
+		}
+	}
+	for _, l := range h.state.records(untold) {
+		if fits(len(l.Key) + len(l.Value)) {
+			s.Levels = append(s.Levels, snapshotLevel{l.Key, l.Value})
+		}
+	}
+	if left > 0 {
+		h.once("snapshot", func() {
+			h.log.Warn("more alerts are active than a snapshot holds: after a restart that only it survives, the rest is sent again", "left_out", left)
+		})
 	}
 	b, err := json.Marshal(s)
 	if err != nil {
@@ -51,8 +80,8 @@ func (h *Handler) Snapshot() (*agent.SnapshotResponse, error) {
 	return &agent.SnapshotResponse{Snapshot: b}, nil
 }
 
-// Restore takes over a snapshot's levels if the outbox is new: otherwise the
-// outbox knows better. A snapshot that cannot be read is logged and ignored.
+// Restore takes over a snapshot if the outbox is new: otherwise the outbox
+// knows better. What cannot be read of it is logged and ignored.
 func (h *Handler) Restore(r *agent.RestoreRequest) (*agent.RestoreResponse, error) {
 	if err := h.restore(r.GetSnapshot()); err != nil {
 		h.log.Error("the snapshot that Kapacitor kept cannot be read and is ignored: alerts that are open are sent again", "error", err)
@@ -76,6 +105,9 @@ func (h *Handler) restore(b []byte) error {
 		levels[i] = outbox.Level{Key: l.Key, Value: []byte(l.Record)}
 	}
 	err := h.state.restore(levels)
-	h.state.pending = append(h.state.pending, h.state.records()...)
+	h.state.pending = append(h.state.pending, h.state.records(nil)...)
+	for _, c := range s.Changes {
+		h.changes = append(h.changes, outbox.Change{Alert: c.Alert, Lane: c.AppKey, Time: c.Time, Level: c.Level, Payload: c.Payload})
+	}
 	return err
 }

@@ -172,7 +172,7 @@ func TestSnapshot(t *testing.T) {
 			t.Errorf("a snapshot of %d bytes", len(s))
 		}
 		r.snapshot()
-		r.wantLogged(1, "level=WARN", "more alerts are active than a snapshot holds", "active=20")
+		r.wantLogged(1, "level=WARN", "more alerts are active than a snapshot holds", "left_out=5")
 		wantTold(t, start(t).restore(s).send(at(1, long+"00", "OK"), at(1, long+"19", "OK")), "OK@1")
 	})
 	t.Run("is bounded whatever the characters", func(t *testing.T) {

@@ -76,8 +76,8 @@ func newState() *state {
 // resolved long enough before it. It does so here and not at the end of a piece
 // of input: both members of an HA pair must forget at the same point (P10).
 func (s *state) saw(t int64) {
-	if sec := unix(t); sec > s.newest {
-		s.newest = sec
+	s.newest = max(s.newest, unix(t))
+	if len(s.burials) > 0 && s.newest > s.burials[0].last+timestampMemory {
 		s.bury()
 	}
 }
@@ -150,14 +150,20 @@ func (s *state) bury() {
 	s.burials = s.burials[n:]
 }
 
-// records returns everything that a restart must know, by series key.
-func (s *state) records() []outbox.Level {
+// records returns everything that a restart must know, by series key, but for
+// some alerts.
+func (s *state) records(without map[string]bool) []outbox.Level {
 	all := make([]outbox.Level, 0, len(s.series)+len(s.graves))
+	add := func(key string, r record) {
+		if len(without) == 0 || !without[r.Identity.Key()] {
+			all = append(all, r.level(key))
+		}
+	}
 	for key, t := range s.graves {
-		all = append(all, record{Level: OK, Last: t.last, Identity: t.alert.identity}.level(key))
+		add(key, record{Level: OK, Last: t.last, Identity: t.alert.identity})
 	}
 	for key, known := range s.series {
-		all = append(all, record{known.level, known.told, known.alert.last, known.alert.identity}.level(key))
+		add(key, record{known.level, known.told, known.alert.last, known.alert.identity})
 	}
 	slices.SortFunc(all, func(a, b outbox.Level) int { return strings.Compare(a.Key, b.Key) })
 	return all

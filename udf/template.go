@@ -2,6 +2,7 @@ package udf
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"text/template"
@@ -50,13 +51,30 @@ var (
 	attributeNames = append(slices.Clone(detailsNames), "Details")
 )
 
-// printFunc is the function that every printed value goes through.
-const printFunc = "_print"
+// printFunc is the function that every printed value goes through, rangeFunc
+// that for what a range goes over.
+const (
+	printFunc = "_print"
+	rangeFunc = "_range"
+)
+
+// maxTurns is how far a template may count: a number may come with the data,
+// and nothing else that a range goes over is larger than the point.
+const maxTurns = 1000
+
+func countable(v any) (any, error) {
+	switch n := reflect.ValueOf(v); {
+	case n.CanInt() && n.Int() > maxTurns, n.CanUint() && n.Uint() > maxTurns:
+		return nil, fmt.Errorf("range over %d: a template may count to %d", v, maxTurns)
+	}
+	return v, nil
+}
 
 // functions are those of text/template that would write <no value> or <nil>
 // for a missing value, and printFunc.
 var functions = template.FuncMap{
 	printFunc:  func(v any) any { return present(v)[0] },
+	rangeFunc:  countable,
 	"print":    func(v ...any) string { return fmt.Sprint(present(v...)...) },
 	"printf":   func(f string, v ...any) string { return fmt.Sprintf(f, present(v...)...) },
 	"println":  func(v ...any) string { return fmt.Sprintln(present(v...)...) },
@@ -121,10 +139,7 @@ func (w *walker) walk(n parse.Node, dot bool) {
 	case *parse.ActionNode:
 		w.walk(n.Pipe, dot)
 		if len(n.Pipe.Decl) == 0 {
-			n.Pipe.Cmds = append(n.Pipe.Cmds, &parse.CommandNode{
-				NodeType: parse.NodeCommand, Pos: n.Pos,
-				Args: []parse.Node{parse.NewIdentifier(printFunc).SetPos(n.Pos)},
-			})
+			through(n.Pipe, printFunc)
 		}
 	case *parse.PipeNode:
 		if n != nil {
@@ -152,9 +167,18 @@ func (w *walker) walk(n parse.Node, dot bool) {
 		w.branch(&n.BranchNode, dot, false)
 	case *parse.RangeNode:
 		w.branch(&n.BranchNode, dot, false)
+		through(n.Pipe, rangeFunc)
 	case *parse.TemplateNode:
 		w.walk(n.Pipe, dot)
 	}
+}
+
+// through sends a pipeline's value through a function.
+func through(pipe *parse.PipeNode, function string) {
+	pipe.Cmds = append(pipe.Cmds, &parse.CommandNode{
+		NodeType: parse.NodeCommand, Pos: pipe.Pos,
+		Args: []parse.Node{parse.NewIdentifier(function).SetPos(pipe.Pos)},
+	})
 }
 
 func (w *walker) branch(n *parse.BranchNode, dot, inside bool) {
