@@ -226,12 +226,15 @@ func framed(requests ...*agent.Request) []byte {
 	return b
 }
 
-// statuses lists the events of a sandbox as "host status", by host in the
-// order of arrival.
+// statuses lists the statuses that a sandbox was told, by host in the order of
+// arrival, without exact duplicates: delivery is at least once.
 func statuses(s *sandbox.Server) map[string][]string {
 	all := make(map[string][]string)
 	for _, e := range s.Events() {
 		host := e.Payload.Text("host")
+		if e.Duplicate {
+			continue
+		}
 		all[host] = append(all[host], e.Status)
 	}
 	return all

@@ -377,8 +377,10 @@ func TestSnapshotAndRestore(t *testing.T) {
 	bp, env := newBigPanda(t)
 	first := start(t, env)
 	first.mustInit()
-	first.send(point("web1", "CRITICAL", 1000), &agent.Request{Message: &agent.Request_Snapshot{Snapshot: &agent.SnapshotRequest{}}})
+	first.send(point("web1", "CRITICAL", 1000))
 	first.receive()
+	waitEvents(t, bp, 1)
+	first.send(&agent.Request{Message: &agent.Request_Snapshot{Snapshot: &agent.SnapshotRequest{}}})
 	snapshot := first.receive().GetSnapshot().GetSnapshot()
 	if len(snapshot) == 0 {
 		t.Fatal("the snapshot is empty")

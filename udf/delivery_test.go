@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"bigpanda-udf/bigpanda"
@@ -316,6 +317,29 @@ func TestDeliveryRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// P5: when a change could not be delivered, no later one of its alert goes on,
+// even if its app key is opened by another request at that moment.
+func TestDeliveryNothingOvertakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newSenderRig(t)
+		s := NewSender(r.queue, r.api, SenderOptions{})
+		r.append("x/a", "x/b", "x/a", "x/c")
+		batch, err := r.queue.Next(t.Context(), 10, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := newDelivery(s, "x")
+		d.release(batch[:2])
+		d.deliver(t.Context(), batch[2:])
+		if got := r.api.sent(); len(got) != 1 || fmt.Sprint(got[0].alerts) != "[x/c#1]" {
+			t.Errorf("sent %v", got)
+		}
+		if got := r.queue.Stats(); got.Queued != 3 || got.InFlight != 0 {
+			t.Errorf("the queue has %+v", got)
+		}
+	})
 }
 
 // A dead letter shows in the log what was refused, but not all of it.
