@@ -5,6 +5,8 @@
 // came, one piece at a time, whatever happens to other alerts. It knows
 // neither what an alert means nor where it goes: a key, a lane and a payload
 // are all it sees.
+//
+// What every kind of outbox must do is written down in package outboxtest.
 package outbox
 
 import "errors"

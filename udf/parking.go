@@ -16,6 +16,9 @@ import (
 // memory (P7).
 const maxParked = 1000
 
+// maxRest is how long no other parked alert is tried after one, at most.
+const maxRest = 30 * time.Second
+
 // parking holds the alerts that are tried on schedules of their own. They stay
 // in flight for the queue, so that no later change of theirs overtakes them.
 type parking struct {
@@ -33,15 +36,15 @@ type parked struct {
 	said    complaint
 }
 
-// add parks an alert for its next wait. It reports false when all places are
-// taken.
-func (p *parking) add(one parked) bool {
+// add parks an alert for its next wait, and for as long as BigPanda asked to
+// wait. It reports false when all places are taken.
+func (p *parking) add(one parked, atLeast time.Duration) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.all) >= maxParked {
 		return false
 	}
-	wait := one.backoff.NextBackOff()
+	wait := max(one.backoff.NextBackOff(), atLeast)
 	one.until = time.Now().Add(wait)
 	p.all = append(p.all, one)
 	p.alarm.ringAfter(wait)
@@ -65,9 +68,10 @@ func (p *parking) take() (parked, bool) {
 
 // rest says that the one that was taken is done with, and leaves the
 // connection to others for as long as it took: several that BigPanda never
-// answers must not use up all the time of a single connection.
+// answers must not use up all the time of a single connection. To wait at the
+// gate may take far longer than a request, and does not count.
 func (p *parking) rest(took time.Duration) {
-	time.AfterFunc(took, func() {
+	time.AfterFunc(min(took, maxRest), func() {
 		p.mu.Lock()
 		p.busy = false
 		p.mu.Unlock()
@@ -104,7 +108,7 @@ func (d *delivery) parkAgain(p parked, why *bigpanda.Error) {
 		d.log.Warn("an alert that is sent alone fails: it is tried on a schedule of its own",
 			"app_key", d.lane, "reason", why.Reason, "error", why, "payload", logged(p.change))
 	}
-	if !d.parking.add(p) {
+	if !d.parking.add(p, why.RetryAfter) {
 		d.hold([]outbox.Change{p.change}, why)
 	}
 }

@@ -98,6 +98,47 @@ func TestParkedHang(t *testing.T) {
 	})
 }
 
+func TestParkedRetryAfter(t *testing.T) {
+	const wait = 5 * time.Minute
+	inBubble(t, SenderOptions{}, func(t *testing.T, r *senderRig) {
+		r.api.answer(poison("x/bad", statusAfter(503, wait)))
+		r.append("x/bad")
+		time.Sleep(10 * wait)
+		var last time.Duration
+		for i, q := range r.api.sent() {
+			if i > 0 && q.at < last+wait {
+				t.Errorf("a try came %v after the last", q.at-last)
+			}
+			last = q.at
+		}
+		if n := len(r.api.sent()); n < 8 {
+			t.Errorf("%d tries", n)
+		}
+	})
+}
+
+// A parked alert that waits long while everything is held makes the others
+// wait no longer for it.
+func TestParkedWaitAtTheGate(t *testing.T) {
+	inBubble(t, SenderOptions{Connections: 2}, func(t *testing.T, r *senderRig) {
+		bad := func(q request) *bigpanda.Error {
+			if q.has("x/0") || q.has("y/0") || q.has("z/0") {
+				return status(500)
+			}
+			return nil
+		}
+		r.api.answer(bad)
+		r.append("x/0", "y/0", "z/0")
+		time.Sleep(time.Minute)
+		r.api.answer(always(status(401)))
+		r.append("x/1", "y/1", "z/1")
+		time.Sleep(time.Hour)
+		r.api.answer(nil)
+		r.drain(2*holdMax + 3*maxRest + 2*retryMax)
+		r.complete()
+	})
+}
+
 func TestParkingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := parking{alarm: new(alarm)}
@@ -105,11 +146,11 @@ func TestParkingIsBounded(t *testing.T) {
 			return parked{change: outbox.Change{ID: id}, backoff: newBackoff(retryInitial, retryMax)}
 		}
 		for id := range uint64(maxParked) {
-			if !p.add(one(id)) {
+			if !p.add(one(id), 0) {
 				t.Fatalf("there is no place for number %d", id)
 			}
 		}
-		if p.add(one(maxParked)) {
+		if p.add(one(maxParked), 0) {
 			t.Error("there is always a place")
 		}
 		if _, ok := p.take(); ok {

@@ -88,10 +88,10 @@ type Sender struct {
 
 // NewSender returns a Sender that waits for Run.
 func NewSender(q Queue, api API, o SenderOptions) *Sender {
-	if o.BatchSize == 0 {
+	if o.BatchSize <= 0 {
 		o.BatchSize = DefaultBatchSize
 	}
-	if o.Connections == 0 {
+	if o.Connections <= 0 {
 		o.Connections = DefaultConnections
 	}
 	if o.Log == nil {

@@ -277,7 +277,8 @@ func testClose(t *testing.T, b *box) {
 	b.ok(b.Close())
 	ended.Wait()
 	b.ok(b.Close())
-	b.Append([]outbox.Change{change("b", "b")}, nil)
+	b.Append([]outbox.Change{change("b", "b")}, nil) // to nobody
+	b.stats(outbox.Stats{Queued: 2, InFlight: 1})
 	if _, err := b.Next(t.Context(), 1, nil); !errors.Is(err, outbox.ErrClosed) {
 		t.Errorf("Next: got error %v", err)
 	}

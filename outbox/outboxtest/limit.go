@@ -98,3 +98,18 @@ func testLimitRoom(_ *testing.T, b *box) {
 	}
 	b.stats(outbox.Stats{})
 }
+
+func testLimitAfterStorm(t *testing.T, b *box) {
+	b = b.again(10_000)
+	for i := range 100 { // 100,000 bytes of newest changes, which are all kept
+		b.Append([]outbox.Change{kilo(fmt.Sprint("a", i), "")}, nil)
+	}
+	b.stats(outbox.Stats{Queued: 100})
+	b.ok(b.Ack(ids(b.next(1000))...))
+	for range 100 {
+		b.Append([]outbox.Change{kilo("b", "")}, nil)
+	}
+	if stats := b.Stats(); stats.Queued > 10 || stats.Queued+stats.GivenUp != 100 {
+		t.Errorf("with room for 10, stats: %+v", stats)
+	}
+}

@@ -66,6 +66,7 @@ func Run(t *testing.T, open Open) {
 		{"the newest change of an alert is kept beyond the limit (P5)", testLimitNewest},
 		{"what is in flight is kept beyond the limit (P5)", testLimitInFlight},
 		{"what left makes room", testLimitRoom},
+		{"a storm of alerts does not raise the limit for good", testLimitAfterStorm},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
