@@ -1,7 +1,7 @@
 package outbox
 
 import (
-	"container/heap"
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -20,17 +20,15 @@ const memoryDeadLetters = 100
 type Memory struct {
 	limit int64
 
-	mu     sync.Mutex
-	closed bool
-	lastID uint64
-	bytes  int64            // of all payloads, queued and in flight
-	full   int64            // the bytes above which changes are given up
-	alerts map[string]*line // every alert that has a change queued or in flight
-	flying map[uint64]*line // whose change is in flight
-	lanes  map[string]*lane // every lane that has a ready line
-	dead   []DeadLetter
-	stats  Stats
-	wake   chan struct{} // closed, and made anew, when something becomes ready or the outbox empties
+	mu       sync.Mutex
+	closed   bool
+	lastID   uint64
+	bytes    int64             // of all payloads, queued and in flight
+	full     int64             // the bytes above which changes are given up
+	changes  map[uint64]Change // queued and in flight
+	schedule schedule
+	dead     []DeadLetter
+	stats    Stats
 }
 
 // NewMemory returns an empty outbox that gives up intermediate changes when
@@ -40,14 +38,7 @@ func NewMemory(limit int64) *Memory {
 	if limit == 0 {
 		limit = DefaultMemoryLimit
 	}
-	return &Memory{
-		limit:  limit,
-		full:   limit,
-		alerts: make(map[string]*line),
-		flying: make(map[uint64]*line),
-		lanes:  make(map[string]*lane),
-		wake:   make(chan struct{}),
-	}
+	return &Memory{limit: limit, full: limit, changes: make(map[uint64]Change), schedule: newSchedule()}
 }
 
 // Levels returns no levels: a memory outbox is always new.
@@ -64,16 +55,11 @@ func (m *Memory) Append(changes []Change, _ []Level) {
 	for _, c := range changes {
 		m.lastID++
 		c.ID = m.lastID
-		l := m.alerts[c.Alert]
-		if l == nil {
-			l = &line{alert: c.Alert, lane: c.Lane, at: -1}
-			m.alerts[c.Alert] = l
-		}
-		l.queued = append(l.queued, c)
+		m.changes[c.ID] = c
 		m.bytes += int64(len(c.Payload))
-		m.stats.Queued++
-		m.settle(l)
+		m.schedule.add(c.Alert, c.Lane, ticket{c.ID, len(c.Payload)})
 	}
+	m.schedule.awake()
 	if m.bytes > m.full {
 		m.giveUp()
 	}
@@ -85,22 +71,21 @@ func (m *Memory) Append(changes []Change, _ []Level) {
 // leaves as much room above them.
 func (m *Memory) giveUp() {
 	var intermediate []Change
-	for _, l := range m.alerts {
+	for _, l := range m.schedule.alerts {
 		if n := len(l.queued); n > 1 {
-			intermediate = append(intermediate, l.queued[:n-1]...)
+			for _, t := range l.queued[:n-1] {
+				intermediate = append(intermediate, m.changes[t.id])
+			}
 		}
 	}
-	slices.SortFunc(intermediate, byID)
+	slices.SortFunc(intermediate, func(a, b Change) int { return cmp.Compare(a.ID, b.ID) })
 	for _, c := range intermediate {
 		if m.bytes <= m.limit-m.room() {
 			break
 		}
-		l := m.alerts[c.Alert]
-		l.pop()
-		m.bytes -= int64(len(c.Payload))
-		m.stats.Queued--
+		m.schedule.drop(c.Alert, c.ID)
+		m.forget(c)
 		m.stats.GivenUp++
-		m.settle(l)
 	}
 	m.full = max(m.limit, m.bytes+m.room())
 }
@@ -108,12 +93,18 @@ func (m *Memory) giveUp() {
 // room is what giveUp makes, in bytes.
 func (m *Memory) room() int64 { return m.limit / 10 }
 
+func (m *Memory) forget(c Change) {
+	delete(m.changes, c.ID)
+	m.bytes -= int64(len(c.Payload))
+	m.full = max(m.limit, min(m.full, m.bytes+m.room()))
+}
+
 // Next takes the oldest changes of one lane for delivery, in the order of
 // change: at most max of them, and no more than MaxBatchBytes unless the first
 // alone is larger. It takes no change of an alert that is in flight, and none
-// of a lane that skip reports true for; skip may be nil and must not call the
-// outbox. It waits until there is a change to take; the error is ctx's, or
-// ErrClosed. What it returns is in flight until Ack, Dead or Release.
+// of a lane that skip, which may be nil, reports true for. It waits until
+// there is one; the error is then ctx's, or ErrClosed. What it returns is in
+// flight until Ack, Dead or Release.
 func (m *Memory) Next(ctx context.Context, max int, skip func(lane string) bool) ([]Change, error) {
 	for {
 		m.mu.Lock()
@@ -121,8 +112,11 @@ func (m *Memory) Next(ctx context.Context, max int, skip func(lane string) bool)
 			m.mu.Unlock()
 			return nil, ErrClosed
 		}
-		taken := m.take(max, skip)
-		wake := m.wake
+		var taken []Change
+		for _, id := range m.schedule.take(max, skip) {
+			taken = append(taken, m.changes[id])
+		}
+		wake := m.schedule.wake
 		m.mu.Unlock()
 		if len(taken) > 0 {
 			return taken, nil
@@ -135,47 +129,6 @@ func (m *Memory) Next(ctx context.Context, max int, skip func(lane string) bool)
 	}
 }
 
-func (m *Memory) take(max int, skip func(lane string) bool) []Change {
-	var oldest *lane
-	for name, l := range m.lanes {
-		if (oldest == nil || l.head() < oldest.head()) && (skip == nil || !skip(name)) {
-			oldest = l
-		}
-	}
-	if oldest == nil {
-		return nil
-	}
-	var taken []Change
-	var touched []*line
-	size := 0
-	for len(taken) < max && len(oldest.ready) > 0 {
-		l := oldest.ready[0]
-		size += len(l.queued[0].Payload)
-		if size > MaxBatchBytes && len(taken) > 0 {
-			break
-		}
-		if len(l.flying) == 0 {
-			touched = append(touched, l)
-		}
-		c := l.pop()
-		taken = append(taken, c)
-		l.flying = append(l.flying, c)
-		m.flying[c.ID] = l
-		// Until the piece is full the line stays in the heap with its next
-		// change, which may be the next oldest of the lane.
-		if len(l.queued) > 0 {
-			heap.Fix(oldest, 0)
-		} else {
-			heap.Pop(oldest)
-		}
-	}
-	for _, l := range touched {
-		m.settle(l)
-	}
-	m.stats.InFlight += len(taken)
-	return taken
-}
-
 // Ack removes delivered changes. IDs that are not in flight are ignored.
 func (m *Memory) Ack(ids ...uint64) error {
 	m.mu.Lock()
@@ -183,6 +136,7 @@ func (m *Memory) Ack(ids ...uint64) error {
 	for _, id := range ids {
 		m.land(id)
 	}
+	m.schedule.awake()
 	return nil
 }
 
@@ -192,6 +146,7 @@ func (m *Memory) Dead(id uint64, status int, answer string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	c, ok := m.land(id)
+	m.schedule.awake()
 	if !ok {
 		return nil
 	}
@@ -205,18 +160,11 @@ func (m *Memory) Dead(id uint64, status int, answer string) error {
 
 // land ends the flight of a change that is done with.
 func (m *Memory) land(id uint64) (Change, bool) {
-	l := m.flying[id]
-	if l == nil {
+	if l, _ := m.schedule.land(id); l == nil {
 		return Change{}, false
 	}
-	c := m.recall(l, id)
-	m.bytes -= int64(len(c.Payload))
-	m.full = max(m.limit, min(m.full, m.bytes+m.room()))
-	m.stats.Queued--
-	m.settle(l)
-	if m.stats.Queued == 0 {
-		m.awake()
-	}
+	c := m.changes[id]
+	m.forget(c)
 	return c, true
 }
 
@@ -224,23 +172,8 @@ func (m *Memory) land(id uint64) (Change, bool) {
 func (m *Memory) Release(ids ...uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	back := make(map[*line][]Change)
-	for _, id := range ids {
-		if l := m.flying[id]; l != nil {
-			back[l] = append(back[l], m.recall(l, id))
-		}
-	}
-	for l, changes := range back {
-		l.push(changes)
-		m.settle(l)
-	}
-}
-
-// recall takes a change out of flight.
-func (m *Memory) recall(l *line, id uint64) Change {
-	delete(m.flying, id)
-	m.stats.InFlight--
-	return l.recall(id)
+	m.schedule.release(ids...)
+	m.schedule.awake()
 }
 
 // Drain waits until nothing is queued or in flight. It returns ctx's error, or
@@ -248,7 +181,7 @@ func (m *Memory) recall(l *line, id uint64) Change {
 func (m *Memory) Drain(ctx context.Context) error {
 	for {
 		m.mu.Lock()
-		queued, closed, wake := m.stats.Queued, m.closed, m.wake
+		queued, closed, wake := len(m.changes), m.closed, m.schedule.wake
 		m.mu.Unlock()
 		switch {
 		case queued == 0:
@@ -264,11 +197,13 @@ func (m *Memory) Drain(ctx context.Context) error {
 	}
 }
 
-// Stats returns what is held now.
+// Stats returns what is held now, and what became of changes so far.
 func (m *Memory) Stats() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.stats
+	s := m.stats
+	s.Queued, s.InFlight = len(m.changes), len(m.schedule.flying)
+	return s
 }
 
 // Undelivered returns the newest change of each alert that is queued or in
@@ -276,11 +211,11 @@ func (m *Memory) Stats() Stats {
 func (m *Memory) Undelivered() []Change {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	all := make([]Change, 0, len(m.alerts))
-	for _, l := range m.alerts {
-		all = append(all, l.newest())
+	all := make([]Change, 0, len(m.schedule.alerts))
+	for _, l := range m.schedule.alerts {
+		all = append(all, m.changes[l.newest().id])
 	}
-	slices.SortFunc(all, byID)
+	slices.SortFunc(all, func(a, b Change) int { return cmp.Compare(a.ID, b.ID) })
 	return all
 }
 
@@ -291,42 +226,11 @@ func (m *Memory) DeadLetters() []DeadLetter {
 	return slices.Clone(m.dead)
 }
 
-// Close ends every Next and Drain; what is queued is lost with the process.
-// Flights may still end after it. It may be called twice.
+// Close drops what is queued and ends every Next. It may be called twice.
 func (m *Memory) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.closed = true
-	m.awake()
+	m.schedule.awake()
 	return nil
-}
-
-func (m *Memory) awake() {
-	close(m.wake)
-	m.wake = make(chan struct{})
-}
-
-// settle brings a line to where its state says it belongs: in its lane's heap
-// when it is ready, nowhere when it is empty.
-func (m *Memory) settle(l *line) {
-	ln := m.lanes[l.lane]
-	switch {
-	case l.ready() && l.at < 0:
-		if ln == nil {
-			ln = &lane{}
-			m.lanes[l.lane] = ln
-		}
-		heap.Push(ln, l)
-		m.awake()
-	case l.ready():
-		heap.Fix(ln, l.at)
-	case l.at >= 0:
-		heap.Remove(ln, l.at)
-	}
-	if ln != nil && len(ln.ready) == 0 {
-		delete(m.lanes, l.lane)
-	}
-	if len(l.queued) == 0 && len(l.flying) == 0 {
-		delete(m.alerts, l.alert)
-	}
 }

@@ -9,7 +9,8 @@ import (
 )
 
 func TestMemory(t *testing.T) {
-	outboxtest.Run(t, func(_ *testing.T, limit int64) outboxtest.Outbox { return outbox.NewMemory(limit) })
+	outboxtest.Run(t, func(_ *testing.T, limit int64) outboxtest.Outbox { return outbox.NewMemory(limit) },
+		outboxtest.Length{Seeds: 10, Steps: 1000})
 }
 
 func TestMemoryIsAlwaysNew(t *testing.T) {

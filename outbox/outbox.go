@@ -11,7 +11,7 @@ package outbox
 
 import "errors"
 
-// ErrClosed is what waiting for an outbox that was closed ends with.
+// ErrClosed is returned by every method of an outbox that was closed.
 var ErrClosed = errors.New("outbox is closed")
 
 // MaxBatchBytes is where Next stops adding to a piece: payloads of together
@@ -43,7 +43,8 @@ type Level struct {
 	// Time is the timestamp of the change, in Unix seconds: of two records of
 	// one series the later one is right.
 	Time int64
-	// Value belongs to whoever appended it; nil forgets the series.
+	// Value belongs to whoever appended it, and is not empty; nil forgets the
+	// series.
 	Value []byte
 }
 
@@ -59,6 +60,7 @@ type Stats struct {
 // A DeadLetter is a change that was refused for good, and the answer.
 type DeadLetter struct {
 	Change
-	Status int
-	Answer string
+	Status int    // of the HTTP answer
+	Answer string // its body
+	Died   int64  // when, in Unix seconds
 }

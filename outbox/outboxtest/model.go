@@ -1,6 +1,7 @@
 package outboxtest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -14,7 +15,8 @@ import (
 	"bigpanda-udf/outbox"
 )
 
-// A model is an outbox as one would write it without a thought of speed.
+// A model is an outbox as one would write it without a thought of speed. Its
+// IDs count from 1, whatever those of an outbox do.
 type model struct {
 	queued   []outbox.Change // ascending by ID
 	inFlight []outbox.Change
@@ -84,12 +86,12 @@ func (m *model) stats() outbox.Stats {
 	return outbox.Stats{Queued: len(m.queued) + len(m.inFlight), InFlight: len(m.inFlight), Dead: m.dead, GivenUp: m.givenUp}
 }
 
-func testModel(t *testing.T, open Open) {
+func testModel(t *testing.T, open Open, length Length) {
 	for _, limit := range []int64{noLimit, 20_000, 2000} {
-		for seed := range uint64(12) {
+		for seed := range uint64(length.Seeds) {
 			t.Run(fmt.Sprintf("limit %d, seed %d", limit, seed), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					walk(t, newBox(t, open, limit), limit, rand.New(rand.NewPCG(seed, uint64(limit))))
+					walk(t, newBox(t, open, limit), limit, length.Steps, rand.New(rand.NewPCG(seed, uint64(limit))))
 				})
 			})
 		}
@@ -97,8 +99,16 @@ func testModel(t *testing.T, open Open) {
 }
 
 // walk does the same at random to an outbox and to its model.
-func walk(t *testing.T, b *box, limit int64, r *rand.Rand) {
+func walk(t *testing.T, b *box, limit int64, steps int, r *rand.Rand) {
 	m := new(model)
+	taken := make(map[uint64]uint64) // the outbox's IDs of changes that have left, by the model's
+	real := func(ids ...uint64) []uint64 {
+		all := make([]uint64, len(ids))
+		for i, id := range ids {
+			all[i] = cmp.Or(taken[id], id)
+		}
+		return all
+	}
 	anID := func() uint64 {
 		if len(m.inFlight) > 0 && r.IntN(10) > 0 {
 			return m.inFlight[r.IntN(len(m.inFlight))].ID
@@ -111,7 +121,7 @@ func walk(t *testing.T, b *box, limit int64, r *rand.Rand) {
 		}
 		return all
 	}
-	for step := range 1000 {
+	for step := range steps {
 		switch r.IntN(8) {
 		case 0, 1, 2:
 			var changes []outbox.Change
@@ -124,12 +134,14 @@ func walk(t *testing.T, b *box, limit int64, r *rand.Rand) {
 				}
 				changes = append(changes, c)
 			}
-			b.Append(changes, nil)
-			for _, c := range changes {
+			for i := range changes {
 				m.lastID++
+				changes[i].Time = int64(m.lastID)
+				c := changes[i]
 				c.ID = m.lastID
 				m.queued = append(m.queued, c)
 			}
+			b.Append(changes, nil)
 			m.giveUp(t, b.Stats().GivenUp-m.givenUp, limit)
 		case 3, 4:
 			lane := fmt.Sprint(r.IntN(4))
@@ -139,24 +151,32 @@ func walk(t *testing.T, b *box, limit int64, r *rand.Rand) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			got, err := b.Next(ctx, max, skip)
 			cancel()
-			if (err != nil) != (want == nil) || !slices.Equal(ids(got), ids(want)) {
-				t.Fatalf("step %d: Next(%d) but lane %s: got %d, %v, want %d", step, max, lane, ids(got), err, ids(want))
+			var numbers []uint64
+			for _, c := range got {
+				numbers = append(numbers, uint64(c.Time))
+				taken[uint64(c.Time)] = c.ID
+			}
+			if (err != nil) != (want == nil) || !slices.Equal(numbers, ids(want)) {
+				t.Fatalf("step %d: Next(%d) but lane %s: got %d, %v, want %d", step, max, lane, numbers, err, ids(want))
+			}
+			if !slices.IsSorted(ids(got)) {
+				t.Fatalf("step %d: IDs that do not ascend: %d", step, ids(got))
 			}
 		case 5:
 			all := someIDs()
-			b.ok(b.Ack(all...))
+			b.ok(b.Ack(real(all...)...))
 			for _, id := range all {
 				m.land(id)
 			}
 		case 6:
 			all := someIDs()
-			b.Release(all...)
+			b.Release(real(all...)...)
 			for _, id := range all {
 				m.release(id)
 			}
 		case 7:
 			id := anID()
-			b.ok(b.Dead(id, 400, "no"))
+			b.ok(b.Dead(real(id)[0], 400, "no"))
 			if _, ok := m.land(id); ok {
 				m.dead++
 			}
@@ -222,7 +242,7 @@ func testConcurrent(t *testing.T, open Open) {
 					c.Time = int64(n + 1)
 					piece = append(piece, c)
 				}
-				b.Append(piece, nil)
+				b.Outbox.Append(piece, nil)
 			}
 		})
 	}

@@ -35,8 +35,12 @@ type Open func(t *testing.T, limit int64) Outbox
 // noLimit is more than any test appends.
 const noLimit = 1 << 40
 
+// Length says how long the random part of the suite is: it makes a round for
+// each seed, of so many steps.
+type Length struct{ Seeds, Steps int }
+
 // Run runs the suite.
-func Run(t *testing.T, open Open) {
+func Run(t *testing.T, open Open, length Length) {
 	tests := []struct {
 		name string
 		run  func(*testing.T, *box)
@@ -73,7 +77,7 @@ func Run(t *testing.T, open Open) {
 			synctest.Test(t, func(t *testing.T) { tt.run(t, newBox(t, open, noLimit)) })
 		})
 	}
-	t.Run("model (P5)", func(t *testing.T) { testModel(t, open) })
+	t.Run("model (P5)", func(t *testing.T) { testModel(t, open, length) })
 	t.Run("concurrent use (P5)", func(t *testing.T) { testConcurrent(t, open) })
 }
 
@@ -92,6 +96,12 @@ func newBox(t *testing.T, open Open, limit int64) *box {
 
 // again is the same with a limit.
 func (b *box) again(limit int64) *box { return newBox(b.t, b.open, limit) }
+
+// Append appends, and waits for what that has set going.
+func (b *box) Append(changes []outbox.Change, levels []outbox.Level) {
+	b.Outbox.Append(changes, levels)
+	synctest.Wait()
+}
 
 // append queues a change for each word: "lane/alert" or "alert", of lane "k".
 // Its payload is "alert#n", n counting the words.

@@ -1,0 +1,284 @@
+package outbox
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	boltErrors "go.etcd.io/bbolt/errors"
+)
+
+// ErrNewerFormat is the error of a database that a newer program made.
+var ErrNewerFormat = errors.New("was made by a newer bigpanda-udf: run that one")
+
+var errDamagedDatabase = errors.New("not a database of this program")
+
+// allocSize is by how much a database grows, in bytes: with bbolt's own 16 MiB
+// a small disk is full long before it is.
+const allocSize = 1 << 20
+
+// openFile is a variable for tests, which make it fail.
+var openFile = os.OpenFile
+
+// openDatabase opens or begins a database. What can be told of a file that is
+// damaged, empty or no database at all is errDamagedDatabase.
+func openDatabase(path string, o Options) (db *bolt.DB, isNew bool, err error) {
+	info, statErr := os.Stat(path)
+	if statErr == nil && info.Size() == 0 {
+		// bbolt would take it for a new one, but one was here.
+		return nil, false, fmt.Errorf("open outbox %s: %w: it is empty", path, errDamagedDatabase)
+	}
+	begun := errors.Is(statErr, os.ErrNotExist)
+	if begun {
+		if err := beginDatabase(path, o); err != nil {
+			return nil, false, fmt.Errorf("begin outbox %s: %w", path, err)
+		}
+	}
+	if db, err = openExisting(path); err == nil {
+		err = guard(func() (err error) {
+			isNew, err = prepare(db, o)
+			return err
+		})
+	}
+	if err == nil {
+		// Whoever gave the file its name may have been killed before the name
+		// was durable.
+		err = syncFolder(filepath.Dir(path))
+	}
+	if err == nil {
+		return db, isNew || begun, nil
+	}
+	if db != nil {
+		abandon(db)
+	}
+	return nil, false, fmt.Errorf("open outbox %s: %w", path, err)
+}
+
+// beginDatabase makes a database. The file has its name only when all of it is
+// on disk: a half of one would be taken for damage after a loss of power.
+func beginDatabase(path string, o Options) error {
+	next := path + compacting
+	if err := os.Remove(next); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	db, err := openExisting(next)
+	if err == nil {
+		err = guard(func() error {
+			_, err := prepare(db, o)
+			return err
+		})
+		if err != nil {
+			abandon(db)
+		} else {
+			err = db.Close()
+		}
+	}
+	if err == nil {
+		err = syncFoldersAbove(path)
+	}
+	if err == nil {
+		err = os.Rename(next, path)
+	}
+	if err != nil {
+		os.Remove(next)
+	}
+	return err
+}
+
+// syncFoldersAbove makes the folder that a database is to be in durable, and
+// those above: a loss of power would take the database away with any of them.
+func syncFoldersAbove(path string) error {
+	dir := filepath.Dir(filepath.Dir(path))
+	if err := syncFolder(dir); err != nil {
+		return err
+	}
+	for dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		// One that may not be read was not made by this program.
+		syncFolder(dir)
+	}
+	return nil
+}
+
+// openExisting opens a database file. What bbolt cannot make sense of is
+// errDamagedDatabase.
+func openExisting(path string) (db *bolt.DB, err error) {
+	var file *os.File
+	err = guard(func() (err error) {
+		db, err = bolt.Open(path, 0o600, &bolt.Options{
+			Timeout:         100 * time.Millisecond, // the default waits for ever
+			FreelistType:    bolt.FreelistMapType,
+			InitialMmapSize: 64 << 20, // a larger map must be made while nobody reads
+			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+				file, err = openFile(name, flag, mode)
+				return file, err
+			},
+		})
+		return err
+	})
+	var errno syscall.Errno
+	switch {
+	case err == nil:
+		db.AllocSize = allocSize
+		return db, nil
+	case errors.Is(err, errDamagedDatabase) && file != nil:
+		// It panicked, and has let go of nothing.
+		syscall.Flock(int(file.Fd()), syscall.LOCK_UN)
+		file.Close()
+	case !errors.Is(err, boltErrors.ErrTimeout) && !errors.As(err, &errno):
+		err = fmt.Errorf("%w: %w", errDamagedDatabase, err)
+	}
+	return nil, err
+}
+
+// abandon closes a database that failed. One that is damaged may have panicked
+// with its locks held: nobody waits for that.
+func abandon(db *bolt.DB) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		guard(db.Close)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(100 * time.Millisecond):
+	}
+}
+
+// prepare makes what is missing in a database, and writes down whose it is. It
+// writes nothing when all of that is there: the disk may be full.
+func prepare(db *bolt.DB, o Options) (isNew bool, err error) {
+	ready := false
+	err = db.View(func(tx *bolt.Tx) error {
+		if info, err := os.Stat(db.Path()); err != nil {
+			return err
+		} else if info.Size() < tx.Size() {
+			return fmt.Errorf("%w: it is cut", errDamagedDatabase)
+		}
+		ready, err = isPrepared(tx, o)
+		return err
+	})
+	if err != nil || ready {
+		return false, err
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		if isNew = meta == nil; isNew {
+			if meta, err = tx.CreateBucket(bucketMeta); err != nil {
+				return err
+			}
+			id := make([]byte, storeSize)
+			rand.Read(id)
+			if err := errors.Join(putNumber(meta, keyVersion, formatVersion), meta.Put(keyStore, id)); err != nil {
+				return err
+			}
+		}
+		for _, name := range buckets {
+			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+				return err
+			}
+		}
+		return errors.Join(
+			meta.Put(keyTask, []byte(o.Task)), meta.Put(keyNode, []byte(o.Node)), meta.Put(keyURL, []byte(o.URL)),
+			meta.Put(keyToken, o.Fingerprint(meta.Get(keyStore))),
+		)
+	})
+	return isNew, err
+}
+
+// isPrepared reports whether a database has all that it should. The error is
+// that of one that this program must leave alone.
+func isPrepared(tx *bolt.Tx, o Options) (bool, error) {
+	meta := tx.Bucket(bucketMeta)
+	if meta == nil {
+		if k, _ := tx.Cursor().First(); k != nil {
+			return false, fmt.Errorf("%w: it is another program's", errDamagedDatabase)
+		}
+		return false, nil
+	}
+	if v := number(meta.Get(keyVersion)); v > formatVersion {
+		return false, fmt.Errorf("format %d is newer than %d: it %w", v, formatVersion, ErrNewerFormat)
+	} else if v < 1 {
+		return false, fmt.Errorf("%w: it has no version", errDamagedDatabase)
+	}
+	for _, name := range buckets {
+		if tx.Bucket(name) == nil {
+			return false, nil
+		}
+	}
+	return string(meta.Get(keyTask)) == o.Task && string(meta.Get(keyNode)) == o.Node && string(meta.Get(keyURL)) == o.URL &&
+		bytes.Equal(meta.Get(keyToken), o.Fingerprint(meta.Get(keyStore))), nil
+}
+
+// guard runs what reads a database file. A damaged one makes bbolt panic, and
+// a truncated one faults where it is mapped: both become errDamagedDatabase.
+// Any other panic becomes an error that is not damage: no file is put aside
+// for a fault of this program.
+func guard(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case interface{ Addr() uintptr }: // a fault
+			err = fmt.Errorf("%w: %v", errDamagedDatabase, v)
+		default:
+			err = fmt.Errorf("panic: %v, at %s", v, panicked())
+			if strings.HasPrefix(panicked(), "go.etcd.io/bbolt") || v == errDamagedRecord {
+				err = fmt.Errorf("%w: %w", errDamagedDatabase, err)
+			}
+		}
+	}()
+	return f()
+}
+
+// panicked is the function that has panicked, for one that recovers.
+func panicked() string {
+	callers := make([]uintptr, 32)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(1, callers)])
+	for inPanic := false; ; {
+		frame, more := frames.Next()
+		if inRuntime := strings.HasPrefix(frame.Function, "runtime."); inPanic && !inRuntime || !more {
+			return frame.Function
+		}
+		inPanic = inPanic || frame.Function == "runtime.gopanic"
+	}
+}
+
+func isDamage(err error) bool {
+	for _, damage := range []error{boltErrors.ErrInvalid, boltErrors.ErrChecksum, boltErrors.ErrVersionMismatch, errDamagedDatabase} {
+		if errors.Is(err, damage) {
+			return true
+		}
+	}
+	return false
+}
+
+// isFull says that the disk has no room: what failed may be tried again on the
+// same database. bbolt passes some errors on as text only.
+func isFull(err error) bool {
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		if err != nil && strings.Contains(err.Error(), full.Error()) {
+			return true
+		}
+	}
+	return false
+}
+
+// moveFileAside renames a damaged database, never to a name that is taken.
+func moveFileAside(path string, now time.Time) (aside string, err error) {
+	for ; ; now = now.Add(1) {
+		aside = path + ".damaged-" + now.UTC().Format("20060102T150405.000000000Z")
+		if _, err := os.Lstat(aside); err != nil {
+			return aside, os.Rename(path, aside)
+		}
+	}
+}

@@ -1,0 +1,42 @@
+package outbox
+
+import (
+	"encoding/json"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Dead letters are kept until there are so many, or they are so old.
+const (
+	maxDeadLetters   = 10_000
+	maxDeadLetterAge = 30 * 24 * time.Hour
+)
+
+func putDead(tx *bolt.Tx, letter DeadLetter) error {
+	b := tx.Bucket(bucketDead)
+	value, err := json.Marshal(letter)
+	if err != nil {
+		return err
+	}
+	if err := b.Put(encodeID(letter.ID), value); err != nil {
+		return err
+	}
+	count := 0 // Stats does not know what was put in this transaction
+	c := b.Cursor()
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		count++
+	}
+	for k, v := c.First(); k != nil; k, v = c.First() {
+		var oldest DeadLetter
+		err := json.Unmarshal(v, &oldest)
+		if count <= maxDeadLetters && err == nil && time.Unix(letter.Died, 0).Sub(time.Unix(oldest.Died, 0)) <= maxDeadLetterAge {
+			break
+		}
+		if err := c.Delete(); err != nil {
+			return err
+		}
+		count--
+	}
+	return nil
+}

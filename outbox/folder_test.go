@@ -1,0 +1,209 @@
+package outbox
+
+import (
+	"errors"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func TestFolderNames(t *testing.T) {
+	names := map[string]string{ // by task, for node "n": what can be read of it
+		"cpu":                     "cpu_n.",
+		"cpu alert":               "cpu_alert_n.",
+		"cpu/alert":               "cpu_alert_n.",
+		"../../etc/passwd":        "______etc_passwd_n.",
+		"..":                      "___n.",
+		".":                       "__n.",
+		"":                        "_n.",
+		"düsseldorf":              "d_sseldorf_n.",
+		"日本":                      "___n.",
+		"a\x00b\n":                "a_b__n.",
+		"\xff\xfe":                "___n.",
+		"Cpu":                     "Cpu_n.",
+		strings.Repeat("x", 1000): strings.Repeat("x", maxReadable) + ".",
+		strings.Repeat("x", 1001): strings.Repeat("x", maxReadable) + ".",
+	}
+	seen := make(map[string]string)
+	safe := regexp.MustCompile(`^[a-zA-Z0-9_-]+\.[0-9a-f]{8}$`)
+	for task, readable := range names {
+		name := folderName(task, "n", "u")
+		if !safe.MatchString(name) || len(name) > 100 || !strings.HasPrefix(name, readable) {
+			t.Errorf("%q: %s", task, name)
+		}
+		// Also on a file system that does not tell cases apart.
+		if other, taken := seen[strings.ToLower(name)]; taken {
+			t.Errorf("%q and %q are both %s", task, other, name)
+		}
+		seen[strings.ToLower(name)] = task
+		openIn(t, memoryDir(t), node(task, task)).put(1, "a")
+	}
+	for _, other := range []string{folderName("a", "bc", "u"), folderName("ab", "c", "u"), folderName("a", "b", "cu")} {
+		if _, taken := seen[other]; taken {
+			t.Errorf("%s is given twice", other)
+		}
+		seen[other] = other
+	}
+}
+
+// A folder that cannot be written fails Open, with the mend (P2).
+func TestFolderThatCannotBeWritten(t *testing.T) {
+	tests := []struct {
+		name string
+		make func(t *testing.T, dir string) (outbox string)
+	}{
+		{"a file in its place", func(t *testing.T, dir string) string {
+			return touch(t, filepath.Join(dir, "outbox"))
+		}},
+		{"a file above it", func(t *testing.T, dir string) string {
+			return filepath.Join(touch(t, filepath.Join(dir, "file")), "outbox")
+		}},
+		{"a folder in the place of the lock", func(t *testing.T, dir string) string {
+			o := testOptions(nil)
+			if err := os.MkdirAll(filepath.Join(dir, folderName(o.Task, o.Node, o.URL), lockName), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			return dir
+		}},
+		{"a file system that is read only", func(t *testing.T, dir string) string {
+			mountTmpfs(t, dir, "size=1m")
+			if err := syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+				t.Fatal(err)
+			}
+			return dir
+		}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) { mustNotOpen(t, tt.make(t, t.TempDir())) })
+	}
+}
+
+func touch(t *testing.T, path string) string {
+	t.Helper()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func mustNotOpen(t *testing.T, dir string) {
+	t.Helper()
+	d, err := Open(dir, testOptions(slog.New(slog.DiscardHandler)))
+	if err == nil {
+		d.Close()
+		t.Fatal("it was opened")
+	}
+	for _, part := range []string{"the outbox in " + dir + " cannot be written", "let the user that kapacitord runs as write there", "set --outbox"} {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("the error does not say %q: %v", part, err)
+		}
+	}
+}
+
+func TestFolderOfAnotherUser(t *testing.T) { // P2
+	dir, ok := isChild()
+	if !ok {
+		if os.Getuid() != 0 {
+			t.Skip("only root can become somebody else")
+		}
+		dir, err := os.MkdirTemp("", "outbox-test-") // that of the test is nobody else's
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		whose := filepath.Join(dir, "of a file")
+		if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(whose, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		r := openIn(t, whose)
+		r.close()
+		// The folder may be written, the database may not: somebody ran this as root.
+		if err := errors.Join(os.Chmod(r.folder, 0o777), os.Chmod(filepath.Join(r.folder, lockName), 0o666)); err != nil {
+			t.Fatal(err)
+		}
+		inChild(t, dir)
+		return
+	}
+	if err := syscall.Setuid(65534); err != nil {
+		t.Fatal(err)
+	}
+	mustNotOpen(t, filepath.Join(dir, "new"))
+	mustNotOpen(t, filepath.Join(dir, "of a file"))
+}
+
+// The files are for their owner alone, whatever the umask, and the token is in
+// none of them (P9).
+func TestSecrets(t *testing.T) {
+	for _, mask := range []int{0, 0o022, 0o077} {
+		func() {
+			defer syscall.Umask(syscall.Umask(mask))
+			dir := filepath.Join(memoryDir(t), "bigpanda-udf")
+			r := openIn(t, dir)
+			var changes []Change
+			for n := range 20_000 {
+				changes = append(changes, sized(n+1, "a", 100))
+			}
+			r.Append(changes, []Level{{Key: "s", Value: []byte("v")}})
+			openIn(t, dir).put(1, "b") // a numbered one
+			r.Dead(r.next(1)[0].ID, 401, "no")
+			check := func() {
+				err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+					if err != nil {
+						return err
+					}
+					info, err := e.Info()
+					if err != nil {
+						return err
+					}
+					if info.Mode().Perm()&0o077 != 0 {
+						t.Errorf("umask %o: %s has mode %v", mask, path, info.Mode())
+					}
+					if !info.Mode().IsRegular() {
+						return nil
+					}
+					b, err := os.ReadFile(path)
+					if strings.Contains(string(b), testToken) {
+						t.Errorf("the token is in %s", path)
+					}
+					return err
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			check()
+			r.drain() // which makes the file anew
+			check()
+			r.close()
+			check()
+		}()
+	}
+}
+
+func TestNetworkFileSystem(t *testing.T) {
+	tests := []struct {
+		name string
+		kind uint32
+		want int
+	}{
+		{"nfs", 0x6969, 1},
+		{"cifs", 0xff534d42, 1},
+		{"ext4", 0xef53, 0},
+		{"tmpfs", 0x01021994, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			was := fileSystem
+			fileSystem = func(string) uint32 { return tt.kind }
+			defer func() { fileSystem = was }()
+			r := openIn(t, memoryDir(t))
+			r.log.has(t, tt.want, "network file system")
+			r.log.has(t, tt.want, "file_system="+tt.name)
+		})
+	}
+}

@@ -1,0 +1,152 @@
+package outbox
+
+import (
+	bolt "go.etcd.io/bbolt"
+)
+
+// piece is how many changes the limit looks at in one go: points wait no longer
+// than that takes.
+const piece = 2000
+
+// room is what giveUp makes, in bytes.
+func (d *Disk) room() int64 { return d.options.MaxSize / 10 }
+
+// giveUp brings the queue under its limit: intermediate changes go, the oldest
+// first, until a tenth is free; the newest change of an alert, and what is in
+// flight, stay. It goes on beside the points. Where the newest changes alone
+// are too large it comes to nothing, and is not called again before the queue
+// has grown by another tenth.
+func (d *Disk) giveUp() {
+	if d.giving {
+		return
+	}
+	d.giving = true
+	d.log.Warn("the outbox is over its limit: intermediate changes are given up, the oldest first; set --outbox-max-size for more room",
+		"bytes", d.bytes, "limit", d.options.MaxSize)
+	before := d.stats.GivenUp
+	d.workers.Go(func() {
+		for d.giveUpOnce() {
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.giving = false
+		d.full = max(d.options.MaxSize, d.bytes+d.room())
+		d.log.Warn("intermediate changes were given up", "changes", d.stats.GivenUp-before, "bytes", d.bytes)
+	})
+}
+
+// giveUpOnce goes through the queue once, and reports whether another time is
+// called for: so many have come meanwhile that there is too much again.
+func (d *Disk) giveUpOnce() (again bool) {
+	before := d.Stats().GivenUp
+	// Of changes that come from now on none is given up.
+	newest := make(map[string]uint64)
+	d.inPieces(func(_ string, id uint64, alert string) bool {
+		if d.schedule.flying[id] == nil {
+			newest[alert] = id
+		}
+		return false
+	})
+	d.inPieces(func(_ string, id uint64, alert string) bool {
+		return id < newest[alert] && d.schedule.flying[id] == nil && d.bytes > d.options.MaxSize-d.room()
+	})
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.closed && d.bytes > d.options.MaxSize && d.stats.GivenUp > before
+}
+
+// inPieces calls f with every queued change on disk, the oldest first, and
+// removes those that f returns true for. Between pieces others have their
+// turn. It ends when the disk refuses.
+func (d *Disk) inPieces(f func(lane string, id uint64, alert string) (remove bool)) {
+	for from, more := uint64(0), true; more; {
+		from, more = d.onePiece(from, f)
+	}
+}
+
+// onePiece does a piece, from an id on, and returns where the next one begins.
+func (d *Disk) onePiece(from uint64, f func(lane string, id uint64, alert string) bool) (next uint64, more bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return 0, false
+	}
+	var gone []Change
+	n := 0
+	err := d.view(func(tx *bolt.Tx) error {
+		for at := range merged(tx, from) {
+			if n++; n > piece {
+				more = true
+				return nil
+			}
+			next = at.id + 1
+			if _, removed := d.kept.done[at.id]; !removed && f(at.lane, at.id, at.alert) {
+				d.bytes -= int64(at.size)
+				gone = append(gone, Change{ID: at.id, Lane: at.lane, Alert: at.alert})
+			}
+		}
+		return nil
+	})
+	if err == nil && len(gone) > 0 {
+		err = d.remove(gone)
+	}
+	return next, more && err == nil
+}
+
+// An entry is a queued change on disk, as far as the schedule must know it.
+type entry struct {
+	lane, alert string
+	id          uint64
+	size        int
+}
+
+// merged goes through the changes of all lanes in their order, from an id on.
+func merged(tx *bolt.Tx, from uint64) func(yield func(entry) bool) {
+	return func(yield func(entry) bool) {
+		type lane struct {
+			name       string
+			cursor     *bolt.Cursor
+			key, value []byte
+		}
+		var lanes []*lane
+		queue := tx.Bucket(bucketQueue)
+		queue.ForEachBucket(func(name []byte) error {
+			l := &lane{name: string(name), cursor: queue.Bucket(name).Cursor()}
+			l.key, l.value = l.cursor.Seek(encodeID(from))
+			lanes = append(lanes, l)
+			return nil
+		})
+		for {
+			var oldest *lane
+			for _, l := range lanes {
+				if l.key != nil && (oldest == nil || string(l.key) < string(oldest.key)) {
+					oldest = l
+				}
+			}
+			if oldest == nil {
+				return
+			}
+			alert, size := peekChange(oldest.value)
+			if !yield(entry{oldest.name, alert, decodeID(oldest.key), size}) {
+				return
+			}
+			oldest.key, oldest.value = oldest.cursor.Next()
+		}
+	}
+}
+
+// remove takes queued changes off the disk, whose bytes are no longer counted.
+func (d *Disk) remove(gone []Change) error {
+	for _, c := range gone {
+		d.queued--
+		d.stats.GivenUp++
+		d.kept.done[c.ID] = c.Lane
+		if d.schedule.drop(c.Alert, c.ID) {
+			d.reader(c.Lane).loaded--
+		}
+	}
+	for _, c := range gone {
+		d.refill(&line{alert: c.Alert, lane: c.Lane})
+	}
+	return d.settled()
+}
