@@ -3,6 +3,8 @@ package bigpanda
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -217,6 +219,14 @@ func readBody(resp *http.Response) ([]byte, error) {
 		return body[:maxRead], errLong
 	}
 	return body, err
+}
+
+// Fingerprint returns a keyed hash of the token that is valid now: equal for
+// equal tokens and keys, and of no use to find the token.
+func (c *Client) Fingerprint(key []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(c.token.get().text))
+	return h.Sum(nil)
 }
 
 // Close closes the connections that are kept for later requests. A client may

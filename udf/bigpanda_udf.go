@@ -67,9 +67,10 @@ type Handler struct {
 	log    *slog.Logger
 
 	task    string
-	options *options // nil before a successful Init
-	store   Store    // nil when nothing is sent
-	isNew   bool     // the store was
+	options *options      // nil before a successful Init
+	store   Store         // nil when nothing is sent
+	isNew   bool          // the store was
+	loading chan struct{} // closed when load has ended; nil once that is known
 	state   *state
 	changes []outbox.Change // not yet in the store
 
@@ -128,15 +129,33 @@ func (h *Handler) init(r *agent.InitRequest) error {
 	if err != nil {
 		return err
 	}
-	levels, isNew, err := store.Levels()
-	if err != nil {
-		return err
-	}
-	if err := h.state.restore(levels); err != nil {
-		h.log.Error("a level in the outbox cannot be read: its alert starts anew", "error", err)
-	}
-	h.options, h.store, h.isNew = o, store, isNew
+	h.options, h.store = o, store
+	h.loading = make(chan struct{})
+	go h.load()
 	return nil
+}
+
+// load reads what BigPanda was told before. Kapacitor does not wait for it at
+// Init, which answers at once whatever the outbox holds; the first point does.
+func (h *Handler) load() {
+	defer close(h.loading)
+	defer h.survive("reading the levels failed: open alerts are sent again; please report this")
+	levels, isNew, err := h.store.Levels()
+	h.isNew = isNew
+	if err == nil {
+		err = h.state.restore(levels)
+	}
+	if err != nil {
+		h.log.Error("what BigPanda was told cannot be read from the outbox: open alerts are sent again", "error", err)
+	}
+}
+
+// loaded waits until load has ended.
+func (h *Handler) loaded() {
+	if h.loading != nil {
+		<-h.loading
+		h.loading = nil
+	}
 }
 
 // Mirrors reports whether points leave as they came.
@@ -149,6 +168,7 @@ func (h *Handler) Point(p *agent.Point) error {
 	if h.store == nil {
 		return nil
 	}
+	h.loaded()
 	defer h.survive("handling a point failed: it passes on without an alert; please report this")
 	h.state.saw(p.Time)
 	level, from, word, ok := h.options.level(p)
@@ -211,6 +231,9 @@ func (h *Handler) event(e event) {
 // Commit ends a piece of input: all its changes are in the store when it
 // returns, before the host lets the piece's points go on (P4).
 func (h *Handler) Commit() {
+	if h.loading != nil {
+		return // no point has come
+	}
 	h.noticeNoLevel()
 	if len(h.changes) == 0 && len(h.state.pending) == 0 {
 		return

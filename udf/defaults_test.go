@@ -84,9 +84,6 @@ func TestInitFails(t *testing.T) {
 		{"no outbox", func(c *udf.Config) {
 			c.Open = func(string, string) (udf.Store, error) { return nil, bad }
 		}},
-		{"unreadable outbox", func(c *udf.Config) {
-			c.Open = func(string, string) (udf.Store, error) { return &fakeStore{failure: bad}, nil }
-		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := newRig(t, tt.change)
@@ -101,6 +98,15 @@ func TestInitFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// P1: once the outbox is open, nothing in it stops the function.
+func TestUnreadableLevels(t *testing.T) {
+	r := newRig(t)
+	r.store.failure = errors.New("the disk is gone")
+	r.init()
+	wantTold(t, r.send(at(0, "id", "CRITICAL")), "CRITICAL@0")
+	r.wantLogged(1, "level=ERROR", "what BigPanda was told cannot be read", "the disk is gone")
 }
 
 func TestSwitchedOff(t *testing.T) {

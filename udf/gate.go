@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/outbox"
 
 	"github.com/cenkalti/backoff/v5"
 )
@@ -23,6 +24,8 @@ type gate struct {
 	next     time.Time // when the next request may start
 	until    time.Time // how long it is shut
 	held     bool      // until a request is accepted
+	since    time.Time // when it was
+	why      string
 	probing  bool      // a request is under way that tries
 	tries    *backoff.ExponentialBackOff
 	throttle *backoff.ExponentialBackOff
@@ -79,10 +82,21 @@ func (g *gate) hold(why *bigpanda.Error) {
 		g.log.Error("all alerts are held", "reason", why.Reason, "error", why)
 	}
 	// A request that was under way when the gate was shut says nothing new.
+	g.why = why.Error()
 	if !g.held {
-		g.held = true
+		g.held, g.since = true, time.Now()
 		g.again(why)
 	}
+}
+
+// report tells whether everything is held, and why.
+func (g *gate) report() []outbox.Held {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.held {
+		return nil
+	}
+	return []outbox.Held{{Reason: g.why, Since: g.since}}
 }
 
 // failed says that BigPanda did not accept a request, and that this may have

@@ -2,10 +2,13 @@ package udf
 
 import (
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/outbox"
 
 	"github.com/cenkalti/backoff/v5"
 )
@@ -31,6 +34,8 @@ type lanes struct {
 
 type lane struct {
 	held    bool
+	since   time.Time // when it was
+	why     string
 	probing bool
 	until   time.Time // of held: when it is due
 	backoff *backoff.ExponentialBackOff
@@ -107,12 +112,13 @@ func (l *lanes) hold(key string, why *bigpanda.Error) {
 
 func (l *lanes) holdLocked(key string, why *bigpanda.Error) {
 	lane := l.get(key)
+	lane.why = why.Error()
 	l.complain(key, why)
 	// A request that was under way when the lane was held says nothing new.
 	if lane.held {
 		return
 	}
-	lane.held = true
+	lane.held, lane.since = true, time.Now()
 	lane.backoff = newBackoff(retryInitial, retryMax)
 	if why.Class != bigpanda.Retry {
 		lane.backoff = newBackoff(holdInitial, holdMax)
@@ -151,6 +157,18 @@ func (l *lanes) again(lane *lane, why *bigpanda.Error) {
 	wait := max(lane.backoff.NextBackOff(), why.RetryAfter)
 	lane.probing, lane.until = false, time.Now().Add(wait)
 	l.alarm.ringAfter(wait)
+}
+
+// report tells which app keys are held, and why.
+func (l *lanes) report() (all []outbox.Held) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, key := range slices.Sorted(maps.Keys(l.byKey)) {
+		if lane := l.byKey[key]; lane.held {
+			all = append(all, outbox.Held{AppKey: key, Reason: lane.why, Since: lane.since})
+		}
+	}
+	return all
 }
 
 // leave ends a probe that came to nothing.

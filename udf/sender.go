@@ -31,6 +31,11 @@ const (
 	holdMax      = 30 * time.Second
 )
 
+// answerWithin is how long requests that are under way when the process ends
+// may take: an answer spares BigPanda a duplicate, and Kapacitor waits for the
+// process.
+const answerWithin = 500 * time.Millisecond
+
 // probeChoice is out of how many queued alerts the one is chosen with which a
 // held app key is tried: the oldest may be just those that it is held for.
 const probeChoice = 1000
@@ -84,6 +89,7 @@ type Sender struct {
 	parking parking
 
 	delivering, storing trouble
+	last                lastAnswers
 }
 
 // NewSender returns a Sender that waits for Run.
@@ -106,7 +112,8 @@ func NewSender(q Queue, api API, o SenderOptions) *Sender {
 }
 
 // Run sends until ctx is done or the queue is closed, and returns when every
-// request has ended. What was in flight then is released.
+// request has ended: those under way get another half a second for their
+// answer. What is in flight then is released.
 func (s *Sender) Run(ctx context.Context) {
 	var workers sync.WaitGroup
 	for range s.options.Connections {
@@ -176,14 +183,20 @@ func (s *Sender) post(ctx context.Context, lane string, batch []outbox.Change) *
 	if err != nil {
 		return asError(err)
 	}
-	_, err = s.api.Send(ctx, lane, payloads)
+	sending, cancel := lingering(ctx, answerWithin)
+	defer cancel()
+	_, err = s.api.Send(sending, lane, payloads)
 	if err == nil {
+		s.last.accepted(time.Now())
 		s.gate.open()
 		s.lanes.accepted(lane)
 		s.delivering.over("alerts are delivered again")
 		return nil
 	}
 	failure := asError(err)
+	if sending.Err() == nil {
+		s.last.failed(time.Now(), failure)
+	}
 	switch {
 	case ctx.Err() != nil:
 		s.gate.leave(probe)
@@ -209,6 +222,19 @@ func newBackoff(initial, max time.Duration) *backoff.ExponentialBackOff {
 		InitialInterval: initial, MaxInterval: max, Multiplier: 2,
 		// From nothing to twice the interval: full jitter.
 		RandomizationFactor: 1,
+	}
+}
+
+// lingering returns a context that ends some time after ctx.
+func lingering(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
+	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		sleep(later, after)
+		cancel()
+	})
+	return later, func() {
+		stop()
+		cancel()
 	}
 }
 

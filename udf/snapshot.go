@@ -42,6 +42,7 @@ type snapshotChange struct {
 // be told where nothing else keeps that. An alert for which there is no room is
 // left out whole, and so begins anew.
 func (h *Handler) Snapshot() (*agent.SnapshotResponse, error) {
+	h.loaded()
 	h.Commit() // the levels may be ahead of the store in the middle of a piece
 	s := snapshot{Version: snapshotVersion}
 	size, left := 0, 0
@@ -90,6 +91,7 @@ func (h *Handler) Restore(r *agent.RestoreRequest) (*agent.RestoreResponse, erro
 }
 
 func (h *Handler) restore(b []byte) error {
+	h.loaded()
 	if h.store == nil || !h.isNew {
 		return nil
 	}
