@@ -37,6 +37,7 @@ type grammar struct {
 	Send     sendFlags     `cmd:"" help:"Send one test alert with the settings at hand."`
 	Sandbox  sandboxFlags  `cmd:"" help:"Serve a BigPanda to work against, with faults on demand."`
 	Demo     demoFlags     `cmd:"" help:"Show the whole way on this machine: a small fleet, an outage, every change delivered."`
+	Outbox   outboxFlags   `cmd:"" help:"See what waits for delivery, is held or was refused; send it again, drop or export it."`
 	Version  versionFlags  `cmd:"" help:"Show the version."`
 }
 
@@ -141,4 +142,6 @@ func newParser(p Process, c *command) (*kong.Kong, error) {
 }
 
 // takesSettings tells whether the settings are flags of a command.
-func takesSettings(node string) bool { return node == functionNode || node == "send" }
+func takesSettings(node string) bool {
+	return node == functionNode || node == "send" || node == "outbox"
+}

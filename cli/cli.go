@@ -62,6 +62,8 @@ func Run(ctx context.Context, p Process) int {
 		err = p.sandbox(ctx, c.Sandbox)
 	case "demo":
 		err = p.demo(ctx, c.Demo)
+	case "outbox":
+		err = p.outbox(ctx, c)
 	case "version":
 		err = p.version(c.Version)
 	}

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -40,6 +41,12 @@ func run(t *testing.T, stdin io.Reader, vars map[string]string, args ...string) 
 func runOn(t *testing.T, terminal bool, stdin io.Reader, vars map[string]string, args ...string) result {
 	t.Helper()
 	var stdout, stderr syncBuffer
+	if vars = maps.Clone(vars); vars == nil {
+		vars = make(map[string]string)
+	}
+	if _, set := vars["XDG_STATE_HOME"]; !set {
+		vars["XDG_STATE_HOME"] = t.TempDir()
+	}
 	code := Run(t.Context(), Process{
 		Args: args, Stdin: stdin, Stdout: &stdout, Stderr: &stderr,
 		LookupEnv:  environment(vars),

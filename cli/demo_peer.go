@@ -23,6 +23,7 @@ type peer struct {
 	in      io.WriteCloser
 	out     *bufio.Reader
 	buffer  []byte
+	outbox  string // its folder
 
 	sent, returned atomic.Int64 // points
 	asked, alive   atomic.Int64 // keepalives, and their answers
@@ -37,14 +38,18 @@ func startPeer(ctx context.Context, url string, log func(line string)) (*peer, e
 	if err != nil {
 		return nil, fmt.Errorf("find this program's file: %w", err)
 	}
-	p := &peer{command: exec.CommandContext(ctx, program), read: make(chan error, 1)}
+	folder, err := os.MkdirTemp("", programName+"-demo-")
+	if err != nil {
+		return nil, fmt.Errorf("make a folder for the outbox: %w", err)
+	}
+	p := &peer{command: exec.CommandContext(ctx, program), outbox: folder, read: make(chan error, 1)}
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "BIGPANDA_") {
 			p.command.Env = append(p.command.Env, v)
 		}
 	}
 	p.command.Env = append(p.command.Env,
-		"BIGPANDA_URL="+url, "BIGPANDA_TOKEN="+demoToken, "BIGPANDA_APP_KEY="+demoAppKey, "BIGPANDA_LOG_LEVEL=warn")
+		"BIGPANDA_OUTBOX="+folder, "BIGPANDA_URL="+url, "BIGPANDA_TOKEN="+demoToken, "BIGPANDA_APP_KEY="+demoAppKey, "BIGPANDA_LOG_LEVEL=warn")
 	p.command.Stderr = &lines{each: log}
 	// The pipe of stderr ends with the process, or a moment after it.
 	p.command.WaitDelay = time.Second
@@ -56,6 +61,7 @@ func startPeer(ctx context.Context, url string, log func(line string)) (*peer, e
 		err = p.command.Start()
 	}
 	if err != nil {
+		os.RemoveAll(folder)
 		return nil, fmt.Errorf("start the function: %w", err)
 	}
 	p.out = bufio.NewReader(out)
@@ -184,8 +190,10 @@ func (p *peer) explain(err error) error {
 	return err
 }
 
-// kill ends the function where it still runs. It may be called after end.
+// kill ends the function where it still runs, and removes its outbox. It may be
+// called after end.
 func (p *peer) kill() {
+	defer os.RemoveAll(p.outbox)
 	if p.command.ProcessState == nil {
 		p.command.Process.Kill()
 		if p.reading {

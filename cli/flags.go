@@ -4,9 +4,11 @@ import (
 	"fmt"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 
 	"github.com/alecthomas/kong"
+	"github.com/dustin/go-humanize"
 )
 
 // apiFlags are the settings of everything that talks to BigPanda. They are
@@ -28,12 +30,13 @@ type functionFlags struct {
 	apiFlags
 	Enabled        *bool   `help:"Send alerts (true); with --enabled=false points pass, and nothing is sent."`
 	AutoAttributes *string `placeholder:"LIST" help:"Send tags, fields, both (tags,fields) or none of them with each alert (${default_auto_attributes})."`
-	Outbox         *string `placeholder:"memory" help:"Where alerts wait for delivery (memory)."`
+	Outbox         *string `placeholder:"DIR" help:"The folder in which alerts wait for delivery (bigpanda-udf in the user's state folder), or memory for none."`
+	OutboxMaxSize  *string `placeholder:"SIZE" help:"How large the queue may be before intermediate changes are given up (${default_outbox_max_size})."`
 	Edge           *string `placeholder:"stream" help:"What the function takes and gives (stream)."`
 	BatchSize      *string `placeholder:"N" help:"Alerts in one request at most (${default_batch_size})."`
 	Connections    *string `placeholder:"N" help:"Requests at the same time at most (${default_connections})."`
 	Rate           *string `placeholder:"N" help:"Requests a second at most; 0 for no limit (0)."`
-	DrainTimeout   *string `placeholder:"TIME" help:"How long to go on delivering after the end of the input (${default_drain_timeout})."`
+	DrainTimeout   *string `placeholder:"TIME" help:"How long a memory outbox is delivered after the end of the input (${default_drain_timeout})."`
 	LogLevel       *string `placeholder:"LEVEL" help:"Log debug, info, warn or error and above (info)."`
 	LogFormat      *string `placeholder:"FORMAT" help:"Log as logfmt or json (logfmt)."`
 }
@@ -46,6 +49,7 @@ func helpVariables() kong.Vars {
 		"default_auto_attributes": defaultAutoAttributes,
 		"default_batch_size":      fmt.Sprint(udf.DefaultBatchSize),
 		"default_connections":     fmt.Sprint(udf.DefaultConnections),
+		"default_outbox_max_size": humanize.IBytes(outbox.DefaultMaxSize),
 		"default_drain_timeout":   defaultDrainTimeout.String(),
 	}
 }

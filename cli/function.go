@@ -7,9 +7,11 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
+	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
@@ -80,9 +82,9 @@ type function struct {
 	delivery *delivery // nil while nothing is open
 }
 
-// open is udf.Config.Open. A second call, which Kapacitor does not make, gets
-// an outbox of its own; the first is emptied before that.
-func (f *function) open(string, string) (udf.Store, error) {
+// open is udf.Config.Open. A second call, which Kapacitor does not make, closes
+// what the first has opened.
+func (f *function) open(task, node string) (udf.Store, error) {
 	f.close()
 	for _, warning := range f.settings.warnings {
 		f.log.Warn(f.hidden.blot(warning))
@@ -91,55 +93,131 @@ func (f *function) open(string, string) (udf.Store, error) {
 	if err != nil {
 		return nil, f.hidden.blotError(err)
 	}
-	d := &delivery{queue: outbox.NewMemory(0), ended: make(chan struct{})}
-	sender := udf.NewSender(d.queue, client, udf.SenderOptions{
+	queue, err := f.settings.openOutbox(task, node, client, f.log)
+	if err != nil {
+		return nil, f.hidden.blotError(err)
+	}
+	sender := udf.NewSender(queue, client, udf.SenderOptions{
 		BatchSize:   f.settings.batchSize,
 		Connections: f.settings.connections,
 		Rate:        f.settings.rate,
 		Log:         f.log,
 	})
-	// Not the context of the signals: what is queued is still delivered when
-	// the input has ended.
+	// Not the context of the signals: requests that are under way when the
+	// input has ended may end, too.
 	ctx, cancel := context.WithCancel(context.Background())
-	d.cancel = cancel
-	go func() {
-		defer close(d.ended)
+	d := &delivery{queue: queue, cancel: cancel}
+	if disk, ok := queue.(*outbox.Disk); ok {
+		disk.Report(sender.Report)
+	}
+	d.workers.Go(func() {
 		defer client.Close()
 		sender.Run(ctx)
-	}()
+	})
+	d.workers.Go(func() { watch(ctx, queue, sender, f.log) })
 	f.delivery = d
-	return d.queue, nil
+	return queue, nil
 }
 
-// close delivers what is queued, for as long as the settings say, and says what
-// was lost. It may be called twice, and before open.
+// summaryEvery is how often the log says that alerts wait.
+const summaryEvery = time.Minute
+
+// watch logs a line from time to time while alerts wait or are held.
+func watch(ctx context.Context, queue anOutbox, sender *udf.Sender, log *slog.Logger) {
+	again := time.NewTicker(summaryEvery)
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
+		stats, report := queue.Stats(), sender.Report()
+		if stats.Queued == 0 && len(report.Held) == 0 {
+			continue
+		}
+		line := []any{"queued", stats.Queued, "in_flight", stats.InFlight, "dead", stats.Dead, "given_up", stats.GivenUp}
+		for _, held := range report.Held {
+			line = append(line, "held_app_key", held.AppKey, "held_since", held.Since, "held_for", held.Reason)
+		}
+		if !report.LastSuccess.IsZero() {
+			line = append(line, "last_success", report.LastSuccess)
+		}
+		if report.LastError != "" {
+			line = append(line, "last_error", report.LastError)
+		}
+		log.Info("alerts wait for delivery", line...)
+	}
+}
+
+// anOutbox is what handler, sender and process together need of one.
+type anOutbox interface {
+	udf.Store
+	udf.Queue
+	Drain(ctx context.Context) error
+	Stats() outbox.Stats
+	Close() error
+}
+
+// openOutbox opens the outbox of one use of the function in one task.
+func (s settings) openOutbox(task, node string, client *bigpanda.Client, log *slog.Logger) (anOutbox, error) {
+	switch s.outbox {
+	case outboxMemory:
+		return outbox.NewMemory(0), nil
+	case "":
+		return nil, usagef("no folder for the outbox, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one")
+	}
+	return outbox.Open(s.outbox, outbox.Options{
+		Task: task, Node: node,
+		URL: s.url, Fingerprint: client.Fingerprint,
+		MaxSize: s.outboxMaxSize,
+		Wait:    predecessorLeaves,
+		Log:     log,
+	})
+}
+
+// close ends delivery. What is in a memory outbox is delivered before, for as
+// long as the settings say, since nothing else would keep it; what was lost is
+// said. It may be called twice, and before open.
 func (f *function) close() {
 	d := f.delivery
 	if d == nil {
 		return
 	}
 	f.delivery = nil
-	ctx, cancel := context.WithTimeout(f.hurrying, f.settings.drainTimeout)
-	defer cancel()
-	err := d.queue.Drain(ctx)
+	var err error
+	if f.settings.outbox == outboxMemory {
+		ctx, cancel := context.WithTimeout(f.hurrying, f.settings.drainTimeout)
+		defer cancel()
+		err = d.queue.Drain(ctx)
+	}
 	d.cancel()
-	<-d.ended
+	d.workers.Wait()
 	left := d.queue.Stats()
-	if left.Queued > 0 {
+	switch {
+	case left.Queued > 0 && f.settings.outbox == outboxMemory:
 		f.log.Error(fmt.Sprintf("changes were not delivered and are lost: give --drain-timeout (now %s) more time", f.settings.drainTimeout),
 			"lost", left.Queued, "error", err)
+	case left.Queued > 0:
+		f.log.Info("changes wait in the outbox for the next start", "queued", left.Queued)
 	}
 	if left.GivenUp > 0 || left.Dead > 0 {
 		f.log.Warn("some changes never reached BigPanda", "given_up", left.GivenUp, "refused", left.Dead)
 	}
-	d.queue.Close()
+	if err := d.queue.Close(); err != nil {
+		f.log.Error("the outbox was not closed well", "error", err)
+	}
 }
+
+// predecessorLeaves is how long a process that has been told to end may take to
+// let go of its outbox.
+const predecessorLeaves = 2 * time.Second
 
 // delivery is an outbox and the sender that empties it.
 type delivery struct {
-	queue  *outbox.Memory
-	cancel context.CancelFunc
-	ended  chan struct{} // closed when the sender has
+	queue   anOutbox
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
 }
 
 // countingReader counts what is read.

@@ -3,12 +3,14 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"os"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"bigpanda-udf/sandbox"
 
@@ -91,7 +93,8 @@ func TestBadSettingFailsInit(t *testing.T) {
 		{name: "a switch that is neither on nor off", args: []string{"--enabled=maybe"}, want: `--enabled: bool value must be true, 1, yes, false, 0 or no but got "maybe"`},
 		{name: "a bad flag", args: []string{"--batch-size=0"}, want: `--batch-size is "0": write a whole number from 1`},
 		{name: "a bad variable", vars: map[string]string{"BIGPANDA_RATE": "fast"}, want: `BIGPANDA_RATE is "fast": write requests a second, such as 5 or 0.5, or 0 for no limit`},
-		{name: "an outbox on disk", args: []string{"--outbox=/var/lib/x"}, want: `--outbox is "/var/lib/x": write memory, there is no other yet`},
+		{name: "no folder for the outbox", vars: map[string]string{"XDG_STATE_HOME": ""}, want: "no folder for the outbox, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one"},
+		{name: "a bad size of the outbox", args: []string{"--outbox-max-size=many"}, want: `--outbox-max-size is "many": write a size of 1.0 MiB or more, such as 500MB or 4GiB`},
 		{name: "a missing config file", args: []string{"--config", missing}, want: "read config file: open " + missing + ": no such file or directory: name a kapacitor.conf that this user may read"},
 		{name: "a missing handler file", args: []string{"--handler", missing}, want: "read handler file: open " + missing + ": no such file or directory: name a file that this user may read"},
 		{name: "a value that is the token", args: []string{"--log-level=" + testToken}, want: `--log-level is "[token]": write debug, info, warn or error`},
@@ -137,12 +140,12 @@ func TestInfoNeedsNothing(t *testing.T) {
 
 func TestFunctionDelivers(t *testing.T) {
 	api, url := newAPI(t, sandbox.Faults{})
-	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url, "BIGPANDA_LOG_LEVEL": "debug"}
+	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url, "BIGPANDA_LOG_LEVEL": "debug", "BIGPANDA_OUTBOX": "memory"}
 	r := run(t, frames(t, askInfo, askInit, critical("a"), critical("b"), critical("a")), vars)
 	if got := answers(t, r.stdout); r.code != 0 || len(got) != 5 || !got[1].GetInit().GetSuccess() || got[4].GetPoint() == nil {
 		t.Fatalf("exit code %d, answers %v, log %s", r.code, got, r.stderr)
 	}
-	// The end of the input waits for the delivery, as nothing else keeps the alerts.
+	// The end of the input waits for the delivery, as a memory outbox keeps nothing.
 	events := api.Events()
 	if len(events) != 2 || events[0].Title != "a" || events[1].Title != "b" || events[0].Status != "critical" {
 		t.Errorf("the events are %v", events)
@@ -163,7 +166,7 @@ func TestTokenOfFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			api, url := newAPI(t, sandbox.Faults{})
 			path := write(t, "kapacitor.conf", "[bigpanda]\nenabled = true\nglobal = true\napp-key = 'k'\nurl = '"+url+"'\n"+config)
-			r := run(t, frames(t, askInit, critical("a")), nil, "--config", path, "--log-format=json", "--log-level=debug")
+			r := run(t, frames(t, askInit, critical("a")), nil, "--config", path, "--log-format=json", "--log-level=debug", "--outbox=memory")
 			if n := len(api.Events()); r.code != 0 || n != 1 {
 				t.Errorf("exit code %d, %d events, log %s", r.code, n, r.stderr)
 			}
@@ -184,7 +187,7 @@ options:
   host: 'host-{{ index .Tags "host" }}'
   attributes: {env: test, port: 8080}
 `)
-	r := run(t, frames(t, askInit, critical("a")), map[string]string{"BIGPANDA_TOKEN": testToken}, "--handler="+handler)
+	r := run(t, frames(t, askInit, critical("a")), map[string]string{"BIGPANDA_TOKEN": testToken}, "--handler="+handler, "--outbox=memory")
 	events := api.Events()
 	if r.code != 0 || len(events) != 1 {
 		t.Fatalf("exit code %d, events %v, log %s", r.code, events, r.stderr)
@@ -199,8 +202,36 @@ options:
 func TestLostChangesAreCounted(t *testing.T) {
 	_, url := newAPI(t, sandbox.Faults{Hang: true})
 	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url}
-	r := run(t, frames(t, askInit, critical("a"), critical("b")), vars, "--drain-timeout=1ms")
+	r := run(t, frames(t, askInit, critical("a"), critical("b")), vars, "--outbox=memory", "--drain-timeout=1ms")
 	if r.code != 0 || !strings.Contains(r.stderr, "level=ERROR") || !strings.Contains(r.stderr, "lost=2") {
+		t.Errorf("exit code %d, log %s", r.code, r.stderr)
+	}
+}
+
+// P5: what was not delivered is delivered by the next start.
+func TestNextStartDelivers(t *testing.T) {
+	api, url := newAPI(t, sandbox.Faults{Status: 503})
+	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url, "BIGPANDA_OUTBOX": t.TempDir()}
+	r := run(t, frames(t, askInit, critical("a"), critical("b")), vars)
+	if r.code != 0 || !strings.Contains(r.stderr, "queued=2") {
+		t.Errorf("exit code %d, log %s", r.code, r.stderr)
+	}
+	if err := api.SetFaults(sandbox.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+	in, stdin := io.Pipe()
+	ended := make(chan result)
+	go func() { ended <- run(t, in, vars) }()
+	if _, err := io.Copy(stdin, frames(t, askInit, critical("a"))); err != nil {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if err := api.WaitFor(ctx, func(s sandbox.Stats) bool { return s.Events == 2 }); err != nil {
+		t.Error(err)
+	}
+	stdin.Close()
+	if r := <-ended; r.code != 0 {
 		t.Errorf("exit code %d, log %s", r.code, r.stderr)
 	}
 }

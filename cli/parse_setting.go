@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/dustin/go-humanize"
 )
 
 // What follows turns a setting's text into its value. Each error is the mend.
@@ -70,6 +72,14 @@ func lasting(field func(*settings) *time.Duration, least time.Duration) func(*se
 		*field(s) = d
 		return nil
 	}
+}
+
+func parseSize(text string) (int64, error) {
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n < minOutboxSize || n > math.MaxInt64 {
+		return 0, fmt.Errorf("write a size of %s or more, such as 500MB or 4GiB", humanize.IBytes(minOutboxSize))
+	}
+	return int64(n), nil
 }
 
 func parseRate(text string) (float64, error) {

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"path/filepath"
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 )
 
@@ -17,6 +19,10 @@ const (
 	// of stdin. Kapacitor waits for the process meanwhile, and holds up all its
 	// task operations.
 	defaultDrainTimeout = 5 * time.Second
+
+	// minOutboxSize is less than any database of the outbox, and more than a
+	// slip of the unit.
+	minOutboxSize = 1 << 20
 
 	outboxMemory = "memory"
 	edgeStream   = "stream"
@@ -33,7 +39,9 @@ type settings struct {
 	insecureSkipVerify bool
 	timeout            time.Duration
 
-	outbox, edge           string
+	outbox                 string // a folder, or outboxMemory
+	outboxMaxSize          int64  // bytes
+	edge                   string
 	batchSize, connections int
 	rate                   float64 // requests a second; 0: no limit
 	drainTimeout           time.Duration
@@ -75,7 +83,11 @@ var settingTable = []setting{
 	}},
 	{name: "insecure-skip-verify", key: boolKey, set: yesNo(func(s *settings) *bool { return &s.insecureSkipVerify })},
 	{name: "ca-file", key: textKey, set: into(func(s *settings) *string { return &s.caFile })},
-	{name: "outbox", key: textKey, set: oneOf(func(s *settings) *string { return &s.outbox }, outboxMemory)},
+	{name: "outbox", key: textKey, set: into(func(s *settings) *string { return &s.outbox })},
+	{name: "outbox-max-size", key: textKey, set: func(s *settings, text string) (err error) {
+		s.outboxMaxSize, err = parseSize(text)
+		return err
+	}},
 	{name: "edge", set: oneOf(func(s *settings) *string { return &s.edge }, edgeStream)},
 	{name: "batch-size", key: wholeKey, set: atLeastOne(func(s *settings) *int { return &s.batchSize })},
 	{name: "connections", key: wholeKey, set: atLeastOne(func(s *settings) *int { return &s.connections })},
@@ -113,18 +125,18 @@ type layer map[string]value
 // in the order of the table, the other settings hold all the same.
 func resolve(flags map[string]string, lookup func(string) (string, bool)) (settings, error) {
 	s := settings{
-		enabled:      true,
-		url:          bigpanda.DefaultURL,
-		timeout:      bigpanda.DefaultTimeout,
-		drainTimeout: defaultDrainTimeout,
-		outbox:       outboxMemory,
-		edge:         edgeStream,
-		batchSize:    udf.DefaultBatchSize,
-		connections:  udf.DefaultConnections,
-		logLevel:     slog.LevelInfo,
-		logFormat:    formatLogfmt,
-		defaults:     udf.Defaults{AutoAttributes: defaultAutoAttributes},
-		where:        make(map[string]string),
+		enabled:       true,
+		url:           bigpanda.DefaultURL,
+		timeout:       bigpanda.DefaultTimeout,
+		drainTimeout:  defaultDrainTimeout,
+		outboxMaxSize: outbox.DefaultMaxSize,
+		edge:          edgeStream,
+		batchSize:     udf.DefaultBatchSize,
+		connections:   udf.DefaultConnections,
+		logLevel:      slog.LevelInfo,
+		logFormat:     formatLogfmt,
+		defaults:      udf.Defaults{AutoAttributes: defaultAutoAttributes},
+		where:         make(map[string]string),
 	}
 	layers := []layer{flagLayer(flags), environmentLayer(lookup)}
 	var errs []error
@@ -145,6 +157,9 @@ func resolve(flags map[string]string, lookup func(string) (string, bool)) (setti
 		if err := row.set(&s, v.text); err != nil {
 			errs = append(errs, fmt.Errorf("%s is %q: %w", v.where, shown(v.text), err))
 		}
+	}
+	if s.outbox == "" {
+		s.outbox = stateFolder(lookup)
 	}
 	s.resolveToken(layers)
 	s.warnOfPlainHTTP()
@@ -181,6 +196,18 @@ func (s *settings) warnOfPlainHTTP() {
 	if err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		s.warnings = append(s.warnings, "url is http: the token crosses the network unencrypted, use https")
 	}
+}
+
+// stateFolder is where the outbox is unless a setting says otherwise: in the
+// user's state folder (XDG Base Directory Specification); "" if there is none.
+func stateFolder(lookup func(string) (string, bool)) string {
+	if dir, _ := lookup("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, programName)
+	}
+	if home, _ := lookup("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "state", programName)
+	}
+	return ""
 }
 
 // find returns the first layer's value. An empty text is no value, as in the

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 )
 
@@ -40,8 +41,10 @@ var everySetting = map[string]sources{
 		func(s settings) any { return s.insecureSkipVerify }},
 	"ca-file": {"/flag", "/env", none, `"/config"`, [5]any{"/flag", "/env", nil, "/config", ""},
 		func(s settings) any { return s.caFile }},
-	"outbox": {"memory", "memory", none, `"memory"`, [5]any{"memory", "memory", nil, "memory", "memory"},
+	"outbox": {"memory", "/env", none, `"/config"`, [5]any{"memory", "/env", nil, "/config", ""},
 		func(s settings) any { return s.outbox }},
+	"outbox-max-size": {"1GiB", "2GB", none, `"3MiB"`, [5]any{int64(1 << 30), int64(2e9), nil, int64(3 << 20), int64(outbox.DefaultMaxSize)},
+		func(s settings) any { return s.outboxMaxSize }},
 	"edge": {"stream", "stream", none, none, [5]any{"stream", "stream", nil, nil, "stream"},
 		func(s settings) any { return s.edge }},
 	"batch-size": {"1", "2", none, "3", [5]any{1, 2, nil, 3, udf.DefaultBatchSize},
@@ -190,7 +193,8 @@ func TestBadValues(t *testing.T) {
 		{"drain-timeout", "soon", "such as 10s"},
 		{"enabled", "maybe", "write true or false"},
 		{"insecure-skip-verify", "maybe", "write true or false"},
-		{"outbox", "/var/lib/bigpanda-udf", "write memory"},
+		{"outbox-max-size", "1kB", "write a size of 1.0 MiB or more"},
+		{"outbox-max-size", "-1", "write a size of 1.0 MiB or more"},
 		{"edge", "batch", "write stream"},
 		{"auto-attributes", "tags,colours", "write tags, fields, tags,fields or none"},
 		{"log-level", "loud", "write debug, info, warn or error"},

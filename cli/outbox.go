@@ -1,0 +1,242 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"bigpanda-udf/outbox"
+)
+
+// outboxPage is how much list and dead show unless they are told otherwise: a
+// screen.
+const outboxPage = 20
+
+type outboxFlags struct {
+	Do  string   `arg:"" optional:"" default:"status" help:"What to do: status, list, dead, retry, drop or export (status)."`
+	IDs []string `arg:"" optional:"" name:"id" help:"Which ones to retry or drop."`
+
+	Config *string `placeholder:"FILE" help:"Read the section [bigpanda] of this TOML file, such as kapacitor.conf."`
+	Outbox *string `placeholder:"DIR" help:"The folder in which alerts wait for delivery, a copy of it, or one of the folders in it (bigpanda-udf in the user's state folder)."`
+	Task   string  `placeholder:"NAME" help:"Only the outboxes of this task."`
+	Folder string  `placeholder:"NAME" help:"Only the outbox in this folder."`
+	JSON   bool    `name:"json" help:"Print a JSON object for each outbox, alert or change that was made."`
+
+	Prometheus bool          `help:"status: print metrics in Prometheus' text format."`
+	MaxAge     time.Duration `placeholder:"TIME" help:"status: exit with 1 if an alert has waited for longer, such as 10m."`
+	Limit      int           `placeholder:"N" default:"20" help:"list, dead: how many to show of each outbox; 0 for all (${default})."`
+	After      string        `placeholder:"ID" help:"list, dead: only what follows this one."`
+	Payload    bool          `help:"list, dead: also what is sent."`
+	All        bool          `help:"retry, drop: all that there are."`
+	Queued     bool          `help:"drop: queued alerts instead of dead letters. BigPanda never hears of them."`
+}
+
+// Help is what kong prints above the flags.
+func (outboxFlags) Help() string {
+	return `Looks into the outboxes, in which alerts wait for delivery, and beside the
+process that delivers them as well as when there is none.
+
+  status   what waits, for how long, what is held and why
+  list     the alerts that wait, the oldest first
+  dead     the alerts that BigPanda refused for good, with its answer
+  retry    put dead letters back at the end of the queue, with IDs or --all
+  drop     remove dead letters for good, with IDs or --all; asks nothing
+  export   everything that waits or is dead, as lines of JSON
+
+BigPanda itself ignores an alert that is older than what it knows of it.`
+}
+
+// outboxAction is one thing that can be done, and the flags that mean something
+// to it alone.
+type outboxAction struct {
+	name  string
+	flags []string
+	run   func(p Process, ctx context.Context, f outboxFlags, places []place) error
+}
+
+var outboxActions = []outboxAction{
+	{"status", []string{"prometheus", "max-age"}, Process.outboxStatus},
+	{"list", []string{"after", "payload"}, Process.outboxList},
+	{"dead", []string{"after", "payload"}, Process.outboxDead},
+	{"retry", []string{"all", "id"}, Process.outboxRetry},
+	{"drop", []string{"all", "queued", "id"}, Process.outboxDrop},
+	{"export", nil, Process.outboxExport},
+}
+
+// given are the flags of one action that were set.
+func (f outboxFlags) given() (names []string) {
+	for _, flag := range []struct {
+		name string
+		set  bool
+	}{
+		{"prometheus", f.Prometheus}, {"max-age", f.MaxAge != 0}, {"after", f.After != ""}, {"payload", f.Payload},
+		{"all", f.All}, {"queued", f.Queued}, {"id", len(f.IDs) > 0},
+	} {
+		if flag.set {
+			names = append(names, flag.name)
+		}
+	}
+	return names
+}
+
+// check finds what is wrong with the values, before anything is looked at.
+func (f outboxFlags) check(action string) error {
+	switch {
+	case f.JSON && f.Prometheus:
+		return usagef("--json and --prometheus are two formats: leave one out")
+	case f.MaxAge < 0:
+		return usagef("--max-age is %s: write a time from 0s", f.MaxAge)
+	case f.Limit < 0:
+		return usagef("--limit is %d: write a number from 0", f.Limit)
+	case action == "retry" || action == "drop":
+		_, err := f.selection()
+		return err
+	}
+	_, err := f.after()
+	return err
+}
+
+// after is the ID that a list begins behind.
+func (f outboxFlags) after() (uint64, error) {
+	if f.After == "" {
+		return 0, nil
+	}
+	id, err := strconv.ParseUint(f.After, 10, 64)
+	if err != nil {
+		return 0, usagef("--after is %q: take an ID that list or dead shows", shown(f.After))
+	}
+	return id, nil
+}
+
+// selection is what is to be retried or dropped.
+func (f outboxFlags) selection() (s outbox.Selection, err error) {
+	if f.All == (len(f.IDs) > 0) {
+		return s, usagef("which ones? Give IDs, which list and dead show, or --all")
+	}
+	for _, text := range f.IDs {
+		id, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return s, usagef("%q is no ID: take one that list or dead shows", shown(text))
+		}
+		s.IDs = append(s.IDs, id)
+	}
+	s.All = f.All
+	return s, nil
+}
+
+// place is one outbox.
+type place struct {
+	control *outbox.Control
+	outbox.Status
+}
+
+// name is how a person calls an outbox.
+func (pl place) name() string {
+	if pl.Task == "" {
+		return plain(filepath.Base(pl.Folder))
+	}
+	return plain(pl.Task + " " + pl.Node)
+}
+
+func (p Process) outbox(ctx context.Context, c command) error {
+	f := c.Outbox
+	i := slices.IndexFunc(outboxActions, func(a outboxAction) bool { return a.name == f.Do })
+	if i < 0 {
+		var names []string
+		for _, a := range outboxActions {
+			names = append(names, a.name)
+		}
+		return usagef("%q is nothing that can be done: %s", shown(f.Do), didYouMean(f.Do, names, "%s", "write "+strings.Join(names, ", ")))
+	}
+	action := outboxActions[i]
+	for _, flag := range f.given() {
+		if flag == "id" && !slices.Contains(action.flags, flag) {
+			return usagef("%s takes no IDs: leave out %s", action.name, plain(strings.Join(f.IDs, " ")))
+		}
+		if !slices.Contains(action.flags, flag) {
+			return usagef("--%s means nothing to %s: see %s outbox --help", flag, action.name, programName)
+		}
+	}
+	if err := f.check(action.name); err != nil {
+		return err
+	}
+	s, err := resolve(c.flags, p.LookupEnv)
+	hidden := new(secrets)
+	hidden.add(s.secrets...)
+	if err != nil {
+		return hidden.blotError(err)
+	}
+	places, err := findPlaces(ctx, s.outbox, f, hidden)
+	if err != nil && len(places) == 0 {
+		return hidden.blotError(err)
+	}
+	// Those that can be read are shown before the others are complained of.
+	err = errors.Join(action.run(p, ctx, f, places), err)
+	if err == nil && len(places) == 0 {
+		p.say("no outbox is in %s: nothing waits there", s.outbox)
+	}
+	return hidden.blotError(err)
+}
+
+// findPlaces returns the outboxes that are meant. The error is of those that
+// cannot be asked, or says that there are none.
+func findPlaces(ctx context.Context, dir string, f outboxFlags, hidden *secrets) (places []place, failed error) {
+	const mend = "set --outbox (BIGPANDA_OUTBOX) to the folder of the function, which may run as another user"
+	switch dir {
+	case outboxMemory:
+		return nil, usagef("the outbox is in memory: it is only in the process that delivers it")
+	case "":
+		return nil, usagef("no folder for the outbox: set --outbox (BIGPANDA_OUTBOX) to that of the function")
+	}
+	folders, err := outbox.Folders(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no outbox in %s: %s", dir, mend)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the outboxes in %s: %w", dir, err)
+	}
+	for _, folder := range folders {
+		if f.Folder != "" && f.Folder != filepath.Base(folder) && filepath.Clean(f.Folder) != folder {
+			continue
+		}
+		control := outbox.NewControl(folder, func(b []byte) []byte { return []byte(hidden.blot(string(b))) })
+		status, err := control.Status(ctx)
+		switch _, gone := os.Lstat(folder); {
+		case gone != nil: // it was empty, and another process removed it
+		case err != nil:
+			failed = errors.Join(failed, err)
+		case f.Task == "" || f.Task == status.Task:
+			places = append(places, place{control, status})
+		}
+	}
+	if len(places) == 0 && failed == nil && f.Task+f.Folder != "" {
+		return nil, fmt.Errorf("no outbox in %s is of that task and folder: see %s outbox status", dir, programName)
+	}
+	return places, failed
+}
+
+// printJSON prints an object in a line of its own.
+func (p Process) printJSON(v any) error {
+	e := json.NewEncoder(p.Stdout)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+// plain is a text that does nothing to a terminal or a table.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '·'
+	}, text)
+}

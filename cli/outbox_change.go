@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"bigpanda-udf/outbox"
+)
+
+func (p Process) outboxRetry(ctx context.Context, f outboxFlags, places []place) error {
+	return p.changeOutbox(f, places, outboxChange{
+		Kind: outbox.KindDead, done: map[bool]string{true: "is back in the queue", false: "are back in the queue"},
+		run: func(pl place, s outbox.Selection) (outbox.Outcome, error) { return pl.control.Retry(ctx, s) },
+	})
+}
+
+func (p Process) outboxDrop(ctx context.Context, f outboxFlags, places []place) error {
+	kind := outbox.KindDead
+	if f.Queued {
+		kind = outbox.KindQueued
+	}
+	return p.changeOutbox(f, places, outboxChange{
+		Kind: kind, done: map[bool]string{true: "was dropped", false: "were dropped"},
+		run: func(pl place, s outbox.Selection) (outbox.Outcome, error) { return pl.control.Drop(ctx, kind, s) },
+	})
+}
+
+// outboxChange is what is done to dead letters or queued alerts.
+type outboxChange struct {
+	Kind string
+	done map[bool]string // what became of one, or of several, for people
+	run  func(place, outbox.Selection) (outbox.Outcome, error)
+}
+
+func (c outboxChange) noun(n int) string {
+	words := map[string][2]string{outbox.KindDead: {"dead letter", "dead letters"}, outbox.KindQueued: {"queued alert", "queued alerts"}}[c.Kind]
+	if n == 1 {
+		return words[0]
+	}
+	return words[1]
+}
+
+// changeOutbox does something to what was selected, in each outbox, and says
+// what became of it.
+func (p Process) changeOutbox(f outboxFlags, places []place, change outboxChange) error {
+	selected, err := f.selection()
+	if err != nil {
+		return err
+	}
+	var failed error
+	missing := make(map[uint64]int)
+	for _, pl := range places {
+		o, err := change.run(pl, selected)
+		failed = errors.Join(failed, err)
+		for _, id := range o.Missing {
+			missing[id]++
+		}
+		if err == nil || o.Done > 0 {
+			p.sayOutcome(f, pl, change, o)
+		}
+		if len(o.InFlight) > 0 && !f.All {
+			failed = errors.Join(failed, fmt.Errorf("%d %s %s: %s",
+				len(o.InFlight), change.noun(len(o.InFlight)), stay(len(o.InFlight)), joined(o.InFlight)))
+		}
+	}
+	var nowhere []uint64
+	if len(places) == 0 {
+		nowhere = selected.IDs
+	}
+	for id, n := range missing {
+		if n == len(places) {
+			nowhere = append(nowhere, id)
+		}
+	}
+	if slices.Sort(nowhere); len(nowhere) > 0 {
+		failed = errors.Join(failed, fmt.Errorf("there is no %s with the ID %s", change.noun(1), joined(nowhere)))
+	}
+	return failed
+}
+
+func (p Process) sayOutcome(f outboxFlags, pl place, change outboxChange, o outbox.Outcome) {
+	if f.JSON {
+		p.printJSON(struct {
+			Action   string `json:"action"`
+			Kind     string `json:"kind"`
+			Folder   string `json:"folder"`
+			Task     string `json:"task"`
+			Node     string `json:"node"`
+			Done     int    `json:"done"`
+			InFlight int    `json:"in_flight"`
+		}{f.Do, change.Kind, pl.Folder, pl.Task, pl.Node, o.Done, len(o.InFlight)})
+		return
+	}
+	if o.Done == 0 && !f.All && len(o.InFlight) == 0 {
+		return // they may be in another one
+	}
+	fmt.Fprintf(p.Stdout, "%s: %d %s %s", pl.name(), o.Done, change.noun(o.Done), change.done[o.Done == 1])
+	if f.All && len(o.InFlight) > 0 {
+		fmt.Fprintf(p.Stdout, "; %d %s", len(o.InFlight), stay(len(o.InFlight)))
+	}
+	if f.Do == "retry" && o.Done > 0 && pl.Process == 0 {
+		fmt.Fprint(p.Stdout, "; the next start of the function delivers them")
+	}
+	fmt.Fprintln(p.Stdout)
+}
+
+func stay(n int) string {
+	if n == 1 {
+		return "is on the way to BigPanda and stays"
+	}
+	return "are on the way to BigPanda and stay"
+}
+
+func joined(ids []uint64) string {
+	texts := make([]string, len(ids))
+	for i, id := range ids {
+		texts[i] = strconv.FormatUint(id, 10)
+	}
+	return cut(strings.Join(texts, ", "), 200)
+}

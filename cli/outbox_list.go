@@ -1,0 +1,205 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"bigpanda-udf/outbox"
+
+	"github.com/dustin/go-humanize"
+)
+
+// maxCell is how many bytes of a text a table shows.
+const maxCell = 80
+
+// lister returns a page of a list, behind an ID.
+type lister func(pl place, after uint64, limit int) (outbox.Page, error)
+
+func (p Process) outboxList(ctx context.Context, f outboxFlags, places []place) error {
+	return p.listOutbox(f, places, outbox.KindQueued, func(pl place, after uint64, limit int) (outbox.Page, error) {
+		return pl.control.Queued(ctx, after, limit, f.Payload)
+	})
+}
+
+func (p Process) outboxDead(ctx context.Context, f outboxFlags, places []place) error {
+	return p.listOutbox(f, places, outbox.KindDead, func(pl place, after uint64, limit int) (outbox.Page, error) {
+		return pl.control.DeadLetters(ctx, after, limit, f.Payload)
+	})
+}
+
+// outboxExport prints everything that an outbox keeps.
+func (p Process) outboxExport(ctx context.Context, _ outboxFlags, places []place) error {
+	for _, pl := range places {
+		for _, list := range []struct {
+			kind string
+			next lister
+		}{
+			{outbox.KindQueued, func(pl place, after uint64, limit int) (outbox.Page, error) {
+				return pl.control.Queued(ctx, after, limit, true)
+			}},
+			{outbox.KindDead, func(pl place, after uint64, limit int) (outbox.Page, error) {
+				return pl.control.DeadLetters(ctx, after, limit, true)
+			}},
+		} {
+			_, err := eachEntry(pl, 0, 0, list.next, func(e outbox.Entry) error { return p.printEntry(pl, list.kind, e) })
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// eachEntry calls f with what a list holds behind an ID, up to a limit; 0 is
+// none. more says that there are others behind.
+func eachEntry(pl place, after uint64, limit int, next lister, f func(outbox.Entry) error) (more bool, err error) {
+	const pageful = 1000
+	for left := limit; limit == 0 || left > 0; {
+		n := pageful
+		if limit > 0 {
+			n = min(n, left)
+		}
+		page, err := next(pl, after, n)
+		if err != nil {
+			return false, err
+		}
+		for _, e := range page.Entries {
+			if err := f(e); err != nil {
+				return false, fmt.Errorf("print: %w", err)
+			}
+			after = e.ID
+		}
+		if left -= len(page.Entries); !page.More {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func (p Process) printEntry(pl place, kind string, e outbox.Entry) error {
+	return p.printJSON(struct {
+		Kind   string `json:"kind"`
+		Folder string `json:"folder"`
+		Task   string `json:"task"`
+		Node   string `json:"node"`
+		outbox.Entry
+	}{kind, pl.Folder, pl.Task, pl.Node, e})
+}
+
+// listOutbox prints a list of each outbox, as tables or as lines of JSON.
+func (p Process) listOutbox(f outboxFlags, places []place, kind string, next lister) error {
+	after, err := f.after()
+	if err != nil {
+		return err
+	}
+	for i, pl := range places {
+		var last uint64
+		table := newEntryTable(p.Stdout, kind, f.Payload, time.Now())
+		print := func(e outbox.Entry) error {
+			last = e.ID
+			if f.JSON {
+				return p.printEntry(pl, kind, e)
+			}
+			if table.rows == 0 {
+				table.begin(pl, i > 0)
+			}
+			return table.print(e)
+		}
+		more, err := eachEntry(pl, after, f.Limit, next, print)
+		if err != nil {
+			return err
+		}
+		if !f.JSON && table.rows == 0 {
+			fmt.Fprintf(p.Stdout, "%s: none\n", pl.name())
+		}
+		table.w.Flush()
+		if more {
+			p.say("%s: there are more: --limit 0 shows all, --after %d what follows", pl.name(), last)
+		}
+	}
+	return nil
+}
+
+// entryTable is a table for people of what one outbox holds.
+type entryTable struct {
+	w       *tabwriter.Writer
+	dead    bool
+	payload bool
+	now     time.Time
+	rows    int
+}
+
+func newEntryTable(w io.Writer, kind string, payload bool, now time.Time) *entryTable {
+	return &entryTable{w: newTable(w), dead: kind == outbox.KindDead, payload: payload, now: now}
+}
+
+func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 8, 2, ' ', 0) }
+
+func (t *entryTable) begin(pl place, follows bool) {
+	if follows {
+		fmt.Fprintln(t.w)
+	}
+	columns := "ID\tWAITS\tLEVEL\tAPP KEY\tALERT\tSIZE\tSTATE"
+	if t.dead {
+		columns = "ID\tDIED\tLEVEL\tAPP KEY\tALERT\tSTATUS\tANSWER"
+	}
+	if t.payload {
+		columns += "\tPAYLOAD"
+	}
+	fmt.Fprintf(t.w, "%s (%s):\n%s\n", pl.name(), plain(pl.Folder), columns)
+}
+
+func (t *entryTable) print(e outbox.Entry) error {
+	since, last := age(e.Queued, t.now), fmt.Sprintf("%s\t%s", size(int64(e.Size)), state(e))
+	if t.dead {
+		since = age(e.Died, t.now) + " ago"
+		answer := e.Answer
+		if e.Problem != "" {
+			answer = e.Problem
+		}
+		last = fmt.Sprintf("%d\t%s", e.Status, cell(answer))
+	}
+	if t.payload {
+		last += "\t" + plain(string(e.Payload))
+	}
+	t.rows++
+	if t.rows%outboxPage == 0 {
+		t.w.Flush() // a long list begins at once, and takes no memory
+	}
+	_, err := fmt.Fprintf(t.w, "%d\t%s\t%s\t%s\t%s\t%s\n", e.ID, since, cell(e.Level), cell(e.AppKey), cell(e.Alert), last)
+	return err
+}
+
+func state(e outbox.Entry) string {
+	switch {
+	case e.Problem != "":
+		return cell(e.Problem)
+	case e.InFlight:
+		return "on its way"
+	case e.InMemory:
+		return "in memory: the disk refuses it"
+	}
+	return "waits"
+}
+
+func cell(text string) string { return plain(cut(text, maxCell)) }
+
+// age is for how long something is there, as people say it.
+func age(since, now time.Time) string {
+	if since.IsZero() {
+		return "-"
+	}
+	if since.After(now) {
+		since = now // the clock was put back
+	}
+	if now.Sub(since) < time.Second {
+		return "0 seconds"
+	}
+	text := humanize.RelTime(since, now, "", "")
+	return text[:len(text)-1] // without the blank before "ago"
+}
+
+func size(bytes int64) string { return humanize.IBytes(uint64(max(0, bytes))) }

@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"bigpanda-udf/outbox"
+
+	"github.com/dustin/go-humanize"
+)
+
+func (p Process) outboxStatus(_ context.Context, f outboxFlags, places []place) error {
+	now := time.Now()
+	switch {
+	case f.JSON:
+		for _, pl := range places {
+			if err := p.printJSON(pl.Status); err != nil {
+				return err
+			}
+		}
+	case f.Prometheus:
+		writeMetrics(p.Stdout, places, now)
+	case len(places) > 0:
+		p.printStatus(places, now)
+	}
+	if f.MaxAge == 0 {
+		return nil
+	}
+	var late error
+	for _, pl := range places {
+		if waits := now.Sub(pl.Oldest); !pl.Oldest.IsZero() && waits > f.MaxAge {
+			late = errors.Join(late, fmt.Errorf("%s: the oldest alert waits for %s, longer than %s",
+				pl.name(), waits.Round(time.Second), f.MaxAge))
+		}
+	}
+	return late
+}
+
+// printStatus prints a row for each outbox, and below what is wrong with any.
+func (p Process) printStatus(places []place, now time.Time) {
+	w := newTable(p.Stdout)
+	fmt.Fprintln(w, "TASK\tNODE\tQUEUED\tOLDEST\tSIZE\tDEAD\tGIVEN UP\tDELIVERED\tPROCESS\tFOLDER")
+	for _, pl := range places {
+		process := "none"
+		if pl.Process != 0 {
+			process = strconv.Itoa(pl.Process)
+		}
+		delivered := "-"
+		if !pl.LastSuccess.IsZero() {
+			delivered = age(pl.LastSuccess, now) + " ago"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", plain(pl.Task), plain(pl.Node),
+			count(pl.Queued), age(pl.Oldest, now), size(pl.Bytes), count(pl.Dead), count(pl.GivenUp),
+			delivered, process, plain(filepath.Base(pl.Folder)))
+	}
+	w.Flush()
+	for _, pl := range places {
+		for _, remark := range remarks(pl.Status, now) {
+			fmt.Fprintf(p.Stdout, "%s: %s\n", pl.name(), plain(remark))
+		}
+	}
+}
+
+// remarks are the sentences that a person should read about an outbox.
+func remarks(s outbox.Status, now time.Time) (all []string) {
+	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	for _, h := range s.Held {
+		what := "all alerts are held"
+		if h.AppKey != "" {
+			what = fmt.Sprintf("alerts of the app key %q are held", h.AppKey)
+		}
+		if !h.Since.IsZero() {
+			what += " for " + age(h.Since, now)
+		}
+		add("%s: %s", what, cut(h.Reason, maxLogValue))
+	}
+	if s.LastError != "" {
+		add("the last error, %s ago: %s", age(s.LastErrorTime, now), cut(s.LastError, maxLogValue))
+	}
+	if s.DiskRefuses {
+		add("the disk refuses to be written: %s changes are kept in memory, and lost if the process ends before it can be", count(s.KeptInMemory))
+	}
+	if s.Process == 0 && s.Queued > 0 {
+		add("no process delivers what is queued: the next start of a function with this outbox folder, URL and token does")
+	}
+	for _, name := range s.Damaged {
+		add("%s could not be read and was moved aside: it is not delivered", filepath.Join(s.Folder, name))
+	}
+	return all
+}
+
+func count(n int) string { return humanize.Comma(int64(n)) }
+
+// metric is one of those that Prometheus gets, of each outbox.
+type metric struct {
+	name, kind, help string
+	value            func(s outbox.Status, now time.Time) float64
+}
+
+var outboxMetrics = []metric{
+	{"queued", "gauge", "Alerts that wait for delivery or are on their way.",
+		func(s outbox.Status, _ time.Time) float64 { return float64(s.Queued) }},
+	{"in_flight", "gauge", "Alerts on their way.",
+		func(s outbox.Status, _ time.Time) float64 { return float64(s.InFlight) }},
+	{"bytes", "gauge", "Size of the queued alerts.",
+		func(s outbox.Status, _ time.Time) float64 { return float64(s.Bytes) }},
+	{"oldest_age_seconds", "gauge", "How long the oldest queued alert has waited, 0 when none does.",
+		func(s outbox.Status, now time.Time) float64 {
+			if s.Oldest.IsZero() {
+				return 0
+			}
+			return max(0, now.Sub(s.Oldest).Seconds())
+		}},
+	{"dead", "gauge", "Alerts that BigPanda refused for good, and that are kept.",
+		func(s outbox.Status, _ time.Time) float64 { return float64(s.Dead) }},
+	{"given_up_total", "counter", "Intermediate changes dropped at the size limit, since the process began.",
+		func(s outbox.Status, _ time.Time) float64 { return float64(s.GivenUp) }},
+	{"kept_in_memory", "gauge", "Changes that the disk refuses.",
+		func(s outbox.Status, _ time.Time) float64 { return float64(s.KeptInMemory) }},
+	{"disk_refuses", "gauge", "1 while the disk refuses to be written.",
+		func(s outbox.Status, _ time.Time) float64 { return oneIf(s.DiskRefuses) }},
+	{"process", "gauge", "1 while a process works on the outbox.",
+		func(s outbox.Status, _ time.Time) float64 { return oneIf(s.Process != 0) }},
+	{"damaged_files", "gauge", "Files that could not be read and were moved aside.",
+		func(s outbox.Status, _ time.Time) float64 { return float64(len(s.Damaged)) }},
+	{"last_success_timestamp_seconds", "gauge", "When BigPanda last accepted an alert, 0 for not since the process began.",
+		func(s outbox.Status, _ time.Time) float64 { return unix(s.LastSuccess) }},
+	{"last_error_timestamp_seconds", "gauge", "When BigPanda last did not accept one, 0 for not since the process began.",
+		func(s outbox.Status, _ time.Time) float64 { return unix(s.LastErrorTime) }},
+}
+
+// writeMetrics writes Prometheus' text format 0.0.4.
+func writeMetrics(w io.Writer, places []place, now time.Time) {
+	const prefix = "bigpanda_udf_outbox_"
+	labels := func(pl place) string {
+		return fmt.Sprintf("task=%s,node=%s,folder=%s", label(pl.Task), label(pl.Node), label(filepath.Base(pl.Folder)))
+	}
+	for _, m := range outboxMetrics {
+		fmt.Fprintf(w, "# HELP %s%s %s\n# TYPE %[1]s%[2]s %[4]s\n", prefix, m.name, m.help, m.kind)
+		for _, pl := range places {
+			fmt.Fprintf(w, "%s%s{%s} %s\n", prefix, m.name, labels(pl), strconv.FormatFloat(m.value(pl.Status, now), 'f', -1, 64))
+		}
+	}
+	fmt.Fprintf(w, "# HELP %sheld 1 while alerts are held until somebody mends what is wrong; app_key is empty for all.\n# TYPE %[1]sheld gauge\n", prefix)
+	for _, pl := range places {
+		for _, h := range pl.Held {
+			fmt.Fprintf(w, "%sheld{%s,app_key=%s} 1\n", prefix, labels(pl), label(h.AppKey))
+		}
+	}
+}
+
+// label is a label's value in the text format.
+func label(text string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(strings.ToValidUTF8(text, "\uFFFD")) + `"`
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func unix(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1000
+}

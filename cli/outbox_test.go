@@ -1,0 +1,423 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bigpanda-udf/outbox"
+	"bigpanda-udf/sandbox"
+)
+
+// aBox opens an outbox whose changes are two hours old, for as long as the test
+// runs. Its payloads, levels and answers are such as the command must show with
+// care.
+func aBox(t *testing.T, dir, task string) *outbox.Disk {
+	t.Helper()
+	d, err := outbox.Open(dir, outbox.Options{
+		Task: task, Node: "bigpanda3",
+		URL:         "http://127.0.0.1:9/?" + url.QueryEscape(task), // none delivers what another left
+		Fingerprint: func(key []byte) []byte { return key },
+		Log:         slog.New(slog.DiscardHandler),
+		Now:         func() time.Time { return time.Now().Add(-2 * time.Hour) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+func alert(name string) []outbox.Change {
+	return []outbox.Change{{
+		Alert: "k host=" + name, Lane: "k", Time: 5, Level: "CRITICAL", Payload: fmt.Appendf(nil, `{"host":"<%s>"}`, name),
+	}}
+}
+
+// fillBox queues three alerts, of which the first is dead and the second is on
+// its way.
+func fillBox(t *testing.T, d *outbox.Disk) {
+	t.Helper()
+	for _, name := range []string{"a\x1b[2J", "b", "c"} {
+		d.Append(alert(name), nil)
+	}
+	taken, err := d.Next(t.Context(), 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Dead(taken[0].ID, 400, "no \""+testToken+"\"\nhere"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Next(t.Context(), 1, nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
+var boxVars = map[string]string{"BIGPANDA_TOKEN": testToken}
+
+// runBox runs "bigpanda-udf outbox".
+func runBox(t *testing.T, dir string, args ...string) result {
+	t.Helper()
+	return run(t, nil, boxVars, append([]string{"outbox", "--outbox", dir}, args...)...)
+}
+
+// golden makes of an output what is the same in every run.
+func golden(text, dir string) string {
+	text = strings.ReplaceAll(text, dir, "DIR")
+	text = strings.ReplaceAll(text, fmt.Sprintf("\"process\":%d,", os.Getpid()), `"process":PID,`)
+	text = regexp.MustCompile(fmt.Sprintf(` %d +(\S+_bigpanda3\.)`, os.Getpid())).ReplaceAllString(text, " PID  $1")
+	text = regexp.MustCompile(` {2,}`).ReplaceAllString(text, "  ") // how wide a column is says nothing
+	text = regexp.MustCompile(`\b1\d{18}\b`).ReplaceAllString(text, "ID")
+	text = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`).ReplaceAllString(text, "TIME")
+	return regexp.MustCompile(`[ \t]+\n`).ReplaceAllString(text, "\n")
+}
+
+func TestOutboxTables(t *testing.T) {
+	dir := t.TempDir()
+	box, other := aBox(t, dir, "cpu\talert"), aBox(t, dir, "disk")
+	fillBox(t, box)
+	box.Report(func() outbox.Delivery {
+		now := time.Now()
+		return outbox.Delivery{
+			Held: []outbox.Held{
+				{Reason: "BigPanda does not accept the token " + testToken + ": set another", Since: now.Add(-90 * time.Minute)},
+				{AppKey: "k", Reason: "no such app key"},
+			},
+			LastSuccess: now.Add(-3 * time.Hour),
+			LastError:   "401 Unauthorized", LastErrorTime: now.Add(-time.Minute),
+		}
+	})
+	damaged := filepath.Join(dir, "gone_bigpanda3.00000000", "outbox.db.damaged-20250102T030405.000000000Z")
+	if err := os.MkdirAll(filepath.Dir(damaged), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(damaged, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		name string
+		args []string
+		code int
+		want string // of stdout
+		said string // a part of stderr
+	}{
+		{name: "status", args: nil, want: `
+TASK       NODE       QUEUED  OLDEST   SIZE  DEAD  GIVEN UP  DELIVERED    PROCESS  FOLDER
+cpu·alert  bigpanda3  2       2 hours  28 B  1     0         3 hours ago  PID      cpu_alert_bigpanda3.f8877690
+disk       bigpanda3  0       -        0 B   0     0         -            none     disk_bigpanda3.c5b42a2f
+                      0       -        0 B   0     0         -            none     gone_bigpanda3.00000000
+cpu·alert bigpanda3: all alerts are held for 1 hour: BigPanda does not accept the token [token]: set another
+cpu·alert bigpanda3: alerts of the app key "k" are held: no such app key
+cpu·alert bigpanda3: the last error, 1 minute ago: 401 Unauthorized
+gone_bigpanda3.00000000: DIR/gone_bigpanda3.00000000/outbox.db.damaged-20250102T030405.000000000Z could not be read and was moved aside: it is not delivered
+`},
+		{name: "one task", args: []string{"status", "--task=disk"}, want: `
+TASK  NODE       QUEUED  OLDEST  SIZE  DEAD  GIVEN UP  DELIVERED  PROCESS  FOLDER
+disk  bigpanda3  0       -       0 B   0     0         -          none     disk_bigpanda3.c5b42a2f
+`},
+		{name: "an unknown task", args: []string{"list", "--task=dusk"}, code: 1, said: "no outbox in DIR is of that task and folder: see bigpanda-udf outbox status"},
+		{name: "max-age", args: []string{"--folder=cpu_alert_bigpanda3.f8877690", "--max-age=1h", "--json"}, code: 1, want: `
+{"folder":"DIR/cpu_alert_bigpanda3.f8877690","task":"cpu\talert","node":"bigpanda3","url":"http://127.0.0.1:9/?cpu%09alert","format_version":1,"process":PID,"queued":2,"in_flight":1,"bytes":28,"oldest":"TIME","dead":1,"given_up":0,"kept_in_memory":0,"disk_refuses":false,"held":[{"app_key":"","reason":"BigPanda does not accept the token [token]: set another","since":"TIME"},{"app_key":"k","reason":"no such app key"}],"last_success":"TIME","last_error":"401 Unauthorized","last_error_time":"TIME"}
+`, said: "bigpanda-udf outbox: cpu·alert bigpanda3: the oldest alert waits for 2h0m0s, longer than 1h0m0s\n"},
+		{name: "max-age that is not reached", args: []string{"--task=disk", "--max-age=1s", "--json"}, want: `
+{"folder":"DIR/disk_bigpanda3.c5b42a2f","task":"disk","node":"bigpanda3","url":"http://127.0.0.1:9/?disk","format_version":1,"process":0,"queued":0,"in_flight":0,"bytes":0,"dead":0,"given_up":0,"kept_in_memory":0,"disk_refuses":false}
+`},
+		{name: "list", args: []string{"list", "--payload"}, want: `
+cpu·alert bigpanda3 (DIR/cpu_alert_bigpanda3.f8877690):
+ID                   WAITS    LEVEL     APP KEY  ALERT     SIZE  STATE       PAYLOAD
+ID  2 hours  CRITICAL  k        k host=b  14 B  on its way  {"host":"<b>"}
+ID  2 hours  CRITICAL  k        k host=c  14 B  waits       {"host":"<c>"}
+disk bigpanda3: none
+gone_bigpanda3.00000000: none
+`},
+		{name: "list with a limit", args: []string{"list", "--task=cpu\talert", "--limit=1"}, want: `
+cpu·alert bigpanda3 (DIR/cpu_alert_bigpanda3.f8877690):
+ID                   WAITS    LEVEL     APP KEY  ALERT     SIZE  STATE
+ID  2 hours  CRITICAL  k        k host=b  14 B  on its way
+`, said: "cpu·alert bigpanda3: there are more: --limit 0 shows all, --after ID what follows\n"},
+		{name: "dead", args: []string{"dead", "--task=cpu\talert"}, want: `
+cpu·alert bigpanda3 (DIR/cpu_alert_bigpanda3.f8877690):
+ID                   DIED         LEVEL     APP KEY  ALERT         STATUS  ANSWER
+ID  2 hours ago  CRITICAL  k        k host=a·[2J  400     no "[token]"·here
+`},
+		{name: "dead as JSON", args: []string{"dead", "--json"}, want: `
+{"kind":"dead","folder":"DIR/cpu_alert_bigpanda3.f8877690","task":"cpu\talert","node":"bigpanda3","id":"ID","queued":"TIME","app_key":"k","alert":"k host=a\u001b[2J","level":"CRITICAL","timestamp":5,"size":18,"status":400,"answer":"no \"[token]\"\nhere","died":"TIME"}
+`},
+		{name: "export", args: []string{"export"}, want: `
+{"kind":"queued","folder":"DIR/cpu_alert_bigpanda3.f8877690","task":"cpu\talert","node":"bigpanda3","id":"ID","queued":"TIME","app_key":"k","alert":"k host=b","level":"CRITICAL","timestamp":5,"size":14,"in_flight":true,"payload":{"host":"<b>"}}
+{"kind":"queued","folder":"DIR/cpu_alert_bigpanda3.f8877690","task":"cpu\talert","node":"bigpanda3","id":"ID","queued":"TIME","app_key":"k","alert":"k host=c","level":"CRITICAL","timestamp":5,"size":14,"payload":{"host":"<c>"}}
+{"kind":"dead","folder":"DIR/cpu_alert_bigpanda3.f8877690","task":"cpu\talert","node":"bigpanda3","id":"ID","queued":"TIME","app_key":"k","alert":"k host=a\u001b[2J","level":"CRITICAL","timestamp":5,"size":18,"status":400,"answer":"no \"[token]\"\nhere","died":"TIME","payload":"{\"host\":\"\u003ca\u001b[2J\u003e\"}"}
+`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := runBox(t, dir, tt.args...)
+			if r.code != tt.code {
+				t.Errorf("exit code %d, want %d", r.code, tt.code)
+			}
+			if got, want := golden(r.stdout, dir), golden(strings.TrimPrefix(tt.want, "\n"), dir); got != want {
+				t.Errorf("stdout is\n%swant\n%s", got, want)
+			}
+			if got := golden(r.stderr, dir); !strings.Contains(got, tt.said) || tt.said == "" && got != "" {
+				t.Errorf("stderr is %q, want %q", got, tt.said)
+			}
+		})
+	}
+}
+
+func TestOutboxMetrics(t *testing.T) {
+	dir := t.TempDir()
+	box := aBox(t, dir, `cpu "x" \`)
+	fillBox(t, box)
+	box.Report(func() outbox.Delivery {
+		return outbox.Delivery{Held: []outbox.Held{{AppKey: "k\n", Reason: "why"}}, LastSuccess: time.Unix(1700000000, 5e8)}
+	})
+	r := runBox(t, dir, "status", "--prometheus", "--max-age=3h")
+	if r.code != 0 || r.stderr != "" {
+		t.Errorf("exit code %d, %s", r.code, r.stderr)
+	}
+	values := make(map[string]string)
+	described := make(map[string]int)
+	for line := range strings.Lines(r.stdout) {
+		if words := strings.Fields(line); words[0] == "#" {
+			described[words[2]]++
+			continue
+		}
+		name, rest, _ := strings.Cut(strings.TrimSpace(line), "{")
+		labels, value, _ := strings.Cut(rest, "} ")
+		values[name] = value
+		if want := `task="cpu \"x\" \\",node="bigpanda3",folder="cpu__x____bigpanda3.`; !strings.HasPrefix(labels, want) {
+			t.Errorf("the labels are %s", labels)
+		}
+		if strings.HasSuffix(name, "_held") && !strings.HasSuffix(labels, `,app_key="k\n"`) {
+			t.Errorf("the labels are %s", labels)
+		}
+	}
+	for name, n := range described {
+		if n != 2 || values[name] == "" {
+			t.Errorf("%s is described in %d lines, and has the value %q", name, n, values[name])
+		}
+	}
+	const prefix = "bigpanda_udf_outbox_"
+	if age := values[prefix+"oldest_age_seconds"]; !strings.HasPrefix(age, "72") {
+		t.Errorf("the oldest waits for %s s, want two hours", age)
+	}
+	for name, want := range map[string]string{
+		"queued": "2", "in_flight": "1", "bytes": "28", "dead": "1", "given_up_total": "0", "kept_in_memory": "0", "disk_refuses": "0",
+		"process": "1", "damaged_files": "0", "held": "1", "last_success_timestamp_seconds": "1700000000.5", "last_error_timestamp_seconds": "0",
+	} {
+		if got := values[prefix+name]; got != want {
+			t.Errorf("%s is %q, want %s", name, got, want)
+		}
+	}
+	if len(described) != 13 || len(values) != 13 {
+		t.Errorf("%d metrics are described, %d are there", len(described), len(values))
+	}
+}
+
+// idsShown are the IDs in a JSON list.
+func idsShown(t *testing.T, r result) (ids []string) {
+	t.Helper()
+	for line := range strings.Lines(r.stdout) {
+		var e struct{ ID string }
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%v in %s", err, line)
+		}
+		ids = append(ids, e.ID)
+	}
+	return ids
+}
+
+func TestOutboxRetryAndDrop(t *testing.T) {
+	for _, live := range []bool{true, false} {
+		t.Run(fmt.Sprintf("live %t", live), func(t *testing.T) {
+			dir := t.TempDir()
+			box, other := aBox(t, dir, "cpu"), aBox(t, dir, "disk")
+			fillBox(t, box)
+			fillBox(t, other)
+			retried, whatNow := "1 dead letter are back in the queue", ""
+			if !live {
+				if err := box.Close(); err != nil {
+					t.Fatal(err)
+				}
+				whatNow = "; the next start of the function delivers them"
+			}
+			dead := idsShown(t, runBox(t, dir, "dead", "--json", "--task=cpu"))
+			queued := idsShown(t, runBox(t, dir, "list", "--json", "--task=cpu"))
+			if len(dead) != 1 || len(queued) != 2 {
+				t.Fatalf("dead are %s, queued %s", dead, queued)
+			}
+			retried = strings.Replace(retried, "are", "is", 1)
+			for _, step := range []struct {
+				name         string
+				args         []string
+				code         int
+				stdout, said string
+			}{
+				{"retry without IDs", []string{"retry"}, 2, "", "which ones? Give IDs, which list and dead show, or --all\n"},
+				{"drop without IDs", []string{"drop", "--queued"}, 2, "", "which ones? Give IDs"},
+				{"drop with both", []string{"drop", "--all", dead[0]}, 2, "", "which ones? Give IDs"},
+				{"what is no ID", []string{"retry", "first"}, 2, "", `"first" is no ID: take one that list or dead shows`},
+				{"a queued one is no dead letter", []string{"drop", queued[1]}, 1, "", "there is no dead letter with the ID " + queued[1]},
+				{"retry", []string{"retry", dead[0], "17"}, 1, "cpu bigpanda3: " + retried + whatNow + "\n", "there is no dead letter with the ID 17\n"},
+				{"retry again", []string{"retry", dead[0]}, 1, "", "there is no dead letter with the ID " + dead[0]},
+				{"drop a queued one", []string{"drop", "--queued", queued[1]}, 0, "cpu bigpanda3: 1 queued alert was dropped\n", ""},
+				{"drop all dead ones", []string{"drop", "--all"}, 0, "cpu bigpanda3: 0 dead letters were dropped\ndisk bigpanda3: 1 dead letter was dropped\n", ""},
+				{"retry all, as JSON", []string{"retry", "--all", "--json", "--task=disk"}, 0,
+					`{"action":"retry","kind":"dead","folder":"DIR/disk_bigpanda3.c5b42a2f","task":"disk","node":"bigpanda3","done":0,"in_flight":0}` + "\n", ""},
+				{"drop all queued of one that lives", []string{"drop", "--queued", "--all", "--task=disk"}, 0,
+					"disk bigpanda3: 1 queued alert was dropped; 1 is on the way to BigPanda and stays\n", ""},
+			} {
+				r := runBox(t, dir, step.args...)
+				if got := strings.ReplaceAll(r.stdout, dir, "DIR"); r.code != step.code || got != step.stdout {
+					t.Errorf("%s: exit code %d and %q, want %d and %q", step.name, r.code, got, step.code, step.stdout)
+				}
+				if !strings.Contains(r.stderr, step.said) || step.said == "" && r.stderr != "" {
+					t.Errorf("%s: stderr is %q, want %q", step.name, r.stderr, step.said)
+				}
+			}
+			left := idsShown(t, runBox(t, dir, "export", "--task=cpu"))
+			if len(left) != 2 || left[0] != queued[0] || left[1] <= queued[1] {
+				t.Errorf("left are %s of %s", left, queued)
+			}
+			if !live {
+				return
+			}
+			r := runBox(t, dir, "drop", "--queued", left[0])
+			if want := "1 queued alert is on the way to BigPanda and stays: " + left[0]; r.code != 1 || !strings.Contains(r.stderr, want) {
+				t.Errorf("exit code %d and %q, want %q", r.code, r.stderr, want)
+			}
+		})
+	}
+}
+
+func TestOutboxUsage(t *testing.T) {
+	dir := t.TempDir()
+	text := write(t, "text", "text")
+	for _, tt := range []struct {
+		name string
+		vars map[string]string
+		args []string
+		code int
+		want string // in stderr
+	}{
+		{name: "an unknown action", args: []string{"lst"}, code: 2, want: `"lst" is nothing that can be done: did you mean list?`},
+		{name: "a flag of another action", args: []string{"list", "--prometheus"}, code: 2, want: "--prometheus means nothing to list: see bigpanda-udf outbox --help"},
+		{name: "IDs for a list", args: []string{"list", "5"}, code: 2, want: "list takes no IDs: leave out 5"},
+		{name: "two formats", args: []string{"--json", "--prometheus"}, code: 2, want: "--json and --prometheus are two formats"},
+		{name: "a bad limit", args: []string{"list", "--limit=-1"}, code: 2, want: "--limit is -1: write a number from 0"},
+		{name: "a bad place to begin", args: []string{"list", "--after=x"}, code: 2, want: `--after is "x": take an ID`},
+		{name: "a bad age", args: []string{"--max-age=-1s"}, code: 2, want: "--max-age is -1s"},
+		{name: "a bad age in the environment", vars: map[string]string{"BIGPANDA_OUTBOX_MAX_AGE": "long"}, code: 2, want: `BIGPANDA_OUTBOX_MAX_AGE: --max-age: expected duration but got "long"`},
+		{name: "an unknown flag", args: []string{"--jsn"}, code: 2, want: "unknown flag --jsn: did you mean --json?"},
+		{name: "memory", vars: map[string]string{"BIGPANDA_OUTBOX": "memory"}, code: 2, want: "the outbox is in memory"},
+		{name: "no folder", vars: map[string]string{"BIGPANDA_OUTBOX": "", "XDG_STATE_HOME": ""}, code: 2, want: "set --outbox (BIGPANDA_OUTBOX)"},
+		{name: "a folder that is not there", vars: map[string]string{"BIGPANDA_OUTBOX": dir + "/nowhere"}, code: 1, want: "there is no outbox in " + dir + "/nowhere: set --outbox (BIGPANDA_OUTBOX) to the folder of the function"},
+		{name: "a file", vars: map[string]string{"BIGPANDA_OUTBOX": text}, code: 1, want: "not a directory"},
+		{name: "an empty folder", code: 0, want: "no outbox is in " + dir + ": nothing waits there"},
+		{name: "a config file", vars: map[string]string{"BIGPANDA_OUTBOX": ""}, args: []string{"--config", write(t, "kapacitor.conf", "[bigpanda]\noutbox = '"+dir+"'\ntoken = '"+testToken+"'\n")}, code: 0, want: "no outbox is in " + dir},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_OUTBOX": dir}
+			maps.Copy(vars, tt.vars)
+			r := run(t, nil, vars, append([]string{"outbox"}, tt.args...)...)
+			if r.code != tt.code || r.stdout != "" || !strings.Contains(r.stderr, tt.want) || strings.Count(r.stderr, "\n") != 1 {
+				t.Errorf("exit code %d, stdout %q, stderr %q, want %d and %q", r.code, r.stdout, r.stderr, tt.code, tt.want)
+			}
+		})
+	}
+}
+
+// An outbox that cannot be read does not hide the others.
+func TestOutboxUnreadable(t *testing.T) {
+	dir := t.TempDir()
+	if err := aBox(t, dir, "cpu").Close(); err != nil {
+		t.Fatal(err) // a live one would move the bad one's file aside
+	}
+	bad := filepath.Join(dir, "bad")
+	if err := os.Mkdir(bad, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(bad, "outbox.db"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := runBox(t, dir)
+	if r.code != 1 || !strings.Contains(r.stdout, "cpu") || !strings.Contains(r.stderr, "read the outbox "+bad+": it is damaged") {
+		t.Errorf("exit code %d, stdout %q, stderr %q", r.code, r.stdout, r.stderr)
+	}
+}
+
+// The command beside a function, and after its end (P5); the files are private
+// and the token is in none of them (P9).
+func TestOutboxOfFunction(t *testing.T) {
+	api, address := newAPI(t, sandbox.Faults{Status: 503, Count: 1_000_000})
+	dir := filepath.Join(t.TempDir(), "outbox")
+	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": address, "BIGPANDA_OUTBOX": dir}
+	in, stdin := io.Pipe()
+	ended := make(chan result)
+	go func() { ended <- run(t, in, vars) }()
+	if _, err := io.Copy(stdin, frames(t, askInit, critical("a"), critical("b"))); err != nil {
+		t.Fatal(err)
+	}
+	var status outbox.Status
+	for deadline := time.Now().Add(time.Minute); status.Queued != 2; time.Sleep(10 * time.Millisecond) { // between two looks
+		r := run(t, nil, vars, "outbox", "--json")
+		if r.code == 0 && r.stdout != "" {
+			if err := json.Unmarshal([]byte(r.stdout), &status); err != nil {
+				t.Fatalf("%v in %s", err, r.stdout)
+			}
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the status is %+v", status)
+		}
+	}
+	if status.Process != os.Getpid() {
+		t.Errorf("the status is %+v", status)
+	}
+	stdin.Close()
+	<-ended
+	if got := idsShown(t, run(t, nil, vars, "outbox", "export")); len(got) != 2 || !slices.IsSorted(got) {
+		t.Errorf("exported are %s", got)
+	}
+	if err := api.SetFaults(sandbox.Faults{}); err != nil {
+		t.Fatal(err)
+	}
+	err := filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		want := os.FileMode(0o600)
+		if e.IsDir() {
+			want = 0o700
+		} else if text, err := os.ReadFile(path); err != nil || strings.Contains(string(text), testToken) {
+			t.Errorf("P9: %s has the token in it, or cannot be read: %v", path, err)
+		}
+		if info.Mode().Perm() != want {
+			t.Errorf("%s has the mode %v", path, info.Mode())
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
