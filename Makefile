@@ -2,7 +2,7 @@
 # Go than the program does.
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build test lint e2e bench
+.PHONY: build test lint e2e bench crash
 
 build: ## the program, as one static binary
 	CGO_ENABLED=0 go build -trimpath -o bigpanda-udf .
@@ -16,5 +16,9 @@ lint:
 e2e: ## the end-to-end suite, with the real Kapacitor
 	cd e2e && go vet . && go test -count=1 -timeout 20m ./...
 
-bench: ## 20,000 alerts at once against an API with 50 ms latency
+bench: ## storms against an API with 50 ms latency, and what waits in the outbox
 	go test -run '^$$' -bench Storm -benchtime 5x .
+	go test -run '^$$' -bench Outbox -benchtime 1x .
+
+crash: ## kill the program 1,000 times, and ask what became of every change
+	go test -run '^TestCrash$$' -count=1 -timeout 15m -v . -crash.kills=1000

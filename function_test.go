@@ -177,7 +177,8 @@ func environment(url string) []string {
 	return []string{"BIGPANDA_URL=" + url + "/data/v2/alerts", "BIGPANDA_TOKEN=" + token, "BIGPANDA_APP_KEY=app"}
 }
 
-// newBigPanda starts a sandbox that takes only the tests' token.
+// newBigPanda starts a sandbox that takes only the tests' token, and returns the
+// environment of a function that sends to it, with an outbox of its own.
 func newBigPanda(t testing.TB) (*sandbox.Server, []string) {
 	s := sandbox.New(sandbox.Options{Token: token})
 	server := httptest.NewServer(s)
@@ -185,7 +186,7 @@ func newBigPanda(t testing.TB) (*sandbox.Server, []string) {
 		s.Close()
 		server.Close()
 	})
-	return s, environment(server.URL)
+	return s, append(environment(server.URL), "BIGPANDA_OUTBOX="+t.TempDir())
 }
 
 // A point of the host's CPU, as |alert() passes it on.

@@ -270,7 +270,7 @@ func TestWhatIsLostIsSaid(t *testing.T) {
 	if err := bp.SetFaults(sandbox.Faults{Status: 503}); err != nil {
 		t.Fatal(err)
 	}
-	f := start(t, env, "--drain-timeout=50ms")
+	f := start(t, env, "--outbox=memory", "--drain-timeout=50ms")
 	f.mustInit()
 	f.send(point("web1", "CRITICAL", 1000), point("web2", "CRITICAL", 1000))
 	if code := f.end(); code != 0 {
@@ -286,7 +286,7 @@ func TestWhatIsLostIsSaid(t *testing.T) {
 // has ended.
 func TestPeerThatNeverReads(t *testing.T) {
 	bp, env := newBigPanda(t)
-	f := launch(t, env)
+	f := launch(t, env, "--outbox=memory")
 	info := &agent.Request{Message: &agent.Request_Info{Info: &agent.InfoRequest{}}}
 	init := &agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: "t", NodeID: "n"}}}
 	f.send(info, init)
@@ -327,7 +327,7 @@ func TestPeerThatNeverReads(t *testing.T) {
 // P8: with stdout broken the rest of stdin is still read and delivered.
 func TestBrokenStdout(t *testing.T) {
 	bp, env := newBigPanda(t)
-	f := launch(t, env)
+	f := launch(t, env, "--outbox=memory")
 	init := &agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: "t", NodeID: "n"}}}
 	f.send(init)
 	f.out.Close()
@@ -351,7 +351,7 @@ func TestSIGTERM(t *testing.T) {
 	for _, closed := range []bool{true, false} {
 		t.Run(fmt.Sprintf("stdin closed %v", closed), func(t *testing.T) {
 			bp, env := newBigPanda(t)
-			f := start(t, env)
+			f := start(t, env, "--outbox=memory")
 			f.mustInit()
 			f.send(point("web1", "CRITICAL", 1000))
 			f.receive()
@@ -375,7 +375,7 @@ func TestSIGTERM(t *testing.T) {
 // The levels go through Kapacitor's snapshot to the next process.
 func TestSnapshotAndRestore(t *testing.T) {
 	bp, env := newBigPanda(t)
-	first := start(t, env)
+	first := start(t, env, "--outbox=memory")
 	first.mustInit()
 	first.send(point("web1", "CRITICAL", 1000))
 	first.receive()
@@ -389,7 +389,7 @@ func TestSnapshotAndRestore(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 
-	second := start(t, env)
+	second := start(t, env, "--outbox=memory")
 	second.mustInit()
 	second.send(&agent.Request{Message: &agent.Request_Restore{Restore: &agent.RestoreRequest{Snapshot: snapshot}}})
 	if restore := second.receive().GetRestore(); !restore.GetSuccess() {

@@ -60,7 +60,12 @@ func (c *comparison) setDefaults() {
 // moves over, but for the URL: each has a BigPanda of its own.
 func compare(t *testing.T, autoAttributes string, comparisons []comparison) {
 	native, panda := startBigPanda(t), startBigPanda(t)
-	config := functionConfig(t, panda, map[string]string{"BIGPANDA_TOKEN_FILE": "", "BIGPANDA_APP_KEY": ""})
+	config := functionConfig(t, panda, map[string]string{
+		"BIGPANDA_TOKEN_FILE": "", "BIGPANDA_APP_KEY": "",
+		// Each comparison begins with the same times again, which an outbox on
+		// disk would remember.
+		"BIGPANDA_OUTBOX": "memory",
+	})
 	functionTable(config)["args"] = []string{"--config", "kapacitor.conf"}
 	config["bigpanda"] = map[string]any{
 		"enabled": true, "url": native.url, "token": token, "app-key": appKey, "auto-attributes": autoAttributes,

@@ -10,8 +10,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// What BigPanda was told survives the server: an alert that is still open is
-// not sent again, and its OK, seen by another process, resolves it.
+// What BigPanda was told survives the server in a snapshot, too, where there is
+// no outbox on disk: an alert that is still open is not sent again, and its OK,
+// seen by another process, resolves it.
 func TestSnapshotOverARestart(t *testing.T) {
 	for _, test := range []struct {
 		name  string
@@ -26,7 +27,7 @@ func TestSnapshotOverARestart(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			panda := startBigPanda(t)
-			config := functionConfig(t, panda, nil)
+			config := functionConfig(t, panda, map[string]string{"BIGPANDA_OUTBOX": "memory"})
 			config["task"] = map[string]any{"snapshot-interval": "100ms"}
 			k := startKapacitor(t, config)
 			// The topic keeps the alert node's own state.

@@ -12,23 +12,32 @@ import (
 )
 
 // A task can be stopped while BigPanda does not answer: the function says what
-// was lost with its memory, and leaves.
+// was lost with its memory, or waits on disk, and leaves.
 func TestStopDuringAnOutage(t *testing.T) {
-	k, panda := start(t)
-	k.define("cpu", withOptions(""))
-	panda.fail(sandbox.Faults{Hang: true})
-	const hosts = 7
-	for host := range hosts {
-		k.write(fmt.Sprintf("cpu,host=h-%d usage=95 %d", host, at(0)))
-	}
-	panda.waitForStats("a request hangs", func(s sandbox.Stats) bool { return s.Waiting > 0 }, func() string { return "none does" })
-	k.disable("cpu")
-	k.waitForFunctions(0)
-	if want := fmt.Sprintf("lost=%d", hosts); !strings.Contains(k.log(), want) {
-		t.Errorf("the log does not say %s", want)
-	}
-	if shown := k.show("cpu"); shown.Error != "" {
-		t.Errorf("the task has the error %q", shown.Error)
+	for _, test := range []struct{ outbox, said string }{
+		{outbox: "memory", said: "lost=%d"},
+		{outbox: "", said: "queued=%d"},
+	} {
+		t.Run("outbox "+test.outbox, func(t *testing.T) {
+			t.Parallel()
+			panda := startBigPanda(t)
+			k := startKapacitor(t, functionConfig(t, panda, map[string]string{"BIGPANDA_OUTBOX": test.outbox}))
+			k.define("cpu", withOptions(""))
+			panda.fail(sandbox.Faults{Hang: true})
+			const hosts = 7
+			for host := range hosts {
+				k.write(fmt.Sprintf("cpu,host=h-%d usage=95 %d", host, at(0)))
+			}
+			panda.waitForStats("a request hangs", func(s sandbox.Stats) bool { return s.Waiting > 0 }, func() string { return "none does" })
+			k.disable("cpu")
+			k.waitForFunctions(0)
+			if want := fmt.Sprintf(test.said, hosts); !strings.Contains(k.log(), want) {
+				t.Errorf("the log does not say %s", want)
+			}
+			if shown := k.show("cpu"); shown.Error != "" {
+				t.Errorf("the task has the error %q", shown.Error)
+			}
+		})
 	}
 }
 
