@@ -38,7 +38,7 @@ func oneOf(field func(*settings) *string, words ...string) func(*settings, strin
 	return func(s *settings, text string) error {
 		if !slices.Contains(words, text) {
 			if len(words) == 1 {
-				return fmt.Errorf("write %s, there is no other yet", words[0])
+				return fmt.Errorf("write %s, there is no other", words[0])
 			}
 			return fmt.Errorf("write %s", strings.Join(words, " or "))
 		}

@@ -26,7 +26,7 @@ type gate struct {
 	held     bool      // until a request is accepted
 	since    time.Time // when it was
 	why      string
-	probing  bool      // a request is under way that tries
+	probing  bool // a request is under way that tries
 	tries    *backoff.ExponentialBackOff
 	throttle *backoff.ExponentialBackOff
 	said     complaint
