@@ -273,8 +273,8 @@ func TestRestore(t *testing.T) {
 		r.store.isNew = false
 		r.store.kept = append([]outbox.Level{{Key: "k", Time: 1, Value: []byte("x")}, {Key: "l", Time: 1, Value: []byte(`{"level":200}`)}}, old.store.kept...)
 		r.init()
+		wantTold(t, r.send(future...), wantFuture) // which waits until all is read
 		r.wantLogged(1, "level=ERROR", "what BigPanda was told cannot be read")
 		r.wantLogged(0, "%!")
-		wantTold(t, r.send(future...), wantFuture)
 	})
 }
