@@ -30,7 +30,9 @@ func (d *Disk) giveUp() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.giving = false
-		d.full = max(d.options.MaxSize, d.bytes+d.room())
+		if d.full = d.options.MaxSize; d.isTight() {
+			d.full = max(d.full, d.bytes+d.room())
+		}
 		d.log.Warn("intermediate changes were given up", "changes", d.stats.GivenUp-before, "bytes", d.bytes)
 	})
 }
@@ -52,8 +54,12 @@ func (d *Disk) giveUpOnce() (again bool) {
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return !d.closed && d.bytes > d.options.MaxSize && d.stats.GivenUp > before
+	return !d.closed && d.isTight() && d.stats.GivenUp > before
 }
+
+// isTight reports whether so little is free that the limit is soon reached
+// again.
+func (d *Disk) isTight() bool { return d.bytes > d.options.MaxSize-d.room()/2 }
 
 // inPieces calls f with every queued change on disk, the oldest first, and
 // removes those that f returns true for. Between pieces others have their
