@@ -244,25 +244,18 @@ func (d *Disk) levels() (map[string]Level, error) {
 }
 
 // Next takes the oldest changes of one lane for delivery, as Memory.Next does.
-func (d *Disk) Next(ctx context.Context, max int, skip func(lane string) bool) ([]Change, error) {
-	for {
+func (d *Disk) Next(ctx context.Context, max int, skip func(lane string) bool) (taken []Change, err error) {
+	err = await(ctx, func() (bool, <-chan struct{}, error) {
 		d.mu.Lock()
+		defer d.mu.Unlock()
 		if d.closed {
-			d.mu.Unlock()
-			return nil, ErrClosed
+			return false, nil, ErrClosed
 		}
 		wake := d.schedule.wake // take may find that it is worth another try
-		taken := d.take(max, skip)
-		d.mu.Unlock()
-		if len(taken) > 0 {
-			return taken, nil
-		}
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
+		taken = d.take(max, skip)
+		return len(taken) > 0, wake, nil
+	})
+	return taken, err
 }
 
 // Stats returns what is held now, and what became of changes since Open.
@@ -332,22 +325,14 @@ func putNumber(b *bolt.Bucket, key []byte, n int64) error {
 // Drain waits until nothing is queued or in flight. It returns ctx's error
 // when that is over first.
 func (d *Disk) Drain(ctx context.Context) error {
-	for {
+	return await(ctx, func() (bool, <-chan struct{}, error) {
 		d.mu.Lock()
-		closed, queued, wake := d.closed, d.queued, d.schedule.wake
-		d.mu.Unlock()
-		switch {
-		case closed:
-			return ErrClosed
-		case queued == 0:
-			return nil
+		defer d.mu.Unlock()
+		if d.closed {
+			return false, nil, ErrClosed
 		}
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+		return d.queued == 0, d.schedule.wake, nil
+	})
 }
 
 // sleepFor reports false when ctx ended first.

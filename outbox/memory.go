@@ -105,28 +105,19 @@ func (m *Memory) forget(c Change) {
 // of a lane that skip, which may be nil, reports true for. It waits until
 // there is one; the error is then ctx's, or ErrClosed. What it returns is in
 // flight until Ack, Dead or Release.
-func (m *Memory) Next(ctx context.Context, max int, skip func(lane string) bool) ([]Change, error) {
-	for {
+func (m *Memory) Next(ctx context.Context, max int, skip func(lane string) bool) (taken []Change, err error) {
+	err = await(ctx, func() (bool, <-chan struct{}, error) {
 		m.mu.Lock()
+		defer m.mu.Unlock()
 		if m.closed {
-			m.mu.Unlock()
-			return nil, ErrClosed
+			return false, nil, ErrClosed
 		}
-		var taken []Change
 		for _, id := range m.schedule.take(max, skip) {
 			taken = append(taken, m.changes[id])
 		}
-		wake := m.schedule.wake
-		m.mu.Unlock()
-		if len(taken) > 0 {
-			return taken, nil
-		}
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
+		return len(taken) > 0, m.schedule.wake, nil
+	})
+	return taken, err
 }
 
 // Ack removes delivered changes. IDs that are not in flight are ignored.
@@ -179,22 +170,14 @@ func (m *Memory) Release(ids ...uint64) {
 // Drain waits until nothing is queued or in flight. It returns ctx's error, or
 // ErrClosed, when that comes first.
 func (m *Memory) Drain(ctx context.Context) error {
-	for {
+	return await(ctx, func() (bool, <-chan struct{}, error) {
 		m.mu.Lock()
-		queued, closed, wake := len(m.changes), m.closed, m.schedule.wake
-		m.mu.Unlock()
-		switch {
-		case queued == 0:
-			return nil
-		case closed:
-			return ErrClosed
+		defer m.mu.Unlock()
+		if m.closed && len(m.changes) > 0 {
+			return false, nil, ErrClosed
 		}
-		select {
-		case <-wake:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
+		return len(m.changes) == 0, m.schedule.wake, nil
+	})
 }
 
 // Stats returns what is held now, and what became of changes so far.

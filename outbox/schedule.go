@@ -3,6 +3,7 @@ package outbox
 import (
 	"cmp"
 	"container/heap"
+	"context"
 	"slices"
 )
 
@@ -194,6 +195,22 @@ func (s *schedule) settle(l *line) {
 	}
 	if len(l.queued) == 0 && len(l.flying) == 0 {
 		delete(s.alerts, l.alert)
+	}
+}
+
+// await calls look until it is done or fails, and waits in between for the wake
+// that it returns. The error is look's, or ctx's.
+func await(ctx context.Context, look func() (done bool, wake <-chan struct{}, err error)) error {
+	for {
+		done, wake, err := look()
+		if done || err != nil {
+			return err
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 

@@ -267,10 +267,10 @@ func (h *Handler) Stop() {
 	if h.store == nil {
 		return
 	}
-	if c := h.counts; c.points > 0 && c.noLevel == c.points && h.noLevel.logged.IsZero() {
+	c := h.counts
+	if c.points > 0 && c.noLevel == c.points && h.noLevel.logged.IsZero() {
 		h.log.Error(noLevelText, "points", c.points)
 	}
-	c := h.counts
 	h.log.Info("input ended", "points", c.points, "changes", c.changes, "resent", c.resent,
 		"no_level", c.noLevel, "unknown_level", c.unknown, "too_old", c.old,
 		"failed_templates", c.templates, "shared_alerts", c.sharedAlerts, "panics", c.panics)
