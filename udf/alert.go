@@ -19,93 +19,31 @@ var reserved = map[string]bool{
 	"check": true, "description": true, "details": true, "task": true,
 }
 
-// An event is a point and what was read off it.
-type event struct {
-	point    *agent.Point
-	level    Level
-	id       string
-	duration time.Duration
-	consumed []source // what became level, id or duration, and is no attribute
-}
-
-// read reads the event of a point whose level is known.
-func (h *Handler) read(p *agent.Point, level Level, levelFrom source) event {
-	id, idFrom := h.readID(p, levelFrom)
-	duration, durationFrom := h.options.readDuration(p)
-	return event{p, level, id, duration, []source{levelFrom, idFrom, durationFrom}}
-}
-
-// readID returns the alert's id and where it was read from.
-func (h *Handler) readID(p *agent.Point, levelFrom source) (id string, from source) {
-	o := h.options
-	if o.id != nil {
-		if id, ok := h.render("id", o.id, h.idData(p, tags(p, levelFrom))); ok {
-			return id, source{}
-		}
-		return defaultAlertID(p), source{}
-	}
-	for _, from := range []source{{tag: o.idTag}, {field: o.idField}, {tag: defaultID}, {field: defaultID}} {
-		if id, _ := from.text(p); id != "" {
-			return id, from
-		}
-	}
-	return defaultAlertID(p), source{}
-}
-
-// defaultAlertID is Kapacitor's default id template, {{ .Name }}:{{ .Group }}.
-func defaultAlertID(p *agent.Point) string { return p.Name + ":" + groupName(p.Group) }
-
-// groupName is the group as Kapacitor's id, message and details templates have
-// it.
-func groupName(group string) string {
-	if group == "" {
-		return "nil"
-	}
-	return group
-}
-
-// readDuration returns how long the alert has lasted, as |alert() counts it:
-// an integer of nanoseconds.
-func (o *options) readDuration(p *agent.Point) (d time.Duration, from source) {
-	name := o.durationField
-	if name == "" {
-		name = defaultDuration
-	}
-	if v, ok := p.FieldsInt[name]; ok {
-		return time.Duration(v), source{field: name}
-	}
-	return 0, source{}
-}
-
 // readMessage returns the message that |alert() put on the point, if any.
-func (o *options) readMessage(p *agent.Point) (message string, from source) {
+func (o *options) readMessage(v *view) (message string, from source) {
 	if o.message != nil {
 		return "", source{}
 	}
 	for _, name := range []string{o.messageField, defaultMessage} {
 		from := source{field: name}
-		if message, _ := from.text(p); message != "" {
-			return message, from
+		if message, _ := v.read(from); len(message) > 0 {
+			return string(message), from
 		}
 	}
 	return "", source{}
 }
 
-func (h *Handler) idData(p *agent.Point, tags map[string]string) idData {
-	return idData{Name: p.Name, TaskName: h.task, Group: groupName(p.Group), Tags: tags}
-}
-
 // payload makes the alert of an event, all but its timestamp: what the native
 // handler sends for it (Kapacitor, services/bigpanda/service.go) without its
 // defects. A template that fails leaves its property out.
-func (h *Handler) payload(e event) bigpanda.Payload {
-	o, p := h.options, e.point
-	message, messageFrom := o.readMessage(p)
-	consumed := append(e.consumed, messageFrom)
+func (h *Handler) payload(p *agent.Point, e event) bigpanda.Payload {
+	o := h.options
+	message, messageFrom := o.readMessage(&h.view)
+	consumed := []source{e.levelFrom, e.idFrom, e.durationFrom, messageFrom}
 	tags, fields := tags(p, consumed...), fields(p, consumed...)
 
 	var d attributeData
-	d.idData = h.idData(p, tags)
+	d.idData = idData{Name: p.Name, TaskName: h.task, Group: groupName(p.Group), Tags: tags}
 	d.ID = e.id
 	d.Fields = fields
 	d.Level = e.level.String()

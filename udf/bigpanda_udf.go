@@ -11,6 +11,7 @@
 package udf
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -23,10 +24,10 @@ import (
 
 // A Store is what a Handler needs of an outbox.
 type Store interface {
-	// Levels returns the levels that were appended before, by an earlier
-	// process too. isNew says that there never were any: then a snapshot's
-	// are taken.
-	Levels() (levels []outbox.Level, isNew bool, err error)
+	// Levels calls each with every level that was appended before, by an
+	// earlier process too. isNew says that there never were any: then a
+	// snapshot's are taken.
+	Levels(each func(outbox.Level)) (isNew bool, err error)
 	// Append makes changes and levels durable, in one commit, before it
 	// returns (P4). It takes them over whatever happens: where it cannot write,
 	// it keeps what it must in memory and says so itself. The slices are the
@@ -66,13 +67,17 @@ type Handler struct {
 	config Config
 	log    *slog.Logger
 
-	task    string
-	options *options      // nil before a successful Init
-	store   Store         // nil when nothing is sent
-	isNew   bool          // the store was
-	loading chan struct{} // closed when load has ended; nil once that is known
-	state   *state
-	changes []outbox.Change // not yet in the store
+	task     string
+	options  *options      // nil before a successful Init
+	store    Store         // nil when nothing is sent
+	isNew    bool          // the store was
+	loading  chan struct{} // closed when load has ended; nil once that is known
+	state    *state
+	changes  []outbox.Change // not yet in the store
+	view     view            // of the point at hand
+	key      []byte          // of its series
+	words    map[string]meaning
+	rendered renderedIDs
 
 	counts       counts
 	noLevel      noLevel
@@ -92,7 +97,7 @@ func New(c Config) *Handler {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Handler{config: c, log: c.Log, state: newState(), said: make(map[string]bool)}
+	return &Handler{config: c, log: c.Log, state: newState(), words: make(map[string]meaning), said: make(map[string]bool)}
 }
 
 // Info describes the function. It needs nothing (P2).
@@ -140,12 +145,15 @@ func (h *Handler) init(r *agent.InitRequest) error {
 func (h *Handler) load() {
 	defer close(h.loading)
 	defer h.survive("reading the levels failed: open alerts are sent again; please report this")
-	levels, isNew, err := h.store.Levels()
+	var unreadable error
+	isNew, err := h.store.Levels(func(l outbox.Level) {
+		if err := h.state.restore(l); err != nil {
+			unreadable = err
+		}
+	})
 	h.isNew = isNew
-	if err == nil {
-		err = h.state.restore(levels)
-	}
-	if err != nil {
+	h.state.restored()
+	if err = cmp.Or(err, unreadable); err != nil {
 		h.log.Error("what BigPanda was told cannot be read from the outbox: open alerts are sent again", "error", err)
 	}
 }
@@ -161,6 +169,25 @@ func (h *Handler) loaded() {
 // Mirrors reports whether points leave as they came.
 func (h *Handler) Mirrors() bool { return h.options == nil || h.options.passThrough }
 
+// Changes reports whether a point, as it is on the wire, has to be decoded and
+// handed to Point, because it changes what BigPanda knows. One that is not
+// plainly a point is decoded, too.
+func (h *Handler) Changes(point []byte) (changes bool) {
+	if !h.view.scan(point) {
+		return true
+	}
+	h.counts.points++
+	if h.store == nil {
+		return false
+	}
+	h.loaded()
+	defer h.survive("handling a point failed: it passes on without an alert; please report this")
+	if _, changes = h.look(); changes {
+		h.counts.points-- // Point counts it
+	}
+	return changes
+}
+
 // Point takes a point. It never fails: nothing about a point may end the
 // process (P1).
 func (h *Handler) Point(p *agent.Point) error {
@@ -170,62 +197,11 @@ func (h *Handler) Point(p *agent.Point) error {
 	}
 	h.loaded()
 	defer h.survive("handling a point failed: it passes on without an alert; please report this")
-	h.state.saw(p.Time)
-	level, from, word, ok := h.options.level(p)
-	if !ok {
-		h.withoutLevel(from, word)
-		return nil
+	h.view.of(p)
+	if e, changes := h.look(); changes {
+		h.tell(p, e)
 	}
-	h.noLevel.seen()
-	h.event(h.read(p, level, from))
 	return nil
-}
-
-// event makes an alert of an event if it changes what BigPanda knows.
-func (h *Handler) event(e event) {
-	key := seriesKey(e.point.Group, e.id)
-	known, open := h.state.series[key]
-	resend := false
-	switch {
-	case open && known.level != e.level:
-	case open:
-		resend = h.options.resendAfter > 0 && e.point.Time-known.told >= int64(h.options.resendAfter)
-		if !resend {
-			return
-		}
-	case e.level == OK:
-		// The OK of an alert that this process never saw open: only |alert()
-		// knows a recovery, and it says how long the alert lasted.
-		if _, told := h.state.graves[key]; told || e.duration <= 0 {
-			return
-		}
-	}
-	if age := h.options.maxAge; age > 0 && h.config.Now().Sub(time.Unix(0, e.point.Time)) > age {
-		h.counts.old++
-		h.once("old", func() {
-			h.log.Warn("a change is older than maxAge and is not sent", "id", e.id, "to", e.level, "point_time", time.Unix(0, e.point.Time).UTC())
-		})
-		return
-	}
-
-	payload := h.payload(e)
-	alert, shared := h.state.tell(key, e.level, e.point.Time, &payload)
-	if shared {
-		h.counts.sharedAlerts++
-		h.once("shared", func() {
-			h.log.Warn("two series make one BigPanda alert, each change of one overwrites the other: "+
-				"tell them apart by .primaryProperty('…'), .secondaryProperty('…') or .incidentIdentifier('…')",
-				"id", e.id, "group", e.point.Group)
-		})
-	}
-	h.counts.changes++
-	if resend {
-		h.counts.resent++
-	}
-	h.changes = append(h.changes, outbox.Change{
-		Alert: alert, Lane: payload.AppKey, Time: payload.Timestamp, Level: e.level.String(), Payload: payload.Encode(),
-	})
-	h.log.Debug("level changed", "id", e.id, "group", e.point.Group, "to", e.level, "timestamp", payload.Timestamp)
 }
 
 // Commit ends a piece of input: all its changes are in the store when it

@@ -26,7 +26,7 @@ func TestPointSurvives(t *testing.T) {
 			}
 		}).init(opt("maxAge", time.Hour))
 		wantTold(t, r.send(at(0, "id", "CRITICAL"), at(1, "id", "CRITICAL")), "")
-		r.wantLogged(1, "level=ERROR", "handling a point failed", "please report this", "the clock broke", "(*Handler).event")
+		r.wantLogged(1, "level=ERROR", "handling a point failed", "please report this", "the clock broke", "(*Handler).look")
 		broken = false
 		wantTold(t, r.send(at(2, "id", "CRITICAL")), "CRITICAL@2")
 		r.h.Stop()

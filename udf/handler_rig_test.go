@@ -18,6 +18,7 @@ import (
 	"bigpanda-udf/wire"
 
 	"github.com/influxdata/kapacitor/udf/agent"
+	"google.golang.org/protobuf/proto"
 )
 
 // What the host of a handler looks for.
@@ -102,7 +103,18 @@ func (r *rig) send(points ...pt) []change {
 
 func (r *rig) point(p pt) {
 	r.t.Helper()
-	if err := r.h.Point(p.message()); err != nil {
+	r.message(p.message())
+}
+
+// message hands over a point as package wire does: its bytes first, and the
+// point only if they change something.
+func (r *rig) message(p *agent.Point) {
+	r.t.Helper()
+	b, err := proto.Marshal(p)
+	if err == nil && !r.h.Changes(b) {
+		return
+	}
+	if err := r.h.Point(p); err != nil {
 		r.t.Fatalf("Point failed, which ends the process (P1): %v", err)
 	}
 }
@@ -263,7 +275,12 @@ type commit struct {
 	levels  []outbox.Level
 }
 
-func (s *fakeStore) Levels() ([]outbox.Level, bool, error) { return s.kept, s.isNew, s.failure }
+func (s *fakeStore) Levels(each func(outbox.Level)) (bool, error) {
+	for _, l := range s.kept {
+		each(l)
+	}
+	return s.isNew, s.failure
+}
 
 func (s *fakeStore) Append(changes []outbox.Change, levels []outbox.Level) {
 	if s.panics > 0 {

@@ -1,10 +1,6 @@
 package udf
 
-import (
-	"strings"
-
-	"github.com/influxdata/kapacitor/udf/agent"
-)
+import "strings"
 
 // A Level is an alert level as Kapacitor has it (alert/types.go), in order of
 // severity.
@@ -51,26 +47,57 @@ func (o *options) status(l Level) string {
 	return "ok"
 }
 
-// level reads the level of a point, and the name of the tag or field that it
-// was read from. word is what stands there when it is no known level.
-func (o *options) level(p *agent.Point) (level Level, from source, word string, ok bool) {
+// readLevel returns the word that stands for the level of a point, empty when
+// there is none, and where it was read from.
+func (o *options) readLevel(v *view) (word []byte, from source) {
 	switch {
 	case o.levelField != "":
-		from = source{field: o.levelField}
+		from.field = o.levelField
 	case o.levelTag != "":
-		from = source{tag: o.levelTag}
-	case hasField(p, defaultLevel):
-		from = source{field: defaultLevel}
+		from.tag = o.levelTag
 	default:
-		from = source{tag: defaultLevel}
+		if e := v.field(defaultLevel); e != nil {
+			return v.textOf(e), source{field: defaultLevel}
+		}
+		from.tag = defaultLevel
 	}
-	word, found := from.text(p)
-	if !found {
-		return OK, from, "", false
+	word, _ = v.read(from)
+	return word, from
+}
+
+// parseLevel reads the word that stands for a level in a point.
+func (o *options) parseLevel(word string) (Level, bool) {
+	if level, ok := o.levels[strings.ToUpper(word)]; ok {
+		return level, true
 	}
-	if level, ok = o.levels[strings.ToUpper(word)]; ok {
-		return level, from, word, true
+	return ParseLevel(word)
+}
+
+// Words for levels are remembered, for what they mean, but not without end,
+// since they come with the data.
+const (
+	maxWords      = 100
+	maxWordLength = 100
+)
+
+// A meaning is what a word for a level means.
+type meaning struct {
+	level Level
+	known bool // false: it is no level
+}
+
+// level returns what the word of a point means.
+func (h *Handler) level(from source, word []byte) meaning {
+	m, seen := h.words[string(word)]
+	if seen {
+		return m
 	}
-	level, ok = ParseLevel(word)
-	return level, from, word, ok
+	m.level, m.known = h.options.parseLevel(string(word))
+	if !m.known {
+		h.noticeWord(from, string(word))
+	}
+	if len(h.words) < maxWords && len(word) <= maxWordLength {
+		h.words[string(word)] = m
+	}
+	return m
 }

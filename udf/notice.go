@@ -31,9 +31,9 @@ type noLevel struct {
 func (n *noLevel) seen() { n.points = 0 }
 
 // missing counts a point without a level.
-func (n *noLevel) missing(now time.Time) {
+func (n *noLevel) missing(now func() time.Time) {
 	if n.points == 0 {
-		n.since = now
+		n.since = now()
 	}
 	n.points++
 }
@@ -50,22 +50,16 @@ func (n *noLevel) due(now time.Time) bool {
 	return true
 }
 
-// withoutLevel takes note of a point that has no level, or one that is no
-// known word.
-func (h *Handler) withoutLevel(from source, word string) {
-	if word != "" {
-		h.counts.unknown++
-		if h.unknownWords < maxUnknownWords {
-			h.once("word "+word, func() {
-				h.unknownWords++
-				h.log.Error("a point's level is no level: the point passes on without an alert; "+
-					"map the word with .level('WORD', 'CRITICAL')", "word", word, "tag", from.tag, "field", from.field)
-			})
-		}
+// noticeWord says that a word is no level.
+func (h *Handler) noticeWord(from source, word string) {
+	if h.unknownWords >= maxUnknownWords {
 		return
 	}
-	h.counts.noLevel++
-	h.noLevel.missing(h.config.Now())
+	h.once("word "+word, func() {
+		h.unknownWords++
+		h.log.Error("a point's level is no level: the point passes on without an alert; "+
+			"map the word with .level('WORD', 'CRITICAL')", "word", word, "tag", from.tag, "field", from.field)
+	})
 }
 
 // noticeNoLevel says that points have no level, where that has lasted. Keepalives

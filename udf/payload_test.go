@@ -323,6 +323,6 @@ func TestPayloadNotices(t *testing.T) {
 			r.wantLogged(1, "level=ERROR", "a template failed", option+" ", "mend the template")
 		}
 		r.h.Stop()
-		r.wantLogged(1, "failed_templates=21", "changes=3")
+		r.wantLogged(1, "failed_templates=19", "changes=3")
 	})
 }

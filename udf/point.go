@@ -1,8 +1,6 @@
 package udf
 
 import (
-	"encoding/json"
-	"math"
 	"strconv"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -20,41 +18,6 @@ const (
 // A source is the tag or field of a point that a value was read from; the zero
 // source is none.
 type source struct{ tag, field string }
-
-// text returns the value as text, and whether it is there.
-func (s source) text(p *agent.Point) (string, bool) {
-	switch {
-	case s.field != "":
-		if v, ok := field(p, s.field); ok {
-			return text(v), true
-		}
-	case s.tag != "":
-		v, ok := p.Tags[s.tag]
-		return v, ok
-	}
-	return "", false
-}
-
-// field returns a field's value: string, float64, int64 or bool, the only
-// types that the protocol has (udf/agent/udf.proto).
-func field(p *agent.Point, name string) (any, bool) {
-	if v, ok := p.FieldsString[name]; ok {
-		return v, true
-	}
-	if v, ok := p.FieldsDouble[name]; ok {
-		return v, true
-	}
-	if v, ok := p.FieldsInt[name]; ok {
-		return v, true
-	}
-	v, ok := p.FieldsBool[name]
-	return v, ok
-}
-
-func hasField(p *agent.Point, name string) bool {
-	_, ok := field(p, name)
-	return ok
-}
 
 // fields returns all fields of a point but those that became something else.
 func fields(p *agent.Point, without ...source) map[string]any {
@@ -97,11 +60,7 @@ func text(v any) string {
 	case string:
 		return v
 	case float64:
-		if math.IsNaN(v) || math.IsInf(v, 0) {
-			return strconv.FormatFloat(v, 'g', -1, 64)
-		}
-		b, _ := json.Marshal(v) // a finite float always has a JSON text
-		return string(b)
+		return string(appendDouble(nil, v))
 	case int64:
 		return strconv.FormatInt(v, 10)
 	case bool:

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,6 +16,12 @@ import (
 // frame is the whole of it, body what its length counts. end says that the
 // session is over without an error.
 func (s *session) handle(frame, body []byte) (end bool, err error) {
+	if s.mirror != nil {
+		if point := pointOf(body); point != nil && !s.mirror.Changes(point) {
+			s.dirty = true
+			return false, s.echo(frame, nil)
+		}
+	}
 	if err := s.decode(body); err != nil {
 		return false, fmt.Errorf("decode frame %d: %w", s.frames, err)
 	}
@@ -53,6 +60,31 @@ func (s *session) handle(frame, body []byte) (end bool, err error) {
 	panic(fmt.Sprintf("wire: decode let %T pass", s.request.Message))
 }
 
+// The field numbers of agent.Request (udf/agent/udf.proto).
+const (
+	// lastAnswer is the highest that a Response uses for something other than
+	// data (error).
+	lastAnswer  = 6
+	pointNumber = 17
+)
+
+// pointTag stands before a point in a frame.
+var pointTag = protowire.AppendTag(nil, pointNumber, protowire.BytesType)
+
+// pointOf returns the point of a body that holds one and nothing else, and nil
+// for every other one.
+func pointOf(body []byte) []byte {
+	rest, ok := bytes.CutPrefix(body, pointTag)
+	if !ok {
+		return nil
+	}
+	point, n := protowire.ConsumeBytes(rest)
+	if n != len(rest) {
+		return nil
+	}
+	return point
+}
+
 // decode parses body into s.request and refuses what is not one known request.
 func (s *session) decode(body []byte) error {
 	if len(body) == 0 {
@@ -71,10 +103,6 @@ func (s *session) decode(body []byte) error {
 	}
 	return nil
 }
-
-// lastAnswer is the highest field number that a Response uses for something
-// other than data (error).
-const lastAnswer = 6
 
 // onlyData tells whether a frame means the same as a request and as a response.
 // The two agree on the numbers of data only: what else a data frame carries
@@ -118,6 +146,9 @@ func (s *session) answer(res *agent.Response, err error) error {
 	s.piece, err = appendFrame(s.piece, res)
 	if err != nil {
 		return fmt.Errorf("encode answer to frame %d: %w", s.frames, err)
+	}
+	if s.sent != nil {
+		s.flush() // before anything that the handler sends next
 	}
 	return nil
 }

@@ -12,9 +12,12 @@ const (
 	// frame that is larger, how much one Commit covers. A pipe gives 64 KiB at
 	// a time; a socket can give more.
 	pieceSize = 256 << 10
-	// keepSize is the size up to which a buffer that a large frame needed is
-	// kept for the next ones.
-	keepSize = 1 << 20
+	// headroom is what a buffer has in front for the part of a frame that the
+	// read before has left: more than points are long.
+	headroom = 64 << 10
+	// busySize is how many bytes are there when more is likely to follow at once:
+	// then the next read begins before they are handled.
+	busySize = 16 << 10
 	// maxEmptyReads is how many reads in a row may bring neither bytes nor an
 	// error before the stream counts as broken.
 	maxEmptyReads = 100
@@ -22,17 +25,20 @@ const (
 
 // A reader cuts a stream into frames. Reading itself is done by a goroutine of
 // its own, one read at a time and only on demand, so that a caller can stop
-// waiting for it. All methods belong to one goroutine.
+// waiting for it, or go on with what the last one brought. All methods belong to
+// one goroutine.
 //
-//	buf:  | handled |  frame  |  frame  | part of one | free |
-//	      0       start                              end    len
+//	buf:  | headroom  | handled |  frame  |  frame  | part of one | free |
+//	                            start                             end
+//	next: | headroom  | a read is under way …                            |
 type reader struct {
 	max        int // largest length of a frame, in bytes
 	buf        []byte
 	start, end int
-	err        error // came with bytes; returned by the next begin
-	empty      int   // reads in a row that brought nothing
-	reading    bool  // a read is under way and owns buf[end:]
+	spare      []byte // for the next read, which owns it while reading
+	err        error  // came with bytes; returned by the next begin
+	empty      int    // reads in a row that brought nothing
+	reading    bool   // a read is under way
 
 	want    chan []byte   // where to read to
 	got     chan readDone // capacity 1, so that pump never waits for a caller that left
@@ -48,7 +54,8 @@ type readDone struct {
 func newReader(in io.Reader, max int) *reader {
 	r := &reader{
 		max:     max,
-		buf:     make([]byte, pieceSize),
+		buf:     newBuffer(),
+		spare:   newBuffer(),
 		want:    make(chan []byte),
 		got:     make(chan readDone, 1),
 		stopped: make(chan struct{}),
@@ -56,6 +63,8 @@ func newReader(in io.Reader, max int) *reader {
 	go r.pump(in)
 	return r
 }
+
+func newBuffer() []byte { return make([]byte, headroom+pieceSize) }
 
 func (r *reader) pump(in io.Reader) {
 	defer close(r.stopped)
@@ -65,54 +74,69 @@ func (r *reader) pump(in io.Reader) {
 	}
 }
 
-// begin starts one read of at most limit bytes. Its outcome comes on the channel
-// and is to be handed to took; until then no other method but close may be
-// called. An error is the one that the last read brought along with its bytes.
+// begin starts one read of at most limit bytes, if none is under way. Its
+// outcome comes on the channel and is to be handed to took. An error is the one
+// that the last read brought along with its bytes.
 func (r *reader) begin(limit int) (<-chan readDone, error) {
 	if r.err != nil {
 		return nil, r.err
 	}
-	r.makeRoom()
-	r.reading = true
-	r.want <- r.buf[r.end:min(len(r.buf), r.end+limit)]
+	if !r.reading {
+		r.reading = true
+		r.want <- r.spare[headroom : headroom+limit]
+	}
 	return r.got, nil
 }
 
-// took takes over what a read brought.
+// took takes over what a read brought. The frames of the one before are no
+// longer valid.
 func (r *reader) took(res readDone) error {
 	r.reading = false
-	r.end += res.n
-	if res.n > 0 {
+	if r.empty++; res.n > 0 {
 		r.empty = 0
-		r.err = res.err
-		return nil
 	}
-	if res.err == nil {
-		if r.empty++; r.empty >= maxEmptyReads {
-			return io.ErrNoProgress
-		}
+	err := res.err
+	if err == nil && r.empty >= maxEmptyReads {
+		err = io.ErrNoProgress
 	}
-	return res.err
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("read input: %w", err)
+	}
+	if res.n == 0 {
+		return err
+	}
+	r.err = err
+	r.join(res.n)
+	return nil
 }
 
-// makeRoom moves the part of a frame that is left to the front of the buffer. A
-// buffer that is full doubles: it never grows by what a frame says of itself.
-func (r *reader) makeRoom() {
-	part := r.buf[r.start:r.end]
+// join puts what was read behind the part of a frame that is left.
+func (r *reader) join(n int) {
+	part, read := r.buf[r.start:r.end], r.spare[headroom:headroom+n]
 	switch {
-	case len(r.buf) > keepSize && len(part) < pieceSize/2:
-		r.buf = make([]byte, pieceSize)
+	case len(part) <= headroom:
+		copy(r.spare[headroom-len(part):], part)
+		r.buf, r.spare = r.spare, r.buf
+		r.start, r.end = headroom-len(part), headroom+n
+		if len(r.spare) > headroom+pieceSize {
+			r.spare = newBuffer() // a large frame is over
+		}
+		return
+	case len(part)+n > len(r.buf):
+		// Twice as much: never as much as a frame says of itself.
+		r.buf = make([]byte, max(min(2*len(r.buf), r.max+binary.MaxVarintLen64), len(part)+n))
 		copy(r.buf, part)
-	case r.start > 0:
+	case r.end+n > len(r.buf):
 		copy(r.buf, part)
-	case r.end == len(r.buf):
-		// A whole frame would have been handled, so this one is longer than
-		// the buffer, and the largest one is longer than that.
-		r.buf = make([]byte, min(2*len(r.buf), r.max+binary.MaxVarintLen64))
-		copy(r.buf, part)
+	default:
+		r.end += copy(r.buf[r.end:], read)
+		return
 	}
-	r.start, r.end = 0, len(part)
+	r.start, r.end = 0, len(part)+copy(r.buf[len(part):], read)
 }
+
+// busy reports whether so much is there that more is likely to follow at once.
+func (r *reader) busy() bool { return r.end-r.start >= busySize }
 
 // next returns the next whole frame, and its body: the frame without the length
 // in front. frame is nil when more must be read first. Both are valid until the

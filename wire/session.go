@@ -38,6 +38,7 @@ type session struct {
 
 	in      *reader
 	out     *writer
+	sent    *collector    // nil without Options.Responses
 	request agent.Request // the frame at hand
 	frames  uint64        // frames that came, the one at hand included
 	mirrors bool          // what mirror said after the last Init
@@ -53,13 +54,16 @@ type session struct {
 func (s *session) run() error {
 	cause := s.serve()
 	s.flush()
-	if cause != nil {
-		s.piece = appendError(s.piece, cause)
-		s.flush()
-	}
 	s.in.close()
 	if s.leaveBy.IsZero() {
 		s.leaveBy = time.Now().Add(s.options.Grace)
+	}
+	s.handler.Stop()
+	if s.sent != nil && !s.sent.finish(time.Until(s.leaveBy)) {
+		s.options.Log.Warn("the handler has stopped and did not close Responses")
+	}
+	if cause != nil {
+		s.out.put(appendError(nil, cause))
 	}
 	// A handler that took its time must not cost an output that is taken.
 	wait := max(time.Until(s.leaveBy), s.options.Grace/4)
@@ -67,7 +71,6 @@ func (s *session) run() error {
 	if lost > 0 {
 		s.options.Log.Warn("output given up: nobody takes it", "bytes", lost)
 	}
-	s.handler.Stop()
 	if err != nil {
 		err = fmt.Errorf("write output: %w", err)
 	}
@@ -88,7 +91,10 @@ func (s *session) serve() error {
 		case err == io.EOF:
 			return s.in.atEnd()
 		case err != nil:
-			return fmt.Errorf("read input: %w", err)
+			return err
+		}
+		if s.in.busy() && s.readBy.IsZero() && s.out.waiting() < s.pace.high {
+			_, _ = s.in.begin(pieceSize) // it returns its error again, in its turn
 		}
 		for {
 			frame, body, err := s.in.next()
@@ -119,6 +125,11 @@ func (s *session) flush() {
 		// takes: they are still handled and committed, for the second at most
 		// that is left.
 		s.out.cut()
+	}
+	if s.sent != nil && len(s.piece) > 0 {
+		s.sent.put(s.piece)
+		s.piece = nil
+		return
 	}
 	s.piece = s.out.put(s.piece)
 }
@@ -165,12 +176,18 @@ func (s *session) read(limit int) error {
 		}
 		over = time.After(left)
 	}
+	var failed chan error
+	if s.sent != nil {
+		failed = s.sent.failed
+	}
 	got, err := s.in.begin(limit)
 	if err != nil {
 		return err
 	}
 	for {
 		select {
+		case err := <-failed:
+			return err
 		case res := <-got:
 			return s.in.took(res)
 		case <-s.done:

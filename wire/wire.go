@@ -7,20 +7,26 @@
 //   - Its methods are called one at a time, in the order of the input. Answers
 //     and data leave in that order too.
 //   - Info, Init, Snapshot, Restore, BeginBatch, Point and EndBatch are called
-//     once for each frame of their kind. The message is the handler's to keep:
-//     nothing here reads or changes it afterwards.
+//     once for each frame of their kind, but for the points of a Mirror that
+//     change nothing. The message is the handler's to keep: nothing here reads
+//     or changes it afterwards.
 //   - A keepalive never reaches it. The host answers it in its place in the
 //     order, so a method that does not return holds the keepalives up.
+//   - Data is what the handler sends on Options.Responses, as with agent.Agent.
+//     What was sent before a method returned goes out before the answer that the
+//     method gives. The handler closes the channel in Stop.
+//   - A Mirror sends nothing there. Its Mirrors is asked after each Init that
+//     succeeded: while the answer is true, begin, point and end frames go out
+//     again byte for byte once the handler has taken them. Its Changes is asked
+//     about each point before that is decoded: one that changes nothing goes out
+//     (or not) without, and Point is not called.
 //   - Commit, if it has one (Committer), is called at the end of each piece of
 //     input: the whole frames that one read brought, about 256 KiB of them at
-//     most, or one larger frame. Nothing that the piece gave rise to, data or
-//     answer, goes out before Commit has returned. A read that completes no
-//     frame is no piece. Commit may come before Init, and after a method that
-//     returned an error.
-//   - Mirrors, if it has one (Mirror), is asked after each Init that succeeded.
-//     While the answer is true, begin, point and end frames go out again byte
-//     for byte once the handler has taken them. Before that, and without a
-//     Mirror, no data goes out.
+//     most, or one larger frame. Nothing that the piece gave rise to, mirrored
+//     data or answer, goes out before Commit has returned; what is sent on
+//     Options.Responses does not wait, and may be sent by Commit itself. A read
+//     that completes no frame is no piece. Commit may come before Init, and
+//     after a method that returned an error.
 //   - An error from any method is the end: what came before it is committed and
 //     goes out, then an ErrorResponse with the error's text, and Run returns the
 //     error. A point is no reason to return one, since Kapacitor then stops the
@@ -29,7 +35,7 @@
 //     returns nil and does not wait for the end of the input, because Kapacitor
 //     never closes the input of a function whose Init failed.
 //   - Stop is called exactly once, after every other method, also when a stream
-//     broke. By then the output is gone or given up.
+//     broke.
 //   - A panic of the handler is not recovered.
 //
 // # What the streams may do
@@ -86,14 +92,25 @@ type Options struct {
 	// is done, and waiting for an output that is not taken. The handler's own
 	// time is not part of it. DefaultGrace when not positive.
 	Grace time.Duration
+	// Responses is the data of a handler that makes its own: the handler holds
+	// the other end, and closes it in Stop. It may be unbuffered. nil when the
+	// handler sends none, or is a Mirror.
+	Responses <-chan *agent.Response
 	// Log receives what an operator should know of the streams. It may be nil.
 	Log *slog.Logger
 }
 
-// Mirror is implemented by a handler whose data goes on as it came. Mirrors is
-// asked after each successful Init.
+// Mirror is implemented by a handler whose data goes on as it came, or not at
+// all.
 type Mirror interface {
+	// Mirrors tells which. It is asked after each successful Init.
 	Mirrors() bool
+	// Changes tells whether the handler wants a point. It is given the bytes of
+	// an agent.Point, which are valid until it returns, and returns false only
+	// for those that proto.Unmarshal would take: nobody else looks at them. The
+	// handler then has seen the point, and Point is not called. After true the
+	// point is decoded, and Point called.
+	Changes(point []byte) bool
 }
 
 // Committer is implemented by a handler that makes durable what it was given.
@@ -134,5 +151,8 @@ func run(ctx context.Context, h agent.Handler, in io.Reader, out io.Writer, o Op
 	}
 	s.mirror, _ = h.(Mirror)
 	s.committer, _ = h.(Committer)
+	if o.Responses != nil {
+		s.sent = newCollector(o.Responses, s.out)
+	}
 	return s.run()
 }

@@ -11,6 +11,9 @@ const (
 	// writeSize is how many bytes one Write is given at most. A piece is one
 	// Write; a larger answer is several, so that it is seen to move.
 	writeSize = 1 << 20
+	// keepSize is the size up to which a buffer that a large answer needed is
+	// kept for the next ones.
+	keepSize = 1 << 20
 	// spareBuffers is how many empty buffers are kept: one is being filled, one
 	// written, and one waits.
 	spareBuffers = 2
@@ -73,7 +76,7 @@ func (w *writer) put(p []byte) []byte {
 		w.spare = w.spare[:n-1]
 		return p
 	}
-	return nil
+	return make([]byte, 0, pieceSize)
 }
 
 // waiting returns how many bytes were put and not yet taken. Those of a Write

@@ -1,0 +1,355 @@
+package udf
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"math"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// A view is what the level decision needs of a point: where its parts are in
+// the point's bytes. It is made anew of each point, without an allocation once
+// its slices have grown.
+type view struct {
+	data   []byte // what spans are of
+	time   int64
+	name   span
+	group  span
+	tags   []entry
+	fields []entry
+	text   []byte // of what is no text in data
+}
+
+// A span is a part of view.data.
+type span struct{ from, to uint32 }
+
+// An entry is a tag or a field.
+type entry struct {
+	name   span
+	text   span   // of a string, and of a tag
+	number uint64 // of any other field, as on the wire
+	kind   kind
+}
+
+// A kind is the type of a field, in the order in which one wins where the same
+// name has several.
+type kind uint8
+
+const (
+	kindString kind = iota
+	kindDouble
+	kindInt
+	kindBool
+)
+
+// maxEntries is how many tags and fields scan takes: an entry costs the same
+// however short it is, and a frame of empty ones could be large.
+const maxEntries = 1000
+
+// The tags of agent.Point's fields on the wire (udf/agent/udf.proto), each one
+// byte: the number, and the type.
+const (
+	wireTime            = 1<<3 | byte(protowire.VarintType)
+	wireName            = 2<<3 | byte(protowire.BytesType)
+	wireDatabase        = 3<<3 | byte(protowire.BytesType)
+	wireRetentionPolicy = 4<<3 | byte(protowire.BytesType)
+	wireGroup           = 5<<3 | byte(protowire.BytesType)
+	wireDimensions      = 6<<3 | byte(protowire.BytesType)
+	wireTags            = 7<<3 | byte(protowire.BytesType)
+	wireFieldsDouble    = 8<<3 | byte(protowire.BytesType)
+	wireFieldsInt       = 9<<3 | byte(protowire.BytesType)
+	wireFieldsString    = 10<<3 | byte(protowire.BytesType)
+	wireByName          = 11<<3 | byte(protowire.VarintType)
+	wireFieldsBool      = 12<<3 | byte(protowire.BytesType)
+
+	wireKey         = 1<<3 | byte(protowire.BytesType)
+	wireTextValue   = 2<<3 | byte(protowire.BytesType)
+	wireDoubleValue = 2<<3 | byte(protowire.Fixed64Type)
+	wireVarintValue = 2<<3 | byte(protowire.VarintType)
+)
+
+// scan reads the bytes of a point, and reports false for what is not plainly
+// one: a field that is not known, or bytes that proto.Unmarshal would refuse.
+// Parts may come in any order and repeatedly; as there, the last one wins. The
+// view refers to b.
+func (v *view) scan(b []byte) bool {
+	if len(b) > math.MaxUint32 {
+		return false
+	}
+	v.data, v.time, v.name, v.group = b, 0, span{}, span{}
+	v.tags, v.fields, v.text = v.tags[:0], v.fields[:0], v.text[:0]
+	s := scanner{data: b}
+	for s.at < len(b) {
+		tag := b[s.at]
+		s.at++
+		switch tag {
+		case wireTime:
+			v.time = int64(s.varint(len(b)))
+		case wireByName:
+			s.varint(len(b))
+		case wireName:
+			v.name = s.span(len(b))
+		case wireGroup:
+			v.group = s.span(len(b))
+		case wireDatabase, wireRetentionPolicy, wireDimensions:
+			s.span(len(b))
+		case wireTags:
+			v.tags = append(v.tags, s.entry(kindString, wireTextValue))
+		case wireFieldsString:
+			v.fields = append(v.fields, s.entry(kindString, wireTextValue))
+		case wireFieldsDouble:
+			v.fields = append(v.fields, s.entry(kindDouble, wireDoubleValue))
+		case wireFieldsInt:
+			v.fields = append(v.fields, s.entry(kindInt, wireVarintValue))
+		case wireFieldsBool:
+			v.fields = append(v.fields, s.entry(kindBool, wireVarintValue))
+		default:
+			return false
+		}
+		if s.bad || len(v.tags)+len(v.fields) > maxEntries {
+			return false
+		}
+	}
+	s.cut(len(b))
+	return !s.bad
+}
+
+// A scanner reads through the bytes of a point. end is where the part ends that
+// is being read.
+//
+// Whether texts are UTF-8 is asked of as many as stand together at once: the
+// tags and lengths between them are ASCII, if they are one byte each.
+type scanner struct {
+	data []byte
+	at   int
+	text int  // from here to at nothing was asked yet
+	bad  bool // nothing of what was read counts
+}
+
+// entry reads an entry of a map. valueTag stands before its value.
+func (s *scanner) entry(kind kind, valueTag byte) entry {
+	e := entry{kind: kind}
+	start, end := s.length(len(s.data))
+	if s.plainEntry(&e, s.data[start:end], valueTag) {
+		return e
+	}
+	for s.at < end {
+		tag := s.data[s.at]
+		s.at++
+		switch {
+		case tag == wireKey:
+			e.name = s.span(end)
+		case tag != valueTag:
+			s.fail(end)
+		case tag == wireTextValue:
+			e.text = s.span(end)
+		case tag == wireDoubleValue:
+			e.number = s.double(end)
+		default:
+			e.number = s.varint(end)
+		}
+	}
+	return e
+}
+
+// plainEntry reads the entry that b holds if it is as nearly all are, with one
+// key and one value behind it, and lengths of one byte: most of a point is
+// entries, and this takes half the time.
+func (s *scanner) plainEntry(e *entry, b []byte, valueTag byte) bool {
+	if len(b) < 2 || b[0] != wireKey || b[1] >= 0x80 {
+		return false
+	}
+	value := 2 + int(b[1])
+	if value+1 >= len(b) || b[value] != valueTag {
+		return false
+	}
+	e.name = span{uint32(s.at + 2), uint32(s.at + value)}
+	value++
+	switch {
+	case valueTag == wireTextValue && b[value] < 0x80 && value+1+int(b[value]) == len(b):
+		e.text = span{uint32(s.at + value + 1), uint32(s.at + len(b))}
+		s.at += len(b)
+	case valueTag == wireVarintValue && b[value] < 0x80 && value+1 == len(b):
+		e.number = uint64(b[value])
+		s.at += len(b)
+	case valueTag == wireDoubleValue && value+8 == len(b):
+		e.number = binary.LittleEndian.Uint64(b[value:])
+		end := s.at + len(b)
+		s.at += value
+		s.cut(end)
+	default:
+		return false
+	}
+	return true
+}
+
+// span reads a length and as many bytes.
+func (s *scanner) span(end int) span {
+	from, to := s.length(end)
+	s.at = to
+	return span{uint32(from), uint32(to)}
+}
+
+// length reads a length, and returns from where to where it goes.
+func (s *scanner) length(end int) (from, to int) {
+	// Nearly all are less than 128.
+	if s.at < end && int(s.data[s.at]) < min(0x80, end-s.at) {
+		s.at++
+		return s.at, s.at + int(s.data[s.at-1])
+	}
+	return s.longLength(end)
+}
+
+func (s *scanner) longLength(end int) (from, to int) {
+	n := s.longVarint(end)
+	if n > uint64(end-s.at) {
+		s.fail(end)
+		return end, end
+	}
+	return s.at, s.at + int(n)
+}
+
+func (s *scanner) varint(end int) uint64 {
+	if s.at < end && s.data[s.at] < 0x80 {
+		s.at++
+		return uint64(s.data[s.at-1])
+	}
+	return s.longVarint(end)
+}
+
+func (s *scanner) longVarint(end int) uint64 {
+	n, size := protowire.ConsumeVarint(s.data[s.at:end])
+	if size < 0 {
+		s.fail(end)
+		return 0
+	}
+	s.cut(s.at + size)
+	return n
+}
+
+func (s *scanner) double(end int) uint64 {
+	n, size := protowire.ConsumeFixed64(s.data[s.at:end])
+	if size < 0 {
+		s.fail(end)
+		return 0
+	}
+	s.cut(s.at + size)
+	return n
+}
+
+// cut asks about the text before at, and goes on behind what is none.
+func (s *scanner) cut(to int) {
+	s.bad = s.bad || !utf8.Valid(s.data[s.text:s.at])
+	s.text, s.at = to, to
+}
+
+func (s *scanner) fail(end int) { s.bad, s.at = true, end }
+
+// bytes returns a part of the point.
+func (v *view) bytes(s span) []byte { return v.data[s.from:s.to:s.to] }
+
+// of makes the view of a point that was decoded.
+func (v *view) of(p *agent.Point) {
+	// Not the slices of before: a point may have any number of entries.
+	*v = view{time: p.Time}
+	v.name, v.group = v.add(p.Name), v.add(p.Group)
+	for name, value := range p.Tags {
+		v.tags = append(v.tags, entry{name: v.add(name), text: v.add(value)})
+	}
+	for name, value := range p.FieldsString {
+		v.fields = append(v.fields, entry{name: v.add(name), kind: kindString, text: v.add(value)})
+	}
+	for name, value := range p.FieldsDouble {
+		v.fields = append(v.fields, entry{name: v.add(name), kind: kindDouble, number: math.Float64bits(value)})
+	}
+	for name, value := range p.FieldsInt {
+		v.fields = append(v.fields, entry{name: v.add(name), kind: kindInt, number: uint64(value)})
+	}
+	for name, value := range p.FieldsBool {
+		v.fields = append(v.fields, entry{name: v.add(name), kind: kindBool, number: protowire.EncodeBool(value)})
+	}
+}
+
+// add makes a text part of the view.
+func (v *view) add(text string) span {
+	from := len(v.data)
+	v.data = append(v.data, text...)
+	return span{uint32(from), uint32(len(v.data))}
+}
+
+// tag returns a tag's value, and whether it is there.
+func (v *view) tag(name string) ([]byte, bool) {
+	for i := len(v.tags) - 1; i >= 0; i-- {
+		if string(v.bytes(v.tags[i].name)) == name {
+			return v.bytes(v.tags[i].text), true
+		}
+	}
+	return nil, false
+}
+
+// field returns a field, nil when it is not there.
+func (v *view) field(name string) (found *entry) {
+	for i := range v.fields {
+		if e := &v.fields[i]; string(v.bytes(e.name)) == name && (found == nil || e.kind <= found.kind) {
+			found = e
+		}
+	}
+	return found
+}
+
+// fieldOf returns a field of a type, nil when it is not there.
+func (v *view) fieldOf(name string, kind kind) (found *entry) {
+	for i := range v.fields {
+		if e := &v.fields[i]; e.kind == kind && string(v.bytes(e.name)) == name {
+			found = e
+		}
+	}
+	return found
+}
+
+// read returns the value of a tag or field as text, and whether it is there.
+func (v *view) read(s source) ([]byte, bool) {
+	switch {
+	case s.field != "":
+		if e := v.field(s.field); e != nil {
+			return v.textOf(e), true
+		}
+	case s.tag != "":
+		return v.tag(s.tag)
+	}
+	return nil, false
+}
+
+// textOf returns a field's value as text does.
+func (v *view) textOf(e *entry) []byte {
+	start := len(v.text)
+	switch e.kind {
+	case kindString:
+		return v.bytes(e.text)
+	case kindInt:
+		v.text = strconv.AppendInt(v.text, int64(e.number), 10)
+	case kindBool:
+		v.text = strconv.AppendBool(v.text, protowire.DecodeBool(e.number))
+	case kindDouble:
+		v.text = appendDouble(v.text, math.Float64frombits(e.number))
+	}
+	return v.text[start:]
+}
+
+// appendDouble appends a number as its JSON text. NaN and the infinities, which
+// have none, go by their names.
+func appendDouble(b []byte, f float64) []byte {
+	// Most are whole, and those that code a level are.
+	if n := int64(f); float64(n) == f && n != 0 && -1e15 < f && f < 1e15 {
+		return strconv.AppendInt(b, n, 10)
+	}
+	text, err := json.Marshal(f)
+	if err != nil {
+		return strconv.AppendFloat(b, f, 'g', -1, 64)
+	}
+	return append(b, text...)
+}
