@@ -1,6 +1,9 @@
 package bigpanda
 
-import "strconv"
+import (
+	"strconv"
+	"strings"
+)
 
 // The properties that are primary or secondary when the payload does not name
 // one itself, in BigPanda's order (reference/alerts).
@@ -90,6 +93,28 @@ func (i Identity) Key() string {
 	part(i.PrimaryValue)
 	part(i.SecondaryValue)
 	return string(b)
+}
+
+// ParseKey returns the identity that has a key, with these names for its primary
+// and secondary property, which a key does not hold. Its values share the key's
+// memory. It is the zero Identity for what Key did not return.
+func ParseKey(key, primary, secondary string) Identity {
+	var parts []string
+	for rest := key[min(1, len(key)):]; rest != ""; {
+		digits, after, _ := strings.Cut(rest, ":")
+		n, err := strconv.Atoi(digits)
+		if err != nil || n < 0 || n > len(after) {
+			return Identity{}
+		}
+		parts, rest = append(parts, after[:n]), after[n:]
+	}
+	switch {
+	case strings.HasPrefix(key, "i") && len(parts) == 2:
+		return Identity{AppKey: parts[0], Incident: parts[1]}
+	case strings.HasPrefix(key, "p") && len(parts) == 3:
+		return Identity{AppKey: parts[0], Primary: primary, PrimaryValue: parts[1], Secondary: secondary, SecondaryValue: parts[2]}
+	}
+	return Identity{}
 }
 
 // valid returns the identity as BigPanda sees it. One that was read off a

@@ -101,6 +101,20 @@ func TestKey(t *testing.T) {
 			if got := tt.a.Key() == tt.b.Key(); got != tt.same {
 				t.Errorf("%q and %q: same is %v, want %v", tt.a.Key(), tt.b.Key(), got, tt.same)
 			}
+			for _, i := range []Identity{tt.a, tt.b} {
+				parsed := ParseKey(i.Key(), i.Primary, i.Secondary)
+				if parsed.Key() != i.Key() || i.Incident == "" && parsed != i.valid() {
+					t.Errorf("%+v comes back from its key as %+v", i, parsed)
+				}
+			}
 		})
+	}
+}
+
+func TestParseKeyOfWhatIsNone(t *testing.T) {
+	for _, key := range []string{"", "p", "i", "x1:a1:b", "p1:a1:b", "i1:a1:b1:c", "p1:a1:b9:c", "p1:a1:b-1:c", "p1:a1:bc", "p1:a1:b1:c1", "pp1:a1:b1:c"} {
+		if got := ParseKey(key, "host", "check"); got != (Identity{}) {
+			t.Errorf("%q is the key of %+v", key, got)
+		}
 	}
 }

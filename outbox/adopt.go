@@ -62,7 +62,7 @@ func (d *Disk) adopt() {
 			// Its process may have gone after inherit looked.
 			var theirs []Level
 			if err := l.view(func(tx *bolt.Tx) error {
-				theirs = readLevels(tx)
+				theirs = allLevels(tx)
 				return nil
 			}); err != nil {
 				return false, err

@@ -221,7 +221,7 @@ func TestInheritedLevels(t *testing.T) {
 
 	check := func(name string, r *rig, wantNew bool, want ...Level) {
 		t.Helper()
-		levels, isNew, err := r.Levels()
+		levels, isNew, err := readAll(r)
 		slices.SortFunc(levels, func(a, b Level) int { return int(a.Key[0]) - int(b.Key[0]) })
 		if err != nil || isNew != wantNew || fmt.Sprint(levels) != fmt.Sprint(want) {
 			t.Errorf("%s: levels %v, new %v, %v, want %v", name, levels, isNew, err, want)

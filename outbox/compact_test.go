@@ -55,7 +55,7 @@ func TestFileShrinks(t *testing.T) {
 	}
 	r = openIn(t, dir)
 	r.log.has(t, 0, "level=ERROR")
-	got, isNew, err := r.Levels()
+	got, isNew, err := readAll(r)
 	if err != nil || isNew || len(got) != 1000 {
 		t.Errorf("%d levels, new %v, %v", len(got), isNew, err)
 	}

@@ -20,7 +20,8 @@ import (
 // levelTexts are the levels of an outbox, sorted.
 func levelTexts(t *testing.T, d *outbox.Disk) (texts []string, isNew bool) {
 	t.Helper()
-	levels, isNew, err := d.Levels()
+	var levels []outbox.Level
+	isNew, err := d.Levels(func(l outbox.Level) { levels = append(levels, l) })
 	if err != nil {
 		t.Fatal(err)
 	}

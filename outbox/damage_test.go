@@ -77,7 +77,7 @@ func TestDamagedDatabase(t *testing.T) {
 			if kept, err := os.ReadFile(aside[0]); err != nil || !bytes.Equal(kept, damaged) {
 				t.Errorf("what is aside has changed, or: %v", err)
 			}
-			if levels, isNew, err := r.Levels(); len(levels) != 0 || !isNew || err != nil {
+			if levels, isNew, err := readAll(r); len(levels) != 0 || !isNew || err != nil {
 				t.Errorf("levels: %v, new %v, %v", levels, isNew, err)
 			}
 			r.put(1, "b")
@@ -183,7 +183,7 @@ func TestDamagedRecords(t *testing.T) {
 		t.Errorf("stats: %+v", s)
 	}
 	r.log.has(t, 4, "a queued change cannot be read")
-	levels, _, err := r.Levels()
+	levels, _, err := readAll(r)
 	if err != nil || len(levels) != 1 || levels[0].Key != "one" {
 		t.Errorf("levels: %v, %v", levels, err)
 	}
@@ -245,7 +245,7 @@ func TestAnyFlippedBit(t *testing.T) {
 			t.Fatal(err)
 		}
 		r := openIn(t, dir)
-		r.Levels()
+		readAll(r)
 		for _, c := range r.lookThrough() {
 			if sound[string(c.Payload)] != c.Alert {
 				t.Errorf("round %d (%s): got %+v", round, what, c)

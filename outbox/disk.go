@@ -209,38 +209,43 @@ func (d *Disk) start() error {
 	})
 }
 
-// Levels returns the levels that were appended before. isNew says that the
-// database was begun by this Open.
-func (d *Disk) Levels() (levels []Level, isNew bool, err error) {
+// Levels calls each with every level that was appended before, in no order.
+// isNew says that the database was begun by this Open. Nothing else can be done
+// with the outbox meanwhile, so each must not.
+func (d *Disk) Levels(each func(Level)) (isNew bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return nil, false, ErrClosed
+		return false, ErrClosed
 	}
-	all, err := d.levels()
-	for _, l := range all {
+	err = d.eachLevel(func(l Level) {
 		if len(l.Value) > 0 {
-			levels = append(levels, l)
+			each(l)
 		}
-	}
-	return levels, d.isNew && !d.inherited, err
+	})
+	return d.isNew && !d.inherited, err
 }
 
-// levels are all levels by key, with those that the disk refuses.
-func (d *Disk) levels() (map[string]Level, error) {
-	all := maps.Clone(d.borrowed)
+// eachLevel calls f with the level of every series, those that the disk refuses
+// and those that were forgotten, too.
+func (d *Disk) eachLevel(f func(Level)) error {
+	others := maps.Clone(d.borrowed)
+	maps.Copy(others, d.kept.levels)
 	err := d.view(func(tx *bolt.Tx) error {
-		for _, l := range readLevels(tx) {
-			if theirs, borrowed := all[l.Key]; !borrowed || l.Time >= theirs.Time {
-				all[l.Key] = l
+		return readLevels(tx, func(l Level) {
+			if other, there := others[l.Key]; there {
+				if _, newer := d.kept.levels[l.Key]; newer || l.Time < other.Time {
+					return
+				}
+				delete(others, l.Key)
 			}
-		}
-		return nil
+			f(l)
+		})
 	})
-	for _, l := range d.kept.levels {
-		all[l.Key] = l
+	for _, l := range others {
+		f(l)
 	}
-	return all, err
+	return err
 }
 
 // Next takes the oldest changes of one lane for delivery, as Memory.Next does.

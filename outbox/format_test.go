@@ -78,7 +78,7 @@ func TestFixtureOfVersion1(t *testing.T) {
 	}
 	r := openIn(t, dir, clock)
 	r.log.has(t, 0, "level=ERROR")
-	levels, isNew, err := r.Levels()
+	levels, isNew, err := readAll(r)
 	if err != nil || isNew || len(levels) != 2 {
 		t.Fatalf("levels: %v, new %v, %v", levels, isNew, err)
 	}

@@ -22,7 +22,7 @@ func (d *Disk) inherit() error {
 		err := l.view(func(tx *bolt.Tx) error {
 			last = tx.Bucket(bucketQueue).Sequence()
 			if l.sameTask {
-				theirs = readLevels(tx)
+				theirs = allLevels(tx)
 			}
 			return nil
 		})
@@ -62,8 +62,8 @@ func (d *Disk) takeLevels(theirs []Level) error {
 		d.inherited = true
 		return nil
 	}
-	mine, err := d.levels()
-	if err != nil {
+	mine := make(map[string]Level)
+	if err := d.eachLevel(func(l Level) { mine[l.Key] = l }); err != nil {
 		return err
 	}
 	var later []Level
@@ -82,8 +82,8 @@ func (d *Disk) takeLevels(theirs []Level) error {
 
 // replaceLevels takes over levels in place of all of its own.
 func (d *Disk) replaceLevels(theirs []Level) error {
-	mine, err := d.levels()
-	if err != nil {
+	mine := make(map[string]Level)
+	if err := d.eachLevel(func(l Level) { mine[l.Key] = l }); err != nil {
 		return err
 	}
 	for _, l := range theirs {

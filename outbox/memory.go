@@ -41,8 +41,8 @@ func NewMemory(limit int64) *Memory {
 	return &Memory{limit: limit, full: limit, changes: make(map[uint64]Change), schedule: newSchedule()}
 }
 
-// Levels returns no levels: a memory outbox is always new.
-func (m *Memory) Levels() (levels []Level, isNew bool, err error) { return nil, true, nil }
+// Levels has no levels: a memory outbox is always new.
+func (m *Memory) Levels(func(Level)) (isNew bool, err error) { return true, nil }
 
 // Append queues the changes, which get their IDs in their order. The levels
 // are not kept: there is nobody left to read them after the process.

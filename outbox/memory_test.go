@@ -16,7 +16,8 @@ func TestMemory(t *testing.T) {
 func TestMemoryIsAlwaysNew(t *testing.T) {
 	m := outbox.NewMemory(0)
 	m.Append(nil, []outbox.Level{{Key: "a", Time: 1, Value: []byte("v")}})
-	levels, isNew, err := m.Levels()
+	var levels []outbox.Level
+	isNew, err := m.Levels(func(l outbox.Level) { levels = append(levels, l) })
 	if len(levels) != 0 || !isNew || err != nil {
 		t.Errorf("got %v, %v, %v", levels, isNew, err)
 	}

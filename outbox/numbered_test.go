@@ -55,7 +55,7 @@ func TestLevelsOfTwoProcesses(t *testing.T) {
 // text lists the levels of an outbox.
 func text(t *testing.T, r *rig) string {
 	t.Helper()
-	levels, _, err := r.Levels()
+	levels, _, err := readAll(r)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -144,16 +144,21 @@ func encodeLevel(l Level) []byte {
 	return b
 }
 
-// readLevels returns the levels that can be read: a series whose level cannot
-// is one that was never told.
-func readLevels(tx *bolt.Tx) (levels []Level) {
-	tx.Bucket(bucketLevels).ForEach(func(_, v []byte) error {
+// readLevels calls f with the levels that can be read: a series whose level
+// cannot is one that was never told.
+func readLevels(tx *bolt.Tx, f func(Level)) error {
+	return tx.Bucket(bucketLevels).ForEach(func(_, v []byte) error {
 		if l, err := decodeLevel(v); err == nil {
-			levels = append(levels, l)
+			f(l)
 		}
 		return nil
 	})
-	return levels
+}
+
+// allLevels returns what readLevels gives.
+func allLevels(tx *bolt.Tx) (all []Level) {
+	_ = readLevels(tx, func(l Level) { all = append(all, l) }) // f gives no error
+	return all
 }
 
 func decodeLevel(b []byte) (Level, error) {

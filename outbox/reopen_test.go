@@ -22,7 +22,7 @@ func TestAllIsThereAfterClose(t *testing.T) { // P5
 	}
 
 	r = openIn(t, dir)
-	levels, isNew, err := r.Levels()
+	levels, isNew, err := readAll(r)
 	if err != nil || isNew || len(levels) != 1 || levels[0].Key != "s" || levels[0].Time != 2 || string(levels[0].Value) != "v" {
 		t.Errorf("levels: %v, new %v, %v", levels, isNew, err)
 	}
@@ -73,7 +73,7 @@ func TestKilled(t *testing.T) {
 			t.Fatalf("round %d: the child has appended %d", round, returned)
 		}
 		r := openIn(t, dir)
-		levels, isNew, err := r.Levels()
+		levels, isNew, err := readAll(r)
 		queued := r.Stats().Queued
 		if err != nil || isNew || len(levels) != 1 || string(levels[0].Value) != fmt.Sprint(queued) {
 			t.Fatalf("round %d: %d changes are queued, and the levels are %v, %v, new %v", round, queued, levels, err, isNew)
@@ -156,7 +156,7 @@ func TestAfterCloseNothingIsTouched(t *testing.T) {
 			t.Errorf("Dead: %v", err)
 		}
 		r.Release(flying[0].ID)
-		if _, _, err := r.Levels(); err != ErrClosed {
+		if _, _, err := readAll(r); err != ErrClosed {
 			t.Errorf("Levels: %v", err)
 		}
 	}

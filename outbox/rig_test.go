@@ -67,6 +67,14 @@ type rig struct {
 	log *logged
 }
 
+// readAll collects what Levels gives.
+func readAll(o interface {
+	Levels(func(Level)) (bool, error)
+}) (levels []Level, isNew bool, err error) {
+	isNew, err = o.Levels(func(l Level) { levels = append(levels, l) })
+	return levels, isNew, err
+}
+
 func openIn(t *testing.T, dir string, change ...func(*Options)) *rig {
 	t.Helper()
 	r := &rig{t: t, log: new(logged)}

@@ -302,7 +302,7 @@ func TestManyUsers(t *testing.T) { // P5, for the race detector
 				r.Append([]Change{aChange(n+1, fmt.Sprintf("%d/a%d", p%2, p)), aChange(n+1, fmt.Sprintf("%d/b%d", p%2, p))},
 					[]Level{{Key: fmt.Sprint(p), Time: int64(n), Value: []byte("v")}})
 				r.Stats()
-				r.Levels()
+				readAll(r)
 			}
 			produced <- true
 		}()

@@ -3,6 +3,8 @@ package udf
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"bigpanda-udf/outbox"
 
@@ -64,11 +66,18 @@ func (h *Handler) Snapshot() (*agent.SnapshotResponse, error) {
 			}
 		}
 	}
-	for _, l := range h.state.records(untold) {
-		if fits(len(l.Key) + len(l.Value)) {
-			s.Levels = append(s.Levels, snapshotLevel{l.Key, l.Value})
+	seen := 0
+	for l, alert := range h.state.records() {
+		if seen++; untold[alert] {
+			continue
 		}
+		if !fits(len(l.Key) + len(l.Value)) {
+			left += h.state.size() - seen // a million of them need not be looked at
+			break
+		}
+		s.Levels = append(s.Levels, snapshotLevel{l.Key, l.Value})
 	}
+	slices.SortFunc(s.Levels, func(a, b snapshotLevel) int { return strings.Compare(a.Key, b.Key) })
 	if left > 0 {
 		h.once("snapshot", func() {
 			h.log.Warn("more alerts are active than a snapshot holds: after a restart that only it survives, the rest is sent again", "left_out", left)
@@ -102,14 +111,18 @@ func (h *Handler) restore(b []byte) error {
 	if s.Version != snapshotVersion {
 		return fmt.Errorf("decode snapshot: version %d is not %d", s.Version, snapshotVersion)
 	}
-	levels := make([]outbox.Level, len(s.Levels))
-	for i, l := range s.Levels {
-		levels[i] = outbox.Level{Key: l.Key, Value: []byte(l.Record)}
+	var unreadable error
+	for _, l := range s.Levels {
+		if err := h.state.restore(outbox.Level{Key: l.Key, Value: l.Record}); err != nil {
+			unreadable = err
+		}
 	}
-	err := h.state.restore(levels)
-	h.state.pending = append(h.state.pending, h.state.records(nil)...)
+	h.state.restored()
+	for l := range h.state.records() {
+		h.state.pending = append(h.state.pending, l)
+	}
 	for _, c := range s.Changes {
 		h.changes = append(h.changes, outbox.Change{Alert: c.Alert, Lane: c.AppKey, Time: c.Time, Level: c.Level, Payload: c.Payload})
 	}
-	return err
+	return unreadable
 }

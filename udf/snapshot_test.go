@@ -173,7 +173,13 @@ func TestSnapshot(t *testing.T) {
 		}
 		r.snapshot()
 		r.wantLogged(1, "level=WARN", "more alerts are active than a snapshot holds", "left_out=5")
-		wantTold(t, start(t).restore(s).send(at(1, long+"00", "OK"), at(1, long+"19", "OK")), "OK@1")
+		after, resolved := start(t).restore(s), 0
+		for i := range 20 {
+			resolved += len(after.send(at(1, fmt.Sprintf("%s%02d", long, i), "OK")))
+		}
+		if resolved != 15 {
+			t.Errorf("%d alerts are known from it, want 15", resolved)
+		}
 	})
 	t.Run("is bounded whatever the characters", func(t *testing.T) {
 		r := start(t)

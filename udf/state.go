@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -24,10 +25,11 @@ const timestampMemory = 60
 // and the last timestamp of every alert of theirs. Its size follows the number
 // of active alerts (P7).
 type state struct {
-	series  map[string]series    // by seriesKey; none is OK
+	series  map[string]*series   // by series key; none is OK
 	alerts  map[string]*alert    // by Identity.Key
-	graves  map[string]tombstone // by seriesKey: resolved, and not yet forgotten
+	graves  map[string]tombstone // by series key: resolved, and not yet forgotten
 	burials []burial             // ascending by last; those of series that opened again do nothing
+	names   []names              // the first are none
 	newest  int64                // the newest point time seen, in Unix seconds
 	pending []outbox.Level       // not yet in the outbox
 }
@@ -40,10 +42,38 @@ type series struct {
 }
 
 // An alert is what BigPanda takes for one.
+//
+// There may be a million of them: what makes up the identity is kept once, as
+// the key, and the names, which most alerts share.
 type alert struct {
-	identity bigpanda.Identity // as it was when the alert opened
-	last     int64             // the newest timestamp sent, in Unix seconds
-	open     int               // how many series make it
+	key   string // Identity.Key(), as it was when the alert opened
+	last  int64  // the newest timestamp sent, in Unix seconds
+	open  uint32 // how many series make it
+	names uint32 // of its properties when it opened, an index of state.names
+}
+
+// names are those of an alert's primary and secondary property.
+type names struct{ primary, secondary string }
+
+// maxNames is how many different names are remembered: they may come with the
+// data. An identity without them does as well, under other names.
+const maxNames = 1000
+
+// name returns the index of an identity's names.
+func (s *state) name(i bigpanda.Identity) uint32 {
+	n := names{i.Primary, i.Secondary}
+	at := slices.Index(s.names, n)
+	if at < 0 && len(s.names) < maxNames {
+		at = len(s.names)
+		s.names = append(s.names, names{strings.Clone(n.primary), strings.Clone(n.secondary)})
+	}
+	return uint32(max(0, at))
+}
+
+// identity returns what an alert was when it opened.
+func (s *state) identity(a *alert) bigpanda.Identity {
+	n := s.names[a.names]
+	return bigpanda.ParseKey(a.key, n.primary, n.secondary)
 }
 
 // A tombstone is what was last told of a series that went OK.
@@ -59,15 +89,18 @@ type burial struct {
 	tombstone
 }
 
-// seriesKey joins what makes a series: ids may repeat across groups, and
+// appendSeriesKey joins what makes a series: ids may repeat across groups, and
 // groups may hold several ids.
-func seriesKey(group, id string) string { return group + "\x00" + id }
+func appendSeriesKey(b, group, id []byte) []byte {
+	return append(append(append(b, group...), 0), id...)
+}
 
 func newState() *state {
 	return &state{
-		series: make(map[string]series),
+		series: make(map[string]*series),
 		alerts: make(map[string]*alert),
 		graves: make(map[string]tombstone),
+		names:  make([]names, 1),
 		newest: math.MinInt64,
 	}
 }
@@ -88,16 +121,14 @@ func (s *state) saw(t int64) {
 func (s *state) tell(key string, level Level, pointTime int64, p *bigpanda.Payload) (alertKey string, shared bool) {
 	p.Timestamp = unix(pointTime)
 	known, open := s.series[key]
-	a := known.alert
-	if !open {
+	var a *alert
+	if open {
+		a = known.alert
+	} else {
 		identity := p.Identity()
-		if a = s.alerts[identity.Key()]; a == nil {
-			a = &alert{last: math.MinInt64}
-			s.alerts[identity.Key()] = a
-		}
-		shared = a.open > 0
-		if !shared {
-			a.identity = identity
+		a = s.alert(identity.Key())
+		if shared = a.open > 0; !shared {
+			a.names = s.name(identity)
 		}
 	}
 	if p.Timestamp <= a.last {
@@ -106,7 +137,8 @@ func (s *state) tell(key string, level Level, pointTime int64, p *bigpanda.Paylo
 	a.last = p.Timestamp
 	// Even an alert that opens may need it: its primary property may be the
 	// timestamp.
-	a.identity.Apply(p)
+	identity := s.identity(a)
+	identity.Apply(p)
 
 	if level == OK {
 		if open {
@@ -123,11 +155,23 @@ func (s *state) tell(key string, level Level, pointTime int64, p *bigpanda.Paylo
 		delete(s.graves, key)
 		if !open {
 			a.open++
+			known = &series{alert: a}
+			s.series[key] = known
 		}
-		s.series[key] = series{level: level, told: pointTime, alert: a}
+		known.level, known.told = level, pointTime
 	}
-	s.pending = append(s.pending, record{Level: level, Told: pointTime, Last: a.last, Identity: a.identity}.level(key))
-	return a.identity.Key(), shared
+	s.pending = append(s.pending, record{Level: level, Told: pointTime, Last: a.last, Identity: identity}.level(key))
+	return a.key, shared
+}
+
+// alert returns the alert that has a key.
+func (s *state) alert(key string) *alert {
+	a := s.alerts[key]
+	if a == nil {
+		a = &alert{key: key, last: math.MinInt64}
+		s.alerts[key] = a
+	}
+	return a
 }
 
 func byLast(b burial, last int64) int { return cmp.Compare(b.last, last) }
@@ -144,63 +188,61 @@ func (s *state) bury() {
 		// Not with the tombstone alone: that is gone if the series opened again
 		// as another alert.
 		if b.alert.open == 0 && b.alert.last == b.last {
-			delete(s.alerts, b.alert.identity.Key())
+			delete(s.alerts, b.alert.key)
 		}
 	}
 	s.burials = s.burials[n:]
 }
 
-// records returns everything that a restart must know, by series key, but for
-// some alerts.
-func (s *state) records(without map[string]bool) []outbox.Level {
-	all := make([]outbox.Level, 0, len(s.series)+len(s.graves))
-	add := func(key string, r record) {
-		if len(without) == 0 || !without[r.Identity.Key()] {
-			all = append(all, r.level(key))
+// records are everything that a restart must know, in no order, each with the
+// key of its alert. There are size of them.
+func (s *state) records() iter.Seq2[outbox.Level, string] {
+	return func(yield func(outbox.Level, string) bool) {
+		for key, t := range s.graves {
+			if !yield(record{Level: OK, Last: t.last, Identity: s.identity(t.alert)}.level(key), t.alert.key) {
+				return
+			}
+		}
+		for key, known := range s.series {
+			a := known.alert
+			if !yield(record{known.level, known.told, a.last, s.identity(a)}.level(key), a.key) {
+				return
+			}
 		}
 	}
-	for key, t := range s.graves {
-		add(key, record{Level: OK, Last: t.last, Identity: t.alert.identity})
-	}
-	for key, known := range s.series {
-		add(key, record{known.level, known.told, known.alert.last, known.alert.identity})
-	}
-	slices.SortFunc(all, func(a, b outbox.Level) int { return strings.Compare(a.Key, b.Key) })
-	return all
 }
 
-// restore takes over what records gave. A record that cannot be read is left
-// out; the last such error is returned.
-func (s *state) restore(levels []outbox.Level) error {
-	var failed error
-	for _, l := range levels {
-		var r record
-		err := json.Unmarshal(l.Value, &r)
-		if err == nil && (r.Level > Critical || r.Identity.AppKey == "") {
-			err = errors.New("it is no level of an alert")
-		}
-		if err != nil {
-			failed = fmt.Errorf("read level of %q: %w", l.Key, err)
-			continue
-		}
-		key := r.Identity.Key()
-		a := s.alerts[key]
-		if a == nil {
-			a = &alert{identity: r.Identity, last: r.Last}
-			s.alerts[key] = a
-		}
-		a.last = max(a.last, r.Last)
-		if r.Level == OK {
-			t := tombstone{a, r.Last}
-			s.graves[l.Key] = t
-			s.burials = append(s.burials, burial{l.Key, t})
-			continue
-		}
-		a.open++
-		s.series[l.Key] = series{level: r.Level, told: r.Told, alert: a}
+func (s *state) size() int { return len(s.graves) + len(s.series) }
+
+// restore takes over one of what records gave. restored is to be called after
+// the last one.
+func (s *state) restore(l outbox.Level) error {
+	var r record
+	err := json.Unmarshal(l.Value, &r)
+	if err == nil && (r.Level > Critical || r.Identity.AppKey == "") {
+		err = errors.New("it is no level of an alert")
 	}
+	if err != nil {
+		return fmt.Errorf("read level of %q: %w", l.Key, err)
+	}
+	a := s.alert(r.Identity.Key())
+	if a.open == 0 {
+		a.names = s.name(r.Identity)
+	}
+	a.last = max(a.last, r.Last)
+	if r.Level == OK {
+		t := tombstone{a, r.Last}
+		s.graves[l.Key] = t
+		s.burials = append(s.burials, burial{l.Key, t})
+		return nil
+	}
+	a.open++
+	s.series[l.Key] = &series{level: r.Level, told: r.Told, alert: a}
+	return nil
+}
+
+func (s *state) restored() {
 	slices.SortFunc(s.burials, func(a, b burial) int { return cmp.Compare(a.last, b.last) })
-	return failed
 }
 
 // A record is what is kept of a series in the outbox and in a snapshot.

@@ -64,9 +64,12 @@ func TestStateForgets(t *testing.T) {
 			before.tell("open", Critical, second, payload("a"))
 			before.tell("resolved", Critical, second, payload("b"))
 			before.tell("resolved", OK, second, payload("b"))
-			if err := s.restore(before.records(nil)); err != nil {
-				t.Fatal(err)
+			for l := range before.records() {
+				if err := s.restore(l); err != nil {
+					t.Fatal(err)
+				}
 			}
+			s.restored()
 			s.tell("open", OK, second, payload("a"))
 		}},
 	} {

@@ -75,7 +75,8 @@ func check(folder string, promises []promise) (v verdict, err error) {
 	}
 	defer func() { err = errors.Join(err, d.Close(), journal.err(), nothingAside(folder)) }()
 
-	levels, _, err := d.Levels()
+	var levels []outbox.Level
+	_, err = d.Levels(func(l outbox.Level) { levels = append(levels, l) })
 	if err != nil {
 		return v, fmt.Errorf("read levels: %w", err)
 	}

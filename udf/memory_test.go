@@ -1,0 +1,131 @@
+package udf_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"bigpanda-udf/outbox"
+	"bigpanda-udf/udf"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// BenchmarkActiveAlerts is what a handler keeps in memory of 1,000,000 active
+// alerts (P7).
+func BenchmarkActiveAlerts(b *testing.B) {
+	const alerts = 1_000_000
+	for b.Loop() {
+		r := newRig(b, func(c *udf.Config) {
+			c.Open = func(string, string) (udf.Store, error) { return forgetful{}, nil }
+		}).init()
+		keys := 0
+		before := heap()
+		for i := range alerts {
+			p := at(0, fmt.Sprintf("cpu:host=web%07d", i), "CRITICAL").grouped(fmt.Sprintf("host=web%07d", i))
+			p.tags["host"] = fmt.Sprintf("web%07d", i)
+			m := p.message()
+			if err := r.h.Point(m); err != nil {
+				b.Fatal(err)
+			}
+			if i%1000 == 0 {
+				r.h.Commit()
+			}
+			// The series, and what BigPanda takes for one alert.
+			keys += len(m.Group) + 1 + len(m.Tags["alertID"]) + len("p3:key10:web000000021:cpu:host=web0000000")
+		}
+		r.h.Commit()
+		after := heap()
+		b.ReportMetric(float64(after-before)/alerts, "B/alert")
+		b.ReportMetric(float64(keys)/alerts, "B/key")
+		runtime.KeepAlive(r)
+	}
+}
+
+// BenchmarkChanges is the decision about a point, from its bytes.
+func BenchmarkChanges(b *testing.B) {
+	for _, tt := range []struct {
+		name   string
+		level  string
+		before string
+		id     bool
+	}{
+		{"an OK of a series that is OK", "OK", "", false},
+		{"an OK while others are not", "OK", "other", false},
+		{"a CRITICAL that was told", "CRITICAL", "id", false},
+		{"a CRITICAL that was told, with a template for the id", "CRITICAL", "id", true},
+	} {
+		b.Run(tt.name, func(b *testing.B) {
+			r := newRig(b)
+			if tt.id {
+				r.init(opt("id", "{{ index .Tags \"alertID\" }}"))
+			} else {
+				r.init()
+			}
+			if tt.before != "" {
+				r.send(at(0, tt.before, "CRITICAL"))
+			}
+			frame, err := proto.Marshal(at(0, "id", tt.level).message())
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if r.h.Changes(frame) {
+					b.Fatal("it changes something")
+				}
+			}
+		})
+	}
+}
+
+// Points that change nothing cost no memory, however many there are (P7).
+func TestChangesAllocatesNothing(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		point pt
+		open  bool // the series is CRITICAL
+		mend  func(p *pt)
+	}{
+		{name: "OK", point: at(0, "id", "OK")},
+		{name: "CRITICAL again", point: at(0, "id", "CRITICAL"), open: true},
+		{name: "no level", point: at(0, "id", "")},
+		{name: "no such level", point: at(0, "id", "SEVERE")},
+		{name: "in small letters", point: at(0, "id", "ok"), open: false},
+	} {
+		for _, template := range []string{"", "{{ .Name }}/{{ index .Tags \"alertID\" }}"} {
+			t.Run(tt.name+template, func(t *testing.T) {
+				r := start(t, opt("id", template))
+				r.send(at(0, "another", "CRITICAL"))
+				if tt.open {
+					r.send(tt.point)
+				}
+				frame, err := proto.Marshal(tt.point.message())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if n := testing.AllocsPerRun(100, func() {
+					if r.h.Changes(frame) {
+						t.Error("it changes something")
+					}
+				}); n != 0 {
+					t.Errorf("%v allocations a point", n)
+				}
+			})
+		}
+	}
+}
+
+// forgetful is a store that keeps nothing.
+type forgetful struct{}
+
+func (forgetful) Levels(func(outbox.Level)) (bool, error) { return true, nil }
+func (forgetful) Append([]outbox.Change, []outbox.Level)  {}
+
+func heap() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
