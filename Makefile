@@ -16,7 +16,9 @@ lint:
 e2e: ## the end-to-end suite, with the real Kapacitor
 	cd e2e && go vet . && go test -count=1 -timeout 20m ./...
 
-bench: ## storms against an API with 50 ms latency, and what waits in the outbox
+bench: ## what a point costs beside the stock agent, storms, memory, and what waits in the outbox
+	go test -run '^$$' -bench Wire -benchtime 1x -timeout 60m .
+	go test -run '^$$' -bench ActiveAlerts -benchtime 1x ./udf
 	go test -run '^$$' -bench Storm -benchtime 5x .
 	go test -run '^$$' -bench Outbox -benchtime 1x .
 

@@ -26,11 +26,20 @@ import (
 const asChild = "BIGPANDA_UDF_TEST_CHILD"
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asChild) != "" {
+	switch os.Getenv(asChild) {
+	case "":
+		os.Exit(m.Run())
+	case string(asProgram):
 		main()
+	default:
+		os.Exit(benchmarked(child(os.Getenv(asChild))))
 	}
-	os.Exit(m.Run())
 }
+
+// A child is what the test binary is when it executes itself.
+type child string
+
+const asProgram child = "the program"
 
 const (
 	token   = "T0KEN-not-to-be-seen"
@@ -73,8 +82,14 @@ func start(t testing.TB, environment []string, flags ...string) *function {
 func launch(t testing.TB, environment []string, flags ...string) *function {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], flags...)
-	cmd.Env = append(os.Environ(), asChild+"=1")
+	cmd.Env = append(os.Environ(), asChild+"="+string(asProgram))
 	cmd.Env = append(cmd.Env, environment...)
+	return launchCommand(t, cmd)
+}
+
+// launchCommand starts any program that speaks on stdin and stdout.
+func launchCommand(t testing.TB, cmd *exec.Cmd) *function {
+	t.Helper()
 	f := &function{t: t, cmd: cmd, stderr: new(logBuffer), raw: new(logBuffer)}
 	cmd.Stderr = f.stderr
 	stdin, err := cmd.StdinPipe()

@@ -27,6 +27,7 @@ func BenchmarkOutbox(b *testing.B) {
 	b.Run("1000000 changes queued", benchmarkBacklog)
 	b.Run("100000 of 10000 alerts queued over a restart", func(b *testing.B) { benchmarkRestart(b, 10_000) })
 	b.Run("100000 of as many alerts queued over a restart", func(b *testing.B) { benchmarkRestart(b, 100_000) })
+	b.Run("1000000 alerts active", benchmarkActive)
 }
 
 // benchmarkStorm has 20,000 alerts change at once, at 50 ms a request.
@@ -97,6 +98,30 @@ func benchmarkBacklog(b *testing.B) {
 	}
 }
 
+// benchmarkActive opens 1,000,000 alerts, and starts the next process on them.
+func benchmarkActive(b *testing.B) {
+	const alerts = 1_000_000
+	input := changesOf(alerts, alerts)
+	for b.Loop() {
+		bp, env := newBigPanda(b)
+		dir := b.TempDir()
+		p := startOn(b, env, dir)
+		p.write(input)
+		p.waitBack(alerts)
+		waitSome(b, bp, alerts)
+		b.ReportMetric(p.peak(), "RssAnon-MiB")
+		p.end()
+
+		p = startOn(b, env, dir)
+		p.write(changesOf(1, 1))
+		begin := time.Now()
+		p.waitBack(1) // the levels were read
+		b.ReportMetric(time.Since(begin).Seconds(), "s-to-first-point")
+		b.ReportMetric(p.peak(), "RssAnon-restarted-MiB")
+		p.end()
+	}
+}
+
 // benchmarkRestart ends the process with 100,000 changes queued, and starts the
 // next, which delivers them. The levels of all alerts are read at the start.
 func benchmarkRestart(b *testing.B, alerts int) {
@@ -145,25 +170,15 @@ type process struct {
 // startOn starts the program on an outbox, and measures it from then on.
 func startOn(b *testing.B, env []string, dir string) *process {
 	b.Helper()
-	p := &process{function: launch(b, append(env, "BIGPANDA_OUTBOX="+dir)), stop: make(chan struct{})}
-	frames := bufio.NewReader(p.out)
-	var buf []byte
-	ask := func(r *agent.Request) *agent.Response {
-		p.write(framed(r))
-		answer := new(agent.Response)
-		if err := agent.ReadMessage(&buf, frames, answer); err != nil {
-			b.Fatal(err)
-		}
-		return answer
-	}
-	info := ask(&agent.Request{Message: &agent.Request_Info{Info: &agent.InfoRequest{}}})
-	begin := time.Now()
-	init := ask(&agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: "cpu_alert", NodeID: "bigpanda3"}}})
-	p.inited = time.Since(begin)
-	if info.GetInfo() == nil || !init.GetInit().GetSuccess() {
-		b.Fatalf("Init failed: %s", init.GetInit().GetError())
-	}
+	p := measure(launch(b, append(env, "BIGPANDA_OUTBOX="+dir)))
+	frames := p.init()
 	p.workers.Go(func() { p.countPoints(frames) })
+	return p
+}
+
+// measure samples a process's memory from now to its end.
+func measure(f *function) *process {
+	p := &process{function: f, stop: make(chan struct{})}
 	p.workers.Go(func() {
 		for {
 			p.sample()
@@ -175,6 +190,29 @@ func startOn(b *testing.B, env []string, dir string) *process {
 		}
 	})
 	return p
+}
+
+// init sends Info and Init, and returns the rest of the output.
+func (p *process) init() *bufio.Reader {
+	p.t.Helper()
+	frames := bufio.NewReader(p.out)
+	var buf []byte
+	ask := func(r *agent.Request) *agent.Response {
+		p.write(framed(r))
+		answer := new(agent.Response)
+		if err := agent.ReadMessage(&buf, frames, answer); err != nil {
+			p.t.Fatal(err)
+		}
+		return answer
+	}
+	info := ask(&agent.Request{Message: &agent.Request_Info{Info: &agent.InfoRequest{}}})
+	begin := time.Now()
+	init := ask(&agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: "cpu_alert", NodeID: "bigpanda3"}}})
+	p.inited = time.Since(begin)
+	if info.GetInfo() == nil || !init.GetInit().GetSuccess() {
+		p.t.Fatalf("Init failed: %s", init.GetInit().GetError())
+	}
+	return frames
 }
 
 func (p *process) write(input []byte) {

@@ -6,6 +6,7 @@ import (
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
+	"bigpanda-udf/wire"
 
 	"github.com/alecthomas/kong"
 	"github.com/dustin/go-humanize"
@@ -33,6 +34,7 @@ type functionFlags struct {
 	Outbox         *string `placeholder:"DIR" help:"The folder in which alerts wait for delivery (bigpanda-udf in the user's state folder), or memory for none."`
 	OutboxMaxSize  *string `placeholder:"SIZE" help:"How large the queue may be before intermediate changes are given up (${default_outbox_max_size})."`
 	Edge           *string `placeholder:"stream" help:"What the function takes and gives (stream)."`
+	MaxFrame       *string `placeholder:"SIZE" help:"The largest message that is taken from Kapacitor (${default_max_frame})."`
 	BatchSize      *string `placeholder:"N" help:"Alerts in one request at most (${default_batch_size})."`
 	Connections    *string `placeholder:"N" help:"Requests at the same time at most (${default_connections})."`
 	Rate           *string `placeholder:"N" help:"Requests a second at most; 0 for no limit (0)."`
@@ -50,6 +52,7 @@ func helpVariables() kong.Vars {
 		"default_batch_size":      fmt.Sprint(udf.DefaultBatchSize),
 		"default_connections":     fmt.Sprint(udf.DefaultConnections),
 		"default_outbox_max_size": humanize.IBytes(outbox.DefaultMaxSize),
+		"default_max_frame":       humanize.IBytes(wire.DefaultMaxFrame),
 		"default_drain_timeout":   defaultDrainTimeout.String(),
 	}
 }

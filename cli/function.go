@@ -60,7 +60,7 @@ func (p Process) runFunction(ctx context.Context, c command, argErr error) int {
 		Now:      time.Now,
 	})
 	in := &countingReader{Reader: p.Stdin}
-	err = wire.Run(stopping, handler, in, p.Stdout, wire.Options{Log: f.log})
+	err = wire.Run(stopping, handler, in, p.Stdout, wire.Options{MaxFrame: int(s.maxFrame), Log: f.log})
 	f.close()
 	if argErr != nil && in.n == 0 {
 		// Kapacitor asks for Info first: this was a person or a script.

@@ -74,12 +74,15 @@ func lasting(field func(*settings) *time.Duration, least time.Duration) func(*se
 	}
 }
 
-func parseSize(text string) (int64, error) {
-	n, err := humanize.ParseBytes(text)
-	if err != nil || n < minOutboxSize || n > math.MaxInt64 {
-		return 0, fmt.Errorf("write a size of %s or more, such as 500MB or 4GiB", humanize.IBytes(minOutboxSize))
+func atLeastBytes(field func(*settings) *int64, least uint64) func(*settings, string) error {
+	return func(s *settings, text string) error {
+		n, err := humanize.ParseBytes(text)
+		if err != nil || n < least || n > math.MaxInt64 {
+			return fmt.Errorf("write a size of %s or more, such as 500MB or 4GiB", humanize.IBytes(least))
+		}
+		*field(s) = int64(n)
+		return nil
 	}
-	return int64(n), nil
 }
 
 func parseRate(text string) (float64, error) {

@@ -10,6 +10,7 @@ import (
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
+	"bigpanda-udf/wire"
 )
 
 const (
@@ -23,6 +24,10 @@ const (
 	// minOutboxSize is less than any database of the outbox, and more than a
 	// slip of the unit.
 	minOutboxSize = 1 << 20
+
+	// minMaxFrame is more than a snapshot is (udf.Handler.Snapshot): Kapacitor
+	// gives it back in one frame.
+	minMaxFrame = 32 << 20
 
 	outboxMemory = "memory"
 	edgeStream   = "stream"
@@ -42,6 +47,7 @@ type settings struct {
 	outbox                 string // a folder, or outboxMemory
 	outboxMaxSize          int64  // bytes
 	edge                   string
+	maxFrame               int64 // bytes
 	batchSize, connections int
 	rate                   float64 // requests a second; 0: no limit
 	drainTimeout           time.Duration
@@ -84,11 +90,9 @@ var settingTable = []setting{
 	{name: "insecure-skip-verify", key: boolKey, set: yesNo(func(s *settings) *bool { return &s.insecureSkipVerify })},
 	{name: "ca-file", key: textKey, set: into(func(s *settings) *string { return &s.caFile })},
 	{name: "outbox", key: textKey, set: into(func(s *settings) *string { return &s.outbox })},
-	{name: "outbox-max-size", key: textKey, set: func(s *settings, text string) (err error) {
-		s.outboxMaxSize, err = parseSize(text)
-		return err
-	}},
+	{name: "outbox-max-size", key: textKey, set: atLeastBytes(func(s *settings) *int64 { return &s.outboxMaxSize }, minOutboxSize)},
 	{name: "edge", set: oneOf(func(s *settings) *string { return &s.edge }, edgeStream)},
+	{name: "max-frame", key: textKey, set: atLeastBytes(func(s *settings) *int64 { return &s.maxFrame }, minMaxFrame)},
 	{name: "batch-size", key: wholeKey, set: atLeastOne(func(s *settings) *int { return &s.batchSize })},
 	{name: "connections", key: wholeKey, set: atLeastOne(func(s *settings) *int { return &s.connections })},
 	{name: "rate", key: numberKey, set: func(s *settings, text string) (err error) {
@@ -131,6 +135,7 @@ func resolve(flags map[string]string, lookup func(string) (string, bool)) (setti
 		drainTimeout:  defaultDrainTimeout,
 		outboxMaxSize: outbox.DefaultMaxSize,
 		edge:          edgeStream,
+		maxFrame:      wire.DefaultMaxFrame,
 		batchSize:     udf.DefaultBatchSize,
 		connections:   udf.DefaultConnections,
 		logLevel:      slog.LevelInfo,

@@ -12,6 +12,7 @@ import (
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
+	"bigpanda-udf/wire"
 )
 
 // sources is where a setting comes from, highest first. "-" means that the
@@ -45,6 +46,8 @@ var everySetting = map[string]sources{
 		func(s settings) any { return s.outbox }},
 	"outbox-max-size": {"1GiB", "2GB", none, `"3MiB"`, [5]any{int64(1 << 30), int64(2e9), nil, int64(3 << 20), int64(outbox.DefaultMaxSize)},
 		func(s settings) any { return s.outboxMaxSize }},
+	"max-frame": {"1GiB", "100MB", none, `"64MiB"`, [5]any{int64(1 << 30), int64(1e8), nil, int64(64 << 20), int64(wire.DefaultMaxFrame)},
+		func(s settings) any { return s.maxFrame }},
 	"edge": {"stream", "stream", none, none, [5]any{"stream", "stream", nil, nil, "stream"},
 		func(s settings) any { return s.edge }},
 	"batch-size": {"1", "2", none, "3", [5]any{1, 2, nil, 3, udf.DefaultBatchSize},
@@ -195,6 +198,7 @@ func TestBadValues(t *testing.T) {
 		{"insecure-skip-verify", "maybe", "write true or false"},
 		{"outbox-max-size", "1kB", "write a size of 1.0 MiB or more"},
 		{"outbox-max-size", "-1", "write a size of 1.0 MiB or more"},
+		{"max-frame", "1MiB", "write a size of 32 MiB or more"},
 		{"edge", "batch", "write stream"},
 		{"auto-attributes", "tags,colours", "write tags, fields, tags,fields or none"},
 		{"log-level", "loud", "write debug, info, warn or error"},

@@ -150,7 +150,7 @@ func (r *reader) next() (frame, body []byte, err error) {
 	case n == 0:
 		return nil, nil, nil
 	case size > uint64(r.max):
-		return nil, nil, fmt.Errorf("a frame of %d bytes is over the limit of %d bytes", size, r.max)
+		return nil, nil, fmt.Errorf("a frame of %d bytes is over the limit of %d bytes: raise --max-frame, unless the stream is out of step", size, r.max)
 	case uint64(len(b)-n) < size:
 		return nil, nil, nil
 	}
