@@ -50,6 +50,9 @@ type Options struct {
 	Timeout            time.Duration // of a request from dial to the answer's end; DefaultTimeout if 0
 	Connections        int           // how many requests at once at most; DefaultConnections if 0
 	UserAgent          string        // DefaultUserAgent if empty
+	// Proxy returns the proxy for a request to a URL, nil for none; without it
+	// the environment of the process says which.
+	Proxy func(*url.URL) (*url.URL, error) `json:"-"`
 }
 
 // Format writes the options without the token, whatever the verb.

@@ -39,7 +39,7 @@ func newTransport(o Options) (*http.Transport, error) {
 	}
 	dialer := &net.Dialer{Timeout: min(dialTimeout, o.Timeout), KeepAlive: pingAfter}
 	return &http.Transport{
-		Proxy:       proxyOf,
+		Proxy:       proxyBy(o.Proxy),
 		DialContext: dialer.DialContext,
 		TLSClientConfig: &tls.Config{
 			RootCAs:            roots,
@@ -99,14 +99,21 @@ func (e *proxyError) Error() string {
 	return "the proxy answered " + statusText(e.status)
 }
 
-// proxyOf finds the proxy in the environment. The error of http's function
-// would repeat the proxy's address, which may hold a password.
-func proxyOf(req *http.Request) (*url.URL, error) {
-	u, err := http.ProxyFromEnvironment(req)
-	if err != nil {
-		return nil, &proxyError{}
+// proxyBy returns what finds the proxy of a request: in the environment, unless
+// the options say another way. The error of http's function would repeat the
+// proxy's address, which may hold a password.
+func proxyBy(find func(*url.URL) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+	return func(req *http.Request) (u *url.URL, err error) {
+		if find != nil {
+			u, err = find(req.URL)
+		} else {
+			u, err = http.ProxyFromEnvironment(req)
+		}
+		if err != nil {
+			return nil, &proxyError{}
+		}
+		return u, nil
 	}
-	return u, nil
 }
 
 // checkProxy turns a proxy's refusal of CONNECT into an error that can be told

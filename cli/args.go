@@ -37,6 +37,8 @@ type grammar struct {
 	Send     sendFlags     `cmd:"" help:"Send one test alert with the settings at hand."`
 	Sandbox  sandboxFlags  `cmd:"" help:"Serve a BigPanda to work against, with faults on demand."`
 	Demo     demoFlags     `cmd:"" help:"Show the whole way on this machine: a small fleet, an outage, every change delivered."`
+	Replay   replayFlags   `cmd:"" help:"Show what would be sent for the points of a file; or send it."`
+	Check    checkupFlags  `cmd:"" help:"Look at the settings, files, outbox and the way to BigPanda, and say what to mend."`
 	Outbox   outboxFlags   `cmd:"" help:"See what waits for delivery, is held or was refused; send it again, drop or export it."`
 	Version  versionFlags  `cmd:"" help:"Show the version."`
 }
@@ -97,6 +99,7 @@ func parse(p Process) (command, error) {
 func newParser(p Process, c *command) (*kong.Kong, error) {
 	// Of the flags that are no settings. Settings have layers of their own.
 	variables := make(map[*kong.Flag]string)
+	c.Replay.Options = newOptionFlags()
 	return kong.New(&c.grammar,
 		kong.Name(programName),
 		kong.Description(strings.TrimSpace(description)),
@@ -104,7 +107,7 @@ func newParser(p Process, c *command) (*kong.Kong, error) {
 		// Kapacitor is answered also when the arguments are wrong, so kong
 		// never ends the process.
 		kong.Exit(func(int) { c.helped = true }),
-		kong.ExplicitGroups([]kong.Group{{Key: "faults", Title: "Faults, from the start:"}}),
+		kong.ExplicitGroups([]kong.Group{{Key: "faults", Title: "Faults, from the start:"}, {Key: "options", Title: "Options of @bigpanda(), as in a TICKscript:"}}),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoAppDescFormat: true, WrapUpperBound: 100}),
 		helpVariables(),
 		kong.PostBuild(func(k *kong.Kong) error {
@@ -143,5 +146,5 @@ func newParser(p Process, c *command) (*kong.Kong, error) {
 
 // takesSettings tells whether the settings are flags of a command.
 func takesSettings(node string) bool {
-	return node == functionNode || node == "send" || node == "outbox"
+	return slices.Contains([]string{functionNode, "send", "replay", "check", "outbox"}, node)
 }

@@ -62,6 +62,10 @@ func Run(ctx context.Context, p Process) int {
 		err = p.sandbox(ctx, c.Sandbox)
 	case "demo":
 		err = p.demo(ctx, c.Demo)
+	case "replay":
+		err = p.replay(ctx, c)
+	case "check":
+		err = p.check(ctx, c)
 	case "outbox":
 		err = p.outbox(ctx, c)
 	case "version":

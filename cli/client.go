@@ -29,6 +29,7 @@ func (s settings) newClient(hidden *secrets) (*bigpanda.Client, error) {
 		InsecureSkipVerify: s.insecureSkipVerify,
 		Timeout:            s.timeout,
 		Connections:        s.connections,
+		Proxy:              s.proxy,
 		UserAgent:          programName + "/" + currentBuild().Version,
 	})
 	if err != nil {

@@ -43,6 +43,7 @@ type settings struct {
 	caFile             string
 	insecureSkipVerify bool
 	timeout            time.Duration
+	proxy              func(*url.URL) (*url.URL, error) // nil: the process's environment says
 
 	outbox                 string // a folder, or outboxMemory
 	outboxMaxSize          int64  // bytes

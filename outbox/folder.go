@@ -64,10 +64,17 @@ func unwritable(dir string, err error) error {
 // warnOfNetwork says so when a folder is on a file system that comes over the
 // network: there locks and mapped files are not what they are on a disk.
 func warnOfNetwork(folder string, log *slog.Logger) {
-	if name, ok := networkFileSystems[fileSystem(folder)]; ok {
+	if name, ok := NetworkFileSystem(folder); ok {
 		log.Warn("the outbox is on a network file system, where it may be damaged: set --outbox (BIGPANDA_OUTBOX) to a folder on a disk of this host",
 			"folder", folder, "file_system", name)
 	}
+}
+
+// NetworkFileSystem returns the kind of the file system that a folder is on, and
+// whether that comes over the network: an outbox there may be damaged.
+func NetworkFileSystem(folder string) (name string, ok bool) {
+	name, ok = networkFileSystems[fileSystem(folder)]
+	return name, ok
 }
 
 // fileSystem is the magic number of the file system that a folder is on, 0 if

@@ -1,0 +1,137 @@
+package bigpanda
+
+import (
+	"context"
+	"crypto/tls"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"slices"
+	"sync"
+)
+
+// A Probe is what one look at the endpoint has found, as far as it came.
+type Probe struct {
+	Proxy     string // host and port of the proxy; "" for none
+	Host      string // that was looked up; "" if there was an address already
+	Addresses []string
+	Peer      string               // the address that a connection was made to
+	TLS       *tls.ConnectionState // nil: none was agreed upon
+	Status    int                  // of the answer; 0: none came
+	// Err is nil when the answer is one that an alert without status and
+	// properties may get: a refusal of it, or an acceptance.
+	Err *Error
+	// TokenProven says that the endpoint answers 401 to a token that is none,
+	// and did not to this one. Otherwise nobody knows what it looked at first.
+	TokenProven bool
+}
+
+// notToken is a token that BigPanda has given to nobody.
+const notToken = "bigpanda-udf-check-not-a-token"
+
+// Probe asks the endpoint for an answer without making an incident: it posts
+// an object with an app key alone, which lacks what an alert must have, a
+// status and a primary property (BigPanda, reference/alerts). Where the answer
+// does not tell whether the token was looked at, a second request, with a token
+// that is none, may.
+func (c *Client) Probe(ctx context.Context, appKey string) (p Probe) {
+	within, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
+	defer cancel()
+	c.Close() // a new connection has something to tell
+	if proxy, err := c.transport.Proxy(&http.Request{URL: c.endpoint()}); err == nil && proxy != nil {
+		p.Proxy = proxy.Host
+	}
+	var t tracer
+	secret := c.token.get()
+	body := []byte(`{}`)
+	if appKey != "" {
+		body = append(appendString([]byte(`{"app_key":`), appKey), '}')
+	}
+	p.Status, p.Err = c.knock(httptrace.WithClientTrace(within, t.trace()), ctx, secret, body)
+	t.mu.Lock()
+	p.Host, p.Addresses, p.Peer, p.TLS = t.host, t.addresses, t.peer, t.tls
+	t.mu.Unlock()
+	if p.Err != nil {
+		return p
+	}
+	wrong, err := newSecret(notToken)
+	if err != nil {
+		panic(err) // it is none of a form that is not taken
+	}
+	status, failure := c.knock(within, ctx, wrong, body)
+	p.TokenProven = status == http.StatusUnauthorized && failure != nil
+	return p
+}
+
+// knock posts a body that is no alert.
+func (c *Client) knock(within, ctx context.Context, secret *secret, body []byte) (status int, failure *Error) {
+	resp, err := c.post(within, secret, body)
+	if err != nil {
+		return 0, c.unanswered(ctx, err, secret)
+	}
+	defer resp.Body.Close()
+	text, end := readBody(resp)
+	if delivered(resp, text, end) {
+		return resp.StatusCode, nil
+	}
+	e := c.answered(resp, secret)
+	e.Answer = secret.blotAnswer(string(text), end != nil)
+	switch resp.StatusCode {
+	case http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity:
+		return resp.StatusCode, nil // what else should become of it
+	}
+	return resp.StatusCode, e
+}
+
+func (c *Client) endpoint() *url.URL {
+	u, err := url.Parse(c.url)
+	if err != nil {
+		panic(err) // NewClient has parsed it
+	}
+	return u
+}
+
+// tracer notes how far a request came. The transport may still call it when
+// the request has ended.
+type tracer struct {
+	mu        sync.Mutex
+	host      string
+	addresses []string
+	peer      string
+	tls       *tls.ConnectionState
+}
+
+func (t *tracer) trace() *httptrace.ClientTrace {
+	note := func(f func()) {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		f()
+	}
+	return &httptrace.ClientTrace{
+		DNSStart: func(i httptrace.DNSStartInfo) { note(func() { t.host = i.Host }) },
+		DNSDone: func(i httptrace.DNSDoneInfo) {
+			note(func() {
+				for _, a := range i.Addrs {
+					if text := a.String(); !slices.Contains(t.addresses, text) {
+						t.addresses = append(t.addresses, text)
+					}
+				}
+			})
+		},
+		ConnectDone: func(_, addr string, err error) {
+			if err == nil {
+				note(func() { t.peer = addr })
+			}
+		},
+		GotConn: func(i httptrace.GotConnInfo) {
+			if a := i.Conn.RemoteAddr(); a != nil {
+				note(func() { t.peer = a.String() })
+			}
+		},
+		TLSHandshakeDone: func(s tls.ConnectionState, err error) {
+			if err == nil {
+				note(func() { t.tls = &s })
+			}
+		},
+	}
+}

@@ -1,0 +1,172 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/net/http/httpproxy"
+)
+
+// checkupFlags are the settings of the function, and whose they are.
+type checkupFlags struct {
+	functionFlags
+	KapacitorConf string `placeholder:"FILE" help:"Check the function's section in this kapacitor.conf, as kapacitord would start it."`
+	Function      string `placeholder:"NAME" help:"Which function of --kapacitor-conf (those whose prog is this program)."`
+	User          string `placeholder:"NAME" help:"Whose permissions to look at, such as kapacitor (the current user's)."`
+	JSON          bool   `name:"json" help:"Print a JSON object for each line."`
+}
+
+// Help is what kong prints above the flags.
+func (checkupFlags) Help() string {
+	return `Looks at everything that must be right before an alert arrives: the settings and
+where each comes from, files and permissions, the outbox, and the way to
+BigPanda up to its answer. It makes no incident: what it posts is no alert, as
+status and properties are missing.
+
+Each line is ok, note (for you to judge), warn (it works, and should not stay so)
+or fail. The exit code is 0 when none is warn or fail.`
+}
+
+// What a line of a check says.
+const (
+	stateOK   = "ok"
+	stateNote = "note"
+	stateWarn = "warn"
+	stateFail = "fail"
+)
+
+// finding is one line.
+type finding struct {
+	Function string `json:"function,omitempty"`
+	State    string `json:"state"`
+	Check    string `json:"check"`
+	Found    string `json:"found"`
+	Mend     string `json:"mend,omitempty"`
+}
+
+// checkup is a check under way.
+type checkup struct {
+	p        Process
+	json     bool
+	hidden   *secrets
+	who      viewer
+	function string // of a kapacitor.conf
+
+	lines, warned, failed int
+	err                   error // of the printing
+}
+
+func (p Process) check(ctx context.Context, c command) error {
+	f := c.Check
+	who, err := newViewer(f.User)
+	if err != nil {
+		return usageError{err}
+	}
+	k := &checkup{p: p, json: f.JSON, hidden: new(secrets), who: who}
+	switch {
+	case f.KapacitorConf == "" && f.Function != "":
+		return usagef("--function names one of a kapacitor.conf: add --kapacitor-conf FILE, or leave it out")
+	case f.KapacitorConf == "":
+		k.examine(ctx, c.flags, p.LookupEnv)
+	case len(c.flags) > 0:
+		return usagef("--%s means nothing with --kapacitor-conf: only what stands in that file counts",
+			slices.Sorted(maps.Keys(c.flags))[0])
+	default:
+		if err := k.kapacitor(ctx, f); err != nil {
+			return k.hidden.blotError(err)
+		}
+	}
+	switch {
+	case k.err != nil:
+		return k.err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case k.failed+k.warned > 0:
+		return fmt.Errorf("of %s %d failed and %d warned", plural(k.lines, "check"), k.failed, k.warned)
+	}
+	return nil
+}
+
+// examine looks at what comes of one set of flags and variables.
+func (k *checkup) examine(ctx context.Context, flags map[string]string, lookup func(string) (string, bool)) {
+	s, err := resolve(flags, lookup)
+	k.hidden.add(s.secrets...)
+	k.settings(s, err)
+	sound := k.files(s)
+	k.outbox(ctx, s)
+	s.proxy = k.proxyFrom(lookup)
+	k.network(ctx, s, sound)
+}
+
+// proxyFrom finds proxies in the variables that the function would have. One
+// that is no address is not used, which nobody says but this.
+func (k *checkup) proxyFrom(lookup func(string) (string, bool)) func(*url.URL) (*url.URL, error) {
+	either := func(name string) string {
+		if text, _ := lookup(name); text != "" {
+			return text
+		}
+		text, _ := lookup(strings.ToLower(name))
+		return text
+	}
+	c := httpproxy.Config{HTTPProxy: either("HTTP_PROXY"), HTTPSProxy: either("HTTPS_PROXY"), NoProxy: either("NO_PROXY")}
+	for name, text := range map[string]string{"HTTP_PROXY": c.HTTPProxy, "HTTPS_PROXY": c.HTTPSProxy} {
+		_, err := url.Parse(text)
+		if _, also := url.Parse("http://" + text); err != nil && also != nil {
+			k.warn("proxy", "set it to an address such as http://HOST:PORT", "%s is no address, and is not used", name)
+		}
+	}
+	return c.ProxyFunc()
+}
+
+// mend is what mends an error of a file: another user may have to look.
+func (k *checkup) mend(err error, otherwise string) string {
+	if errors.Is(err, fs.ErrPermission) && int(k.who.uid) != os.Geteuid() {
+		return fmt.Sprintf("run this as %s or as root, who may look there", k.who.name)
+	}
+	return otherwise
+}
+
+func (k *checkup) ok(check, format string, args ...any) {
+	k.print(finding{State: stateOK, Check: check, Found: fmt.Sprintf(format, args...)})
+}
+
+func (k *checkup) note(check, mend, format string, args ...any) {
+	k.print(finding{State: stateNote, Check: check, Found: fmt.Sprintf(format, args...), Mend: mend})
+}
+
+func (k *checkup) warn(check, mend, format string, args ...any) {
+	k.warned++
+	k.print(finding{State: stateWarn, Check: check, Found: fmt.Sprintf(format, args...), Mend: mend})
+}
+
+func (k *checkup) fail(check, mend, format string, args ...any) {
+	k.failed++
+	k.print(finding{State: stateFail, Check: check, Found: fmt.Sprintf(format, args...), Mend: mend})
+}
+
+// print prints a line at once: what follows may take its time.
+func (k *checkup) print(f finding) {
+	k.lines++
+	f.Function = k.function
+	f.Found, f.Mend = plain(k.hidden.blot(f.Found)), plain(k.hidden.blot(f.Mend))
+	var err error
+	if k.json {
+		err = k.p.printJSON(f)
+	} else {
+		text := f.Found
+		if f.Mend != "" {
+			text += "; " + f.Mend
+		}
+		_, err = fmt.Fprintf(k.p.Stdout, "%-4s  %-20s  %s\n", f.State, f.Check, text)
+	}
+	if err != nil && k.err == nil {
+		k.err = fmt.Errorf("print: %w", err)
+	}
+}

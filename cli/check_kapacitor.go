@@ -1,0 +1,247 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/BurntSushi/toml"
+)
+
+// What a function's timeout should be within. Kapacitor takes any over a
+// millisecond (services/udf/config.go).
+const (
+	kapacitorLeast = time.Millisecond
+	saneLeast      = 5 * time.Second
+	saneMost       = 5 * time.Minute
+)
+
+// kapacitorConf is what is read of a kapacitor.conf.
+type kapacitorConf struct {
+	UDF struct {
+		Functions map[string]functionConf
+	}
+	BigPanda struct {
+		Enabled, Global bool
+		Token           string
+	}
+}
+
+// functionConf is a section [udf.functions.NAME].
+type functionConf struct {
+	Prog    string
+	Args    []string
+	Timeout any // so that a number gives a sentence
+	Env     map[string]string
+	Socket  string
+}
+
+// kapacitor checks the functions of a kapacitor.conf that are this program.
+func (k *checkup) kapacitor(ctx context.Context, f checkupFlags) error {
+	data, err := os.ReadFile(f.KapacitorConf)
+	if err != nil {
+		return usagef("--kapacitor-conf: %w", err)
+	}
+	var conf kapacitorConf
+	if err := toml.Unmarshal(data, &conf); err != nil {
+		// The error's own text may repeat a secret.
+		where := ""
+		if at := (toml.ParseError{}); errors.As(err, &at) {
+			where = fmt.Sprintf(" in line %d", at.Position.Line)
+		}
+		return usagef("--kapacitor-conf: %s is nothing that kapacitord would read%s: mend it", f.KapacitorConf, where)
+	}
+	k.hidden.add(conf.BigPanda.Token)
+	names, err := conf.functions(f)
+	if err != nil {
+		return err
+	}
+	k.ok("user", "%s: what it may do is told by the modes of files", k.who.name)
+	if f.User == "" && k.who.uid == 0 {
+		k.note("user", "add --user kapacitor, or whoever kapacitord runs as", "root may do everything, which says nothing of kapacitord")
+	}
+	secret := conf.BigPanda.Token != ""
+	for _, name := range names {
+		token := conf.UDF.Functions[name].Env[variable("token")]
+		k.hidden.add(token)
+		secret = secret || token != ""
+	}
+	k.file(checkedFile{"kapacitor.conf", "kapacitor-conf", f.KapacitorConf, secret})
+	if conf.BigPanda.Enabled && conf.BigPanda.Global {
+		k.warn("[bigpanda]", "set enabled = false there", "every alert is sent twice: Kapacitor's own handler is on for all alerts")
+	}
+	for _, name := range names {
+		k.function = name
+		if !k.json {
+			fmt.Fprintf(k.p.Stdout, "\n[udf.functions.%s]\n", plain(name))
+		}
+		k.section(ctx, conf.UDF.Functions[name])
+	}
+	return nil
+}
+
+// functions returns the names of those that are meant.
+func (c kapacitorConf) functions(f checkupFlags) (names []string, err error) {
+	all := slices.Sorted(maps.Keys(c.UDF.Functions))
+	if f.Function != "" {
+		if _, ok := c.UDF.Functions[f.Function]; !ok {
+			return nil, usagef("%s has no section [udf.functions.%s]: %s", f.KapacitorConf, f.Function,
+				didYouMean(f.Function, all, "%s", "paste kapacitor.conf.snippet"))
+		}
+		return []string{f.Function}, nil
+	}
+	for _, name := range all {
+		if fn := c.UDF.Functions[name]; isThisProgram(fn.Prog) || fn.Prog == "" && strings.Contains(name+fn.Socket, defaultFunction) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, fmt.Errorf("%s has no [udf.functions.NAME] whose prog is %s: paste kapacitor.conf.snippet, or name the section with --function", f.KapacitorConf, programName)
+	}
+	return names, nil
+}
+
+// isThisProgram tells whether a function's prog is this one, by its file or its
+// name.
+func isThisProgram(prog string) bool {
+	return filepath.Base(prog) == programName || isThisFile(prog)
+}
+
+func isThisFile(prog string) bool {
+	own, err := os.Executable()
+	if err != nil {
+		return false
+	}
+	this, err := os.Stat(own)
+	if err != nil {
+		return false
+	}
+	that, err := os.Stat(prog)
+	return err == nil && os.SameFile(this, that)
+}
+
+// section checks one function.
+func (k *checkup) section(ctx context.Context, fn functionConf) {
+	k.timeout(fn.Timeout)
+	if fn.Socket != "" {
+		k.socket(fn)
+		return
+	}
+	k.prog(fn.Prog)
+	known := []string{variable("token")}
+	for _, row := range settingTable {
+		known = append(known, variable(row.name))
+	}
+	for _, name := range slices.Sorted(maps.Keys(fn.Env)) {
+		if strings.HasPrefix(name, "BIGPANDA_") && !slices.Contains(known, name) {
+			k.warn("env", didYouMean(name, known, "%s", "leave it out"), "%s is no setting, and is not looked at", name)
+		}
+	}
+	env := func(name string) (string, bool) {
+		text, ok := fn.Env[name]
+		if !ok && name == "HOME" { // kapacitord hands on its own
+			return k.who.home, k.who.home != ""
+		}
+		return text, ok
+	}
+	c, err := parse(Process{Args: fn.Args, Stdout: io.Discard, Stderr: io.Discard, LookupEnv: env})
+	const mend = "see " + programName + " --help for what may stand there"
+	switch {
+	case err != nil:
+		k.fail("args", "", "%s", err)
+	case c.helped, c.name != functionMode:
+		k.fail("args", mend, "%q make it a command, and no function", fn.Args)
+	default:
+		k.ok("args", "%q", fn.Args)
+	}
+	k.examine(ctx, c.flags, env)
+}
+
+// timeout checks what Kapacitor waits for a sign of life.
+func (k *checkup) timeout(v any) {
+	const mend = `write timeout = "10s"`
+	text, ok := v.(string)
+	d, err := time.ParseDuration(text)
+	switch {
+	case v == nil:
+		k.fail("timeout", mend, "there is none, without which kapacitord does not start")
+	case !ok, err != nil:
+		k.fail("timeout", mend, "%v is no duration, so kapacitord does not start", v)
+	case d <= kapacitorLeast:
+		k.fail("timeout", mend, "%s is too short for kapacitord to start", d)
+	case d < saneLeast:
+		k.warn("timeout", mend, "%s is short: a stall of the disk that is longer ends the task", d)
+	case d > saneMost:
+		k.warn("timeout", mend, "%s is long: for so long nobody notices that a function hangs", d)
+	default:
+		k.ok("timeout", "%s", d)
+	}
+}
+
+// prog checks whether kapacitord can start the program.
+func (k *checkup) prog(prog string) {
+	const mend = "install the program where everybody may execute it, such as /usr/local/bin, and name its full path"
+	if prog == "" {
+		k.fail("prog", `write prog = "/usr/local/bin/`+programName+`"`, "there is neither prog nor socket, so kapacitord does not start")
+		return
+	}
+	if !strings.ContainsRune(prog, filepath.Separator) {
+		found, err := exec.LookPath(prog)
+		if err != nil {
+			k.fail("prog", mend, "%s is not in the PATH", prog)
+			return
+		}
+		k.note("prog", "name the full path", "%s is looked up in kapacitord's PATH: here it is %s", prog, found)
+		prog = found
+	}
+	info, err := os.Stat(prog)
+	switch {
+	case err != nil:
+		k.fail("prog", k.mend(err, mend), "%s", bareError(err))
+		return
+	case !info.Mode().IsRegular():
+		k.fail("prog", mend, "%s is no file", prog)
+		return
+	}
+	if err := k.who.may(prog, mayExecute); err != nil {
+		k.fail("prog", k.mend(err, mend), "%s", err)
+		return
+	}
+	if !isThisFile(prog) {
+		k.note("prog", "run "+prog+" check if the two may differ", "%s is another file than this program: it is checked by the rules of this one", prog)
+		return
+	}
+	k.ok("prog", "%s, which %s may execute", prog, k.who.name)
+}
+
+// socket checks a function that is a process of its own. What settings that has,
+// nobody knows here.
+func (k *checkup) socket(fn functionConf) {
+	if fn.Prog != "" || len(fn.Args) > 0 || len(fn.Env) > 0 {
+		k.fail("socket", "leave out prog, args and env, or socket", "both a socket and a program are given, so kapacitord does not start")
+		return
+	}
+	const mend = "start the process that listens there before kapacitord"
+	info, err := os.Stat(fn.Socket)
+	switch {
+	case err != nil:
+		k.fail("socket", mend, "%s", bareError(err))
+		return
+	case info.Mode().Type() != os.ModeSocket:
+		k.fail("socket", mend, "%s is no socket", fn.Socket)
+		return
+	}
+	if err := k.who.may(fn.Socket, mayWrite); err != nil {
+		k.fail("socket", "let "+k.who.name+" write to it", "%s", err)
+		return
+	}
+	k.ok("socket", "%s, which %s may use; the settings are those of the process behind it", fn.Socket, k.who.name)
+}

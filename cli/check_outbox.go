@@ -1,0 +1,139 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"bigpanda-udf/outbox"
+)
+
+const (
+	// leastSpace is what a new database and its first commits take.
+	leastSpace = 64 << 20
+	// waitsLong is how old the oldest alert may be before something must be
+	// wrong: the sender's longest wait is half a minute.
+	waitsLong = 10 * time.Minute
+)
+
+// outbox looks at the outbox's folder and at what waits in it. It writes
+// nothing.
+func (k *checkup) outbox(ctx context.Context, s settings) {
+	const setIt = "set --outbox (BIGPANDA_OUTBOX) to a folder that the function's user may write"
+	switch s.outbox {
+	case outboxMemory:
+		k.warn("outbox", "set --outbox (BIGPANDA_OUTBOX) to a folder", "in memory: what is not delivered when the process is killed is lost")
+		return
+	case "":
+		k.fail("outbox", setIt, "no folder, as neither HOME nor XDG_STATE_HOME is set")
+		return
+	}
+	if k.function != "" && !filepath.IsAbs(s.outbox) {
+		k.warn("outbox", "write the full path", "%s counts from the folder that kapacitord runs in", s.outbox)
+	}
+	there := existing(s.outbox)
+	info, err := os.Stat(there)
+	switch {
+	case err != nil:
+		k.fail("outbox", k.mend(err, setIt), "it cannot be looked at: %s", bareError(err))
+		return
+	case !info.IsDir():
+		k.fail("outbox", setIt, "%s is no folder", there)
+		return
+	}
+	want := mayWrite | mayExecute
+	if there == s.outbox {
+		want |= mayRead
+	}
+	if err := k.who.may(there, want); err != nil {
+		k.fail("outbox", k.mend(err, setIt+", or let "+k.who.name+" write there"), "%s", err)
+		return
+	}
+	k.space(there, s.outboxMaxSize)
+	if name, ok := outbox.NetworkFileSystem(there); ok {
+		k.warn("outbox", "set --outbox (BIGPANDA_OUTBOX) to a folder on a disk of this host", "%s is on a network file system (%s), where it may be damaged", there, name)
+	}
+	if there != s.outbox {
+		k.ok("outbox", "%s is not there yet: %s may make it in %s", s.outbox, k.who.name, there)
+		return
+	}
+	owner := ""
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+		owner = ", of " + userName(stat.Uid)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		k.warn("outbox", "chmod 700 "+s.outbox, "others may look into %s (%s%s), which holds payloads", s.outbox, info.Mode(), owner)
+	} else {
+		k.ok("outbox", "%s, which %s may write (%s%s)", s.outbox, k.who.name, info.Mode(), owner)
+	}
+	k.places(ctx, s.outbox)
+}
+
+// existing is a folder, or the nearest one above that is there.
+func existing(dir string) string {
+	for {
+		_, err := os.Stat(dir)
+		if !errors.Is(err, fs.ErrNotExist) || dir == filepath.Dir(dir) {
+			return dir
+		}
+		dir = filepath.Dir(dir)
+	}
+}
+
+func (k *checkup) space(dir string, maxSize int64) {
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(dir, &fs); err != nil {
+		k.note("disk", "", "how much is free cannot be told: %s", err)
+		return
+	}
+	free := int64(min(uint64(fs.Bavail)*uint64(fs.Bsize), 1<<62))
+	switch {
+	case free < leastSpace:
+		k.fail("disk", "make room, or set --outbox (BIGPANDA_OUTBOX) to another disk", "%s is free at %s", size(free), dir)
+	case free < maxSize:
+		k.warn("disk", "make room, or set --outbox-max-size (BIGPANDA_OUTBOX_MAX_SIZE) to less",
+			"%s is free at %s, and the queue may grow to %s", size(free), dir, size(maxSize))
+	default:
+		k.ok("disk", "%s is free at %s", size(free), dir)
+	}
+}
+
+// places looks at what each use of the function has queued.
+func (k *checkup) places(ctx context.Context, dir string) {
+	places, err := findPlaces(ctx, dir, outboxFlags{}, k.hidden)
+	if err != nil {
+		k.fail("queue", "", "%s", err)
+	}
+	now := time.Now()
+	for _, pl := range places {
+		held := "held by no process"
+		if pl.Process != 0 {
+			held = fmt.Sprintf("held by process %d", pl.Process)
+		}
+		found := strings.Join([]string{pl.name(), plural(pl.Queued, "alert") + " queued", "oldest " + age(pl.Oldest, now),
+			count(pl.Dead) + " dead", held}, ", ")
+		waits := !pl.Oldest.IsZero() && now.Sub(pl.Oldest) > waitsLong
+		remarks := strings.Join(remarks(pl.Status, now), "; ")
+		switch {
+		case len(pl.Held) > 0, pl.DiskRefuses:
+			k.fail("queue", "", "%s: %s", found, remarks)
+		case waits, pl.Dead > 0, len(pl.Damaged) > 0, pl.Queued > 0 && pl.Process == 0:
+			mend := "see " + programName + " outbox"
+			if pl.Dead > 0 {
+				mend = "see " + programName + " outbox dead for what BigPanda refused"
+			}
+			if remarks != "" {
+				found += ": " + remarks
+			}
+			k.warn("queue", mend, "%s", found)
+		default:
+			k.ok("queue", "%s", found)
+		}
+	}
+}

@@ -1,0 +1,159 @@
+package cli
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// settingValues say what each setting is, for people.
+var settingValues = map[string]func(settings) string{
+	"config":               func(s settings) string { return s.configFile },
+	"handler":              func(s settings) string { return s.handlerFile },
+	"enabled":              func(s settings) string { return strconv.FormatBool(s.enabled) },
+	"token-file":           func(s settings) string { return s.tokenFile },
+	"app-key":              func(s settings) string { return s.defaults.AppKey },
+	"url":                  func(s settings) string { return shownURL(s.url) },
+	"auto-attributes":      func(s settings) string { return s.defaults.AutoAttributes },
+	"insecure-skip-verify": func(s settings) string { return strconv.FormatBool(s.insecureSkipVerify) },
+	"ca-file":              func(s settings) string { return s.caFile },
+	"outbox":               func(s settings) string { return s.outbox },
+	"outbox-max-size":      func(s settings) string { return size(s.outboxMaxSize) },
+	"max-frame":            func(s settings) string { return size(s.maxFrame) },
+	"edge":                 func(s settings) string { return s.edge },
+	"batch-size":           func(s settings) string { return strconv.Itoa(s.batchSize) },
+	"connections":          func(s settings) string { return strconv.Itoa(s.connections) },
+	"rate":                 func(s settings) string { return strconv.FormatFloat(s.rate, 'g', -1, 64) },
+	"timeout":              func(s settings) string { return s.timeout.String() },
+	"drain-timeout":        func(s settings) string { return s.drainTimeout.String() },
+	"log-level":            func(s settings) string { return strings.ToLower(s.logLevel.String()) },
+	"log-format":           func(s settings) string { return s.logFormat },
+}
+
+// shownURL is an address without what may be a secret in it.
+func shownURL(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "(not an address)"
+	}
+	if u.RawQuery != "" {
+		u.RawQuery = "…"
+	}
+	u.Fragment = ""
+	return shown(u.Redacted())
+}
+
+// settings prints each setting with where it came from, and what is wrong with
+// them.
+func (k *checkup) settings(s settings, err error) {
+	if isNoPath(s.tokenFile) {
+		k.hidden.add(s.tokenFile) // it may be the token, in the wrong place
+	}
+	if data, err := os.ReadFile(s.tokenFile); err == nil {
+		k.hidden.add(string(data)) // an outbox's last error may have it
+	}
+	for _, row := range settingTable {
+		text := settingValues[row.name](s)
+		if text == "" {
+			text = "none"
+		}
+		where := s.where[row.name]
+		switch {
+		case where == "":
+			where = "default"
+		case row.name == "token-file" && s.tokenFile == "":
+			where += ", but the token itself goes before it"
+		}
+		k.ok(row.name, "%s (%s)", cut(text, maxLogValue), where)
+	}
+	if s.token != "" {
+		k.ok("token", "set, not shown (%s)", s.where["token"])
+	}
+	if err != nil {
+		k.fail("settings", "", "%s", err)
+	}
+	for _, warning := range s.warnings {
+		k.warn("settings", "", "%s", warning)
+	}
+	if !s.enabled {
+		k.note("enabled", "leave it out to send alerts", "switched off: points pass, and nothing is sent")
+	}
+	if s.defaults.AppKey == "" {
+		k.note("app-key", "set --app-key (BIGPANDA_APP_KEY), or .appKey('…') in every task", "there is none: tasks that set none fail at Init")
+	}
+}
+
+// isNoPath tells whether what should be a file's name is none that is there,
+// and looks like none.
+func isNoPath(name string) bool {
+	if name == "" || strings.ContainsRune(name, filepath.Separator) {
+		return false
+	}
+	_, err := os.Stat(name)
+	return err != nil
+}
+
+// files looks at the files that the settings name. sound says that all can be
+// read.
+func (k *checkup) files(s settings) (sound bool) {
+	sound = true
+	for _, f := range []checkedFile{
+		{"config file", "config", s.configFile, holdsToken(s.configFile)},
+		{"handler file", "handler", s.handlerFile, false},
+		{"token file", "token-file", s.tokenFile, true},
+		{"CA file", "ca-file", s.caFile, false},
+	} {
+		if f.path != "" {
+			sound = k.file(f) && sound
+		}
+	}
+	return sound
+}
+
+// checkedFile is a file that the function reads.
+type checkedFile struct {
+	label, setting, path string
+	secret               bool
+}
+
+func (k *checkup) file(f checkedFile) (readable bool) {
+	info, err := os.Stat(f.path)
+	mend := fmt.Sprintf("set --%s (%s) to a file that %s may read", f.setting, variable(f.setting), k.who.name)
+	switch {
+	case err != nil:
+		k.fail(f.label, k.mend(err, mend), "it cannot be looked at: %s", bareError(err))
+		return false
+	case info.IsDir():
+		k.fail(f.label, mend, "%s is a folder", f.path)
+		return false
+	}
+	if err := k.who.may(f.path, mayRead); err != nil {
+		k.fail(f.label, k.mend(err, fmt.Sprintf("let %s read it, such as with chown %[1]s %s", k.who.name, f.path)), "%s", err)
+		return false
+	}
+	mode := info.Mode().Perm()
+	switch {
+	case f.secret && mode&0o007 != 0: // a group is how kapacitord may read a file of root's
+		k.warn(f.label, "chmod 600 "+f.path, "%s holds the token, and others may open it (%s)", f.path, mode)
+	case mode&0o022 != 0:
+		k.warn(f.label, "chmod go-w "+f.path, "others may change %s (%s)", f.path, mode)
+	default:
+		k.ok(f.label, "%s, which %s may read (%s)", f.path, k.who.name, mode)
+	}
+	if k.function != "" && !filepath.IsAbs(f.path) {
+		k.warn(f.label, "write the full path", "%s counts from the folder that kapacitord runs in", f.path)
+	}
+	return true
+}
+
+// holdsToken tells whether a config file has a token in it.
+func holdsToken(path string) bool {
+	if path == "" {
+		return false
+	}
+	l, err := readConfigFile(path, new(settings))
+	return err == nil && l["token"].text != ""
+}

@@ -1,0 +1,272 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"bigpanda-udf/outbox"
+	"bigpanda-udf/recording"
+	"bigpanda-udf/udf"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+)
+
+// maxBadLines is how many lines that cannot be read are named.
+const maxBadLines = 20
+
+// replayed is what became of the points.
+type replayed struct {
+	points, bad int
+	changes     int
+	counts      map[string]int64 // of the handler, from its log
+
+	tags   map[string]string // of the first point
+	differ bool              // those of others are not the same
+}
+
+// look takes note of a point.
+func (r *replayed) look(p *agent.Point) {
+	r.points++
+	tags := maps.Clone(p.Tags)
+	delete(tags, "level") // these differ within a group, too
+	delete(tags, "alertID")
+	if r.points == 1 {
+		r.tags = tags
+	}
+	r.differ = r.differ || !maps.Equal(r.tags, tags)
+}
+
+// replay hands the points of a file to the function, and prints what it makes
+// of them.
+func (p Process) replay(ctx context.Context, c command) error {
+	f := c.Replay
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	s, err := resolve(c.flags, p.LookupEnv)
+	hidden := new(secrets)
+	hidden.add(s.secrets...)
+	if err != nil {
+		return hidden.blotError(err)
+	}
+	if err := p.sayReplayWarnings(s, f, hidden); err != nil {
+		return err
+	}
+	u, err := f.use(c.flags)
+	if err != nil {
+		return hidden.blotError(err)
+	}
+	in, err := p.openInput(f)
+	if err != nil {
+		return err
+	}
+	defer in.file.Close()
+	if s.where["log-level"] == "" {
+		s.logLevel = slog.LevelWarn // the handler's usual lines are told below in other words
+	}
+	var r replayed
+	log := newLogger(p.Stderr, s.logLevel, s.logFormat, hidden)
+	store := &replayStore{printer: newAlertPrinter(p.Stdout, f.JSON, hidden)}
+	if f.Send {
+		if store.delivery, err = s.newReplayDelivery(hidden, log); err != nil {
+			return hidden.blotError(err)
+		}
+		defer store.delivery.close()
+	}
+	h := udf.New(udf.Config{
+		Defaults: s.defaults,
+		Enabled:  true,
+		Open:     func(string, string) (udf.Store, error) { return store, nil },
+		Log:      slog.New(&countsHandler{Handler: log.Handler(), counts: &r.counts}),
+		Now:      time.Now,
+	})
+	// The node's name is Kapacitor's to give, and no part of a payload.
+	answer, err := h.Init(&agent.InitRequest{TaskID: u.task, NodeID: defaultFunction, Options: u.options})
+	if err == nil && !answer.Success {
+		err = usageError{errors.New(answer.Error)}
+	}
+	if err != nil {
+		return hidden.blotError(err)
+	}
+	failed := p.replayPoints(ctx, in, h, u, store, &r)
+	h.Stop()
+	r.changes = store.changes
+	failed = errors.Join(failed, store.printer.flush())
+	if store.delivery != nil {
+		failed = errors.Join(failed, store.delivery.drain(ctx, r.changes), store.delivery.refused())
+	}
+	if r.differ && f.Tick == "" && len(f.GroupBy) == 0 {
+		p.say("%s replay: warning: all points are one group, as in a script without groupBy, though their tags differ: "+
+			"name the tags that the script groups by with --group-by", programName)
+	}
+	p.say("%s replay: %s", programName, r.summary(store, in.Undated()))
+	return hidden.blotError(errors.Join(failed, r.failure()))
+}
+
+// sayReplayWarnings says what the operator should know before.
+func (p Process) sayReplayWarnings(s settings, f replayFlags, hidden *secrets) error {
+	for _, warning := range s.warnings {
+		p.say("%s replay: warning: %s", programName, hidden.blot(warning))
+	}
+	if s.enabled {
+		return nil
+	}
+	if f.Send {
+		return usagef("the function is switched off by %s: leave out --send, or switch it on", s.where["enabled"])
+	}
+	p.say("%s replay: warning: the function is switched off by %s and sends nothing: this is what it would send", programName, s.where["enabled"])
+	return nil
+}
+
+// replayPoints hands over all points. An error is the end.
+func (p Process) replayPoints(ctx context.Context, in input, h *udf.Handler, u use, store *replayStore, r *replayed) error {
+	for ctx.Err() == nil {
+		point, err := in.Next()
+		line := (*recording.LineError)(nil)
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.As(err, &line):
+			if r.bad++; r.bad <= maxBadLines {
+				p.say("%s:%d: %s", in.name, line.Line, plain(cut(line.Error(), maxLogValue)))
+			}
+			continue
+		case err != nil:
+			return fmt.Errorf("read %s: %w", in.name, err)
+		}
+		r.look(point)
+		u.grouping.Apply(point)
+		if err := h.Point(point); err != nil {
+			return err
+		}
+		h.Commit()
+		if err := store.settle(ctx); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("stopped after %s", plural(r.points, "point"))
+}
+
+// summary is the last line for a person.
+func (r replayed) summary(store *replayStore, undated int) string {
+	parts := []string{plural(r.points, "point"), plural(r.changes, "change")}
+	for _, more := range []struct {
+		n    int
+		what string
+	}{
+		{int(r.counts["no_level"]), "without a level"}, {int(r.counts["unknown_level"]), "with an unknown level"},
+		{int(r.counts["too_old"]), "too old"}, {undated, "without a time, dated now"}, {r.bad, "that cannot be read"},
+	} {
+		if more.n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %s", count(more.n), more.what))
+		}
+	}
+	end := "nothing was sent"
+	if store.delivery != nil {
+		end = count(store.delivery.delivered(r.changes)) + " delivered"
+	}
+	return strings.Join(parts, ", ") + "; " + end
+}
+
+// failure is what the points themselves had wrong.
+func (r replayed) failure() error {
+	switch {
+	case r.points > 0 && int(r.counts["no_level"]) == r.points:
+		return errors.New("no point has a level: take points from behind |alert(), or name their level's field or tag with --level-field or --level-tag")
+	case r.bad > 0:
+		return fmt.Errorf("%s cannot be read: see above", plural(r.bad, "line"))
+	case r.points == 0:
+		return errors.New("there is no point in it")
+	}
+	return nil
+}
+
+func plural(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return count(n) + " " + what + "s"
+}
+
+// replayStore is the outbox of a replay: it prints the changes, and hands them
+// on where they are to be sent. The function's own is not touched.
+type replayStore struct {
+	printer  *alertPrinter
+	delivery *replayDelivery // nil: nothing is sent
+	changes  int
+	err      error // of the printing
+}
+
+// Levels returns none: a replay begins anew.
+func (r *replayStore) Levels(func(outbox.Level)) (isNew bool, err error) { return true, nil }
+
+// Append prints and hands on.
+func (r *replayStore) Append(changes []outbox.Change, levels []outbox.Level) {
+	for _, c := range changes {
+		r.changes++
+		if err := r.printer.print(c); err != nil && r.err == nil {
+			r.err = fmt.Errorf("print an alert: %w", err)
+		}
+	}
+	if r.delivery != nil {
+		r.delivery.queue.Append(changes, levels)
+	}
+}
+
+// settle is called after each point. Its error ends the replay.
+func (r *replayStore) settle(ctx context.Context) error {
+	if r.err == nil && r.delivery != nil && r.delivery.queue.Stats().Queued >= replayWindow {
+		return r.delivery.drain(ctx, r.changes)
+	}
+	return r.err
+}
+
+// countsHandler takes the counts out of what the handler logs at its end, and
+// passes on the rest.
+type countsHandler struct {
+	slog.Handler
+	counts *map[string]int64
+}
+
+// handlerEnd is the handler's line with its counts.
+const handlerEnd = "input ended"
+
+// Enabled lets the counts through, whatever the level is.
+func (c *countsHandler) Enabled(ctx context.Context, l slog.Level) bool {
+	return l == slog.LevelInfo || c.Handler.Enabled(ctx, l)
+}
+
+// Handle keeps the counts.
+func (c *countsHandler) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == handlerEnd {
+		*c.counts = make(map[string]int64)
+		r.Attrs(func(a slog.Attr) bool {
+			if a.Value.Kind() == slog.KindInt64 {
+				(*c.counts)[a.Key] = a.Value.Int64()
+			}
+			return true
+		})
+	}
+	if !c.Handler.Enabled(ctx, r.Level) {
+		return nil
+	}
+	return c.Handler.Handle(ctx, r)
+}
+
+// WithAttrs is part of slog.Handler.
+func (c *countsHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &countsHandler{c.Handler.WithAttrs(attrs), c.counts}
+}
+
+// WithGroup is part of slog.Handler.
+func (c *countsHandler) WithGroup(name string) slog.Handler {
+	return &countsHandler{c.Handler.WithGroup(name), c.counts}
+}

@@ -1,0 +1,68 @@
+package cli
+
+import (
+	"bufio"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"bigpanda-udf/recording"
+)
+
+// Kapacitor's recordings, by their file's extension (services/replay).
+const (
+	streamRecording = ".srpl"
+	batchRecording  = ".brpl"
+)
+
+// gzipMagic is how gzip begins, and line protocol never.
+const gzipMagic = "\x1f\x8b"
+
+// input is the file of points.
+type input struct {
+	*recording.Reader
+	name string // as messages call it
+	file io.Closer
+}
+
+// openInput opens the file. What is gzip is seen by how it begins.
+func (p Process) openInput(f replayFlags) (in input, err error) {
+	precision, ok := precisions[f.Precision]
+	if !ok {
+		return in, usagef("--precision is %q: write %s", shown(f.Precision), strings.Join(slices.Sorted(maps.Keys(precisions)), ", "))
+	}
+	options := recording.Options{Precision: precision}
+	var bytes io.Reader
+	switch extension := strings.ToLower(filepath.Ext(f.File)); {
+	case f.File == "":
+		return in, usagef("which points? Name a file of line protocol or a recording, or write - for stdin")
+	case f.File == "-":
+		in.name, in.file, bytes = "stdin", io.NopCloser(nil), p.Stdin
+	case extension == batchRecording:
+		return in, usagef("%s is the recording of a batch task: the function is for streams, so record one with kapacitor record stream", f.File)
+	default:
+		file, err := os.Open(f.File)
+		if err != nil {
+			return in, usagef("read the points: %w", err)
+		}
+		in.name, in.file, bytes = f.File, file, file
+		options.Stream = extension == streamRecording
+	}
+	buffered := bufio.NewReader(bytes)
+	bytes = buffered
+	if start, _ := buffered.Peek(len(gzipMagic)); string(start) == gzipMagic { // an error comes again with the first read
+		unzipped, err := gzip.NewReader(buffered)
+		if err != nil {
+			return in, errors.Join(fmt.Errorf("%s begins like gzip and is none: %w", in.name, err), in.file.Close())
+		}
+		bytes = unzipped
+	}
+	in.Reader = recording.NewReader(bytes, options)
+	return in, nil
+}

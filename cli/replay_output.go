@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/outbox"
+)
+
+// alertPrinter prints alerts, as a table or as lines of JSON.
+type alertPrinter struct {
+	out    io.Writer
+	asJSON bool
+	hidden *secrets
+	table  *tabwriter.Writer
+	rows   int
+}
+
+func newAlertPrinter(out io.Writer, asJSON bool, hidden *secrets) *alertPrinter {
+	return &alertPrinter{out: out, asJSON: asJSON, hidden: hidden, table: newTable(out)}
+}
+
+func (a *alertPrinter) print(c outbox.Change) error {
+	if a.asJSON {
+		_, err := fmt.Fprintln(a.out, a.hidden.blot(string(bigpanda.Body(c.Lane, [][]byte{c.Payload}))))
+		return err
+	}
+	if a.rows == 0 {
+		fmt.Fprintln(a.table, "TIME\tSTATUS\tPRIMARY\tSECONDARY\tDESCRIPTION")
+	}
+	payload, err := decodePayload(c)
+	if err != nil {
+		return err
+	}
+	primary, secondary := identityCells(payload.Identity())
+	fmt.Fprintf(a.table, "%s\t%s\t%s\t%s\t%s\n", time.Unix(payload.Timestamp, 0).UTC().Format(time.RFC3339), cell(payload.Status),
+		cell(a.hidden.blot(primary)), cell(a.hidden.blot(secondary)), cell(a.hidden.blot(payload.Properties["description"])))
+	if a.rows++; a.rows%outboxPage == 0 {
+		return a.flush()
+	}
+	return nil
+}
+
+// flush prints what waits for the table's widths.
+func (a *alertPrinter) flush() error { return a.table.Flush() }
+
+// decodePayload reads what the function has encoded.
+func decodePayload(c outbox.Change) (p bigpanda.Payload, err error) {
+	var properties map[string]any
+	if err := json.Unmarshal(c.Payload, &properties); err != nil {
+		return p, fmt.Errorf("read the payload: %w", err)
+	}
+	p = bigpanda.Payload{AppKey: c.Lane, Timestamp: c.Time, Properties: make(map[string]string)}
+	for name, v := range properties {
+		if text, ok := v.(string); ok && name == "status" {
+			p.Status = text
+		} else if ok {
+			p.Properties[name] = text
+		}
+	}
+	return p, nil
+}
+
+// identityCells say what BigPanda takes the alert for.
+func identityCells(i bigpanda.Identity) (primary, secondary string) {
+	if i.Incident != "" {
+		return "incident_identifier=" + i.Incident, "-"
+	}
+	primary, secondary = i.Primary+"="+i.PrimaryValue, i.Secondary+"="+i.SecondaryValue
+	if i.Secondary == "" {
+		secondary = "-"
+	}
+	return primary, secondary
+}

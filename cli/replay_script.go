@@ -1,0 +1,101 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"bigpanda-udf/tick"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+)
+
+// A use is what Kapacitor would tell the function of its place in a task.
+type use struct {
+	task     string
+	options  []*agent.Option
+	grouping tick.Grouping
+}
+
+// use puts together what the flags and the TICKscript say. A flag wins over the
+// script; settings are those that were given as flags.
+func (f replayFlags) use(settings map[string]string) (u use, err error) {
+	u.task = f.Task
+	own, err := f.options()
+	if err != nil {
+		return u, err
+	}
+	grouping, grouped := f.grouping()
+	if f.Tick == "" {
+		if f.Node != 0 || f.Function != "" {
+			return u, usagef("--node and --function say where to look in a TICKscript: add --tick FILE, or leave them out")
+		}
+		if u.task == "" {
+			u.task = "replay"
+		}
+		u.options, u.grouping = own, grouping
+		return u, nil
+	}
+	if u.task == "" {
+		u.task = strings.TrimSuffix(filepath.Base(f.Tick), filepath.Ext(f.Tick))
+	}
+	chosen, err := f.chooseUse()
+	if err != nil {
+		return u, usageError{err}
+	}
+	script, err := chosen.Options(optionInfo())
+	if err != nil {
+		return u, usagef("%s: %w", f.Tick, err)
+	}
+	for _, o := range script {
+		_, isSet := settings[flagOfOption(o.Name)]
+		if !isSet && !slices.ContainsFunc(own, func(mine *agent.Option) bool { return sameOption(mine, o.Option) }) {
+			u.options = append(u.options, o.Option)
+		}
+	}
+	u.options = append(u.options, own...)
+	if u.grouping = grouping; !grouped {
+		if u.grouping, err = chosen.Grouping(); err != nil {
+			return u, usagef("%s: %w", f.Tick, err)
+		}
+	}
+	return u, nil
+}
+
+// sameOption tells whether an option says what another one does. Those of two
+// values say something of the first.
+func sameOption(a, b *agent.Option) bool {
+	return a.Name == b.Name && (len(a.Values) == 1 || a.Values[0].GetStringValue() == b.Values[0].GetStringValue())
+}
+
+// chooseUse finds the call that is meant.
+func (f replayFlags) chooseUse() (u tick.Use, err error) {
+	text, err := os.ReadFile(f.Tick)
+	if err != nil {
+		return u, fmt.Errorf("--tick: read the TICKscript: %w", err)
+	}
+	function := f.Function
+	if function == "" {
+		function = defaultFunction
+	}
+	uses, err := tick.Uses(string(text), function)
+	if err != nil {
+		return u, fmt.Errorf("%s: %w", f.Tick, err)
+	}
+	var lines []string
+	for _, u := range uses {
+		lines = append(lines, fmt.Sprint(u.Line))
+	}
+	where := fmt.Sprintf("lines %s", strings.Join(lines, ", "))
+	switch {
+	case len(uses) == 0:
+		return u, fmt.Errorf("%s has no @%s(): add it behind the alert node, or name what the script calls the function with --function", f.Tick, function)
+	case f.Node == 0 && len(uses) > 1:
+		return u, fmt.Errorf("%s has %d uses of @%s() (%s): choose one with --node 1 to --node %[2]d", f.Tick, len(uses), function, where)
+	case f.Node < 0 || f.Node > len(uses):
+		return u, fmt.Errorf("--node is %d, but %s has %d of @%s(): choose one from 1", f.Node, f.Tick, len(uses), function)
+	}
+	return uses[max(f.Node, 1)-1], nil
+}

@@ -1,0 +1,175 @@
+package tick
+
+import (
+	"fmt"
+
+	"github.com/influxdata/kapacitor/tick/ast"
+)
+
+// A node is one of the pipeline: stream, what | makes, or a function.
+type node struct {
+	name       string
+	line       int
+	dynamic    bool  // @name()
+	parent     *node // nil for stream and batch
+	properties []property
+}
+
+type property struct {
+	name string
+	line int
+	args []any
+}
+
+// What an expression may be, beside a literal, a []any and a *node:
+type (
+	star    struct{}
+	unknown struct {
+		why  error  // only who needs its value fails
+		call string // the function, where it is one's result
+	}
+)
+
+// An evaluator follows a script from its first line to its last.
+type evaluator struct {
+	vars  map[string]any
+	nodes []*node // as they were made
+}
+
+func (e *evaluator) run(program *ast.ProgramNode) error {
+	for _, statement := range program.Nodes {
+		switch s := statement.(type) {
+		case *ast.DeclarationNode:
+			v, err := e.value(s.Right)
+			if err != nil {
+				return err
+			}
+			e.vars[s.Left.Ident] = v
+		case *ast.TypeDeclarationNode:
+			e.vars[s.Node.Ident] = unknown{why: fmt.Errorf(
+				"var %s of line %d has no value in the script: give it one there, such as var %[1]s = '…'", s.Node.Ident, s.Line())}
+		case *ast.DBRPNode, *ast.CommentNode:
+		default:
+			if _, err := e.value(s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// value evaluates an expression. An error is of the script as a whole.
+func (e *evaluator) value(n ast.Node) (any, error) {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Literal, nil
+	case *ast.BoolNode:
+		return n.Bool, nil
+	case *ast.DurationNode:
+		return n.Dur, nil
+	case *ast.NumberNode:
+		if n.IsInt {
+			return n.Int64, nil
+		}
+		return n.Float64, nil
+	case *ast.StarNode:
+		return star{}, nil
+	case *ast.ListNode:
+		return e.values(n.Nodes)
+	case *ast.IdentifierNode:
+		return e.variable(n), nil
+	case *ast.BinaryNode:
+		return e.joined(n)
+	case *ast.ChainNode:
+		return e.chain(n)
+	case *ast.FunctionNode:
+		_, err := e.values(n.Args)
+		result := unevaluated(n, n.Func+"(…)")
+		result.call = n.Func
+		return result, err
+	case *ast.LambdaNode:
+		return unevaluated(n, "a lambda"), nil
+	}
+	return unevaluated(n, "an expression"), nil
+}
+
+func unevaluated(n ast.Node, what string) unknown {
+	return unknown{why: fmt.Errorf("%s, in line %d, is not evaluated here: write the value itself", what, n.Line())}
+}
+
+func (e *evaluator) values(nodes []ast.Node) ([]any, error) {
+	all := make([]any, 0, len(nodes))
+	for _, n := range nodes {
+		v, err := e.value(n)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
+	}
+	return all, nil
+}
+
+func (e *evaluator) variable(n *ast.IdentifierNode) any {
+	if v, ok := e.vars[n.Ident]; ok {
+		return v
+	}
+	if n.Ident == "stream" || n.Ident == "batch" {
+		root := &node{name: n.Ident, line: n.Line()}
+		e.vars[n.Ident] = root
+		return root
+	}
+	return unknown{why: fmt.Errorf("line %d: there is no var %s before it", n.Line(), n.Ident)}
+}
+
+// joined is the sum of two texts, the one expression that scripts use for
+// names and templates.
+func (e *evaluator) joined(n *ast.BinaryNode) (any, error) {
+	both, err := e.values([]ast.Node{n.Left, n.Right})
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range both {
+		if u, ok := v.(unknown); ok {
+			return u, nil
+		}
+	}
+	left, ok := both[0].(string)
+	right, also := both[1].(string)
+	if n.Operator != ast.TokenPlus || !ok || !also {
+		return unevaluated(n, "an expression other than 'text' + 'text'"), nil
+	}
+	return left + right, nil
+}
+
+// chain makes a node, or sets a property of one.
+func (e *evaluator) chain(n *ast.ChainNode) (any, error) {
+	left, err := e.value(n.Left)
+	if err != nil {
+		return nil, err
+	}
+	on, ok := left.(*node)
+	if !ok {
+		if u, isUnknown := left.(unknown); isUnknown {
+			return nil, u.why
+		}
+		return nil, fmt.Errorf("line %d: what stands before %s is no node", n.Line(), n.Operator)
+	}
+	call, ok := n.Right.(*ast.FunctionNode)
+	if !ok {
+		return unevaluated(n, "a property without ()"), nil
+	}
+	args, err := e.values(call.Args)
+	if err != nil {
+		return nil, err
+	}
+	if n.Operator == ast.TokenDot {
+		on.properties = append(on.properties, property{call.Func, call.Line(), args})
+		return on, nil
+	}
+	made := &node{name: call.Func, line: call.Line(), dynamic: n.Operator == ast.TokenAt, parent: on}
+	if len(args) > 0 {
+		made.properties = []property{{call.Func, call.Line(), args}}
+	}
+	e.nodes = append(e.nodes, made)
+	return made, nil
+}
