@@ -2,7 +2,7 @@
 # Go than the program does.
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build test lint e2e bench crash
+.PHONY: build test lint e2e bench crash screenshots
 
 build: ## the program, as one static binary
 	CGO_ENABLED=0 go build -trimpath -o bigpanda-udf .
@@ -24,3 +24,8 @@ bench: ## what a point costs beside the stock agent, storms, memory, and what wa
 
 crash: ## kill the program 1,000 times, and ask what became of every change
 	go test -run '^TestCrash$$' -count=1 -timeout 15m -v . -crash.kills=1000
+
+# It needs Chromium (apt-get install chromium, or BIGPANDA_CHROMIUM), and no
+# Kapacitor, so none is built.
+screenshots: ## pictures of the sandbox's console at three widths, for the README
+	cd e2e && KAPACITORD=none CI=1 go test -count=1 -run '^TestBrowserScreenshots$$' . -screenshots ../docs/screenshots

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -32,6 +33,7 @@ const (
 
 type demoFlags struct {
 	Speed float64 `default:"1" placeholder:"N" help:"Play so many times faster (${default})."`
+	Keep  bool    `help:"Stay until Ctrl-C, so that the console can be looked at."`
 }
 
 // demo shows the whole way on this machine: a sandbox in this process, the
@@ -44,12 +46,16 @@ func (p Process) demo(ctx context.Context, f demoFlags) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	length := time.Duration(float64(demoLength) / f.Speed)
-	ctx, cancel := context.WithTimeoutCause(ctx, length+demoPatience,
+	until, cancel := context.WithTimeoutCause(ctx, length+demoPatience,
 		fmt.Errorf("it is not over after %s: the lines above show what is missing", length+demoPatience))
 	defer cancel()
 
-	d := &demoRun{show: newScreen(p), step: time.Duration(float64(length) * float64(fleetTick) / float64(fleetLength))}
-	d.server = sandbox.New(sandbox.Options{Token: demoToken, OnRequest: d.answered})
+	d := &demoRun{
+		show: newScreen(p), shownMore: make(chan struct{}, 1),
+		step: time.Duration(float64(length) * float64(fleetTick) / float64(fleetLength)),
+	}
+	// Any token will do, so that the lines to copy on the console work.
+	d.server = sandbox.New(sandbox.Options{OnRequest: d.answered})
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen for the sandbox: %w", err)
@@ -59,20 +65,26 @@ func (p Process) demo(ctx context.Context, f demoFlags) error {
 	served := make(chan error, 1)
 	go func() { served <- serve(serving, l, d.server) }()
 
-	err = d.run(ctx, "http://"+l.Addr().String()+sandbox.Path)
+	err = d.run(until, l.Addr())
+	if err == nil {
+		err = d.show.summary(d.result())
+	}
+	if err == nil {
+		d.over.Store(true)
+		d.show.ends(f.Keep)
+		if f.Keep {
+			<-ctx.Done()
+		}
+	}
 	endServing()
-	// Only now every request has been shown.
 	err = errors.Join(err, <-served)
-	if cause := context.Cause(ctx); err != nil && cause != nil {
+	if cause := context.Cause(until); err != nil && cause != nil {
 		if errors.Is(cause, context.Canceled) {
 			return errors.New("interrupted")
 		}
 		return cause
 	}
-	if err != nil {
-		return err
-	}
-	return d.show.summary(d.result())
+	return err
 }
 
 // demoRun is one play, from the first point to the last delivery.
@@ -85,12 +97,16 @@ type demoRun struct {
 	changes []fleetChange       // that the function was told, in order
 	points  int                 // sent to the function
 	echoes  func() (points int) // that came back
+
+	shown     atomic.Int64  // requests
+	shownMore chan struct{} // has room for one
+	over      atomic.Bool   // what comes now is somebody else's
 }
 
 // run starts the function, plays the fleet to it, waits until every change has
 // arrived, and ends the function.
-func (d *demoRun) run(ctx context.Context, url string) error {
-	function, err := startPeer(ctx, url, d.show.logged)
+func (d *demoRun) run(ctx context.Context, at net.Addr) error {
+	function, err := startPeer(ctx, "http://"+at.String()+sandbox.Path, d.show.logged)
 	if err != nil {
 		return err
 	}
@@ -99,7 +115,7 @@ func (d *demoRun) run(ctx context.Context, url string) error {
 		return err
 	}
 	d.echoes = function.echoes
-	d.show.title(url, function.pid(), d.step)
+	d.show.title(consoleURL(at), function.pid(), d.step)
 	if err := d.play(ctx, function); err != nil {
 		return function.explain(err)
 	}
@@ -108,7 +124,19 @@ func (d *demoRun) run(ctx context.Context, url string) error {
 	if err := d.server.WaitFor(ctx, arrived); err != nil {
 		return err
 	}
-	return function.end()
+	if err := function.end(); err != nil {
+		return err
+	}
+	// A request is shown after its answer is written: the function may have
+	// ended before that.
+	for int(d.shown.Load()) < d.server.Stats().Requests {
+		select {
+		case <-d.shownMore:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }
 
 // play sends the fleet's points, each at its time, and takes the API away for
@@ -162,6 +190,16 @@ func (d *demoRun) outage(at time.Duration) error {
 
 // answered is called for each request to the sandbox, from many goroutines.
 func (d *demoRun) answered(q sandbox.Request) {
+	defer func() {
+		d.shown.Add(1)
+		select {
+		case d.shownMore <- struct{}{}:
+		default: // it is told of one already, and looks at the count
+		}
+	}()
+	if d.over.Load() {
+		return
+	}
 	if q.Accepted == 0 {
 		d.show.refused(q)
 		return

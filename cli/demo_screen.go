@@ -52,8 +52,8 @@ func (s *screen) paint(kind, text string) string {
 	return c.Sprint(text)
 }
 
-func (s *screen) title(url string, pid int, step time.Duration) {
-	fmt.Fprintf(s.out, "A BigPanda to work against listens at %s\n", url)
+func (s *screen) title(console string, pid int, step time.Duration) {
+	fmt.Fprintf(s.out, "A BigPanda to work against shows what comes of it: open %s\n", s.paint("bold", console))
 	fmt.Fprintf(s.out, "The function runs as process %d, spoken to over pipes\n", pid)
 	length := step * time.Duration(fleetLength/fleetTick)
 	fmt.Fprintf(s.out, "%d hosts report their CPU load: %s in %s, warning over %.0f %%, critical over %.0f %%\n\n",
@@ -135,6 +135,15 @@ func (s *screen) summary(r demoResult) error {
 	}
 	fmt.Fprintln(s.out, s.paint("ok", "Every change arrived, in order."))
 	return nil
+}
+
+// ends says what becomes of the console.
+func (s *screen) ends(stays bool) {
+	if stays {
+		fmt.Fprintln(s.out, "The console stays where it is, and takes alerts, until Ctrl-C.")
+	} else {
+		fmt.Fprintln(s.out, s.paint("faint", "The console ends with the demo; --keep leaves it open."))
+	}
 }
 
 func mmss(d time.Duration) string {

@@ -1,10 +1,15 @@
 package cli
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +132,52 @@ func TestDemoColors(t *testing.T) {
 				t.Errorf("it shows %q", out.String())
 			}
 		})
+	}
+}
+
+// With --keep the demo prints one link, to a page that shows the fleet, and
+// stays until Ctrl-C, which is a good end.
+func TestDemoKeeps(t *testing.T) {
+	// The test binary is the program under this name: see TestMain.
+	cmd := exec.CommandContext(t.Context(), programName, "demo", "--speed", "30", "--keep")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said strings.Builder
+	stays := false
+	for lines := bufio.NewScanner(out); !stays && lines.Scan(); {
+		fmt.Fprintln(&said, lines.Text())
+		stays = strings.HasPrefix(lines.Text(), "The console stays")
+	}
+	links := regexp.MustCompile(`http://\S+`).FindAllString(said.String(), -1)
+	if !stays || len(links) != 1 {
+		t.Fatalf("the links are %q; it says\n%s", links, said.String())
+	}
+	for path, want := range map[string]string{"": "<!doctype html>", "incidents": `"title":"web-1","subtitle":"cpu load","status":"ok"`} {
+		r, err := http.NewRequest("GET", links[0]+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept", "text/html")
+		res, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		if err != nil || !strings.Contains(string(body), want) {
+			t.Errorf("/%s: %v\n%s", path, err, body)
+		}
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after Ctrl-C: %v", err)
 	}
 }
 

@@ -36,8 +36,10 @@ type sandboxFlags struct {
 	Latency    time.Duration `group:"faults" placeholder:"TIME" help:"Wait before each answer."`
 	Rate       float64       `group:"faults" placeholder:"N" help:"Let through so many requests a second; others get 429."`
 	MaxAlerts  int           `group:"faults" placeholder:"N" help:"Refuse requests with more alerts."`
+	MaxBytes   int           `group:"faults" placeholder:"N" help:"Refuse larger bodies."`
 	Strict     bool          `group:"faults" help:"Refuse whatever the documentation does not promise to take."`
 	Partial    bool          `group:"faults" help:"Take the good alerts of a batch that has bad ones."`
+	Gzip       bool          `group:"faults" help:"Take bodies that are compressed with gzip."`
 	Match      string        `group:"faults" placeholder:"TEXT" help:"Only for requests that contain this text."`
 	Count      int           `group:"faults" placeholder:"N" help:"Only for so many requests, then none."`
 }
@@ -45,8 +47,8 @@ type sandboxFlags struct {
 func (f sandboxFlags) faults() sandbox.Faults {
 	return sandbox.Faults{
 		Status: f.Status, Body: f.Body, RetryAfter: f.RetryAfter, Hang: f.Hang, Drop: f.Drop, Accept: f.Accept,
-		Latency: f.Latency, Rate: f.Rate, MaxAlerts: f.MaxAlerts, Strict: f.Strict, Partial: f.Partial,
-		Match: f.Match, Count: f.Count,
+		Latency: f.Latency, Rate: f.Rate, MaxAlerts: f.MaxAlerts, MaxBytes: f.MaxBytes, Strict: f.Strict, Partial: f.Partial,
+		Gzip: f.Gzip, Match: f.Match, Count: f.Count,
 	}
 }
 
@@ -79,11 +81,22 @@ func (p Process) introduceSandbox(addr net.Addr, host string, withToken bool) {
 		p.say("warning: %s is not only for this machine: everybody on the network can see and change the sandbox", addr)
 	}
 	url, token := "http://"+addr.String()+sandbox.Path, "any"
+	p.say("The console is at %s", consoleURL(addr))
 	if withToken {
 		token = "…"
 	}
 	p.say("The sandbox listens at %s; stop it with Ctrl-C. Try:\n  BIGPANDA_URL=%[1]s BIGPANDA_TOKEN=%s %s send --app-key test",
 		url, token, programName)
+}
+
+// consoleURL is where a browser on this machine finds the console of what
+// listens at addr.
+func consoleURL(addr net.Addr) string {
+	host, port, _ := net.SplitHostPort(addr.String()) // addr is an address
+	if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "http://" + net.JoinHostPort(host, port) + "/"
 }
 
 // serve serves until ctx is done. Requests that are under way then get a

@@ -16,7 +16,7 @@ func TestSandboxIntroducesItself(t *testing.T) {
 		want       []string
 		warns      bool
 	}{
-		{"any token", "127.0.0.1", false, []string{"http://192.0.2.1:8089/data/v2/alerts;", "BIGPANDA_TOKEN=any "}, false},
+		{"any token", "127.0.0.1", false, []string{"The console is at http://192.0.2.1:8089/\n", "http://192.0.2.1:8089/data/v2/alerts;", "BIGPANDA_TOKEN=any "}, false},
 		{"one token", "localhost", true, []string{"BIGPANDA_TOKEN=… "}, false},
 		{"an address of the network", "192.0.2.1", false, nil, true},
 		{"every address", "", false, nil, true},
@@ -34,6 +34,23 @@ func TestSandboxIntroducesItself(t *testing.T) {
 				t.Errorf("it says\n%s", stderr.String())
 			}
 		})
+	}
+}
+
+func TestConsoleURL(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		ip   net.IP
+		want string
+	}{
+		{"an address", net.IPv4(192, 0, 2, 1), "http://192.0.2.1:8089/"},
+		{"IPv6 loopback", net.IPv6loopback, "http://[::1]:8089/"},
+		{"every address", net.IPv6unspecified, "http://localhost:8089/"},
+		{"every IPv4 address", net.IPv4zero, "http://localhost:8089/"},
+	} {
+		if got := consoleURL(&net.TCPAddr{IP: tt.ip, Port: 8089}); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
 	}
 }
 

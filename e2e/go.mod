@@ -5,6 +5,8 @@ go 1.25.7
 require (
 	bigpanda-udf v0.0.0-00010101000000-000000000000
 	github.com/BurntSushi/toml v1.6.0
+	github.com/chromedp/cdproto v0.159.0
+	github.com/chromedp/chromedp v0.23.0
 	github.com/influxdata/flux v0.191.0
 	github.com/influxdata/kapacitor v1.8.3
 	go.etcd.io/bbolt v1.5.0
@@ -63,6 +65,7 @@ require (
 	github.com/ghodss/yaml v1.0.0 // indirect
 	github.com/glycerine/go-unsnap-stream v0.0.0-20181221182339-f9677308dec2 // indirect
 	github.com/go-chi/chi v4.1.0+incompatible // indirect
+	github.com/go-json-experiment/json v0.0.0-20260213210345-44df1a37e875 // indirect
 	github.com/go-kit/kit v0.10.0 // indirect
 	github.com/go-logfmt/logfmt v0.5.0 // indirect
 	github.com/go-logr/logr v1.4.2 // indirect

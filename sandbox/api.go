@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"strconv"
@@ -13,23 +12,8 @@ import (
 	"time"
 )
 
-const (
-	// A body over the limit is still read, up to this many bytes more, and
-	// thrown away: a client that is cut off while it writes sees a broken
-	// connection and not the 413.
-	drainLimit = 64 << 20
-	// How much of a body a Request keeps.
-	bodyKept = 1024
-)
-
-// call is a request to the API, read whole.
-type call struct {
-	method, path string
-	header       http.Header
-	body         []byte // at most maxBody+1 bytes
-	readErr      error
-	batch        batch // of body
-}
+// How much of a body a Request keeps.
+const bodyKept = 1024
 
 // answer is what becomes of a call.
 type answer struct {
@@ -44,6 +28,7 @@ type answer struct {
 	first      uint64 // event
 	accepted   int
 	duplicates int
+	dropped    int
 }
 
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
@@ -58,10 +43,10 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	q := Request{
 		Received: received, Took: s.options.Now().Sub(received),
 		Method: c.method, Path: c.path, UserAgent: r.UserAgent(),
-		Bytes: len(c.body), Body: string(bytes.ToValidUTF8(c.body[:min(len(c.body), bodyKept)], nil)),
+		Bytes: c.size, Body: string(bytes.ToValidUTF8(c.body[:min(len(c.body), bodyKept)], nil)),
 		AppKey: c.batch.appKey, Alerts: len(c.batch.items),
 		Status: a.status, RetryAfter: a.retryAfter, Reason: a.reason, Fault: a.fault,
-		Accepted: a.accepted, Duplicates: a.duplicates, FirstEvent: a.first,
+		Accepted: a.accepted, Duplicates: a.duplicates, Dropped: a.dropped, FirstEvent: a.first,
 	}
 	// Before the answer, so that a client that has it finds the record there.
 	s.record.answered(&q)
@@ -74,24 +59,6 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	case a.status != 0:
 		a.write(w)
 	}
-}
-
-// readCall reads the body and what is in it.
-func readCall(r *http.Request, buffer *bytes.Buffer) call {
-	buffer.Reset()
-	if n := r.ContentLength; n > 0 {
-		buffer.Grow(int(min(n, maxBody)) + bytes.MinRead)
-	}
-	_, err := buffer.ReadFrom(io.LimitReader(r.Body, maxBody+1))
-	c := call{method: r.Method, path: r.URL.Path, header: r.Header, body: buffer.Bytes(), readErr: err}
-	switch {
-	case err != nil:
-	case len(c.body) > maxBody:
-		io.CopyN(io.Discard, r.Body, drainLimit) // an error changes nothing: the answer is 413
-	default:
-		c.batch = readBatch(c.body)
-	}
-	return c
 }
 
 // handle does to a call what the faults in force say, and what they leave.
@@ -128,7 +95,7 @@ func (s *Server) handle(ctx context.Context, c call) answer {
 			a = answer{reason: "the connection was dropped", drop: true}
 		}
 		a.fault = st.key
-		a.first, a.accepted, a.duplicates = taken.first, taken.accepted, taken.duplicates
+		a.first, a.accepted, a.duplicates, a.dropped = taken.first, taken.accepted, taken.duplicates, taken.dropped
 		return a
 	}
 }
@@ -161,14 +128,14 @@ func (s *Server) take(c call, f Faults) answer {
 	if t, _, err := mime.ParseMediaType(c.header.Get("Content-Type")); err != nil || t != "application/json" {
 		return refuse(http.StatusBadRequest, "Content-Type is not application/json")
 	}
-	if e := c.header.Get("Content-Encoding"); e != "" && e != "identity" {
+	if e := c.header.Get("Content-Encoding"); e != "" && e != "identity" && !(f.Gzip && isGzip(c.header)) {
 		return refuse(http.StatusBadRequest, "Content-Encoding is set, and compressed bodies are not documented")
 	}
 	switch {
 	case c.readErr != nil:
-		return refuse(http.StatusBadRequest, "the body ended early")
+		return refuse(http.StatusBadRequest, "the body ended early, or is not what Content-Encoding says")
 	case len(c.body) > maxBody:
-		return refuse(http.StatusRequestEntityTooLarge, "the body is over 6 MB")
+		return refuse(http.StatusRequestEntityTooLarge, bigReason)
 	case c.batch.err != "":
 		return refuse(http.StatusBadRequest, c.batch.err)
 	case s.appKeys != nil && !s.appKeys[c.batch.appKey]:
@@ -222,6 +189,11 @@ func (s *Server) takeItems(b batch, f Faults) answer {
 		return refuse(http.StatusBadRequest, reason)
 	}
 	a := answer{status: http.StatusCreated, reason: reason, accepted: len(good)}
+	for _, it := range good {
+		if it.dropped != "" {
+			a.dropped++
+		}
+	}
 	a.first, a.duplicates = s.record.take(b.appKey, good, s.options.Now())
 	switch {
 	case bad > 0:

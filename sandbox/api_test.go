@@ -142,7 +142,7 @@ func TestTokenIsNowhere(t *testing.T) {
 		}
 	}
 	s.setFaults(Faults{Token: testToken})
-	for _, path := range []string{"/", "/faults", "/events", "/requests", "/alerts"} {
+	for _, path := range []string{"/", "/faults", "/events", "/requests", "/requests/3", "/alerts", "/incidents", "/incidents/1", "/stats", "/presets"} {
 		if got := s.call("GET", path, ""); got.status != 200 || strings.Contains(got.body, testToken) {
 			t.Errorf("GET %s: %d %s", path, got.status, got.body)
 		}

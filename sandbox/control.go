@@ -21,42 +21,64 @@ const (
 
 const indexText = `bigpanda-udf sandbox: a BigPanda to work against
 
+In a browser, this address shows the console.
+
 POST   /data/v2/alerts  the Alerts API
+GET    /incidents       what BigPanda's operators would see
+GET    /incidents/ID    one, with its timeline, tags and events (?before=SEQ&limit=N)
 GET    /events          the alerts taken          (?since=SEQ&limit=N)
 GET    /requests        the requests to the API   (?since=SEQ&limit=N)
+GET    /requests/SEQ    one, with its alerts and what is wrong with them
 GET    /alerts          each alert as it is now
+GET    /stats           counts
+GET    /live            what changes, as server-sent events
 DELETE /events          empty the record and clear the faults
 GET    /faults          the faults in force
 PUT    /faults          set them, such as {"status": 503, "retry_after": "2s", "count": 10}
 DELETE /faults          clear them
+GET    /presets         faults that are at hand
 
 Faults: `
 
 func (s *Server) newControl() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		io.WriteString(w, indexText+strings.Join(faultKeys(), ", ")+"\n")
-	})
+	handleConsole(mux)
 	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Faults()) })
 	mux.HandleFunc("PUT /faults", s.putFaults)
 	mux.HandleFunc("DELETE /faults", func(w http.ResponseWriter, _ *http.Request) {
-		s.faults.set(Faults{})
+		s.putInForce(Faults{})
 		writeJSON(w, Faults{})
 	})
 	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {
-		list(w, r, s.record.eventsAfter, func(e Event) uint64 { return e.Seq })
+		writeList(w, r, s.record.eventsAfter, func(e Event) uint64 { return e.Seq })
 	})
 	mux.HandleFunc("DELETE /events", func(w http.ResponseWriter, _ *http.Request) {
 		s.Reset()
 		w.WriteHeader(http.StatusNoContent)
 	})
 	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, r *http.Request) {
-		list(w, r, s.record.requestsAfter, func(q Request) uint64 { return q.Seq })
+		writeList(w, r, s.record.requestsAfter, func(q Request) uint64 { return q.Seq })
 	})
 	mux.HandleFunc("GET /alerts", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Alerts()) })
+	mux.HandleFunc("GET /incidents", func(w http.ResponseWriter, r *http.Request) {
+		all := s.Incidents() // at once: an incident that moves on must not come twice
+		after := func(seq uint64, limit int) []Incident {
+			from := slices.IndexFunc(all, func(c Incident) bool { return c.LastEvent > seq })
+			if from < 0 {
+				return nil
+			}
+			return all[from:min(from+limit, len(all))]
+		}
+		writeList(w, r, after, func(c Incident) uint64 { return c.LastEvent })
+	})
+	mux.HandleFunc("GET /incidents/{id}", s.getIncident)
+	mux.HandleFunc("GET /requests/{seq}", s.getRequest)
+	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Stats()) })
+	mux.HandleFunc("GET /presets", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, presets) })
+	mux.HandleFunc("GET /live", s.serveLive)
 	allowed := map[string]string{
 		"/faults": "GET, PUT, DELETE", "/events": "GET, DELETE", "/requests": "GET", "/alerts": "GET",
+		"/incidents": "GET", "/stats": "GET", "/presets": "GET", "/live": "GET",
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if allow := allowed[r.URL.Path]; allow != "" {
@@ -70,11 +92,12 @@ func (s *Server) newControl() http.Handler {
 }
 
 // guard keeps web pages of others out. One that has its own name lead to this
-// machine (DNS rebinding) is known by the Host header; any other that sends a
-// request of another kind than GET, by its origin.
+// machine (DNS rebinding) is known by the Host header; any other by what the
+// browser says of it. Only the console itself may be led to from elsewhere.
 func (s *Server) guard(next http.Handler) http.Handler {
 	origins := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		setHeaders(w.Header())
 		if !s.isOwnHost(r) {
 			fail(w, http.StatusForbidden, errors.New("the Host header names neither loopback nor the address that the sandbox listens on"))
 			return
@@ -83,7 +106,13 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			fail(w, http.StatusForbidden, errors.New("a web page of another origin may change nothing here"))
 			return
 		}
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+		switch r.Header.Get("Sec-Fetch-Site") {
+		case "cross-site", "same-site":
+			if r.URL.Path != "/" {
+				fail(w, http.StatusForbidden, errors.New("a web page of another origin may see nothing here"))
+				return
+			}
+		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -128,8 +157,8 @@ func (s *Server) putFaults(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, f)
 }
 
-// list writes what after returns as a JSON array, one element a line.
-func list[T any](w http.ResponseWriter, r *http.Request, after func(uint64, int) []T, seq func(T) uint64) {
+// writeList writes what after returns as a JSON array, one element a line.
+func writeList[T any](w http.ResponseWriter, r *http.Request, after func(uint64, int) []T, seq func(T) uint64) {
 	since, err := queryNumber(r, "since")
 	limit, err2 := queryNumber(r, "limit")
 	if err := errors.Join(err, err2); err != nil {

@@ -97,6 +97,7 @@ type Request struct {
 	// They may be there although the Status is none of success.
 	Accepted   int    `json:"accepted"`
 	Duplicates int    `json:"duplicates,omitempty"` // of those accepted
+	Dropped    int    `json:"dropped,omitempty"`    // of those accepted, by BigPanda later
 	FirstEvent uint64 `json:"first_event,omitempty"`
 }
 
@@ -119,13 +120,16 @@ type Alert struct {
 // Stats are the counts of the record since the start or the last Reset. They
 // go on when old events and requests are no longer kept.
 type Stats struct {
-	Requests int         // answered or given up
-	Statuses map[int]int // Requests by status; 0: no answer
-	Waiting  int         // requests that hang, or wait for their latency, now
+	Requests int         `json:"requests"` // answered or given up
+	Statuses map[int]int `json:"statuses"` // Requests by status; 0: no answer
+	Waiting  int         `json:"waiting"`  // requests that hang, or wait for their latency, now
 
-	Events     int // alerts taken, with those below
-	Duplicates int
-	Stale      int
-	Dropped    int
-	Alerts     int // different alerts among the kept events
+	Events     int `json:"events"` // alerts taken, with those below
+	Duplicates int `json:"duplicates"`
+	Stale      int `json:"stale"`
+	Dropped    int `json:"dropped"` // for want of a primary property
+	Alerts     int `json:"alerts"`  // different alerts among the kept events
+
+	Incidents        int `json:"incidents"`         // kept
+	IncidentsDropped int `json:"incidents_dropped"` // given up, as they were too many
 }

@@ -17,12 +17,12 @@ import (
 // an error. Several faults may be in force together.
 //
 // Status, Body, Hang and Drop are the answer. They strike every request that
-// Match and Count let through or, with Rate or MaxAlerts, only the requests
-// over those limits. The answer is given before the token or the body is
+// Match and Count let through or, with Rate, MaxAlerts or MaxBytes, only the
+// requests over those limits. The answer is given before the token or the body is
 // looked at, and nothing is taken, unless Accept says otherwise.
 type Faults struct {
 	// Status, 200 to 599, is what is answered. Where another field needs one
-	// it is 429 (Rate), 413 (MaxAlerts) or 200 (Body).
+	// it is 429 (Rate), 413 (MaxAlerts, MaxBytes) or 200 (Body).
 	Status int `json:"status,omitempty"`
 	// Body is the body of the answer, such as a proxy's page of HTML, in
 	// place of {"error": …}.
@@ -48,6 +48,10 @@ type Faults struct {
 	// Status.
 	MaxAlerts int `json:"max_alerts,omitempty"`
 
+	// MaxBytes is how large a body may be, unzipped, below the 6 MB of the
+	// API itself; a larger one gets 413, or Status.
+	MaxBytes int `json:"max_bytes,omitempty"`
+
 	// Latency is waited before all else.
 	Latency time.Duration `json:"latency,omitempty"`
 	// Token is the only one accepted, in place of Options.Token.
@@ -60,6 +64,10 @@ type Faults struct {
 	// Partial takes the good alerts of a batch that holds bad ones. Without
 	// it one bad alert has the whole request refused.
 	Partial bool `json:"partial,omitempty"`
+
+	// Gzip takes bodies that are compressed with gzip. Without it they get
+	// 400.
+	Gzip bool `json:"gzip,omitempty"`
 
 	// Match has the faults concern only requests whose body, as it was sent,
 	// contains this text.
@@ -158,7 +166,7 @@ func (f Faults) check() error {
 			answers++
 		}
 	}
-	limited := f.Rate != 0 || f.MaxAlerts != 0
+	limited := f.Rate != 0 || f.MaxAlerts != 0 || f.MaxBytes != 0
 	switch {
 	case f.Status != 0 && (f.Status < 200 || f.Status > 599):
 		return fmt.Errorf("check faults: status is %d, not 200 to 599", f.Status)
@@ -172,12 +180,14 @@ func (f Faults) check() error {
 		return errors.New("check faults: rate is not 0.001 to 1,000,000 requests a second")
 	case f.MaxAlerts < 0 || f.Count < 0:
 		return errors.New("check faults: max_alerts and count cannot be negative")
+	case f.MaxBytes < 0 || f.MaxBytes > maxBody:
+		return fmt.Errorf("check faults: max_bytes is not 1 to %d, the API's own limit", maxBody)
 	case f.RetryAfter > 0 && f.Status == 0 && !limited:
-		return errors.New("check faults: retry_after needs status, rate or max_alerts")
+		return errors.New("check faults: retry_after needs status, rate, max_alerts or max_bytes")
 	case f.RetryAfter > 0 && f.NoRetryAfter:
 		return errors.New("check faults: retry_after and no_retry_after exclude each other")
 	case f.Accept && answers == 0 && !limited:
-		return errors.New("check faults: accept needs status, body, hang, drop, rate or max_alerts")
+		return errors.New("check faults: accept needs status, body, hang, drop, rate, max_alerts or max_bytes")
 	}
 	return nil
 }

@@ -10,7 +10,10 @@ import (
 )
 
 // maxBody is BigPanda's limit of a request's body in bytes (reference/alerts).
-const maxBody = 6 << 20
+const (
+	maxBody   = 6 << 20
+	bigReason = "the body is over 6 MB"
+)
 
 // The documented statuses. Their strings are shared by all events.
 var statuses = []string{"ok", "critical", "warning", "unknown", "acknowledged"}
@@ -49,12 +52,7 @@ func readBatch(body []byte) batch {
 	fields := objectFields(s.value(), nil)
 	b := batch{}
 	key := valueOf(fields, "app_key")
-	switch {
-	case key == nil:
-		b.err = "app_key is missing"
-	case key[0] != '"' || len(key) == 2:
-		b.err = "app_key is not a text, or empty"
-	default:
+	if b.err = checkAppKey(key); b.err == "" {
 		b.appKey = string(unquote(key))
 	}
 	if alerts := valueOf(fields, "alerts"); alerts != nil {
@@ -64,6 +62,18 @@ func readBatch(body []byte) batch {
 	it, _ := readItem(b.appKey, fields, nil)
 	b.items = []item{it}
 	return b
+}
+
+// checkAppKey says what is wrong with the value of app_key, nil if there is
+// none.
+func checkAppKey(value []byte) string {
+	switch {
+	case value == nil:
+		return "app_key is missing"
+	case value[0] != '"' || len(value) == 2:
+		return "app_key is not a text, or empty"
+	}
+	return ""
 }
 
 // readAlerts reads the form {"app_key": …, "alerts": […]}.
@@ -140,11 +150,11 @@ func readItem(appKey string, fields []field, scratch []byte) (item, []byte) {
 	var it item
 	for i, f := range fields {
 		if i > 0 && bytes.Equal(f.name, fields[i-1].name) {
-			it.refused = fmt.Sprintf("property %q stands there twice", f.name)
+			it.refused = twiceReason(f.name)
 			return it, scratch
 		}
 		if isNested(f.value) {
-			it.refused = fmt.Sprintf("property %q holds a nested object or array, which is not supported", f.name)
+			it.refused = nestedReason(f.name)
 			return it, scratch
 		}
 	}
@@ -202,6 +212,12 @@ func isNested(value []byte) bool {
 	}
 	return value[0] == '{'
 }
+
+func nestedReason(name []byte) string {
+	return fmt.Sprintf("property %q holds a nested object or array, which is not supported", name)
+}
+
+func twiceReason(name []byte) string { return fmt.Sprintf("property %q stands there twice", name) }
 
 // shorten makes a value fit into a reason.
 func shorten(value []byte) string {

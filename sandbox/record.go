@@ -11,28 +11,37 @@ import (
 )
 
 // record is what came. Each step costs the same however much is kept, so the
-// lock is held briefly. Memory is bounded by the two rings: seen and alerts
-// hold nothing but what a kept event points at.
+// lock is held briefly. Memory is bounded by the rings: seen and alerts hold
+// nothing but what a kept event points at. incidents has a bound of its own.
 type record struct {
 	mu       sync.Mutex
 	events   ring[Event]
 	requests ring[Request]
 	seen     map[Payload]uint64 // the last event with this payload
 	alerts   map[string]*Alert  // by key
-	stats    Stats              // Statuses is never handed out
-	changed  chan struct{}      // closed at the next change; nil: nobody waits
+	// before holds, for each of events, the seq of the one before it of the
+	// same incident, 0 for none.
+	before    ring[uint64]
+	incidents incidents
+	resets    uint64
+	stats     Stats         // Statuses is never handed out
+	changed   chan struct{} // closed at the next change; nil: nobody waits
 }
 
-func (r *record) init(events, requests int) {
-	r.events.keep, r.requests.keep = events, requests
+func (r *record) init(events, requests, incidents int) {
+	r.events.keep, r.before.keep, r.requests.keep = events, events, requests
+	r.incidents.init(incidents)
 	r.reset()
 }
 
 func (r *record) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.resets++
 	r.events.clear()
+	r.before.clear()
 	r.requests.clear()
+	r.incidents.clear()
 	r.seen = make(map[Payload]uint64)
 	r.alerts = make(map[string]*Alert)
 	r.stats = Stats{Statuses: make(map[int]int), Waiting: r.stats.Waiting}
@@ -64,7 +73,7 @@ func (r *record) take(appKey string, items []item, now time.Time) (first uint64,
 		if !it.hasTimestamp {
 			e.Timestamp = now.Unix()
 		}
-		r.judge(&e)
+		r.before.add(r.judge(&e))
 		if e.Duplicate {
 			duplicates++
 		}
@@ -76,9 +85,10 @@ func (r *record) take(appKey string, items []item, now time.Time) (first uint64,
 	return first, duplicates
 }
 
-// judge sets the flags of an event and brings its alert up to date. The
-// caller holds mu.
-func (r *record) judge(e *Event) {
+// judge sets the flags of an event and brings its alert and its incident up to
+// date. It returns the seq of the event before it of the same incident, 0 for
+// none. The caller holds mu.
+func (r *record) judge(e *Event) (before uint64) {
 	r.stats.Events++
 	_, e.Duplicate = r.seen[e.Payload]
 	r.seen[e.Payload] = e.Seq
@@ -87,7 +97,7 @@ func (r *record) judge(e *Event) {
 	}
 	if e.Dropped != "" {
 		r.stats.Dropped++
-		return
+		return 0
 	}
 	a, known := r.alerts[e.Key]
 	if !known {
@@ -105,6 +115,7 @@ func (r *record) judge(e *Event) {
 		a.Title, a.Subtitle, a.Status = e.Title, e.Subtitle, e.Status
 		a.Timestamp, a.Changed = e.Timestamp, e.Received
 	}
+	return r.incidents.enter(e, a)
 }
 
 // forget drops what hangs on an event that is no longer kept. The caller
@@ -149,6 +160,28 @@ func (r *record) requestsAfter(seq uint64, limit int) []Request {
 	return r.requests.after(seq, limit)
 }
 
+// poke has who waits look again, as what is not in the record has changed.
+func (r *record) poke() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.notify()
+}
+
+// whenChanged returns a channel that is closed at the next change. The caller
+// holds mu.
+func (r *record) whenChanged() <-chan struct{} {
+	if r.changed == nil {
+		r.changed = make(chan struct{})
+	}
+	return r.changed
+}
+
+func (r *record) incidentsAfter(seq uint64) []Incident {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.incidents.after(seq)
+}
+
 func (r *record) currentAlerts() []Alert {
 	r.mu.Lock()
 	alerts := make([]Alert, 0, len(r.alerts))
@@ -171,6 +204,7 @@ func (r *record) copyStats() Stats {
 	s := r.stats
 	s.Statuses = maps.Clone(s.Statuses)
 	s.Alerts = len(r.alerts)
+	s.Incidents, s.IncidentsDropped = len(r.incidents.byKey), r.incidents.dropped
 	return s
 }
 
@@ -182,10 +216,7 @@ func (s *Server) WaitFor(ctx context.Context, cond func(Stats) bool) error {
 	r := &s.record
 	for {
 		r.mu.Lock()
-		if r.changed == nil {
-			r.changed = make(chan struct{})
-		}
-		changed, stats := r.changed, r.copyStats()
+		changed, stats := r.whenChanged(), r.copyStats()
 		r.mu.Unlock()
 		if cond(stats) {
 			return nil

@@ -61,7 +61,7 @@ func TestDuplicatesAndStale(t *testing.T) {
 		t.Errorf("alerts %+v\nwant   %+v", got, want)
 	}
 	stats := s.Stats()
-	wantStats := Stats{Requests: 9, Statuses: map[int]int{201: 5, 204: 4}, Events: 9, Duplicates: 4, Stale: 2, Alerts: 2}
+	wantStats := Stats{Requests: 9, Statuses: map[int]int{201: 5, 204: 4}, Events: 9, Duplicates: 4, Stale: 2, Alerts: 2, Incidents: 2}
 	if !reflect.DeepEqual(stats, wantStats) {
 		t.Errorf("stats %+v\nwant  %+v", stats, wantStats)
 	}

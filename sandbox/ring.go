@@ -24,6 +24,15 @@ func (r *ring[T]) add(v T) (old T, full bool) {
 	return old, true
 }
 
+// at returns the value with the number n, if it is kept.
+func (r *ring[T]) at(n uint64) (v T, ok bool) {
+	if n == 0 || n > r.added || r.added-n >= uint64(len(r.slots)) {
+		return v, false
+	}
+	back := int(r.added - n)
+	return r.slots[(r.start+len(r.slots)-1-back)%len(r.slots)], true
+}
+
 // after returns a copy of the kept values with a higher number than n, oldest
 // first, at most limit of them; 0: all.
 func (r *ring[T]) after(n uint64, limit int) []T {

@@ -25,7 +25,14 @@
 // Everything else is for whoever runs the sandbox. All of it speaks JSON; a
 // failure is {"error": "the reason"}.
 //
-//	GET    /             what is where, as plain text
+//	GET    /             the console for a browser, else what is where, as text
+//	GET    /incidents    what BigPanda's operators would see: an array of
+//	                     Incident, the one first that has been quiet for longest
+//	GET    /incidents/ID an IncidentPage; ?before=SEQ&limit=N for older events
+//	GET    /requests/SEQ a RequestPage
+//	GET    /stats        the counts of the record
+//	GET    /live         what changes, as server-sent events
+//	GET    /presets      faults that are at hand: an array of Preset
 //	GET    /faults       the faults in force; a token among them is not shown
 //	PUT    /faults       sets them (replacing all): see Faults for the keys
 //	DELETE /faults       clears them
@@ -37,15 +44,20 @@
 // /events and /requests take ?since=N (only what has a higher seq) and
 // ?limit=N (at most so many). Each element stands on a line of its own.
 //
+// The console is a page that is told of changes while it is open. It needs
+// nothing but this server, which tells the browser to let it have nothing else.
+//
 // Control answers only requests that name this machine in their Host header,
-// and changes nothing for a web page of another origin: a browser on the
-// same machine cannot be used to look in or to reach in.
+// and has but the console's address for a web page of another origin: a browser
+// on the same machine cannot be used to look in or to reach in.
 package sandbox
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -72,6 +84,10 @@ type Options struct {
 	// newest ones. Duplicates, and timestamps that are out of order, are
 	// recognised among those. 0: DefaultKeepEvents and DefaultKeepRequests.
 	Keep int
+	// KeepIncidents is how many incidents are remembered; 0:
+	// DefaultKeepIncidents. Resolved ones go first, those before the others
+	// that had no event for longest.
+	KeepIncidents int
 	// Hosts are further names that a control request may have in its Host
 	// header, beside loopback and the address that it was sent to.
 	Hosts []string
@@ -92,6 +108,11 @@ type Server struct {
 	faults  faultState
 	control http.Handler
 	bodies  sync.Pool // *bytes.Buffer
+
+	born   uint64        // when, to tell Servers apart
+	pages  atomic.Int64  // that are told of changes
+	closed chan struct{} // closed by Close
+	close  sync.Once
 }
 
 // New returns a Server with an empty record.
@@ -99,7 +120,7 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{options: o}
+	s := &Server{options: o, born: uint64(o.Now().UnixNano()), closed: make(chan struct{})}
 	if len(o.AppKeys) > 0 {
 		s.appKeys = make(map[string]bool)
 		for _, k := range o.AppKeys {
@@ -110,7 +131,7 @@ func New(o Options) *Server {
 	if o.Keep <= 0 {
 		events, requests = DefaultKeepEvents, DefaultKeepRequests
 	}
-	s.record.init(events, requests)
+	s.record.init(events, requests, cmp.Or(max(o.KeepIncidents, 0), DefaultKeepIncidents))
 	s.faults.init()
 	if err := s.SetFaults(o.Faults); err != nil {
 		panic("sandbox.New: " + err.Error())
@@ -134,8 +155,14 @@ func (s *Server) SetFaults(f Faults) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	s.faults.set(f)
+	s.putInForce(f)
 	return nil
+}
+
+// putInForce is SetFaults with faults that were checked.
+func (s *Server) putInForce(f Faults) {
+	s.faults.set(f)
+	s.record.poke()
 }
 
 // Faults returns what is in force, with what is left of its count. Once the
@@ -159,9 +186,17 @@ func (s *Server) Stats() Stats { return s.record.readStats() }
 // that hang. Sequence numbers go on, so a reader with ?since=N stays right.
 func (s *Server) Reset() {
 	s.record.reset()
-	s.faults.set(Faults{})
+	s.putInForce(Faults{})
 }
 
-// Close lets go of requests that hang, and has none hang or wait from now on;
-// call it before the http.Server's Close or Shutdown. It may be called twice.
-func (s *Server) Close() { s.faults.close() }
+// Incidents returns the incidents that are kept, in the order of their last
+// events.
+func (s *Server) Incidents() []Incident { return s.record.incidentsAfter(0) }
+
+// Close lets go of requests that hang and of pages that are told of changes,
+// and has none hang or wait from now on; call it before the http.Server's
+// Close or Shutdown. It may be called twice.
+func (s *Server) Close() {
+	s.faults.close()
+	s.close.Do(func() { close(s.closed) })
+}

@@ -81,12 +81,14 @@ func (s *faultState) next(body []byte, alerts int, now time.Time) strike {
 	switch {
 	case f.MaxAlerts > 0 && alerts > f.MaxAlerts:
 		st.key = "max_alerts"
+	case f.MaxBytes > 0 && len(body) > f.MaxBytes:
+		st.key = "max_bytes"
 	case s.limiter != nil:
 		if !s.limiter.AllowN(now, 1) {
 			st.key = "rate"
 			st.wait = time.Duration((1 - s.limiter.TokensAt(now)) / f.Rate * float64(time.Second))
 		}
-	case f.MaxAlerts > 0:
+	case f.MaxAlerts > 0 || f.MaxBytes > 0:
 	case f.Hang:
 		st.key = "hang"
 	case f.Drop:
@@ -124,6 +126,11 @@ func (st strike) answer() answer {
 		}
 	case "max_alerts":
 		a.reason = "the fault \"max_alerts\": more than " + strconv.Itoa(st.MaxAlerts) + " alerts"
+		if a.status == 0 {
+			a.status = 413
+		}
+	case "max_bytes":
+		a.reason = "the fault \"max_bytes\": more than " + strconv.Itoa(st.MaxBytes) + " bytes"
 		if a.status == 0 {
 			a.status = 413
 		}

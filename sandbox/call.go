@@ -1,0 +1,56 @@
+package sandbox
+
+import (
+	"bytes"
+	"compress/gzip"
+	"io"
+	"net/http"
+	"strings"
+)
+
+// A body over the limit is still read, up to this many bytes more, and
+// thrown away: a client that is cut off while it writes sees a broken
+// connection and not the 413.
+const drainLimit = 64 << 20
+
+// call is a request to the API, read whole.
+type call struct {
+	method, path string
+	header       http.Header
+	size         int    // of the body as it was sent, as far as it was read
+	body         []byte // unzipped, at most maxBody+1 bytes
+	readErr      error
+	batch        batch // of body
+}
+
+// readCall reads the body and what is in it.
+func readCall(r *http.Request, buffer *bytes.Buffer) call {
+	buffer.Reset()
+	if n := r.ContentLength; n > 0 {
+		buffer.Grow(int(min(n, maxBody)) + bytes.MinRead)
+	}
+	_, err := buffer.ReadFrom(io.LimitReader(r.Body, maxBody+1))
+	c := call{method: r.Method, path: r.URL.Path, header: r.Header, size: buffer.Len(), body: buffer.Bytes(), readErr: err}
+	if isGzip(r.Header) && err == nil && c.size <= maxBody {
+		c.body, c.readErr = unzip(c.body)
+	}
+	switch {
+	case c.readErr != nil:
+	case len(c.body) > maxBody:
+		io.CopyN(io.Discard, r.Body, drainLimit) // an error changes nothing: the answer is 413
+	default:
+		c.batch = readBatch(c.body)
+	}
+	return c
+}
+
+func isGzip(h http.Header) bool { return strings.EqualFold(h.Get("Content-Encoding"), "gzip") }
+
+// unzip returns what is in a body, up to a byte more than it may hold.
+func unzip(body []byte) ([]byte, error) {
+	z, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(z, maxBody+1))
+}

@@ -1,0 +1,218 @@
+package sandbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+)
+
+// How many alerts an answer about an incident or a request shows, unless it is
+// asked for another number, and at most.
+const (
+	shownAlerts    = 50
+	maxShownAlerts = 1000
+)
+
+// Shown is an alert for somebody to look at.
+type Shown struct {
+	*Event           // none if the alert was refused
+	Text   string    `json:"text"` // the payload as indented JSON
+	Issues []Problem `json:"problems"`
+}
+
+// Tag is a property of an alert as BigPanda shows it.
+type Tag struct {
+	Name   string   `json:"name"`
+	Values []string `json:"values"` // the items of an array, else the one value
+}
+
+// IncidentPage is what GET /incidents/ID answers.
+type IncidentPage struct {
+	Incident
+	Timeline []Change `json:"timeline"` // oldest first; the first is where it begins
+	Tags     []Tag    `json:"tags"`     // of the event that brought it where it is
+	// Alerts are its events, newest first. Older ones are to be had with
+	// ?before=Before; 0: there are none, or they are no longer kept.
+	Alerts []Shown `json:"alert_list"`
+	Before uint64  `json:"before,omitempty"`
+}
+
+// RequestPage is what GET /requests/SEQ answers.
+type RequestPage struct {
+	Request
+	Issues []Problem `json:"problems"` // of the request as a whole
+	// Alerts are those it held, in its order: the accepted ones as far as
+	// they are kept, at most 1,000; of a refused request, those that can be
+	// read in the beginning of the body.
+	Alerts []Shown `json:"alert_list"`
+}
+
+func (s *Server) getIncident(w http.ResponseWriter, r *http.Request) {
+	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
+	before, err2 := queryNumber(r, "before")
+	limit, err3 := queryNumber(r, "limit")
+	if err := errors.Join(err2, err3); err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	if limit == 0 {
+		limit = shownAlerts
+	}
+	page, shown, events, ok := s.record.incidentPage(id, before, int(min(limit, maxShownAlerts)))
+	if err != nil || !ok {
+		fail(w, http.StatusNotFound, fmt.Errorf("no such incident: /incidents lists those that are kept"))
+		return
+	}
+	page.Tags = tagsOf(shown)
+	page.Alerts = showEvents(events)
+	writeJSON(w, page)
+}
+
+// incidentPage returns what is known of an incident, the payload of the event
+// that it shows, and its events before the one of seq before, newest first.
+func (r *record) incidentPage(id, before uint64, limit int) (page IncidentPage, shown Payload, events []Event, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.incidents.byID[id]
+	if c == nil {
+		return page, "", nil, false
+	}
+	page.Incident, page.Timeline = c.Incident, slices.Clone(c.changes)
+	if e, kept := r.events.at(c.shown); kept {
+		shown = e.Payload
+	}
+	for seq := c.LastEvent; ; {
+		e, kept := r.events.at(seq)
+		if !kept {
+			return page, shown, events, true
+		}
+		if len(events) == limit {
+			page.Before = events[limit-1].Seq
+			return page, shown, events, true
+		}
+		if before == 0 || seq < before {
+			events = append(events, e)
+		}
+		seq, _ = r.before.at(seq)
+	}
+}
+
+func (s *Server) getRequest(w http.ResponseWriter, r *http.Request) {
+	seq, err := strconv.ParseUint(r.PathValue("seq"), 10, 64)
+	q, events, ok := s.record.requestPage(seq)
+	if err != nil || !ok {
+		fail(w, http.StatusNotFound, errors.New("no such request: /requests lists those that are kept"))
+		return
+	}
+	page := RequestPage{Request: q, Issues: []Problem{}, Alerts: showEvents(events)}
+	if q.Bytes > maxBody {
+		page.Issues = append(page.Issues, Problem{"size", "", bigReason, outcomeRefused, "reference/alerts"})
+	}
+	if q.Accepted == 0 && q.Bytes <= len(q.Body) {
+		page.Alerts = showBody([]byte(q.Body))
+	}
+	writeJSON(w, page)
+}
+
+// requestPage returns a request and the events that came of it.
+func (r *record) requestPage(seq uint64) (q Request, events []Event, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if q, ok = r.requests.at(seq); ok && q.Accepted > 0 {
+		for n := range uint64(min(q.Accepted, maxShownAlerts)) {
+			if e, kept := r.events.at(q.FirstEvent + n); kept {
+				events = append(events, e)
+			}
+		}
+	}
+	return q, events, ok
+}
+
+// showEvents adds to each event what the documentation has against it.
+func showEvents(events []Event) []Shown {
+	shown := make([]Shown, len(events))
+	for i := range events {
+		e := &events[i]
+		shown[i] = Shown{e, indent([]byte(e.Payload)), problemsOf(objectFields([]byte(e.Payload), nil))}
+		if e.Duplicate {
+			shown[i].Issues = append(shown[i].Issues, Problem{"duplicate", "", "it is identical to an earlier one as a whole", "ignored", "docs/deduplication"})
+		}
+		if e.Stale {
+			shown[i].Issues = append(shown[i].Issues, Problem{"stale", "timestamp", "its timestamp is not later than the last one of its incident", "may be ignored", "docs/deduplication"})
+		}
+	}
+	return shown
+}
+
+// showBody reads the alerts of a body that was refused.
+func showBody(body []byte) []Shown {
+	shown := []Shown{}
+	b := readBatch(body)
+	if len(b.items) == 0 {
+		return shown // not as much as an object, or no alerts in it
+	}
+	body = bytes.TrimSpace(body)
+	top := objectFields(body, nil)
+	alerts := valueOf(top, "alerts")
+	if alerts == nil {
+		return append(shown, showRefused(body, top, b.items[0]))
+	}
+	n := 0
+	for alert := range arrayItems(alerts) {
+		var fields []field
+		if alert[0] == '{' {
+			fields = objectFields(alert, nil)
+			if key := valueOf(top, "app_key"); key != nil && valueOf(fields, "app_key") == nil {
+				fields = insertField(fields, field{[]byte("app_key"), key})
+			}
+		}
+		shown = append(shown, showRefused(alert, fields, b.items[n]))
+		n++
+	}
+	return shown
+}
+
+func showRefused(alert []byte, fields []field, it item) Shown {
+	s := Shown{Text: indent(alert), Issues: []Problem{}}
+	if alert[0] == '{' {
+		s.Issues = problemsOf(fields)
+	}
+	isRefused := func(p Problem) bool { return p.Outcome == outcomeRefused }
+	if it.refused != "" && !slices.ContainsFunc(s.Issues, isRefused) {
+		s.Issues = append(s.Issues, Problem{"alert", "", it.refused, outcomeRefused, "reference/alerts"})
+	}
+	return s
+}
+
+// tagsOf returns the properties of a payload as BigPanda shows them.
+func tagsOf(payload Payload) []Tag {
+	tags := []Tag{}
+	if payload == "" {
+		return tags
+	}
+	for _, f := range objectFields([]byte(payload), nil) {
+		tag := Tag{string(f.name), []string{}}
+		if f.value[0] == '[' {
+			for item := range arrayItems(f.value) {
+				tag.Values = append(tag.Values, string(appendText(nil, item)))
+			}
+		} else {
+			tag.Values = append(tag.Values, string(appendText(nil, f.value)))
+		}
+		tags = append(tags, tag)
+	}
+	return tags
+}
+
+// indent writes JSON for people; numbers stay as they were written.
+func indent(data []byte) string {
+	var out bytes.Buffer
+	if err := json.Indent(&out, data, "", "  "); err != nil {
+		panic("sandbox: " + err.Error()) // it was read before
+	}
+	return out.String()
+}
