@@ -2,7 +2,7 @@
 # Go than the program does.
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build test lint e2e bench crash screenshots
+.PHONY: build test lint e2e bench bench-kapacitor crash screenshots
 
 build: ## the program, as one static binary
 	CGO_ENABLED=0 go build -trimpath -o bigpanda-udf .
@@ -21,6 +21,9 @@ bench: ## what a point costs beside the stock agent, storms, memory, and what wa
 	go test -run '^$$' -bench ActiveAlerts -benchtime 1x ./udf
 	go test -run '^$$' -bench Storm -benchtime 5x .
 	go test -run '^$$' -bench Outbox -benchtime 1x .
+
+bench-kapacitor: ## points through a task of the real Kapacitor, with and without the function
+	cd e2e && go test -run '^$$' -bench Throughput -benchtime 1x -timeout 30m .
 
 crash: ## kill the program 1,000 times, and ask what became of every change
 	go test -run '^TestCrash$$' -count=1 -timeout 15m -v . -crash.kills=1000

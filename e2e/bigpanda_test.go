@@ -25,14 +25,14 @@ const (
 // bigPanda is the sandbox as a server on loopback.
 type bigPanda struct {
 	*sandbox.Server
-	t   *testing.T
+	t   testing.TB
 	url string // of the Alerts API
 	// failure, if set, tells of what makes waiting futile.
 	failure func() error
 }
 
 // startBigPanda starts a sandbox that takes only the one token.
-func startBigPanda(t *testing.T) *bigPanda {
+func startBigPanda(t testing.TB) *bigPanda {
 	s := sandbox.New(sandbox.Options{Token: token})
 	server := httptest.NewServer(s)
 	t.Cleanup(func() {
@@ -147,7 +147,7 @@ func wantClean(t *testing.T, events []sandbox.Event) {
 // functionConfig is kapacitor.conf.snippet as a user would fill it in: the path
 // of the program, the file with the token, the app key and the address. env is
 // set on top of that; "" takes a setting out.
-func functionConfig(t *testing.T, b *bigPanda, env map[string]string) map[string]any {
+func functionConfig(t testing.TB, b *bigPanda, env map[string]string) map[string]any {
 	t.Helper()
 	config := make(map[string]any)
 	if _, err := toml.DecodeFile(filepath.Join("..", "kapacitor.conf.snippet"), &config); err != nil {

@@ -25,7 +25,7 @@ const patience = 60 * time.Second
 // kapacitor is a Kapacitor server in a folder of its own. It can be stopped or
 // killed, and started again on what it left there.
 type kapacitor struct {
-	t    *testing.T
+	t    testing.TB
 	dir  string
 	conf string
 	logs string // the log file of this start
@@ -40,7 +40,7 @@ type kapacitor struct {
 // startKapacitor starts a server with the configuration and waits until it
 // answers. The server is stopped when the test ends; if the test has failed by
 // then, its log goes into the test's.
-func startKapacitor(t *testing.T, config map[string]any) *kapacitor {
+func startKapacitor(t testing.TB, config map[string]any) *kapacitor {
 	t.Helper()
 	k := &kapacitor{t: t, dir: t.TempDir()}
 	k.conf = filepath.Join(k.dir, "kapacitor.conf")

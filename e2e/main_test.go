@@ -14,6 +14,9 @@ import (
 const parallel = "8"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(asMirror) != "" {
+		os.Exit(runMirror())
+	}
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })

@@ -16,7 +16,7 @@ type process struct {
 }
 
 // processes reads /proc. What ends meanwhile is left out.
-func processes(t *testing.T) []process {
+func processes(t testing.TB) []process {
 	t.Helper()
 	paths, err := filepath.Glob("/proc/[0-9]*/stat")
 	if err != nil || len(paths) == 0 {
@@ -44,7 +44,7 @@ func processes(t *testing.T) []process {
 }
 
 // inGroup returns the processes of a group that are not over.
-func inGroup(t *testing.T, group int) []process {
+func inGroup(t testing.TB, group int) []process {
 	t.Helper()
 	var found []process
 	for _, p := range processes(t) {
