@@ -343,8 +343,8 @@ func (v *view) textOf(e *entry) []byte {
 // appendDouble appends a number as its JSON text. NaN and the infinities, which
 // have none, go by their names.
 func appendDouble(b []byte, f float64) []byte {
-	// Most are whole, and those that code a level are.
-	if n := int64(f); float64(n) == f && n != 0 && -1e15 < f && f < 1e15 {
+	// Most are whole, and those that code a level are. -0 is none of them.
+	if n := int64(f); float64(n) == f && -1e15 < f && f < 1e15 && (n != 0 || !math.Signbit(f)) {
 		return strconv.AppendInt(b, n, 10)
 	}
 	text, err := json.Marshal(f)

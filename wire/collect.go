@@ -12,6 +12,7 @@ import (
 // belong to one goroutine.
 type collector struct {
 	answers chan []byte
+	placed  chan struct{} // the frames last put have their place
 	failed  chan error    // capacity 1: a response cannot be encoded
 	closed  chan struct{} // closed when the handler has closed its end
 	noMore  chan struct{} // closed when nothing more is wanted
@@ -21,6 +22,7 @@ type collector struct {
 func newCollector(responses <-chan *agent.Response, out *writer) *collector {
 	c := &collector{
 		answers: make(chan []byte),
+		placed:  make(chan struct{}),
 		failed:  make(chan error, 1),
 		closed:  make(chan struct{}),
 		noMore:  make(chan struct{}),
@@ -30,8 +32,12 @@ func newCollector(responses <-chan *agent.Response, out *writer) *collector {
 	return c
 }
 
-// put has frames written after what the handler has sent so far.
-func (c *collector) put(frames []byte) { c.answers <- frames }
+// put has frames written after what the handler has sent so far, and before what
+// it sends next.
+func (c *collector) put(frames []byte) {
+	c.answers <- frames
+	<-c.placed
+}
 
 // finish waits until the handler has closed its end, or d is over, and reports
 // which. Nothing may be put afterwards.
@@ -46,6 +52,17 @@ func (c *collector) finish(d time.Duration) (closed bool) {
 	return closed
 }
 
+// failure returns why a response could not be encoded and nobody has heard of it
+// yet, nil if none. It is to be asked after finish.
+func (c *collector) failure() error {
+	select {
+	case err := <-c.failed:
+		return err
+	default:
+		return nil
+	}
+}
+
 func (c *collector) collect(responses <-chan *agent.Response, out *writer) {
 	defer close(c.stopped)
 	var b []byte
@@ -57,19 +74,30 @@ func (c *collector) collect(responses <-chan *agent.Response, out *writer) {
 				close(c.closed)
 				continue
 			}
-			var err error
-			if b, err = appendFrame(b, r); err != nil {
-				select {
-				case c.failed <- fmt.Errorf("encode what the handler sent: %w", err):
-				default: // the first is the end already
-				}
-				continue
-			}
-			b = out.put(b)
+			b = c.pass(b, r, out)
 		case frames := <-c.answers:
+			// What the channel holds was sent before.
+			for range len(responses) {
+				b = c.pass(b, <-responses, out)
+			}
 			out.put(frames)
+			c.placed <- struct{}{}
 		case <-c.noMore:
 			return
 		}
 	}
+}
+
+// pass hands one response to out, encoded into b, and returns an empty buffer to
+// go on with.
+func (c *collector) pass(b []byte, r *agent.Response, out *writer) []byte {
+	b, err := appendFrame(b, r)
+	if err != nil {
+		select {
+		case c.failed <- fmt.Errorf("encode what the handler sent: %w", err):
+		default: // the first is the end already
+		}
+		return b
+	}
+	return out.put(b)
 }

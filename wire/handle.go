@@ -167,13 +167,11 @@ func appendError(b []byte, cause error) []byte {
 // appendFrame adds res with its length in front. After an error b is as it was.
 func appendFrame(b []byte, res *agent.Response) ([]byte, error) {
 	size := proto.Size(res)
-	start := len(b)
-	b = binary.AppendUvarint(b, uint64(size))
-	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(b, res)
+	framed, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(binary.AppendUvarint(b, uint64(size)), res)
 	if err != nil {
-		return b[:start], err
+		return b, err // not framed, which may be nil
 	}
-	return b, nil
+	return framed, nil
 }
 
 // validText replaces what protobuf does not allow in a string.

@@ -59,15 +59,18 @@ func (s *session) run() error {
 		s.leaveBy = time.Now().Add(s.options.Grace)
 	}
 	s.handler.Stop()
-	if s.sent != nil && !s.sent.finish(time.Until(s.leaveBy)) {
-		s.options.Log.Warn("the handler has stopped and did not close Responses")
+	if s.sent != nil {
+		if !s.sent.finish(s.left()) {
+			s.options.Log.Warn("the handler has stopped and did not close Responses")
+		}
+		if cause == nil {
+			cause = s.sent.failure()
+		}
 	}
 	if cause != nil {
 		s.out.put(appendError(nil, cause))
 	}
-	// A handler that took its time must not cost an output that is taken.
-	wait := max(time.Until(s.leaveBy), s.options.Grace/4)
-	lost, err := s.out.finish(wait)
+	lost, err := s.out.finish(s.left())
 	if lost > 0 {
 		s.options.Log.Warn("output given up: nobody takes it", "bytes", lost)
 	}
@@ -78,6 +81,12 @@ func (s *session) run() error {
 		return cmp.Or(cause, err)
 	}
 	return errors.Join(cause, err)
+}
+
+// left is how long may be waited for the streams. A handler that took its time
+// must not cost an output that is taken.
+func (s *session) left() time.Duration {
+	return max(time.Until(s.leaveBy), s.options.Grace/4)
 }
 
 // serve reads and handles pieces until the end. nil is an orderly one. It may

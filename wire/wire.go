@@ -14,7 +14,9 @@
 //     order, so a method that does not return holds the keepalives up.
 //   - Data is what the handler sends on Options.Responses, as with agent.Agent.
 //     What was sent before a method returned goes out before the answer that the
-//     method gives. The handler closes the channel in Stop.
+//     method gives, and that before what is sent next: each answer therefore
+//     ends a piece (below). A response that cannot be encoded is the end, like an
+//     error of a method. The handler closes the channel in Stop.
 //   - A Mirror sends nothing there. Its Mirrors is asked after each Init that
 //     succeeded: while the answer is true, begin, point and end frames go out
 //     again byte for byte once the handler has taken them. Its Changes is asked

@@ -1,0 +1,345 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+	"google.golang.org/protobuf/proto"
+)
+
+// The stock agent is the oracle: whatever the input and the handler, Run asks
+// the handler the same and says the same to Kapacitor.
+//
+// In the stock agent what the handler sends and what the agent answers come to
+// the one writer on two ways, and the way of the data has a place for one
+// response: so an answer may overtake the last response that was sent before
+// it. Run promises the order without that (package comment), so data and answers
+// are compared each among themselves, and then each answer's place, give or take
+// that one response.
+//
+// The texts of errors differ for input that cannot be trusted, and the stock
+// agent goes on after an Init without Success, which therefore comes last here.
+func TestRunSaysWhatTheStockAgentSays(t *testing.T) {
+	for seed := range uint64(300) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			s := newScript(seed)
+			stock, ours := newActor(s), newActor(s)
+			stockOut, stockErr := s.onStockAgent(stock)
+			ourOut, ourErr := s.onRun(t, ours)
+
+			equal(t, "handler", ours.seen, stock.seen)
+			switch {
+			case (stockErr == nil) != (ourErr == nil):
+				t.Errorf("Run returned %v, the stock agent %v", ourErr, stockErr)
+			case s.fails != "" && !errors.Is(ourErr, errActor):
+				t.Errorf("Run returned %v, want the handler's error", ourErr)
+			}
+			want, got := split(t, stockOut), split(t, ourOut)
+			if s.broken {
+				// One says what was wrong with the input in its own words.
+				for _, o := range []*output{&want, &got} {
+					last := o.answers[len(o.answers)-1].GetError()
+					if last.GetError() == "" {
+						t.Fatalf("the last answer is no error: %v", o.answers)
+					}
+					last.Error = ""
+				}
+			}
+			same(t, "data", got.data, want.data)
+			same(t, "answers", got.answers, want.answers)
+			for i := range min(len(want.after), len(got.after)) {
+				if early := got.after[i] - want.after[i]; early != 0 && early != 1 {
+					t.Errorf("answer %d comes after %d responses, from the stock agent after %d", i, got.after[i], want.after[i])
+				}
+			}
+			// Run's order is exact. Of keepalives the handler knows nothing.
+			if own := got.afterOwn(); !slices.Equal(own, ours.answered) {
+				t.Errorf("the handler's answers come after %d responses, it gave them after %d", own, ours.answered)
+			}
+		})
+	}
+}
+
+// onStockAgent returns what the stock agent says, and the error that it ends
+// with.
+func (s *script) onStockAgent(h *actor) ([]byte, error) {
+	out := closer{closed: make(chan struct{})}
+	a := agent.New(io.NopCloser(bytes.NewReader(s.input)), &out)
+	a.Handler = h
+	h.responses = a.Responses
+	if err := a.Start(); err != nil {
+		return nil, err
+	}
+	err := a.Wait()
+	<-out.closed // after an error Wait does not wait for the last write
+	return out.Bytes(), err
+}
+
+func (s *script) onRun(t *testing.T, h *actor) ([]byte, error) {
+	responses := make(chan *agent.Response, s.buffer)
+	h.responses = responses
+	var out bytes.Buffer
+	err := Run(t.Context(), h, &chopped{bytes.NewReader(s.input), rand.New(rand.NewPCG(s.seed, 3))}, &out, Options{Responses: responses})
+	return out.Bytes(), err
+}
+
+// closer tells when it is closed.
+type closer struct {
+	bytes.Buffer
+	closed chan struct{}
+}
+
+func (c *closer) Close() error {
+	close(c.closed)
+	return nil
+}
+
+// chopped brings its bytes in pieces of any size.
+type chopped struct {
+	io.Reader
+	random *rand.Rand
+}
+
+func (c *chopped) Read(b []byte) (int, error) { return c.Reader.Read(b[:1+c.random.IntN(5000)]) }
+
+// output is what a host said.
+type output struct {
+	data, answers []*agent.Response
+	after         []int // how much data came before each answer
+}
+
+func split(t *testing.T, b []byte) output {
+	t.Helper()
+	var o output
+	for _, res := range responses(t, b) {
+		switch res.Message.(type) {
+		case *agent.Response_Begin, *agent.Response_Point, *agent.Response_End:
+			o.data = append(o.data, res)
+		default:
+			o.answers = append(o.answers, res)
+			o.after = append(o.after, len(o.data))
+		}
+	}
+	return o
+}
+
+// afterOwn is after of the answers that the handler gave.
+func (o output) afterOwn() []int {
+	var own []int
+	for i, res := range o.answers {
+		if res.GetKeepalive() == nil && res.GetError() == nil {
+			own = append(own, o.after[i])
+		}
+	}
+	return own
+}
+
+func same(t *testing.T, what string, got, want []*agent.Response) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Errorf("%s: %d, from the stock agent %d", what, len(got), len(want))
+	}
+	for i := range min(len(got), len(want)) {
+		if !proto.Equal(got[i], want[i]) {
+			t.Fatalf("%s: number %d is %v, from the stock agent %v", what, i, got[i], want[i])
+		}
+	}
+}
+
+// A script is what a random Kapacitor sends, and what a random handler makes of
+// it.
+type script struct {
+	seed   uint64
+	input  []byte
+	fails  string // the event at which the handler returns an error
+	broken bool   // the input ends with what is no frame
+	buffer int    // of Run's Responses
+}
+
+func newScript(seed uint64) *script {
+	r := rand.New(rand.NewPCG(seed, 1))
+	s := &script{seed: seed, buffer: r.IntN(3) * r.IntN(20)}
+	reqs := []*agent.Request{info(), initTask("cpu")}
+	if r.IntN(2) == 0 {
+		reqs = append(reqs, restore(bytes.Repeat([]byte("state"), r.IntN(50))))
+	}
+	n := r.IntN(200)
+	for range n {
+		switch k := r.IntN(20); {
+		case k < 10:
+			reqs = append(reqs, randomPoint(r))
+		case k < 13:
+			reqs = append(reqs, begin(fmt.Sprint("b", r.IntN(9))))
+			for range r.IntN(5) {
+				reqs = append(reqs, randomPoint(r))
+			}
+			reqs = append(reqs, &agent.Request{Message: &agent.Request_End{End: &agent.EndBatch{
+				Name: "b", Group: "g", Tmax: r.Int64(), ByName: true, Tags: map[string]string{"host": "é", "x": ""}}}})
+		case k < 16:
+			reqs = append(reqs, keepalive(r.Int64()))
+		case k < 18:
+			reqs = append(reqs, snapshot())
+		case k == 18:
+			reqs = append(reqs, restore(make([]byte, r.IntN(1000))))
+		default:
+			reqs = append(reqs, []*agent.Request{info(), begin(""), end("alone")}[r.IntN(3)])
+		}
+	}
+	s.input = frames(reqs...)
+	switch r.IntN(6) {
+	case 0:
+		events := newActor(s)
+		_, _ = s.onStockAgent(events) // which of them will come
+		s.fails = events.seen[r.IntN(len(events.seen)-1)]
+	case 1:
+		s.broken = true
+		good := frames(randomPoint(r))
+		s.input = append(s.input, [][]byte{
+			good[:1+r.IntN(len(good)-1)],                      // cut off
+			framed([]byte("hello")),                           // no message
+			framed(field(body(point(1)), 17, "\x12\x01\xff")), // no UTF-8
+			bytes.Repeat([]byte{0xff}, 11),                    // no length
+		}[r.IntN(4)]...)
+	case 2:
+		s.input = append(s.input, frames(initTask("refused"))...)
+	}
+	return s
+}
+
+func randomPoint(r *rand.Rand) *agent.Request {
+	p := &agent.Point{Time: r.Int64() - r.Int64(), Name: []string{"", "cpu", "mém"}[r.IntN(3)], Group: "host=a", ByName: r.IntN(2) == 0}
+	if r.IntN(4) > 0 {
+		p.Database, p.RetentionPolicy, p.Dimensions = "telegraf", "autogen", []string{"host", "", "cpu"}[:r.IntN(4)]
+		p.Tags = map[string]string{"host": "a", "": "none", "höst": ""}
+		p.FieldsDouble = map[string]float64{"v": r.NormFloat64()}
+		p.FieldsInt = map[string]int64{"n": r.Int64(), "zero": 0}
+		p.FieldsString = map[string]string{"message": string(bytes.Repeat([]byte("x"), r.IntN(300)))}
+		p.FieldsBool = map[string]bool{"on": true, "off": false}
+	}
+	return &agent.Request{Message: &agent.Request_Point{Point: p}}
+}
+
+var errActor = errors.New("it broke")
+
+// An actor is a handler that plays a script's part: what it answers and what it
+// sends follows from the script, and from how often it was asked.
+type actor struct {
+	*script
+	random    *rand.Rand
+	responses chan<- *agent.Response
+	seen      []string
+	sent      int   // responses
+	answered  []int // how many were sent before each answer that the handler gave
+	kept      *agent.Point
+}
+
+func newActor(s *script) *actor { return &actor{script: s, random: rand.New(rand.NewPCG(s.seed, 2))} }
+
+// answer is do of a method that gives an answer.
+func (a *actor) answer(method string, m proto.Message) error {
+	err := a.do(method, m)
+	if err == nil {
+		a.answered = append(a.answered, a.sent)
+	}
+	return err
+}
+
+// do writes down that a method was called, and sends what it is to send.
+func (a *actor) do(method string, m proto.Message) error {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return err
+	}
+	event := fmt.Sprintf("%d %s %x", len(a.seen), method, b)
+	a.seen = append(a.seen, event)
+	if a.random.IntN(3) == 0 {
+		for range a.random.IntN(4) {
+			a.send(randomPoint(a.random).GetPoint())
+		}
+	}
+	if a.random.IntN(8) == 0 && a.kept != nil {
+		a.send(a.kept) // one of long ago is still what it was
+	}
+	if event == a.fails {
+		return errActor
+	}
+	return nil
+}
+
+func (a *actor) send(p *agent.Point) {
+	a.say(&agent.Response{Message: &agent.Response_Point{Point: p}})
+}
+
+func (a *actor) say(r *agent.Response) {
+	a.responses <- r
+	a.sent++
+}
+
+// Now and then an answer is missing, which the stock agent takes for an empty
+// one.
+func (a *actor) missing() bool { return a.random.IntN(10) == 0 }
+
+func (a *actor) Info() (*agent.InfoResponse, error) {
+	err := a.answer("info", nil)
+	if a.missing() {
+		return nil, err
+	}
+	return &agent.InfoResponse{Wants: agent.EdgeType_STREAM, Provides: agent.EdgeType_BATCH, Options: map[string]*agent.OptionInfo{
+		"field": {ValueTypes: []agent.ValueType{agent.ValueType_STRING, agent.ValueType_INT}}, "none": {}}}, err
+}
+
+func (a *actor) Init(m *agent.InitRequest) (*agent.InitResponse, error) {
+	err := a.answer("init", m)
+	if m.TaskID == "refused" {
+		return &agent.InitResponse{Error: "no app key: set .appKey()"}, err
+	}
+	return &agent.InitResponse{Success: true}, err
+}
+
+func (a *actor) Snapshot() (*agent.SnapshotResponse, error) {
+	err := a.answer("snapshot", nil)
+	if a.missing() {
+		return nil, err
+	}
+	return &agent.SnapshotResponse{Snapshot: fmt.Append(nil, len(a.seen))}, err
+}
+
+func (a *actor) Restore(m *agent.RestoreRequest) (*agent.RestoreResponse, error) {
+	err := a.answer("restore", m)
+	if a.missing() {
+		return nil, err
+	}
+	return &agent.RestoreResponse{Success: a.random.IntN(2) == 0, Error: "it is old"}, err
+}
+
+func (a *actor) BeginBatch(m *agent.BeginBatch) error {
+	a.say(&agent.Response{Message: &agent.Response_Begin{Begin: m}})
+	return a.do("begin", m)
+}
+
+func (a *actor) Point(m *agent.Point) error {
+	if a.random.IntN(2) == 0 {
+		a.send(m)
+	}
+	if a.random.IntN(5) == 0 {
+		a.kept = m
+	}
+	return a.do("point", m)
+}
+
+func (a *actor) EndBatch(m *agent.EndBatch) error {
+	err := a.do("end", m)
+	a.say(&agent.Response{Message: &agent.Response_End{End: m}})
+	return err
+}
+
+func (a *actor) Stop() {
+	_ = a.do("stop", nil)
+	close(a.responses)
+}
