@@ -33,7 +33,7 @@ type functionFlags struct {
 	AutoAttributes *string `placeholder:"LIST" help:"Send tags, fields, both (tags,fields) or none of them with each alert (${default_auto_attributes})."`
 	Outbox         *string `placeholder:"DIR" help:"The folder in which alerts wait for delivery (bigpanda-udf in the user's state folder), or memory for none."`
 	OutboxMaxSize  *string `placeholder:"SIZE" help:"How large the queue may be before intermediate changes are given up (${default_outbox_max_size})."`
-	Edge           *string `placeholder:"stream" help:"What the function takes and gives (stream)."`
+	Edge           *string `placeholder:"EDGE" help:"What the function takes and gives: stream, or batch (stream)."`
 	MaxFrame       *string `placeholder:"SIZE" help:"The largest message that is taken from Kapacitor (${default_max_frame})."`
 	BatchSize      *string `placeholder:"N" help:"Alerts in one request at most (${default_batch_size})."`
 	Connections    *string `placeholder:"N" help:"Requests at the same time at most (${default_connections})."`

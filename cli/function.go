@@ -53,6 +53,7 @@ func (p Process) runFunction(ctx context.Context, c command, argErr error) int {
 	}
 	handler := udf.New(udf.Config{
 		Defaults: s.defaults,
+		Edge:     s.edgeType(),
 		Enabled:  s.enabled,
 		Err:      hidden.blotError(err),
 		Open:     f.open,

@@ -37,9 +37,6 @@ func yesNo(field func(*settings) *bool) func(*settings, string) error {
 func oneOf(field func(*settings) *string, words ...string) func(*settings, string) error {
 	return func(s *settings, text string) error {
 		if !slices.Contains(words, text) {
-			if len(words) == 1 {
-				return fmt.Errorf("write %s, there is no other", words[0])
-			}
 			return fmt.Errorf("write %s", strings.Join(words, " or "))
 		}
 		*field(s) = text

@@ -11,6 +11,8 @@ import (
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
+
+	"github.com/influxdata/kapacitor/udf/agent"
 )
 
 const (
@@ -31,6 +33,7 @@ const (
 
 	outboxMemory = "memory"
 	edgeStream   = "stream"
+	edgeBatch    = "batch"
 )
 
 // settings are what the process was told by flags, environment and files.
@@ -92,7 +95,7 @@ var settingTable = []setting{
 	{name: "ca-file", key: textKey, set: into(func(s *settings) *string { return &s.caFile })},
 	{name: "outbox", key: textKey, set: into(func(s *settings) *string { return &s.outbox })},
 	{name: "outbox-max-size", key: textKey, set: atLeastBytes(func(s *settings) *int64 { return &s.outboxMaxSize }, minOutboxSize)},
-	{name: "edge", set: oneOf(func(s *settings) *string { return &s.edge }, edgeStream)},
+	{name: "edge", set: oneOf(func(s *settings) *string { return &s.edge }, edgeStream, edgeBatch)},
 	{name: "max-frame", key: textKey, set: atLeastBytes(func(s *settings) *int64 { return &s.maxFrame }, minMaxFrame)},
 	{name: "batch-size", key: wholeKey, set: atLeastOne(func(s *settings) *int { return &s.batchSize })},
 	{name: "connections", key: wholeKey, set: atLeastOne(func(s *settings) *int { return &s.connections })},
@@ -107,6 +110,14 @@ var settingTable = []setting{
 		return err
 	}},
 	{name: "log-format", key: textKey, set: oneOf(func(s *settings) *string { return &s.logFormat }, formatLogfmt, formatJSON)},
+}
+
+// edgeType returns the edge as Kapacitor's protocol has it.
+func (s settings) edgeType() agent.EdgeType {
+	if s.edge == edgeBatch {
+		return agent.EdgeType_BATCH
+	}
+	return agent.EdgeType_STREAM
 }
 
 func isSetting(name string) bool {

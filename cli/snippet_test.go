@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/BurntSushi/toml"
@@ -22,17 +24,26 @@ func TestSnippet(t *testing.T) {
 	if err != nil || len(meta.Undecoded()) > 0 {
 		t.Fatalf("it is read with error %v, and %v left", err, meta.Undecoded())
 	}
-	f, ok := file.UDF.Functions["bigpanda"]
-	if !ok || f.Prog != "/usr/local/bin/bigpanda-udf" || f.Args == nil || f.Timeout != "10s" {
-		t.Errorf("the function is %+v", f)
-	}
 	known := map[string]bool{variable("token"): true}
 	for _, row := range settingTable {
 		known[variable(row.name)] = true
 	}
-	for name := range f.Env {
-		if !known[name] {
-			t.Errorf("there is no variable %s", name)
+	for function, edge := range map[string]string{"bigpanda": edgeStream, "bigpandaBatch": edgeBatch} {
+		f, ok := file.UDF.Functions[function]
+		if !ok || f.Prog != "/usr/local/bin/bigpanda-udf" || f.Args == nil || f.Timeout != "10s" {
+			t.Errorf("the function %s is %+v", function, f)
+		}
+		flags := make(map[string]string)
+		for pair := range slices.Chunk(f.Args, 2) {
+			flags[strings.TrimPrefix(pair[0], "--")] = pair[len(pair)-1]
+		}
+		if s, err := resolve(flags, environment(f.Env)); err != nil || s.edge != edge || s.tokenFile == "" || s.defaults.AppKey == "" {
+			t.Errorf("the settings of %s are %+v (%v)", function, s, err)
+		}
+		for name := range f.Env {
+			if !known[name] {
+				t.Errorf("there is no variable %s", name)
+			}
 		}
 	}
 }

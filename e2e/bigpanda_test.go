@@ -157,24 +157,26 @@ func functionConfig(t testing.TB, b *bigPanda, env map[string]string) map[string
 	if err := os.WriteFile(tokenFile, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	table := functionTable(config)
-	table["prog"] = function
-	settings := table["env"].(map[string]any)
-	settings["BIGPANDA_TOKEN_FILE"] = tokenFile
-	settings["BIGPANDA_APP_KEY"] = appKey
-	settings["BIGPANDA_URL"] = b.url
-	for name, value := range env {
-		settings[name] = value
-		if value == "" {
-			delete(settings, name)
+	for _, name := range []string{"bigpanda", "bigpandaBatch"} {
+		table := functionTable(config, name)
+		table["prog"] = function
+		settings := table["env"].(map[string]any)
+		settings["BIGPANDA_TOKEN_FILE"] = tokenFile
+		settings["BIGPANDA_APP_KEY"] = appKey
+		settings["BIGPANDA_URL"] = b.url
+		for name, value := range env {
+			settings[name] = value
+			if value == "" {
+				delete(settings, name)
+			}
 		}
 	}
 	return config
 }
 
-// functionTable is the function's section of a configuration.
-func functionTable(config map[string]any) map[string]any {
-	return config["udf"].(map[string]any)["functions"].(map[string]any)["bigpanda"].(map[string]any)
+// functionTable is a function's section of a configuration.
+func functionTable(config map[string]any, name string) map[string]any {
+	return config["udf"].(map[string]any)["functions"].(map[string]any)[name].(map[string]any)
 }
 
 // start is the whole set-up of most tests: a sandbox, and a server that has

@@ -66,7 +66,7 @@ func compare(t *testing.T, autoAttributes string, comparisons []comparison) {
 		// disk would remember.
 		"BIGPANDA_OUTBOX": "memory",
 	})
-	functionTable(config)["args"] = []string{"--config", "kapacitor.conf"}
+	functionTable(config, "bigpanda")["args"] = []string{"--config", "kapacitor.conf"}
 	config["bigpanda"] = map[string]any{
 		"enabled": true, "url": native.url, "token": token, "app-key": appKey, "auto-attributes": autoAttributes,
 	}

@@ -87,7 +87,7 @@ func TestHangLongerThanTheTimeout(t *testing.T) {
 	const timeout = time.Second
 	panda := startBigPanda(t)
 	config := functionConfig(t, panda, nil)
-	functionTable(config)["timeout"] = timeout.String()
+	functionTable(config, "bigpanda")["timeout"] = timeout.String()
 	k := startKapacitor(t, config)
 	k.define("cpu", `
 stream

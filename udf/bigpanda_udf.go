@@ -47,6 +47,8 @@ type Forgetful interface {
 type Config struct {
 	// Defaults of the options.
 	Defaults Defaults
+	// Edge is what the function wants and provides: a stream, unless set.
+	Edge agent.EdgeType
 	// Enabled as false lets points pass and sends nothing.
 	Enabled bool
 	// Err, if set, is a bad flag or setting: Info is answered, and every Init
@@ -61,8 +63,9 @@ type Config struct {
 	Now func() time.Time
 }
 
-// Handler is one use of @bigpanda() in one task: an agent.Handler on the
-// stream edge. Its methods are called from one goroutine.
+// Handler is one use of @bigpanda() in one task: an agent.Handler. Each point of
+// a stream is decided about when it comes, those of a batch together at its end.
+// Its methods are called from one goroutine.
 type Handler struct {
 	config Config
 	log    *slog.Logger
@@ -74,6 +77,8 @@ type Handler struct {
 	loading  chan struct{} // closed when load has ended; nil once that is known
 	state    *state
 	changes  []outbox.Change // not yet in the store
+	batch    batch           // the one at hand
+	feed     feed            // for .resolveAfter()
 	view     view            // of the point at hand
 	key      []byte          // of its series
 	words    map[string]meaning
@@ -87,7 +92,7 @@ type Handler struct {
 
 // counts are for the log: what became of the points.
 type counts struct {
-	points, changes, resent         int
+	points, changes, resent, unseen int
 	noLevel, unknown, old           int // points that made no change for a lack of theirs
 	templates, panics, sharedAlerts int
 }
@@ -101,7 +106,7 @@ func New(c Config) *Handler {
 }
 
 // Info describes the function. It needs nothing (P2).
-func (h *Handler) Info() (*agent.InfoResponse, error) { return info(agent.EdgeType_STREAM), nil }
+func (h *Handler) Info() (*agent.InfoResponse, error) { return info(h.config.Edge), nil }
 
 // Init checks the options and opens the outbox. A failure is part of the
 // answer, and what a user reads in `kapacitor show`.
@@ -135,6 +140,7 @@ func (h *Handler) init(r *agent.InitRequest) error {
 		return err
 	}
 	h.options, h.store = o, store
+	h.feed = newFeed(o.resolveAfter, h.config.Now)
 	h.loading = make(chan struct{})
 	go h.load()
 	return nil
@@ -166,12 +172,22 @@ func (h *Handler) loaded() {
 	}
 }
 
+// isLoaded reports whether load has ended, without waiting.
+func (h *Handler) isLoaded() bool {
+	select {
+	case <-h.loading:
+		h.loading = nil
+	default:
+	}
+	return h.loading == nil
+}
+
 // Mirrors reports whether points leave as they came.
 func (h *Handler) Mirrors() bool { return h.options == nil || h.options.passThrough }
 
 // Changes reports whether a point, as it is on the wire, has to be decoded and
-// handed to Point, because it changes what BigPanda knows. One that is not
-// plainly a point is decoded, too.
+// handed to Point, because it changes what BigPanda knows, or stands for the
+// batch at hand. One that is not plainly a point is decoded, too.
 func (h *Handler) Changes(point []byte) (changes bool) {
 	if !h.view.scan(point) {
 		return true
@@ -181,8 +197,14 @@ func (h *Handler) Changes(point []byte) (changes bool) {
 		return false
 	}
 	h.loaded()
-	defer h.survive("handling a point failed: it passes on without an alert; please report this")
-	if _, changes = h.look(); changes {
+	defer h.survive(pointFailed)
+	h.feed.arrived(h.config.Now)
+	if h.batch.open {
+		_, changes = h.stands()
+	} else {
+		_, changes = h.look()
+	}
+	if changes {
 		h.counts.points-- // Point counts it
 	}
 	return changes
@@ -196,21 +218,31 @@ func (h *Handler) Point(p *agent.Point) error {
 		return nil
 	}
 	h.loaded()
-	defer h.survive("handling a point failed: it passes on without an alert; please report this")
+	defer h.survive(pointFailed)
+	h.feed.arrived(h.config.Now)
 	h.view.of(p)
+	if h.batch.open {
+		if level, stands := h.stands(); stands {
+			h.batch.point, h.batch.level = p, level
+		}
+		return nil
+	}
 	if e, changes := h.look(); changes {
 		h.tell(p, e)
 	}
 	return nil
 }
 
+const pointFailed = "handling a point failed: it passes on without an alert; please report this"
+
 // Commit ends a piece of input: all its changes are in the store when it
 // returns, before the host lets the piece's points go on (P4).
 func (h *Handler) Commit() {
-	if h.loading != nil {
+	if !h.isLoaded() {
 		return // no point has come
 	}
 	h.noticeNoLevel()
+	h.resolveUnseen()
 	if len(h.changes) == 0 && len(h.state.pending) == 0 {
 		return
 	}
@@ -232,12 +264,6 @@ func (h *Handler) survive(message string) {
 	}
 }
 
-// BeginBatch is part of agent.Handler; a stream has no batches.
-func (h *Handler) BeginBatch(*agent.BeginBatch) error { return nil }
-
-// EndBatch is part of agent.Handler; a stream has no batches.
-func (h *Handler) EndBatch(*agent.EndBatch) error { return nil }
-
 // Stop says what became of the points. The store is its opener's to close.
 func (h *Handler) Stop() {
 	if h.store == nil {
@@ -247,7 +273,7 @@ func (h *Handler) Stop() {
 	if c.points > 0 && c.noLevel == c.points && h.noLevel.logged.IsZero() {
 		h.log.Error(noLevelText, "points", c.points)
 	}
-	h.log.Info("input ended", "points", c.points, "changes", c.changes, "resent", c.resent,
+	h.log.Info("input ended", "points", c.points, "changes", c.changes, "resent", c.resent, "unseen", c.unseen,
 		"no_level", c.noLevel, "unknown_level", c.unknown, "too_old", c.old,
 		"failed_templates", c.templates, "shared_alerts", c.sharedAlerts, "panics", c.panics)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -26,20 +27,10 @@ type event struct {
 func (h *Handler) look() (e event, changes bool) {
 	v := &h.view
 	h.state.saw(v.time)
-	var word []byte
-	word, e.levelFrom = h.options.readLevel(v)
-	if len(word) == 0 {
-		h.counts.noLevel++
-		h.noLevel.missing(h.config.Now)
+	var leveled bool
+	if e.level, e.levelFrom, leveled = h.readLevel(); !leveled {
 		return e, false
 	}
-	meaning := h.level(e.levelFrom, word)
-	if !meaning.known {
-		h.counts.unknown++
-		return e, false
-	}
-	h.noLevel.seen()
-	e.level = meaning.level
 	e.duration, e.durationFrom = h.options.readDuration(v)
 	if e.level == OK && e.duration <= 0 && len(h.state.series) == 0 {
 		return e, false // whatever its id is
@@ -49,6 +40,9 @@ func (h *Handler) look() (e event, changes bool) {
 	id, e.idFrom = h.readID(v, e.levelFrom)
 	h.key = appendSeriesKey(h.key[:0], v.bytes(v.group), id)
 	known, open := h.state.series[string(h.key)]
+	if open {
+		known.seen = h.feed.seconds()
+	}
 	switch {
 	case open && known.level != e.level:
 	case open:
@@ -77,7 +71,11 @@ func (h *Handler) look() (e event, changes bool) {
 // tell makes an alert of an event.
 func (h *Handler) tell(p *agent.Point, e event) {
 	payload := h.payload(p, e)
-	alert, shared := h.state.tell(string(h.key), e.level, p.Time, &payload)
+	key := string(h.key)
+	alert, shared := h.state.tell(key, e.level, p.Time, &payload)
+	if known, open := h.state.series[key]; open {
+		known.seen = h.feed.seconds()
+	}
 	if shared {
 		h.counts.sharedAlerts++
 		h.once("shared", func() {
@@ -90,10 +88,15 @@ func (h *Handler) tell(p *agent.Point, e event) {
 	if e.resend {
 		h.counts.resent++
 	}
-	h.changes = append(h.changes, outbox.Change{
-		Alert: alert, Lane: payload.AppKey, Time: payload.Timestamp, Level: e.level.String(), Payload: payload.Encode(),
-	})
+	h.change(alert, e.level, payload)
 	h.log.Debug("level changed", "id", e.id, "group", p.Group, "to", e.level, "timestamp", payload.Timestamp)
+}
+
+// change puts a change where the next Commit takes it from.
+func (h *Handler) change(alert string, level Level, p bigpanda.Payload) {
+	h.changes = append(h.changes, outbox.Change{
+		Alert: alert, Lane: p.AppKey, Time: p.Timestamp, Level: level.String(), Payload: p.Encode(),
+	})
 }
 
 // readDuration returns how long the alert has lasted, as |alert() counts it:

@@ -14,7 +14,8 @@ import (
 // Whatever the points and options, nothing panics (P1), each payload obeys the
 // API's rules (readChange), timestamps of an alert ascend while it is
 // remembered, and two handlers that see the same points, one as bytes and one
-// decoded, make the same alerts however the input falls into pieces (P10).
+// decoded, make the same alerts however the input falls into pieces (P10). Some
+// of the points are in batches, whose frames may come in any order.
 func FuzzHandler(f *testing.F) {
 	// Random bytes reach most of it; the fuzzer finds the rest.
 	random := rand.NewChaCha8([32]byte{1})
@@ -35,27 +36,47 @@ func FuzzHandler(f *testing.F) {
 		// No test of age here: it goes by the wall clock, which P10 excepts.
 		newest := int64(math.MinInt64)
 		last := make(map[string]int64)
+		batch := false
+		var seconds []int64 // that the next change may be of
 		for len(in) > 0 {
-			p := in.point()
-			second := time.Unix(0, p.Time).Unix()
-			newest = max(newest, second)
 			before := len(one.store.changes)
-			one.message(p)
-			if err := two.h.Point(p); err != nil {
-				t.Fatalf("Point failed: %v", err)
+			switch in.byte() % 8 {
+			case 0:
+				begin := in.beginBatch()
+				one.begin(begin)
+				two.begin(begin)
+				batch, seconds = true, nil
+				continue
+			case 1:
+				end := &agent.EndBatch{Tmax: in.point().Time}
+				seconds = append(seconds, time.Unix(0, end.Tmax).Unix())
+				one.end(end)
+				two.end(end)
+				batch = false
+			default:
+				p := in.point()
+				if !batch {
+					seconds = nil
+				}
+				seconds = append(seconds, time.Unix(0, p.Time).Unix())
+				one.message(p)
+				if err := two.h.Point(p); err != nil {
+					t.Fatalf("Point failed: %v", err)
+				}
 			}
+			newest = max(newest, seconds[len(seconds)-1])
 			one.h.Commit()
 			if in.byte()%8 == 0 {
 				two.h.Commit()
 			}
 			changes := one.store.changes[before:]
 			if len(changes) > 1 {
-				t.Fatalf("%d changes of one point", len(changes))
+				t.Fatalf("%d changes of one point or batch", len(changes))
 			}
 			for _, c := range changes {
 				told, known := last[c.Alert]
-				if want := max(second, told+1); c.Time != second && (!known || c.Time != want) {
-					t.Errorf("timestamp %d of a point of %d, after %d (known: %v)", c.Time, second, told, known)
+				if !slices.Contains(seconds, c.Time) && (!known || c.Time != told+1) {
+					t.Errorf("timestamp %d of a point of %d, after %d (known: %v)", c.Time, seconds, told, known)
 				}
 				if known && c.Time <= told && newest <= told+60 {
 					t.Errorf("timestamp %d after %d, with points until %d", c.Time, told, newest)
@@ -160,6 +181,14 @@ func (in *input) options() []*agent.Option {
 		}
 	}
 	return options
+}
+
+func (in *input) beginBatch() *agent.BeginBatch {
+	b := &agent.BeginBatch{Name: in.text([]string{"cpu", "mem"}), Group: in.text(fuzzGroups), ByName: in.byte()%2 == 0, Tags: make(map[string]string)}
+	for range in.byte() % 4 {
+		b.Tags[in.text(fuzzNames)] = in.text(fuzzValues)
+	}
+	return b
 }
 
 func (in *input) point() *agent.Point {

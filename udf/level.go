@@ -73,6 +73,24 @@ func (o *options) parseLevel(word string) (Level, bool) {
 	return ParseLevel(word)
 }
 
+// readLevel returns the level of the point in view, and where it was read from.
+// A point that has none is counted.
+func (h *Handler) readLevel() (level Level, from source, known bool) {
+	word, from := h.options.readLevel(&h.view)
+	if len(word) == 0 {
+		h.counts.noLevel++
+		h.noLevel.missing(h.config.Now)
+		return OK, from, false
+	}
+	m := h.level(from, word)
+	if !m.known {
+		h.counts.unknown++
+		return OK, from, false
+	}
+	h.noLevel.seen()
+	return m.level, from, true
+}
+
 // Words for levels are remembered, for what they mean, but not without end,
 // since they come with the data.
 const (

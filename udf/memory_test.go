@@ -4,21 +4,28 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"time"
 
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 
+	"github.com/influxdata/kapacitor/udf/agent"
 	"google.golang.org/protobuf/proto"
 )
 
 // BenchmarkActiveAlerts is what a handler keeps in memory of 1,000,000 active
-// alerts (P7).
+// alerts (P7), and how long it looks through them for .resolveAfter().
 func BenchmarkActiveAlerts(b *testing.B) {
+	b.Run("as it is", func(b *testing.B) { benchmarkActiveAlerts(b) })
+	b.Run("with resolveAfter", func(b *testing.B) { benchmarkActiveAlerts(b, opt("resolveAfter", 10*minute)) })
+}
+
+func benchmarkActiveAlerts(b *testing.B, options ...*agent.Option) {
 	const alerts = 1_000_000
 	for b.Loop() {
 		r := newRig(b, func(c *udf.Config) {
 			c.Open = func(string, string) (udf.Store, error) { return forgetful{}, nil }
-		}).init()
+		}).init(options...)
 		keys := 0
 		before := heap()
 		for i := range alerts {
@@ -38,6 +45,11 @@ func BenchmarkActiveAlerts(b *testing.B) {
 		after := heap()
 		b.ReportMetric(float64(after-before)/alerts, "B/alert")
 		b.ReportMetric(float64(keys)/alerts, "B/key")
+		if len(options) > 0 {
+			began := time.Now()
+			r.alive(10*minute, minute)
+			b.ReportMetric(float64(time.Since(began).Milliseconds()), "ms/check")
+		}
 		runtime.KeepAlive(r)
 	}
 }
@@ -48,17 +60,18 @@ func BenchmarkChanges(b *testing.B) {
 		name   string
 		level  string
 		before string
-		id     bool
+		option *agent.Option
 	}{
-		{"an OK of a series that is OK", "OK", "", false},
-		{"an OK while others are not", "OK", "other", false},
-		{"a CRITICAL that was told", "CRITICAL", "id", false},
-		{"a CRITICAL that was told, with a template for the id", "CRITICAL", "id", true},
+		{"an OK of a series that is OK", "OK", "", nil},
+		{"an OK while others are not", "OK", "other", nil},
+		{"a CRITICAL that was told", "CRITICAL", "id", nil},
+		{"a CRITICAL that was told, with resolveAfter", "CRITICAL", "id", opt("resolveAfter", minute)},
+		{"a CRITICAL that was told, with a template for the id", "CRITICAL", "id", opt("id", "{{ index .Tags \"alertID\" }}")},
 	} {
 		b.Run(tt.name, func(b *testing.B) {
 			r := newRig(b)
-			if tt.id {
-				r.init(opt("id", "{{ index .Tags \"alertID\" }}"))
+			if tt.option != nil {
+				r.init(tt.option)
 			} else {
 				r.init()
 			}

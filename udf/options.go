@@ -45,6 +45,7 @@ type options struct {
 	autoTags, autoFields bool
 	passThrough          bool
 	resendAfter          time.Duration // 0: never
+	resolveAfter         time.Duration // 0: never
 	maxAge               time.Duration // 0: any age
 }
 
@@ -107,8 +108,9 @@ var optionTable = map[string]option{
 		o.passThrough = args[0].bool
 		return nil
 	}},
-	"resendAfter": positiveOption(func(o *options) *time.Duration { return &o.resendAfter }),
-	"maxAge":      positiveOption(func(o *options) *time.Duration { return &o.maxAge }),
+	"resendAfter":  positiveOption(func(o *options) *time.Duration { return &o.resendAfter }),
+	"resolveAfter": positiveOption(func(o *options) *time.Duration { return &o.resolveAfter }),
+	"maxAge":       positiveOption(func(o *options) *time.Duration { return &o.maxAge }),
 }
 
 // textOption is a name or key; the empty string leaves it unset, as it does

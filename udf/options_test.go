@@ -36,6 +36,7 @@ var optionTypes = map[string]string{
 	"passThrough":        "BOOL",
 	"primaryProperty":    "STRING",
 	"resendAfter":        "DURATION",
+	"resolveAfter":       "DURATION",
 	"secondaryProperty":  "STRING",
 }
 
@@ -96,7 +97,7 @@ func TestInitAccepts(t *testing.T) {
 			opt("attribute", "a", "{{ .Details }}"), opt("attribute", "b", ""),
 			opt("level", "SEVERE", "CRITICAL"), opt("level", "minor", "warn"),
 			opt("infoStatus", "warning"), opt("autoAttributes", "tags"), opt("passThrough", false),
-			opt("resendAfter", time.Hour), opt("maxAge", time.Hour))},
+			opt("resendAfter", time.Hour), opt("resolveAfter", time.Hour), opt("maxAge", time.Hour))},
 		{"the others", all(
 			opt("levelTag", "level"), opt("id", "{{ .Name }} {{ .TaskName }} {{ .Group }} {{ .Tags.x }}"),
 			opt("message", "{{ .ID }} {{ .Fields.x }} {{ .Level }} {{ .Time }} {{ .Duration }}"))},
@@ -189,6 +190,7 @@ func TestInitRefuses(t *testing.T) {
 		{"infoStatus empty", all(opt("infoStatus", "")), `option .infoStatus(): "" is no status: use one of ok, critical, warning, unknown, acknowledged`},
 		{"autoAttributes", all(opt("autoAttributes", "tags,field")), `option .autoAttributes(): "field" is no kind of attribute: use 'tags', 'fields', 'tags,fields' or ''`},
 		{"resendAfter of nothing", all(opt("resendAfter", 0*time.Second)), "option .resendAfter(): must be longer than nothing: leave the option out to switch it off"},
+		{"resolveAfter of nothing", all(opt("resolveAfter", 0*time.Second)), "option .resolveAfter(): must be longer than nothing: leave the option out to switch it off"},
 		{"maxAge of less", all(opt("maxAge", -time.Second)), "option .maxAge(): must be longer than nothing: leave the option out to switch it off"},
 
 		{"id asks for too much", all(opt("id", "{{ .ID }}")), "option .id(): " + fmt.Sprintf(lacks, "ID", idKnows)},

@@ -37,7 +37,8 @@ type state struct {
 // A series is what was last told of a series that is not OK.
 type series struct {
 	level Level
-	told  int64 // time of the point that was told, in Unix nanoseconds
+	seen  uint32 // when the last point came, in seconds of the feed's time
+	told  int64  // time of the point that was told, in Unix nanoseconds
 	alert *alert
 }
 

@@ -254,8 +254,11 @@ func (v *view) bytes(s span) []byte { return v.data[s.from:s.to:s.to] }
 
 // of makes the view of a point that was decoded.
 func (v *view) of(p *agent.Point) {
-	// Not the slices of before: a point may have any number of entries.
-	*v = view{time: p.Time}
+	tags, fields, text := v.tags[:0], v.fields[:0], v.text[:0]
+	if cap(tags)+cap(fields) > 4*maxEntries {
+		tags, fields = nil, nil // of a point that scan had not taken
+	}
+	*v = view{time: p.Time, tags: tags, fields: fields, text: text}
 	v.name, v.group = v.add(p.Name), v.add(p.Group)
 	for name, value := range p.Tags {
 		v.tags = append(v.tags, entry{name: v.add(name), text: v.add(value)})

@@ -273,3 +273,53 @@ func TestRunTakesAMissingAnswerForAnEmptyOne(t *testing.T) {
 	}
 	equal(t, "output", describe(t, out), []string{"info", "snapshot 0", "restore false ", "init false "})
 }
+
+// P4: Kapacitor forwards a batch when its end has come, so the end is what waits
+// for the commit, however the batch falls into pieces.
+func TestRunLetsNoEndOfABatchOutBeforeItsCommit(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		before [][]byte // pieces
+		last   []byte   // the piece with the end
+		out    []string // before the last one's commit
+	}{
+		{"in one piece", nil, frames(begin("b"), point(1), point(2), end("b")), []string{"init true "}},
+		{"the end alone", [][]byte{frames(begin("b"), point(1)), frames(point(2))}, frames(end("b")),
+			[]string{"init true ", "begin b", "point 1", "point 2"}},
+		{"with the end of the one before", [][]byte{frames(begin("a"), point(0))}, frames(end("a"), begin("b"), point(1), end("b")),
+			[]string{"init true ", "begin a", "point 0"}},
+		{"split within the end", [][]byte{append(frames(begin("b"), point(1)), frames(end("b"))[:3]...)}, frames(end("b"))[3:],
+			[]string{"init true ", "begin b", "point 1"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				commit := make(chan struct{})
+				h := &recorder{onEvent: func(event string) {
+					if event == "commit" {
+						<-commit
+					}
+				}}
+				var out calls
+				in, peer := io.Pipe()
+				ended := make(chan error, 1)
+				go func() { ended <- Run(t.Context(), h, in, &out, Options{}) }()
+				for _, piece := range append([][]byte{frames(initTask("cpu"))}, c.before...) {
+					_, _ = peer.Write(piece)
+					commit <- struct{}{}
+				}
+				_, _ = peer.Write(c.last)
+				synctest.Wait()
+				equal(t, "output while the commit is under way", describe(t, slices.Concat(out...)), c.out)
+				close(commit)
+				_ = peer.Close()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+				all := slices.Concat(append([][]byte{answers(initDone)}, append(c.before, c.last)...)...)
+				if got := slices.Concat(out...); !bytes.Equal(got, all) {
+					t.Errorf("the batch came out changed: %q", describe(t, got))
+				}
+			})
+		})
+	}
+}

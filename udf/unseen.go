@@ -1,0 +1,139 @@
+package udf
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"bigpanda-udf/bigpanda"
+)
+
+const (
+	// unseenChecks is how many times within .resolveAfter() the open series are
+	// gone through.
+	unseenChecks = 10
+	// maxPause is the part of .resolveAfter() that a pause of the whole feed
+	// counts for at most: one over it says nothing about any series.
+	maxPause = 4
+	// maxUnseen is how many alerts one Commit resolves: all of a million at once
+	// would hold up the points, and take memory for all of their payloads.
+	maxUnseen = 10_000
+)
+
+// A feed counts the time in which points come, for .resolveAfter(): it stands
+// still while none do.
+//
+//	points:  | | | | |                    | | | | |
+//	time:    --------->  stands still     --------->
+type feed struct {
+	after  time.Duration // .resolveAfter(); 0: nothing is counted
+	passed time.Duration // since the start of the process
+	last   time.Time     // when the last point came, or the process started
+	fresh  bool          // a point has come since the last Commit
+	silent bool          // it was said that none do
+	due    time.Duration // of passed, when the open series are gone through next
+}
+
+func newFeed(after time.Duration, now func() time.Time) feed {
+	if after == 0 {
+		return feed{}
+	}
+	return feed{after: after, last: now(), due: after}
+}
+
+// arrived takes note of a point. It asks for the time once for each piece of
+// input.
+func (f *feed) arrived(now func() time.Time) {
+	if f.after == 0 || f.fresh {
+		return
+	}
+	t := now()
+	f.passed += max(0, min(t.Sub(f.last), f.after/maxPause))
+	f.last, f.fresh, f.silent = t, true, false
+}
+
+// seconds returns the time of the feed, in whole seconds.
+func (f *feed) seconds() uint32 { return uint32(f.passed / time.Second) }
+
+// resolveUnseen resolves the alerts of which no point came for as long as
+// .resolveAfter() says, and says when no points come at all.
+func (h *Handler) resolveUnseen() {
+	f := &h.feed
+	if f.after == 0 {
+		return
+	}
+	defer h.survive("resolving alerts that are not seen failed: it is tried again; please report this")
+	if !f.fresh {
+		h.noticeSilence()
+		return
+	}
+	f.fresh = false
+	if f.passed < f.due {
+		return
+	}
+	unseen := h.unseen()
+	if len(unseen) < maxUnseen {
+		f.due = f.passed + f.after/unseenChecks
+	}
+	if len(unseen) == 0 {
+		return
+	}
+	now := h.config.Now()
+	for _, key := range unseen {
+		h.resolve(key, now)
+	}
+	h.log.Info("alerts of which no point came for .resolveAfter() are resolved; "+
+		"if they are not over, the |alert() node has .stateChangesOnly(): give it a duration that is shorter",
+		"resolved", len(unseen), "resolve_after", formatDuration(f.after))
+}
+
+// unseen returns the keys of series of which no point came for long enough, in
+// their order, maxUnseen at most.
+func (h *Handler) unseen() (keys []string) {
+	now := h.feed.seconds()
+	for key, known := range h.state.series {
+		// A second less, since either of the two may lack most of one.
+		if unseen := time.Duration(now-known.seen)*time.Second - time.Second; unseen >= h.feed.after {
+			if keys = append(keys, key); len(keys) == maxUnseen {
+				break
+			}
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// resolve tells BigPanda that the alert of an open series is over. There is no
+// point to make a payload of: it is what makes up the alert, and why.
+func (h *Handler) resolve(key string, now time.Time) {
+	known := h.state.series[key]
+	_, id, _ := strings.Cut(key, "\x00")
+	why := fmt.Sprintf("%s was %s, and then no point of it came for %s: resolved by .resolveAfter()", id, known.level, formatDuration(h.feed.after))
+	p := bigpanda.Payload{AppKey: h.options.appKey, Status: h.options.status(OK), Properties: map[string]string{
+		"check": id, "task": h.task, "description": cut(why, bigpanda.MaxDescription),
+	}}
+	if h.state.identity(known.alert).PrimaryValue == "" {
+		// An incident identifier is all that is known of it, and BigPanda drops
+		// what has no primary property.
+		p.Properties["primary_property"] = "task"
+	}
+	// Not later than the points, which may be of the past, nor than now: one of
+	// them may be of the future.
+	at := min(now.Unix(), h.state.newest)
+	alert, _ := h.state.tell(key, OK, at*int64(time.Second), &p)
+	h.counts.unseen++
+	h.change(alert, OK, p)
+	h.log.Debug("not seen for long, and resolved", "id", id, "timestamp", p.Timestamp)
+}
+
+// noticeSilence says, once, that no points come at all. Keepalives come to it.
+func (h *Handler) noticeSilence() {
+	f := &h.feed
+	if f.silent || len(h.state.series) == 0 || h.config.Now().Sub(f.last) < f.after {
+		return
+	}
+	f.silent = true
+	h.log.Warn("no points come: .resolveAfter() counts on when they do, and until then resolves nothing",
+		"open", len(h.state.series), "since", f.last.UTC())
+}
