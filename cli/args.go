@@ -34,6 +34,7 @@ type grammar struct {
 	ShowVersion bool `name:"version" help:"Show the version."`
 
 	Function functionFlags `cmd:"" default:"withargs" hidden:""`
+	Serve    serveFlags    `cmd:"" help:"Be the function for any number of tasks, behind a socket."`
 	Send     sendFlags     `cmd:"" help:"Send one test alert with the settings at hand."`
 	Sandbox  sandboxFlags  `cmd:"" help:"Serve a BigPanda to work against, with faults on demand."`
 	Demo     demoFlags     `cmd:"" help:"Show the whole way on this machine: a small fleet, an outage, every change delivered."`
@@ -146,5 +147,5 @@ func newParser(p Process, c *command) (*kong.Kong, error) {
 
 // takesSettings tells whether the settings are flags of a command.
 func takesSettings(node string) bool {
-	return slices.Contains([]string{functionNode, "send", "replay", "check", "outbox"}, node)
+	return slices.Contains([]string{functionNode, "serve", "send", "replay", "check", "outbox"}, node)
 }

@@ -56,6 +56,8 @@ func Run(ctx context.Context, p Process) int {
 		return p.fail(c.name, err)
 	}
 	switch c.name {
+	case "serve":
+		err = p.serve(ctx, c)
 	case "send":
 		err = p.send(ctx, c)
 	case "sandbox":

@@ -2,17 +2,13 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
-	"time"
 
 	"bigpanda-udf/bigpanda"
-	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
 )
@@ -51,17 +47,9 @@ func (p Process) runFunction(ctx context.Context, c command, argErr error) int {
 		// have to wait for the first task to hear of this.
 		f.log.Error("every task with this function will fail at Init", "error", err)
 	}
-	handler := udf.New(udf.Config{
-		Defaults: s.defaults,
-		Edge:     s.edgeType(),
-		Enabled:  s.enabled,
-		Err:      hidden.blotError(err),
-		Open:     f.open,
-		Log:      f.log,
-		Now:      time.Now,
-	})
+	handler := s.newHandler(f.open, hidden.blotError(err), f.log)
 	in := &countingReader{Reader: p.Stdin}
-	err = wire.Run(stopping, handler, in, p.Stdout, wire.Options{MaxFrame: int(s.maxFrame), Log: f.log})
+	err = wire.Run(stopping, handler, in, p.Stdout, s.wireOptions(f.log))
 	f.close()
 	if argErr != nil && in.n == 0 {
 		// Kapacitor asks for Info first: this was a person or a script.
@@ -80,6 +68,7 @@ type function struct {
 	settings settings
 	hidden   *secrets
 	log      *slog.Logger
+	client   *bigpanda.Client
 	delivery *delivery // nil while nothing is open
 }
 
@@ -94,131 +83,24 @@ func (f *function) open(task, node string) (udf.Store, error) {
 	if err != nil {
 		return nil, f.hidden.blotError(err)
 	}
-	queue, err := f.settings.openOutbox(task, node, client, f.log)
+	d, err := f.settings.deliver(task, node, client, predecessorLeaves, f.log)
 	if err != nil {
 		return nil, f.hidden.blotError(err)
 	}
-	sender := udf.NewSender(queue, client, udf.SenderOptions{
-		BatchSize:   f.settings.batchSize,
-		Connections: f.settings.connections,
-		Rate:        f.settings.rate,
-		Log:         f.log,
-	})
-	// Not the context of the signals: requests that are under way when the
-	// input has ended may end, too.
-	ctx, cancel := context.WithCancel(context.Background())
-	d := &delivery{queue: queue, cancel: cancel}
-	if disk, ok := queue.(*outbox.Disk); ok {
-		disk.Report(sender.Report)
-	}
-	d.workers.Go(func() {
-		defer client.Close()
-		sender.Run(ctx)
-	})
-	d.workers.Go(func() { watch(ctx, queue, sender, f.log) })
-	f.delivery = d
-	return queue, nil
+	f.client, f.delivery = client, d
+	return d.queue, nil
 }
 
-// summaryEvery is how often the log says that alerts wait.
-const summaryEvery = time.Minute
-
-// watch logs a line from time to time while alerts wait or are held.
-func watch(ctx context.Context, queue anOutbox, sender *udf.Sender, log *slog.Logger) {
-	again := time.NewTicker(summaryEvery)
-	defer again.Stop()
-	for {
-		select {
-		case <-again.C:
-		case <-ctx.Done():
-			return
-		}
-		stats, report := queue.Stats(), sender.Report()
-		if stats.Queued == 0 && len(report.Held) == 0 {
-			continue
-		}
-		line := []any{"queued", stats.Queued, "in_flight", stats.InFlight, "dead", stats.Dead, "given_up", stats.GivenUp}
-		for _, held := range report.Held {
-			line = append(line, "held_app_key", held.AppKey, "held_since", held.Since, "held_for", held.Reason)
-		}
-		if !report.LastSuccess.IsZero() {
-			line = append(line, "last_success", report.LastSuccess)
-		}
-		if report.LastError != "" {
-			line = append(line, "last_error", report.LastError)
-		}
-		log.Info("alerts wait for delivery", line...)
-	}
-}
-
-// anOutbox is what handler, sender and process together need of one.
-type anOutbox interface {
-	udf.Store
-	udf.Queue
-	Drain(ctx context.Context) error
-	Stats() outbox.Stats
-	Close() error
-}
-
-// openOutbox opens the outbox of one use of the function in one task.
-func (s settings) openOutbox(task, node string, client *bigpanda.Client, log *slog.Logger) (anOutbox, error) {
-	switch s.outbox {
-	case outboxMemory:
-		return outbox.NewMemory(0), nil
-	case "":
-		return nil, usagef("no folder for the outbox, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one")
-	}
-	return outbox.Open(s.outbox, outbox.Options{
-		Task: task, Node: node,
-		URL: s.url, Fingerprint: client.Fingerprint,
-		MaxSize: s.outboxMaxSize,
-		Wait:    predecessorLeaves,
-		Log:     log,
-	})
-}
-
-// close ends delivery. What is in a memory outbox is delivered before, for as
-// long as the settings say, since nothing else would keep it; what was lost is
-// said. It may be called twice, and before open.
+// close ends delivery. It may be called twice, and before open.
 func (f *function) close() {
-	d := f.delivery
-	if d == nil {
+	if f.delivery == nil {
 		return
 	}
+	if waiting := f.delivery.close(f.hurrying); waiting > 0 {
+		f.log.Info("changes wait in the outbox for the next start", "queued", waiting)
+	}
+	f.client.Close()
 	f.delivery = nil
-	var err error
-	if f.settings.outbox == outboxMemory {
-		ctx, cancel := context.WithTimeout(f.hurrying, f.settings.drainTimeout)
-		defer cancel()
-		err = d.queue.Drain(ctx)
-	}
-	d.cancel()
-	d.workers.Wait()
-	left := d.queue.Stats()
-	switch {
-	case left.Queued > 0 && f.settings.outbox == outboxMemory:
-		f.log.Error(fmt.Sprintf("changes were not delivered and are lost: give --drain-timeout (now %s) more time", f.settings.drainTimeout),
-			"lost", left.Queued, "error", err)
-	case left.Queued > 0:
-		f.log.Info("changes wait in the outbox for the next start", "queued", left.Queued)
-	}
-	if left.GivenUp > 0 || left.Dead > 0 {
-		f.log.Warn("some changes never reached BigPanda", "given_up", left.GivenUp, "refused", left.Dead)
-	}
-	if err := d.queue.Close(); err != nil {
-		f.log.Error("the outbox was not closed well", "error", err)
-	}
-}
-
-// predecessorLeaves is how long a process that has been told to end may take to
-// let go of its outbox.
-const predecessorLeaves = 2 * time.Second
-
-// delivery is an outbox and the sender that empties it.
-type delivery struct {
-	queue   anOutbox
-	cancel  context.CancelFunc
-	workers sync.WaitGroup
 }
 
 // countingReader counts what is read.

@@ -60,7 +60,7 @@ func (p Process) replay(ctx context.Context, c command) error {
 	if err := p.sayReplayWarnings(s, f, hidden); err != nil {
 		return err
 	}
-	u, err := f.use(c.flags)
+	u, err := f.place(c.flags)
 	if err != nil {
 		return hidden.blotError(err)
 	}
@@ -127,7 +127,7 @@ func (p Process) sayReplayWarnings(s settings, f replayFlags, hidden *secrets) e
 }
 
 // replayPoints hands over all points. An error is the end.
-func (p Process) replayPoints(ctx context.Context, in input, h *udf.Handler, u use, store *replayStore, r *replayed) error {
+func (p Process) replayPoints(ctx context.Context, in input, h *udf.Handler, u calling, store *replayStore, r *replayed) error {
 	for ctx.Err() == nil {
 		point, err := in.Next()
 		line := (*recording.LineError)(nil)

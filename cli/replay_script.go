@@ -12,16 +12,16 @@ import (
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
-// A use is what Kapacitor would tell the function of its place in a task.
-type use struct {
+// A calling is what Kapacitor would tell the function of its place in a task.
+type calling struct {
 	task     string
 	options  []*agent.Option
 	grouping tick.Grouping
 }
 
-// use puts together what the flags and the TICKscript say. A flag wins over the
+// place puts together what the flags and the TICKscript say. A flag wins over the
 // script; settings are those that were given as flags.
-func (f replayFlags) use(settings map[string]string) (u use, err error) {
+func (f replayFlags) place(settings map[string]string) (u calling, err error) {
 	u.task = f.Task
 	own, err := f.options()
 	if err != nil {

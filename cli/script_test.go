@@ -32,6 +32,7 @@ func TestMain(m *testing.M) {
 //	api [FAULTS]         start a sandbox and set BIGPANDA_URL; FAULTS are JSON
 //	freeport NAME        set a variable to a loopback address that nobody listens at
 //	await ADDRESS        wait until somebody does
+//	awaitsocket PATH     the same for a unix socket
 //	exits CODE PROGRAM…  run a program that ends with this code
 //	hides TEXT           neither stdout nor stderr holds the text
 func TestScripts(t *testing.T) {
@@ -65,34 +66,9 @@ func TestScripts(t *testing.T) {
 				defer l.Close()
 				ts.Setenv(args[0], l.Addr().String())
 			},
-			"await": func(ts *testscript.TestScript, _ bool, args []string) {
-				for deadline := time.Now().Add(time.Minute); ; {
-					c, err := net.Dial("tcp", args[0])
-					if err == nil {
-						c.Close()
-						return
-					}
-					if time.Now().After(deadline) {
-						ts.Fatalf("nobody listens at %s: %v", args[0], err)
-					}
-					time.Sleep(10 * time.Millisecond) // between two looks
-				}
-			},
-			"exits": func(ts *testscript.TestScript, _ bool, args []string) {
-				want, err := strconv.Atoi(args[0])
-				ts.Check(err)
-				got := 0
-				if err := ts.Exec(args[1], args[2:]...); err != nil {
-					var exit *exec.ExitError
-					if !errors.As(err, &exit) {
-						ts.Fatalf("run %v: %v", args[1:], err)
-					}
-					got = exit.ExitCode()
-				}
-				if got != want {
-					ts.Fatalf("it ends with %d, want %d", got, want)
-				}
-			},
+			"await":       func(ts *testscript.TestScript, _ bool, args []string) { await(ts, "tcp", args[0]) },
+			"awaitsocket": func(ts *testscript.TestScript, _ bool, args []string) { await(ts, "unix", ts.MkAbs(args[0])) },
+			"exits":       exits,
 			"hides": func(ts *testscript.TestScript, _ bool, args []string) {
 				for _, stream := range []string{"stdout", "stderr"} {
 					if strings.Contains(ts.ReadFile(stream), args[0]) {
@@ -102,4 +78,36 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// await waits until somebody listens.
+func await(ts *testscript.TestScript, network, address string) {
+	for deadline := time.Now().Add(time.Minute); ; {
+		c, err := net.Dial(network, address)
+		if err == nil {
+			c.Close()
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("nobody listens at %s: %v", address, err)
+		}
+		time.Sleep(10 * time.Millisecond) // between two looks
+	}
+}
+
+// exits runs a program, and fails unless it ends with the code that is given.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) {
+			ts.Fatalf("run %v: %v", args[1:], err)
+		}
+		got = exit.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("it ends with %d, want %d", got, want)
+	}
 }

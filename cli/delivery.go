@@ -1,0 +1,163 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"bigpanda-udf/outbox"
+	"bigpanda-udf/udf"
+	"bigpanda-udf/wire"
+)
+
+// predecessorLeaves is how long a process that has been told to end may take to
+// let go of its outbox.
+const predecessorLeaves = 2 * time.Second
+
+// summaryEvery is how often the log says that alerts wait.
+const summaryEvery = time.Minute
+
+// anOutbox is what handler, sender and process together need of one.
+type anOutbox interface {
+	udf.Store
+	udf.Queue
+	Drain(ctx context.Context) error
+	Stats() outbox.Stats
+	Close() error
+}
+
+// A way is how alerts get to BigPanda: a *bigpanda.Client, or one that is
+// shared.
+type way interface {
+	udf.API
+	Fingerprint(key []byte) []byte
+}
+
+// newHandler makes the handler of one use of the function. err, if there is
+// one, fails its Init.
+func (s settings) newHandler(open func(task, node string) (udf.Store, error), err error, log *slog.Logger) *udf.Handler {
+	return udf.New(udf.Config{
+		Defaults: s.defaults,
+		Edge:     s.edgeType(),
+		Enabled:  s.enabled,
+		Err:      err,
+		Open:     open,
+		Log:      log,
+		Now:      time.Now,
+	})
+}
+
+func (s settings) wireOptions(log *slog.Logger) wire.Options {
+	return wire.Options{MaxFrame: int(s.maxFrame), Log: log}
+}
+
+// delivery is the outbox of one use of the function in one task, and the sender
+// that empties it.
+type delivery struct {
+	settings settings
+	log      *slog.Logger
+	queue    anOutbox
+	cancel   context.CancelFunc
+	workers  sync.WaitGroup
+}
+
+// deliver opens the outbox of one use of the function in one task, and begins
+// to deliver. Where another process has that outbox, it gets wait to leave it.
+func (s settings) deliver(task, node string, to way, wait time.Duration, log *slog.Logger) (*delivery, error) {
+	queue, err := s.openOutbox(task, node, to, wait, log)
+	if err != nil {
+		return nil, err
+	}
+	sender := udf.NewSender(queue, to, udf.SenderOptions{
+		BatchSize:   s.batchSize,
+		Connections: s.connections,
+		Rate:        s.rate,
+		Log:         log,
+	})
+	// Not the context of the signals: requests that are under way when the
+	// input has ended may end, too.
+	ctx, cancel := context.WithCancel(context.Background())
+	d := &delivery{settings: s, log: log, queue: queue, cancel: cancel}
+	if disk, ok := queue.(*outbox.Disk); ok {
+		disk.Report(sender.Report)
+	}
+	d.workers.Go(func() { sender.Run(ctx) })
+	d.workers.Go(func() { watch(ctx, queue, sender, log) })
+	return d, nil
+}
+
+func (s settings) openOutbox(task, node string, to way, wait time.Duration, log *slog.Logger) (anOutbox, error) {
+	switch s.outbox {
+	case outboxMemory:
+		return outbox.NewMemory(0), nil
+	case "":
+		return nil, usagef("no folder for the outbox, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one")
+	}
+	o := s.outboxOptions(to, log)
+	o.Task, o.Node, o.Wait = task, node, wait
+	return outbox.Open(s.outbox, o)
+}
+
+// outboxOptions are those that every outbox of the process has.
+func (s settings) outboxOptions(to way, log *slog.Logger) outbox.Options {
+	return outbox.Options{URL: s.url, Fingerprint: to.Fingerprint, MaxSize: s.outboxMaxSize, Log: log}
+}
+
+// watch logs a line from time to time while alerts wait or are held.
+func watch(ctx context.Context, queue anOutbox, sender *udf.Sender, log *slog.Logger) {
+	again := time.NewTicker(summaryEvery)
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
+		stats, report := queue.Stats(), sender.Report()
+		if stats.Queued == 0 && len(report.Held) == 0 {
+			continue
+		}
+		line := []any{"queued", stats.Queued, "in_flight", stats.InFlight, "dead", stats.Dead, "given_up", stats.GivenUp}
+		for _, held := range report.Held {
+			line = append(line, "held_app_key", held.AppKey, "held_since", held.Since, "held_for", held.Reason)
+		}
+		if !report.LastSuccess.IsZero() {
+			line = append(line, "last_success", report.LastSuccess)
+		}
+		if report.LastError != "" {
+			line = append(line, "last_error", report.LastError)
+		}
+		log.Info("alerts wait for delivery", line...)
+	}
+}
+
+// close ends delivery, and returns how many changes wait on disk for the next
+// one. What is in a memory outbox is delivered before, for as long as the
+// settings say and hurrying has not ended, since nothing else would keep it;
+// what was lost is said.
+func (d *delivery) close(hurrying context.Context) (waiting int) {
+	inMemory := d.settings.outbox == outboxMemory
+	var err error
+	if inMemory {
+		ctx, cancel := context.WithTimeout(hurrying, d.settings.drainTimeout)
+		defer cancel()
+		err = d.queue.Drain(ctx)
+	}
+	d.cancel()
+	d.workers.Wait()
+	left := d.queue.Stats()
+	if inMemory && left.Queued > 0 {
+		d.log.Error(fmt.Sprintf("changes were not delivered and are lost: give --drain-timeout (now %s) more time", d.settings.drainTimeout),
+			"lost", left.Queued, "error", err)
+		left.Queued = 0
+	}
+	if left.GivenUp > 0 || left.Dead > 0 {
+		d.log.Warn("some changes never reached BigPanda", "given_up", left.GivenUp, "refused", left.Dead)
+	}
+	if err := d.queue.Close(); err != nil {
+		d.log.Error("the outbox was not closed well", "error", err)
+	}
+	return left.Queued
+}

@@ -1,0 +1,75 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime/debug"
+
+	"bigpanda-udf/udf"
+	"bigpanda-udf/wire"
+)
+
+// A connection is one use of the function in one task, from Kapacitor's dialling
+// to the end of its input.
+type connection struct {
+	server *server
+	log    *slog.Logger
+	use    *use // nil while no outbox is open
+}
+
+// converse serves one connection. It closes it before the outbox, so that
+// Kapacitor, which holds up all its task operations meanwhile, need not wait for
+// that; whoever opens another of the task does.
+func (d *server) converse(ctx context.Context, conn net.Conn, log *slog.Logger) {
+	c := &connection{server: d, log: log}
+	err := c.run(ctx, conn)
+	if err != nil {
+		log.Error("a connection ends before its input", "error", err)
+	}
+	c.end(func() { conn.Close() })
+}
+
+// run speaks the protocol. A panic is the connection's end and nobody else's,
+// though what wire.Run had begun to read and write is then in memory for good.
+func (c *connection) run(ctx context.Context, conn net.Conn) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v; please report this", v)
+			c.log.Error("handling a connection failed", "panic", v, "stack", string(debug.Stack()))
+		}
+	}()
+	handler := c.server.settings.newHandler(c.open, nil, c.log)
+	return wire.Run(ctx, handler, conn, conn, c.server.settings.wireOptions(c.log))
+}
+
+// open is udf.Config.Open. A second call, which Kapacitor does not make, closes
+// what the first has opened.
+func (c *connection) open(task, node string) (udf.Store, error) {
+	c.end(func() {})
+	d := c.server
+	u := d.join(task, node)
+	wait := predecessorLeaves
+	if u.beside {
+		wait = 0 // who has the outbox is this process, and keeps it
+	}
+	delivery, err := d.deliver(task, node, wait, c.log.With("task", task, "node", node))
+	if err != nil {
+		d.leave(u, func() {})
+		return nil, err
+	}
+	u.delivery = delivery
+	c.use = u
+	return delivery.queue, nil
+}
+
+// end calls hangUp, and closes what open has opened, if it has.
+func (c *connection) end(hangUp func()) {
+	if c.use == nil {
+		hangUp()
+		return
+	}
+	c.server.leave(c.use, hangUp)
+	c.use = nil
+}

@@ -1,0 +1,129 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"bigpanda-udf/sandbox"
+)
+
+// serve starts the daemon at a socket with the environment of a function.
+func serve(t *testing.T, socket string, env map[string]any) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(function, "serve", "--socket", socket)
+	cmd.Env = []string{"HOME=" + filepath.Dir(socket)}
+	for name, value := range env {
+		cmd.Env = append(cmd.Env, fmt.Sprint(name, "=", value))
+	}
+	var log bytes.Buffer
+	cmd.Stderr = io.MultiWriter(&log)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+		if t.Failed() {
+			t.Logf("the daemon's log:\n%s", &log)
+		}
+	})
+	for end := time.Now().Add(patience); ; time.Sleep(poll) {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			conn.Close()
+			return cmd
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the daemon does not listen: %v\n%s", err, &log)
+		}
+	}
+}
+
+// P4, P5: Kapacitor speaks to one daemon for all tasks; when that ends, they end
+// with an error, and go on where they were once they are enabled again.
+func TestServe(t *testing.T) {
+	t.Parallel()
+	panda := startBigPanda(t)
+	dir, err := os.MkdirTemp("", "serve")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "s")
+	config := functionConfig(t, panda, map[string]string{"BIGPANDA_OUTBOX": filepath.Join(dir, "outbox")})
+	table := functionTable(config, "bigpanda")
+	env := table["env"].(map[string]any)
+	delete(table, "env")
+	delete(table, "prog")
+	delete(table, "args")
+	table["socket"] = socket
+	daemon := serve(t, socket, env)
+	k := startKapacitor(t, config)
+	tasks := []string{"one", "two"}
+	for _, id := range tasks {
+		k.define(id, `
+stream
+    |from()
+        .measurement('`+id+`')
+        .groupBy('host')
+    |alert()
+        .topic('`+id+`')`+thresholds+conventional+`
+    @bigpanda()`)
+	}
+	feed := func(n int, l level) {
+		for _, id := range tasks {
+			k.write(fmt.Sprintf("%s,host=h usage=%d %d", id, l.usage, at(n)))
+		}
+	}
+	feed(0, warning)
+	panda.waitForCount(2)
+	// A task is stopped at once, also in an outage.
+	panda.fail(sandbox.Faults{Hang: true})
+	feed(10, critical)
+	panda.waitForStats("a request hangs", func(s sandbox.Stats) bool { return s.Waiting > 0 }, func() string { return "none does" })
+	began := time.Now()
+	k.disable("one")
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("to disable a task took %s", took)
+	}
+	// Kapacitor takes its own word for the end of a socket for an error.
+	if shown := k.show("one"); shown.Error != "bigpanda3: stopping UDF server: node aborted" {
+		t.Errorf("the task has the error %q", shown.Error)
+	}
+	k.enable("one")
+	// The daemon is restarted: each task ends, and says why.
+	began = time.Now()
+	daemon.Process.Signal(syscall.SIGTERM)
+	if err := daemon.Wait(); err != nil {
+		t.Errorf("the daemon: %v", err)
+	}
+	t.Logf("the daemon ended after %s", time.Since(began))
+	// The first point finds the socket closed, the second ends the task.
+	k.write(fmt.Sprintf("one,host=h usage=%d %d", critical.usage, at(15)))
+	k.write(fmt.Sprintf("one,host=h usage=%d %d", critical.usage, at(16)))
+	t.Logf("after %s: %s", time.Since(began), k.waitForError("one"))
+	t.Logf("two: %+v", k.show("two"))
+	daemon = serve(t, socket, env)
+	panda.fail(sandbox.Faults{})
+	for _, id := range tasks {
+		began := time.Now()
+		k.disable(id)
+		t.Logf("%s was disabled in %s", id, time.Since(began))
+		k.enable(id)
+	}
+	feed(20, critical)
+	feed(30, ok)
+	events := panda.waitForCount(6)
+	wantClean(t, events)
+	for _, got := range byCheck(events) {
+		wantStatuses(t, got, "warning", "critical", "ok")
+	}
+}
