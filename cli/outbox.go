@@ -22,8 +22,8 @@ import (
 const outboxPage = 20
 
 type outboxFlags struct {
-	Do  string   `arg:"" optional:"" default:"status" help:"What to do: status, list, dead, retry, drop or export (status)."`
-	IDs []string `arg:"" optional:"" name:"id" help:"Which ones to retry or drop."`
+	Do  string   `arg:"" optional:"" default:"status" help:"What to do: status, list, dead, retry, drop, export, active or resolve (status)."`
+	IDs []string `arg:"" optional:"" name:"id" help:"Which ones to retry or drop, or the keys of those to resolve."`
 
 	Config *string `placeholder:"FILE" help:"Read the section [bigpanda] of this TOML file, such as kapacitor.conf."`
 	Outbox *string `placeholder:"DIR" help:"The folder in which alerts wait for delivery, a copy of it, or one of the folders in it (bigpanda-udf in the user's state folder)."`
@@ -33,11 +33,12 @@ type outboxFlags struct {
 
 	Prometheus bool          `help:"status: print metrics in Prometheus' text format."`
 	MaxAge     time.Duration `placeholder:"TIME" help:"status: exit with 1 if an alert has waited for longer, such as 10m."`
-	Limit      int           `placeholder:"N" default:"20" help:"list, dead: how many to show of each outbox; 0 for all (${default})."`
+	Limit      int           `placeholder:"N" default:"20" help:"list, dead, active: how many to show of each outbox; 0 for all (${default})."`
 	After      string        `placeholder:"ID" help:"list, dead: only what follows this one."`
 	Payload    bool          `help:"list, dead: also what is sent."`
-	All        bool          `help:"retry, drop: all that there are."`
+	All        bool          `help:"retry, drop, resolve: all that there are."`
 	Queued     bool          `help:"drop: queued alerts instead of dead letters. BigPanda never hears of them."`
+	Yes        bool          `help:"resolve --all: do not ask."`
 }
 
 // Help is what kong prints above the flags.
@@ -51,6 +52,10 @@ process that delivers them as well as when there is none.
   retry    put dead letters back at the end of the queue, with IDs or --all
   drop     remove dead letters for good, with IDs or --all; asks nothing
   export   everything that waits or is dead, as lines of JSON
+  active   the alerts that BigPanda was told of and that are not OK, the oldest
+           first, with their keys
+  resolve  tell BigPanda that alerts are OK, with KEYs or --all; on a terminal
+           --all asks first
 
 BigPanda itself ignores an alert that is older than what it knows of it.`
 }
@@ -70,6 +75,8 @@ var outboxActions = []outboxAction{
 	{"retry", []string{"all", "id"}, Process.outboxRetry},
 	{"drop", []string{"all", "queued", "id"}, Process.outboxDrop},
 	{"export", nil, Process.outboxExport},
+	{"active", nil, Process.outboxActive},
+	{"resolve", []string{"all", "yes", "id"}, Process.outboxResolve},
 }
 
 // given are the flags of one action that were set.
@@ -79,7 +86,7 @@ func (f outboxFlags) given() (names []string) {
 		set  bool
 	}{
 		{"prometheus", f.Prometheus}, {"max-age", f.MaxAge != 0}, {"after", f.After != ""}, {"payload", f.Payload},
-		{"all", f.All}, {"queued", f.Queued}, {"id", len(f.IDs) > 0},
+		{"all", f.All}, {"queued", f.Queued}, {"yes", f.Yes}, {"id", len(f.IDs) > 0},
 	} {
 		if flag.set {
 			names = append(names, flag.name)
@@ -97,6 +104,8 @@ func (f outboxFlags) check(action string) error {
 		return usagef("--max-age is %s: write a time from 0s", f.MaxAge)
 	case f.Limit < 0:
 		return usagef("--limit is %d: write a number from 0", f.Limit)
+	case action == "resolve":
+		return f.checkKeys()
 	case action == "retry" || action == "drop":
 		_, err := f.selection()
 		return err
@@ -137,6 +146,7 @@ func (f outboxFlags) selection() (s outbox.Selection, err error) {
 type place struct {
 	control *outbox.Control
 	outbox.Status
+	hidden *secrets
 }
 
 // name is how a person calls an outbox.
@@ -215,7 +225,7 @@ func findPlaces(ctx context.Context, dir string, f outboxFlags, hidden *secrets)
 		case err != nil:
 			failed = errors.Join(failed, err)
 		case f.Task == "" || f.Task == status.Task:
-			places = append(places, place{control, status})
+			places = append(places, place{control, status, hidden})
 		}
 	}
 	if len(places) == 0 && failed == nil && f.Task+f.Folder != "" {

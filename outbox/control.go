@@ -22,6 +22,7 @@ import (
 //	GET  /levels   levelPage, by after: what a successor starts from
 //	POST /retry    Selection → Outcome
 //	POST /drop     Selection → Outcome, by kind
+//	POST /amend    list of Amendment → AmendOutcome
 //
 // An answer is a piece that is made in one go, in some milliseconds: who wants
 // more asks again. The command serves the same for an outbox whose process is
@@ -32,6 +33,7 @@ type controlled interface {
 	DeadLetters(after uint64, limit int, payload bool) (Page, error)
 	Retry(Selection) (Outcome, error)
 	Drop(kind string, s Selection) (Outcome, error)
+	Amend([]Amendment) (AmendOutcome, error)
 	levelsAfter(after []byte) (levelPage, error)
 }
 
@@ -64,12 +66,10 @@ func controlHandler(c controlled) http.Handler {
 	post := func(path string, answer func(url.Values, Selection) (any, error)) {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 			var s Selection
-			if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxRequest)).Decode(&s); err != nil {
-				replyError(w, http.StatusBadRequest, err)
-				return
+			if readJSON(w, r, maxRequest, &s) {
+				v, err := answer(r.URL.Query(), s)
+				reply(w, v, err)
 			}
-			v, err := answer(r.URL.Query(), s)
-			reply(w, v, err)
 		})
 	}
 	get("/status", func(*query) (any, error) { return c.Status() })
@@ -78,7 +78,24 @@ func controlHandler(c controlled) http.Handler {
 	get("/levels", func(q *query) (any, error) { return c.levelsAfter(q.bytes("after")) })
 	post("/retry", func(_ url.Values, s Selection) (any, error) { return c.Retry(s) })
 	post("/drop", func(q url.Values, s Selection) (any, error) { return c.Drop(q.Get("kind"), s) })
+	mux.HandleFunc("POST /amend", func(w http.ResponseWriter, r *http.Request) {
+		var all []Amendment
+		if readJSON(w, r, maxAmendment, &all) {
+			v, err := c.Amend(all)
+			reply(w, v, err)
+		}
+	})
 	return mux
+}
+
+// readJSON reads the body of a request. It reports false for one that it has
+// answered with what is wrong.
+func readJSON(w http.ResponseWriter, r *http.Request, max int64, into any) bool {
+	err := json.NewDecoder(http.MaxBytesReader(w, r.Body, max)).Decode(into)
+	if err != nil {
+		replyError(w, http.StatusBadRequest, err)
+	}
+	return err == nil
 }
 
 func reply(w http.ResponseWriter, v any, err error) {

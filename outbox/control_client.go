@@ -255,6 +255,9 @@ func (c *Control) read(status int, answer []byte, into any) (again bool, err err
 	var failed wireError
 	if json.Unmarshal(answer, &failed) != nil || failed.Error == "" {
 		failed.Error = http.StatusText(status)
+		if status == http.StatusNotFound {
+			failed.Error = "the process that works on it is an older program, which does not know this: reload its task"
+		}
 	}
 	return status == http.StatusServiceUnavailable, errors.New(failed.Error)
 }

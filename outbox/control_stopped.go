@@ -185,10 +185,6 @@ func (s *stopped) DeadLetters(after uint64, limit int, payload bool) (page Page,
 	return page, err
 }
 
-// levelsAfter has no levels: a successor reads those that nobody works on
-// itself.
-func (s *stopped) levelsAfter([]byte) (page levelPage, err error) { return page, nil }
-
 func (s *stopped) Retry(sel Selection) (o Outcome, err error) {
 	o.Missing = sel.IDs // unless there is a database
 	err = s.update(func(tx *bolt.Tx) error {

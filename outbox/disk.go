@@ -103,6 +103,7 @@ type Disk struct {
 	stop         context.CancelFunc
 
 	report  func() Delivery // of who delivers; nil: nobody has said
+	owner   Owner           // who has the levels in its memory; nil: nobody
 	control *controlServer  // nil when it cannot be served
 }
 
@@ -327,8 +328,9 @@ func putNumber(b *bolt.Bucket, key []byte, n int64) error {
 	return b.Put(key, binary.BigEndian.AppendUint64(nil, uint64(n)))
 }
 
-// Drain waits until nothing is queued or in flight. It returns ctx's error
-// when that is over first.
+// Drain waits until nothing is queued or in flight, nor being taken over from
+// processes that are gone when it was opened. It returns ctx's error when that
+// is over first.
 func (d *Disk) Drain(ctx context.Context) error {
 	return await(ctx, func() (bool, <-chan struct{}, error) {
 		d.mu.Lock()
@@ -336,7 +338,7 @@ func (d *Disk) Drain(ctx context.Context) error {
 		if d.closed {
 			return false, nil, ErrClosed
 		}
-		return d.queued == 0, d.schedule.wake, nil
+		return d.queued == 0 && !d.adopting, d.schedule.wake, nil
 	})
 }
 

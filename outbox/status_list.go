@@ -224,23 +224,10 @@ func (d *Disk) levelsAfter(after []byte) (page levelPage, err error) {
 		return page, ErrClosed
 	}
 	err = d.view(func(tx *bolt.Tx) error {
-		c := tx.Bucket(bucketLevels).Cursor()
-		k, v := c.First()
-		if after != nil {
-			if k, v = c.Seek(after); slices.Equal(k, after) {
-				k, v = c.Next()
-			}
-		}
-		for n := 0; k != nil; k, v = c.Next() {
-			l, err := decodeLevel(v)
-			if _, newer := d.kept.levels[l.Key]; err == nil && !newer {
-				page.Levels = append(page.Levels, wireLevel{[]byte(l.Key), l.Time, l.Value})
-			}
-			if n++; n == maxPage {
-				page.Next = slices.Clone(k)
-				return nil
-			}
-		}
+		page = pageOfLevels(tx, after, func(key string) bool {
+			_, newer := d.kept.levels[key]
+			return newer
+		})
 		return nil
 	})
 	if page.Next == nil {
@@ -251,4 +238,26 @@ func (d *Disk) levelsAfter(after []byte) (page levelPage, err error) {
 		}
 	}
 	return page, err
+}
+
+// pageOfLevels returns a page of what the database holds, but for those levels
+// that skip is true for.
+func pageOfLevels(tx *bolt.Tx, after []byte, skip func(key string) bool) (page levelPage) {
+	c := tx.Bucket(bucketLevels).Cursor()
+	k, v := c.First()
+	if after != nil {
+		if k, v = c.Seek(after); slices.Equal(k, after) {
+			k, v = c.Next()
+		}
+	}
+	for n := 0; k != nil; k, v = c.Next() {
+		if l, err := decodeLevel(v); err == nil && !skip(l.Key) {
+			page.Levels = append(page.Levels, wireLevel{[]byte(l.Key), l.Time, l.Value})
+		}
+		if n++; n == maxPage {
+			page.Next = slices.Clone(k)
+			break
+		}
+	}
+	return page
 }

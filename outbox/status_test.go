@@ -182,3 +182,52 @@ func TestStatusAfterClose(t *testing.T) {
 		}
 	}
 }
+
+// P4: a level that the disk refuses may be amended, too, and that is kept like
+// it.
+func TestAmendWhileTheDiskRefuses(t *testing.T) {
+	d := openForStatus(t)
+	d.Append(nil, []Level{{Key: "old", Time: 1, Value: []byte("v")}, {Key: "gone", Time: 1, Value: []byte("v")}})
+	d.mu.Lock()
+	d.retry = time.NewTimer(time.Hour)
+	d.mu.Unlock()
+	d.Append([]Change{{Alert: "a", Lane: "x", Time: 2, Payload: []byte("1")}}, []Level{{Key: "old", Time: 2, Value: []byte("v")}, {Key: "gone", Time: 2}})
+	ask := func(was int64, key string) AmendOutcome {
+		t.Helper()
+		o, err := d.Amend([]Amendment{{
+			Change: Change{Alert: "b", Lane: "x", Time: 3, Payload: []byte("2")},
+			Series: []AmendedSeries{{[]byte(key), was}}, Value: []byte("ok"),
+		}})
+		if err != nil {
+			t.Error(err)
+		}
+		return o
+	}
+	if o := ask(1, "old"); o.Done != 0 || len(o.Changed) != 1 {
+		t.Errorf("the disk's is not the level any more: %+v", o)
+	}
+	if o := ask(2, "gone"); o.Done != 0 || len(o.Changed) != 1 {
+		t.Errorf("what was forgotten is no level: %+v", o)
+	}
+	if o := ask(2, "old"); o.Done != 1 || !o.InMemory {
+		t.Errorf("the level in memory: %+v", o)
+	}
+	d.mu.Lock()
+	d.retry.Stop()
+	d.retry = nil
+	err := d.commit(nil, nil)
+	d.mu.Unlock()
+	page, pageErr := d.levelsAfter(nil)
+	if err != nil || pageErr != nil || len(page.Levels) != 1 || page.Levels[0].Time != 3 || string(page.Levels[0].Value) != "ok" {
+		t.Errorf("the levels are %+v, %v, %v", page, err, pageErr)
+	}
+	if s, err := d.Status(); err != nil || s.Queued != 2 {
+		t.Errorf("the status is %+v, %v", s, err)
+	}
+	if err := d.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := d.Amend(nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("after Close: %v", err)
+	}
+}

@@ -76,6 +76,7 @@ type Handler struct {
 	isNew    bool          // the store was
 	loading  chan struct{} // closed when load has ended; nil once that is known
 	state    *state
+	turn     *turn           // to look at the state
 	changes  []outbox.Change // not yet in the store
 	batch    batch           // the one at hand
 	feed     feed            // for .resolveAfter()
@@ -142,6 +143,7 @@ func (h *Handler) init(r *agent.InitRequest) error {
 	h.options, h.store = o, store
 	h.feed = newFeed(o.resolveAfter, h.config.Now)
 	h.loading = make(chan struct{})
+	h.turn = own(store, h.loading, h.state)
 	go h.load()
 	return nil
 }
@@ -164,8 +166,10 @@ func (h *Handler) load() {
 	}
 }
 
-// loaded waits until load has ended.
+// loaded waits until load has ended, and until Commit nobody else touches the
+// state.
 func (h *Handler) loaded() {
+	h.turn.take()
 	if h.loading != nil {
 		<-h.loading
 		h.loading = nil
@@ -241,6 +245,8 @@ func (h *Handler) Commit() {
 	if !h.isLoaded() {
 		return // no point has come
 	}
+	h.turn.take()
+	defer h.turn.leave()
 	h.noticeNoLevel()
 	h.resolveUnseen()
 	if len(h.changes) == 0 && len(h.state.pending) == 0 {
@@ -269,6 +275,7 @@ func (h *Handler) Stop() {
 	if h.store == nil {
 		return
 	}
+	h.turn.end()
 	c := h.counts
 	if c.points > 0 && c.noLevel == c.points && h.noLevel.logged.IsZero() {
 		h.log.Error(noLevelText, "points", c.points)

@@ -44,8 +44,8 @@ type snapshotChange struct {
 // be told where nothing else keeps that. An alert for which there is no room is
 // left out whole, and so begins anew.
 func (h *Handler) Snapshot() (*agent.SnapshotResponse, error) {
-	h.loaded()
 	h.Commit() // the levels may be ahead of the store in the middle of a piece
+	h.loaded()
 	s := snapshot{Version: snapshotVersion}
 	size, left := 0, 0
 	fits := func(n int) bool {

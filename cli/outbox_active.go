@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/udf"
+)
+
+// outboxActive lists the alerts of each outbox that are not OK.
+func (p Process) outboxActive(ctx context.Context, f outboxFlags, places []place) error {
+	var failed error
+	for i, pl := range places {
+		alerts, err := pl.active(ctx)
+		failed = errors.Join(failed, err)
+		if err != nil && len(alerts) == 0 {
+			continue
+		}
+		first := alerts
+		if f.Limit > 0 {
+			first = alerts[:min(f.Limit, len(alerts))]
+		}
+		if err := p.printActive(f, pl, first, i > 0); err != nil {
+			return fmt.Errorf("print: %w", err)
+		}
+		if left := len(alerts) - len(first); left > 0 {
+			p.say("%s: and %d more: --limit 0 shows all", pl.name(), left)
+		}
+		if pl.Queued > 0 {
+			p.say("%s: %s: BigPanda does not know all of this yet, see %s outbox list", pl.name(), waiting(pl.Queued), programName)
+		}
+	}
+	return failed
+}
+
+func waiting(n int) string {
+	if n == 1 {
+		return "1 change waits"
+	}
+	return strconv.Itoa(n) + " changes wait"
+}
+
+// active returns the alerts of an outbox that are not OK, the oldest first. With
+// an error, those that can be read are returned.
+func (pl place) active(ctx context.Context) ([]*udf.Active, error) {
+	var all udf.Actives
+	if err := pl.control.Levels(ctx, all.Add); err != nil {
+		return nil, err
+	}
+	sorted, err := all.Sorted()
+	if err != nil {
+		err = fmt.Errorf("%s: %w", pl.name(), err)
+	}
+	return sorted, err
+}
+
+func (p Process) printActive(f outboxFlags, pl place, alerts []*udf.Active, follows bool) error {
+	if f.JSON {
+		for _, a := range alerts {
+			if err := p.printActiveJSON(pl, a); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(alerts) == 0 {
+		_, err := fmt.Fprintf(p.Stdout, "%s: none\n", pl.name())
+		return err
+	}
+	if follows {
+		fmt.Fprintln(p.Stdout)
+	}
+	now := time.Now()
+	w := newTable(p.Stdout)
+	fmt.Fprintf(w, "%s (%s):\nKEY\tLEVEL\tSINCE\tSERIES\tAPP KEY\tALERT\n", pl.name(), plain(pl.Folder))
+	for n, a := range alerts {
+		if n%outboxPage == outboxPage-1 {
+			w.Flush() // a long list begins at once, and takes no memory
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", a.Key, a.Level, age(a.Since, now), len(a.Series),
+			pl.cell(a.Identity.AppKey), pl.cell(identityText(a.Identity)))
+	}
+	return w.Flush()
+}
+
+// cell is a text of an alert in a table. A property may hold what the token is.
+func (pl place) cell(text string) string { return cell(pl.hidden.blot(text)) }
+
+// identityText is what BigPanda tells an alert apart by, besides its app key.
+func identityText(i bigpanda.Identity) string {
+	if i.Incident != "" {
+		return "incident_identifier=" + i.Incident
+	}
+	text := property(i.Primary, i.PrimaryValue)
+	if i.SecondaryValue != "" {
+		text += " " + property(i.Secondary, i.SecondaryValue)
+	}
+	return text
+}
+
+func property(name, value string) string {
+	if name == "" {
+		return value
+	}
+	return name + "=" + value
+}
+
+func (p Process) printActiveJSON(pl place, a *udf.Active) error {
+	type series struct {
+		Group string    `json:"group"`
+		ID    string    `json:"id"`
+		Level string    `json:"level"`
+		Since time.Time `json:"since"`
+	}
+	out := struct {
+		Kind      string            `json:"kind"`
+		Folder    string            `json:"folder"`
+		Task      string            `json:"task"`
+		Node      string            `json:"node"`
+		Key       string            `json:"key"`
+		Level     string            `json:"level"`
+		Since     time.Time         `json:"since"`
+		Timestamp int64             `json:"timestamp"`
+		Identity  bigpanda.Identity `json:"identity"`
+		Series    []series          `json:"series"`
+	}{"active", pl.Folder, pl.Task, pl.Node, a.Key, a.Level.String(), a.Since, a.Timestamp, a.Identity, nil}
+	for _, text := range []*string{
+		&out.Identity.AppKey, &out.Identity.Incident, &out.Identity.Primary, &out.Identity.PrimaryValue,
+		&out.Identity.Secondary, &out.Identity.SecondaryValue,
+	} {
+		*text = pl.hidden.blot(*text)
+	}
+	for _, s := range a.Series {
+		out.Series = append(out.Series, series{pl.hidden.blot(s.Group), pl.hidden.blot(s.ID), s.Level.String(), s.Since})
+	}
+	return p.printJSON(out)
+}

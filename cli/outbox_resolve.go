@@ -1,0 +1,182 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"bigpanda-udf/outbox"
+	"bigpanda-udf/udf"
+)
+
+// minKey is how much of a key has to be written: with less, a slip is soon
+// another alert's.
+const minKey = 4
+
+var isKey = regexp.MustCompile(fmt.Sprintf("^[0-9a-f]{%d,}$", minKey)).MatchString
+
+// checkKeys finds what is wrong with what is to be resolved.
+func (f outboxFlags) checkKeys() error {
+	if f.All == (len(f.IDs) > 0) {
+		return usagef("which ones? Give keys, which active shows, or --all")
+	}
+	for _, key := range f.IDs {
+		if !isKey(key) {
+			return usagef("%q is no key: take one that active shows, or its first %d letters or more", shown(key), minKey)
+		}
+	}
+	if f.Yes && !f.All {
+		return usagef("--yes means nothing without --all: what has a key is not asked about")
+	}
+	return nil
+}
+
+// outboxResolve tells BigPanda that alerts are OK.
+func (p Process) outboxResolve(ctx context.Context, f outboxFlags, places []place) error {
+	alerts := make([][]*udf.Active, len(places))
+	var failed error
+	total := 0
+	for i, pl := range places {
+		var err error
+		alerts[i], err = pl.active(ctx)
+		failed = errors.Join(failed, err)
+		total += len(alerts[i])
+	}
+	if f.All {
+		if total > 0 && !f.Yes && p.IsTerminal(p.Stdin) && !p.confirmed(total, len(places)) {
+			return errors.Join(failed, errors.New("nothing was resolved, as there was no yes"))
+		}
+	} else {
+		failed = errors.Join(failed, selectKeys(f.IDs, alerts))
+	}
+	sameTimestamps(alerts)
+	now := time.Now() // of one alert, all outboxes send the same: BigPanda takes it once
+	for i, pl := range places {
+		failed = errors.Join(failed, p.resolveIn(ctx, f, pl, alerts[i], now))
+	}
+	return failed
+}
+
+// confirmed asks whether all are meant.
+func (p Process) confirmed(alerts, outboxes int) bool {
+	fmt.Fprintf(p.Stderr, "Tell BigPanda that %s OK, of %s? [y/N] ", counted(alerts, "alert is", "alerts are"), counted(outboxes, "outbox", "outboxes"))
+	answer, err := bufio.NewReader(p.Stdin).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false
+	}
+	return slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(answer)))
+}
+
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+// selectKeys leaves the alerts whose keys begin with one that was given. An
+// alert that several outboxes have is one. The error names what is nobody's,
+// and what is not one's alone.
+func selectKeys(given []string, alerts [][]*udf.Active) (failed error) {
+	all := make(map[string]bool)
+	for _, some := range alerts {
+		for _, a := range some {
+			all[a.Key] = true
+		}
+	}
+	meant := make(map[string]bool)
+	for _, start := range given {
+		var found []string
+		if all[start] {
+			found = []string{start}
+		} else {
+			found = slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(key string) bool { return !strings.HasPrefix(key, start) })
+		}
+		switch len(found) {
+		case 0:
+			failed = errors.Join(failed, fmt.Errorf("no alert that is not OK has the key %s: see %s outbox active", shown(start), programName))
+		case 1:
+			meant[found[0]] = true
+		default:
+			failed = errors.Join(failed, fmt.Errorf("%d keys begin with %s, write more of the one that is meant: %s",
+				len(found), start, cut(strings.Join(found, ", "), 200)))
+		}
+	}
+	for i := range alerts {
+		alerts[i] = slices.DeleteFunc(alerts[i], func(a *udf.Active) bool { return !meant[a.Key] })
+	}
+	return failed
+}
+
+// sameTimestamps has an alert that several outboxes have resolved later than any
+// of them has told of it.
+func sameTimestamps(alerts [][]*udf.Active) {
+	last := make(map[string]int64)
+	for _, some := range alerts {
+		for _, a := range some {
+			last[a.Key] = max(last[a.Key], a.Timestamp)
+		}
+	}
+	for _, some := range alerts {
+		for _, a := range some {
+			a.Timestamp = last[a.Key]
+		}
+	}
+}
+
+// resolveIn resolves alerts in one outbox, and says what became of them.
+func (p Process) resolveIn(ctx context.Context, f outboxFlags, pl place, alerts []*udf.Active, now time.Time) error {
+	keys := make(map[string]string) // by alert
+	all := make([]outbox.Amendment, len(alerts))
+	for i, a := range alerts {
+		all[i] = a.Resolve(now)
+		keys[all[i].Change.Alert] = a.Key
+	}
+	o, err := pl.control.Amend(ctx, all)
+	if err == nil || o.Done > 0 {
+		p.sayResolved(f, pl, o)
+	}
+	if len(o.Changed) > 0 {
+		var changed []string
+		for _, alert := range o.Changed {
+			changed = append(changed, keys[alert])
+		}
+		err = errors.Join(err, fmt.Errorf("%s: %s: look again with active: %s",
+			pl.name(), counted(len(changed), "alert has changed just now and was not resolved", "alerts have changed just now and were not resolved"), cut(strings.Join(changed, ", "), 200)))
+	}
+	return err
+}
+
+func (p Process) sayResolved(f outboxFlags, pl place, o outbox.AmendOutcome) {
+	if f.JSON {
+		p.printJSON(struct {
+			Action   string `json:"action"`
+			Kind     string `json:"kind"`
+			Folder   string `json:"folder"`
+			Task     string `json:"task"`
+			Node     string `json:"node"`
+			Done     int    `json:"done"`
+			Changed  int    `json:"changed"`
+			InMemory bool   `json:"in_memory,omitempty"`
+		}{f.Do, "active", pl.Folder, pl.Task, pl.Node, o.Done, len(o.Changed), o.InMemory})
+		return
+	}
+	if o.Done == 0 && !f.All {
+		return // they are in another one
+	}
+	fmt.Fprintf(p.Stdout, "%s: %s resolved", pl.name(), counted(o.Done, "alert was", "alerts were"))
+	switch {
+	case o.Done > 0 && o.InMemory:
+		fmt.Fprint(p.Stdout, "; the disk refuses it, so it is lost if the process ends now")
+	case o.Done > 0 && pl.Process == 0:
+		fmt.Fprint(p.Stdout, "; the next start of the function tells BigPanda")
+	}
+	fmt.Fprintln(p.Stdout)
+}

@@ -1,0 +1,278 @@
+package udf_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/outbox"
+	"bigpanda-udf/udf"
+)
+
+// aLevel is a level as the function keeps it. Times are seconds after epoch.
+func aLevel(key, level string, told, last int64, i bigpanda.Identity) outbox.Level {
+	parsed, ok := udf.ParseLevel(level)
+	if !ok {
+		panic(level)
+	}
+	value, err := json.Marshal(map[string]any{"level": parsed, "told": (epoch + told) * 1e9, "last": epoch + last, "identity": i})
+	if err != nil {
+		panic(err)
+	}
+	return outbox.Level{Key: key, Time: epoch + last, Value: value}
+}
+
+func host(name string) bigpanda.Identity {
+	return bigpanda.Identity{AppKey: "k", Primary: "host", PrimaryValue: name, Secondary: "check", SecondaryValue: "cpu"}
+}
+
+func TestActives(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		levels []outbox.Level
+		want   string // value of the primary property, level, since, timestamp, series
+		err    string
+	}{
+		{name: "none"},
+		{name: "the oldest first, and none that is OK", levels: []outbox.Level{
+			aLevel("g\x00a", "WARNING", 9, 9, host("a")), aLevel("g\x00b", "CRITICAL", 5, 6, host("b")),
+			aLevel("g\x00c", "OK", 1, 1, host("c")), aLevel("g\x00d", "INFO", 10, 10, host("d")),
+			{Key: "g\x00forgotten", Time: 1}, {Key: "g\x00borrowed", Time: 1, Value: []byte{}},
+		}, want: "b CRITICAL 5 6 g/b|a WARNING 9 9 g/a|d INFO 10 10 g/d"},
+		{name: "two series of one alert: what was told last", levels: []outbox.Level{
+			aLevel("g2\x00a", "WARNING", 7, 7, host("a")), aLevel("g1\x00a", "CRITICAL", 5, 5, host("a")),
+		}, want: "a WARNING 7 7 g1/a g2/a"},
+		{name: "in any order", levels: []outbox.Level{
+			aLevel("g1\x00a", "CRITICAL", 5, 5, host("a")), aLevel("g2\x00a", "WARNING", 7, 7, host("a")),
+		}, want: "a WARNING 7 7 g1/a g2/a"},
+		{name: "the timestamp is that of a series that is OK", levels: []outbox.Level{
+			aLevel("g1\x00a", "CRITICAL", 5, 5, host("a")), aLevel("g2\x00a", "OK", 0, 8, host("a")), aLevel("g3\x00a", "WARNING", 6, 6, host("a")),
+		}, want: "a WARNING 6 8 g1/a g3/a"},
+		{name: "what cannot be read hides nothing", levels: []outbox.Level{
+			{Key: "x", Time: 1, Value: []byte("noise")}, {Key: "y", Time: 1, Value: []byte(`{"level":9,"identity":{"app_key":"k"}}`)},
+			aLevel("g\x00a", "INFO", 5, 5, host("a")),
+		}, want: "a INFO 5 5 g/a", err: "2 of its levels cannot be read"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var all udf.Actives
+			for _, l := range tt.levels {
+				all.Add(l)
+			}
+			sorted, err := all.Sorted()
+			if (err != nil) != (tt.err != "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Error(err)
+			}
+			var got []string
+			for _, a := range sorted {
+				text := fmt.Sprintf("%s %s %d %d", a.Identity.PrimaryValue, a.Level, a.Since.Unix()-epoch, a.Timestamp-epoch)
+				for _, s := range a.Series {
+					text += " " + s.Group + "/" + s.ID
+				}
+				got = append(got, text)
+			}
+			if strings.Join(got, "|") != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// What resolves an alert is about that alert, and nothing that BigPanda drops.
+func TestResolvePayload(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		identity bigpanda.Identity
+		now      int64
+		want     string
+	}{
+		{"later than now", host("a"), 5, `{"check":"cpu","description":"ID was resolved by hand, with bigpanda-udf outbox resolve","host":"a","status":"ok","timestamp":1700000008}`},
+		{"now", host("a"), 50, `{"check":"cpu","description":"ID was resolved by hand, with bigpanda-udf outbox resolve","host":"a","status":"ok","timestamp":1700000050}`},
+		{"no secondary property", bigpanda.Identity{AppKey: "k", Primary: "rack", PrimaryValue: "7"}, 50,
+			`{"description":"ID was resolved by hand, with bigpanda-udf outbox resolve","primary_property":"rack","rack":"7","status":"ok","timestamp":1700000050}`},
+		{"names that are not known", bigpanda.Identity{AppKey: "k", PrimaryValue: "7", SecondaryValue: "8"}, 50,
+			`{"check":"ID","description":"ID was resolved by hand, with bigpanda-udf outbox resolve","identity_primary":"7","identity_secondary":"8","primary_property":"identity_primary","secondary_property":"identity_secondary","status":"ok","timestamp":1700000050}`},
+		{"an incident identifier", bigpanda.Identity{AppKey: "k", Incident: "i"}, 50,
+			`{"check":"ID","description":"ID was resolved by hand, with bigpanda-udf outbox resolve","incident_identifier":"i","primary_property":"check","status":"ok","timestamp":1700000050}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var all udf.Actives
+			all.Add(aLevel("g\x00ID", "CRITICAL", 5, 7, tt.identity))
+			sorted, err := all.Sorted()
+			if err != nil || len(sorted) != 1 {
+				t.Fatal(sorted, err)
+			}
+			got := sorted[0].Resolve(time.Unix(epoch+tt.now, 0))
+			if string(got.Change.Payload) != tt.want {
+				t.Errorf("the payload is\n%s, want\n%s", got.Change.Payload, tt.want)
+			}
+			if got.Change.Alert != tt.identity.Key() || got.Change.Lane != "k" || got.Change.Level != "OK" ||
+				len(got.Series) != 1 || string(got.Series[0].Key) != "g\x00ID" || got.Series[0].Was != epoch+7 {
+				t.Errorf("it is %+v", got)
+			}
+			if c := readChange(t, got.Change); c.properties["status"] != "ok" {
+				t.Errorf("it says %v", c.properties)
+			}
+			// The function reads the level as that of a series that is OK.
+			again := udf.Actives{}
+			again.Add(outbox.Level{Key: "g\x00ID", Time: got.Change.Time, Value: got.Value})
+			if left, err := again.Sorted(); err != nil || len(left) != 0 {
+				t.Errorf("it is still there: %v, %v", left, err)
+			}
+		})
+	}
+}
+
+// aDisk is a rig whose store is an outbox on disk, and the outbox's control.
+func aDisk(t *testing.T) (*rig, *outbox.Disk, *outbox.Control) {
+	t.Helper()
+	dir := t.TempDir()
+	d, err := outbox.Open(dir, outbox.Options{
+		Task: "task", Node: "node", URL: "http://127.0.0.1:9/", Fingerprint: func(key []byte) []byte { return key },
+		Log: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.Close() })
+	folders, err := outbox.Folders(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, func(c *udf.Config) { c.Open = func(string, string) (udf.Store, error) { return d, nil } }).init()
+	return r, d, outbox.NewControl(folders[0], nil)
+}
+
+// resolveAll resolves what is active, and returns how much that was.
+func resolveAll(t *testing.T, c *outbox.Control) int {
+	t.Helper()
+	var all udf.Actives
+	if err := c.Levels(t.Context(), all.Add); err != nil {
+		t.Error(err)
+	}
+	sorted, err := all.Sorted()
+	if err != nil {
+		t.Error(err)
+	}
+	var asked []outbox.Amendment
+	for _, a := range sorted {
+		asked = append(asked, a.Resolve(time.Now()))
+	}
+	o, err := c.Amend(t.Context(), asked)
+	if err != nil {
+		t.Error(err)
+	}
+	return o.Done
+}
+
+// queued are the changes in an outbox, "level@timestamp".
+func queued(t *testing.T, d *outbox.Disk) (all []outbox.Entry) {
+	t.Helper()
+	for after, more := uint64(0), true; more; {
+		page, err := d.List(after, 1000, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all, more = append(all, page.Entries...), page.More
+		if len(all) > 0 {
+			after = all[len(all)-1].ID
+		}
+	}
+	return all
+}
+
+// A person resolves while points come: whatever comes first, function, outbox
+// and BigPanda agree in the end. For the race detector, too.
+func TestResolveBesidePoints(t *testing.T) {
+	r, d, c := aDisk(t)
+	const pieces, ids = 400, 5
+	var resolver sync.WaitGroup
+	stop := make(chan struct{})
+	resolved := 0
+	resolver.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				resolved += resolveAll(t, c)
+			}
+		}
+	})
+	levels := []string{"CRITICAL", "WARNING", "OK"}
+	for n := range pieces {
+		for id := range ids {
+			r.point(at(float64(n), fmt.Sprint("id", id), levels[(n+id)%3]))
+		}
+		if n%50 == 0 {
+			if _, err := r.h.Snapshot(); err != nil {
+				t.Error(err)
+			}
+		}
+		r.h.Commit()
+	}
+	close(stop)
+	resolver.Wait()
+	if resolved == 0 {
+		t.Error("nothing was resolved")
+	}
+	resolveAll(t, c)
+	// The function knows that all are OK: none is a change, each CRITICAL is.
+	for id := range ids {
+		r.point(at(pieces, fmt.Sprint("id", id), "OK"))
+	}
+	r.h.Commit()
+	before := len(queued(t, d))
+	for id := range ids {
+		r.point(at(pieces+1, fmt.Sprint("id", id), "CRITICAL"))
+	}
+	r.h.Commit()
+	all := queued(t, d)
+	if len(all) != before+ids {
+		t.Errorf("%d CRITICALs are a change, want %d", len(all)-before, ids)
+	}
+	last := make(map[string]outbox.Entry)
+	for _, e := range all {
+		if was, known := last[e.Alert]; known && (e.Time <= was.Time || e.Level == was.Level) {
+			t.Errorf("of %s, %s@%d comes after %s@%d", e.Alert, e.Level, e.Time, was.Level, was.Time)
+		}
+		last[e.Alert] = e
+	}
+	r.h.Stop()
+	if n := resolveAll(t, c); n != ids {
+		t.Errorf("after the function's end %d are resolved, want %d", n, ids)
+	}
+}
+
+// Two series that make one alert are resolved together, and each knows it.
+func TestResolveSharedAlert(t *testing.T) {
+	r, d, c := aDisk(t)
+	r.point(at(0, "id", "CRITICAL").grouped("g1"))
+	r.point(at(1, "id", "WARNING").grouped("g2"))
+	r.h.Commit()
+	if n := resolveAll(t, c); n != 1 {
+		t.Errorf("%d alerts are resolved, want 1", n)
+	}
+	for _, p := range []pt{at(2, "id", "OK").grouped("g1"), at(3, "id", "OK").grouped("g2"), at(4, "id", "CRITICAL").grouped("g2")} {
+		r.point(p)
+	}
+	r.h.Commit()
+	var got []string
+	for _, e := range queued(t, d) {
+		got = append(got, e.Level)
+	}
+	if want := "CRITICAL WARNING OK CRITICAL"; strings.Join(got, " ") != want {
+		t.Errorf("queued are %s, want %s", got, want)
+	}
+	// It forgets the rest as it forgets any other.
+	r.point(at(4000000000, "other", "CRITICAL"))
+	r.h.Commit()
+	var left int
+	if err := c.Levels(t.Context(), func(l outbox.Level) { left++ }); err != nil || left != 2 {
+		t.Errorf("%d levels are left, %v, want the two that are not OK", left, err)
+	}
+}
