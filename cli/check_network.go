@@ -22,13 +22,17 @@ const (
 // network goes the way to BigPanda, as far as it leads. sound says that the
 // files can be read.
 func (k *checkup) network(ctx context.Context, s settings, sound bool) {
+	none := s.token+s.tokenFile == ""
+	if !isFile(s.tokenFile) {
+		s.tokenFile = "" // it was said
+	}
 	client, err := s.newClient(k.hidden)
 	withToken := err == nil
 	if err != nil {
 		switch mend := k.mend(err, ""); {
 		case mend != "":
 			k.note("token", mend, "whether it is right cannot be told: this user may not read the file")
-		case sound || s.token+s.tokenFile == "":
+		case sound || none:
 			k.fail("token", "", "%s", err)
 		}
 		// The way can be looked at without one.

@@ -52,8 +52,10 @@ func (k *checkup) settings(s settings, err error) {
 	if isNoPath(s.tokenFile) {
 		k.hidden.add(s.tokenFile) // it may be the token, in the wrong place
 	}
-	if data, err := os.ReadFile(s.tokenFile); err == nil {
-		k.hidden.add(string(data)) // an outbox's last error may have it
+	if isFile(s.tokenFile) {
+		if data, err := os.ReadFile(s.tokenFile); err == nil {
+			k.hidden.add(string(data)) // an outbox's last error may have it
+		}
 	}
 	for _, row := range settingTable {
 		text := settingValues[row.name](s)
@@ -81,9 +83,22 @@ func (k *checkup) settings(s settings, err error) {
 	if !s.enabled {
 		k.note("enabled", "leave it out to send alerts", "switched off: points pass, and nothing is sent")
 	}
+	if s.defaults.AppKey == placeholderAppKey {
+		k.warn("app-key", "put the integration's app key in its place", "%s is only the example's", placeholderAppKey)
+	}
 	if s.defaults.AppKey == "" {
 		k.note("app-key", "set --app-key (BIGPANDA_APP_KEY), or .appKey('…') in every task", "there is none: tasks that set none fail at Init")
 	}
+}
+
+// placeholderAppKey is what stands in kapacitor.conf.snippet.
+const placeholderAppKey = "YOUR_APP_KEY"
+
+// isFile tells whether a path is not known to lead to something else than a
+// file: a pipe would be waited for.
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err != nil || info.Mode().IsRegular()
 }
 
 // isNoPath tells whether what should be a file's name is none that is there,
@@ -128,6 +143,9 @@ func (k *checkup) file(f checkedFile) (readable bool) {
 		return false
 	case info.IsDir():
 		k.fail(f.label, mend, "%s is a folder", f.path)
+		return false
+	case !info.Mode().IsRegular():
+		k.fail(f.label, mend, "%s is no file", f.path)
 		return false
 	}
 	if err := k.who.may(f.path, mayRead); err != nil {

@@ -146,6 +146,14 @@ func TestCheck(t *testing.T) {
 		// Files.
 		{"no token", func(r *checkRig) { delete(r.vars, "BIGPANDA_TOKEN_FILE") }, 1, "fail  token  no token: set BIGPANDA_TOKEN or BIGPANDA_TOKEN_FILE"},
 		{"no token, but the way to BigPanda", func(r *checkRig) { delete(r.vars, "BIGPANDA_TOKEN_FILE") }, 1, "ok  answer  401 Unauthorized, without a token\n"},
+		{"a token file that is a pipe", func(r *checkRig) {
+			r.vars["BIGPANDA_TOKEN_FILE"] = r.dir + "/pipe"
+			if err := syscall.Mkfifo(r.dir+"/pipe", 0o600); err != nil {
+				r.t.Fatal(err)
+			}
+		}, 1, "fail  token file  DIR/pipe is no file; set --token-file (BIGPANDA_TOKEN_FILE) to a file that "},
+		{"the app key of the example", func(r *checkRig) { r.vars["BIGPANDA_APP_KEY"] = "YOUR_APP_KEY" }, 1,
+			"warn  app-key  YOUR_APP_KEY is only the example's; put the integration's app key in its place\n"},
 		{"a token file that is not there", func(r *checkRig) { r.vars["BIGPANDA_TOKEN_FILE"] = r.dir + "/none" }, 1,
 			"fail  token file  it cannot be looked at: DIR/none: no such file or directory; set --token-file (BIGPANDA_TOKEN_FILE) to a file that "},
 		{"a token in the place of its file", func(r *checkRig) { r.vars["BIGPANDA_TOKEN_FILE"] = testToken }, 1, "fail  token file  it cannot be looked at: [token]: no such"},

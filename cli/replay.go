@@ -29,7 +29,8 @@ type replayed struct {
 	changes     int
 	counts      map[string]int64 // of the handler, from its log
 
-	tags   map[string]string // of the first point
+	own    []string          // tags that differ within a group, too
+	tags   map[string]string // of the first point, without those
 	differ bool              // those of others are not the same
 }
 
@@ -37,8 +38,9 @@ type replayed struct {
 func (r *replayed) look(p *agent.Point) {
 	r.points++
 	tags := maps.Clone(p.Tags)
-	delete(tags, "level") // these differ within a group, too
-	delete(tags, "alertID")
+	for _, name := range r.own {
+		delete(tags, name)
+	}
 	if r.points == 1 {
 		r.tags = tags
 	}
@@ -49,8 +51,6 @@ func (r *replayed) look(p *agent.Point) {
 // of them.
 func (p Process) replay(ctx context.Context, c command) error {
 	f := c.Replay
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
-	defer stop()
 	s, err := resolve(c.flags, p.LookupEnv)
 	hidden := new(secrets)
 	hidden.add(s.secrets...)
@@ -69,10 +69,15 @@ func (p Process) replay(ctx context.Context, c command) error {
 		return err
 	}
 	defer in.file.Close()
+	// From here on a signal is an orderly end. Before, it kills the process: a
+	// script or a file may be a pipe that nobody writes to.
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	in.bytes.done = ctx.Done()
 	if s.where["log-level"] == "" {
 		s.logLevel = slog.LevelWarn // the handler's usual lines are told below in other words
 	}
-	var r replayed
+	r := replayed{own: u.ownTags()}
 	log := newLogger(p.Stderr, s.logLevel, s.logFormat, hidden)
 	store := &replayStore{printer: newAlertPrinter(p.Stdout, f.JSON, hidden)}
 	if f.Send {
@@ -108,7 +113,10 @@ func (p Process) replay(ctx context.Context, c command) error {
 			"name the tags that the script groups by with --group-by", programName)
 	}
 	p.say("%s replay: %s", programName, r.summary(store, in.Undated()))
-	return hidden.blotError(errors.Join(failed, r.failure()))
+	if failed == nil || r.points > 0 {
+		failed = errors.Join(failed, r.failure())
+	}
+	return hidden.blotError(failed)
 }
 
 // sayReplayWarnings says what the operator should know before.
@@ -139,8 +147,10 @@ func (p Process) replayPoints(ctx context.Context, in input, h *udf.Handler, u c
 				p.say("%s:%d: %s", in.name, line.Line, plain(cut(line.Error(), maxLogValue)))
 			}
 			continue
+		case ctx.Err() != nil:
+			continue
 		case err != nil:
-			return fmt.Errorf("read %s: %w", in.name, err)
+			return fmt.Errorf("read %s: %w", in.name, withoutPath(err))
 		}
 		r.look(point)
 		u.grouping.Apply(point)
@@ -206,7 +216,7 @@ type replayStore struct {
 }
 
 // Levels returns none: a replay begins anew.
-func (r *replayStore) Levels(func(outbox.Level)) (isNew bool, err error) { return true, nil }
+func (r *replayStore) Levels(func(outbox.Level) bool) (isNew bool, err error) { return true, nil }
 
 // Append prints and hands on.
 func (r *replayStore) Append(changes []outbox.Change, levels []outbox.Level) {

@@ -3,9 +3,11 @@ package cli
 import (
 	"bufio"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -27,8 +29,55 @@ const gzipMagic = "\x1f\x8b"
 // input is the file of points.
 type input struct {
 	*recording.Reader
-	name string // as messages call it
-	file io.Closer
+	name  string // as messages call it
+	file  io.Closer
+	bytes *interruptible
+}
+
+// interruptible reads from what may be a terminal or a pipe, where a Read
+// waits for as long as nobody writes. Closing done ends that.
+type interruptible struct {
+	in   io.Reader
+	done <-chan struct{} // nil: it is not to be ended
+	kept []byte          // a Read that was given up still writes to it
+	read chan error      // its end
+	n    int             // how much it has read
+}
+
+// Read returns context.Canceled once done is closed, and then for ever.
+func (i *interruptible) Read(p []byte) (int, error) {
+	if i.done == nil {
+		return i.in.Read(p)
+	}
+	select {
+	case <-i.done:
+		return 0, context.Canceled
+	default:
+	}
+	if i.read == nil {
+		i.kept, i.read = make([]byte, 64<<10), make(chan error, 1)
+	}
+	room := i.kept[:min(len(p), len(i.kept))]
+	go func() {
+		n, err := i.in.Read(room)
+		i.n = n
+		i.read <- err
+	}()
+	select {
+	case err := <-i.read:
+		return copy(p, room[:i.n]), err
+	case <-i.done:
+		return 0, context.Canceled
+	}
+}
+
+// withoutPath is an error of a file without its name, which is said before.
+func withoutPath(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
 }
 
 // openInput opens the file. What is gzip is seen by how it begins.
@@ -54,7 +103,8 @@ func (p Process) openInput(f replayFlags) (in input, err error) {
 		in.name, in.file, bytes = f.File, file, file
 		options.Stream = extension == streamRecording
 	}
-	buffered := bufio.NewReader(bytes)
+	in.bytes = &interruptible{in: bytes}
+	buffered := bufio.NewReader(in.bytes)
 	bytes = buffered
 	if start, _ := buffered.Peek(len(gzipMagic)); string(start) == gzipMagic { // an error comes again with the first read
 		unzipped, err := gzip.NewReader(buffered)

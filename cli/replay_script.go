@@ -64,6 +64,18 @@ func (f replayFlags) place(settings map[string]string) (u calling, err error) {
 	return u, nil
 }
 
+// ownTags are the tags that say something of a point and nothing of its group:
+// the level and the id, by whatever name.
+func (u calling) ownTags() []string {
+	names := []string{"level", "alertID"}
+	for _, o := range u.options {
+		if o.Name == "levelTag" || o.Name == "idTag" {
+			names = append(names, o.Values[0].GetStringValue())
+		}
+	}
+	return names
+}
+
 // sameOption tells whether an option says what another one does. Those of two
 // values say something of the first.
 func sameOption(a, b *agent.Option) bool {

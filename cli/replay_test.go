@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -81,6 +82,8 @@ func TestReplayWarnsOfOneGroup(t *testing.T) {
 		{"one host", "cpu,host=a,level=OK f=1 1\ncpu,host=a,level=INFO f=1 1", nil, false},
 		{"a group", fleetPoints, []string{"--group-by=host"}, false},
 		{"a script", fleetPoints, []string{"--tick", script}, false},
+		{"one host, the level elsewhere", "cpu,host=a,state=DOWN f=1 1\ncpu,host=a,state=UP f=1 1", []string{"--level-tag=state", "--level=DOWN=CRITICAL", "--level=UP=OK"}, false},
+		{"one host, the id elsewhere", "cpu,host=a,level=OK,id=b f=1 1\ncpu,host=a,level=OK,id=c f=1 1", []string{"--id-tag=id"}, false},
 	} {
 		r := run(t, strings.NewReader(tt.points), replayVars, append([]string{"replay", "-"}, tt.args...)...)
 		if r.code != 0 || strings.Contains(r.stderr, text) != tt.warns {
@@ -320,6 +323,27 @@ func TestReplaySays(t *testing.T) {
 	}
 }
 
+// A terminal or a pipe may say nothing for ever: Ctrl-C still ends it, and what
+// came until then is told.
+func TestReplayEndsWhileItWaits(t *testing.T) {
+	in, points := io.Pipe()
+	ctx, cancel := context.WithCancel(t.Context())
+	var stdout, stderr syncBuffer
+	ended := make(chan int)
+	go func() {
+		ended <- Run(ctx, Process{Args: []string{"replay", "-", "--json", "--group-by=host"}, Stdin: in, Stdout: &stdout, Stderr: &stderr,
+			LookupEnv: environment(replayVars), IsTerminal: func(any) bool { return false }})
+	}()
+	if _, err := io.WriteString(points, fleetPoints); err != nil { // it was read
+		t.Fatal(err)
+	}
+	cancel()
+	if code := <-ended; code != 1 || !strings.Contains(stderr.String(), "stopped after ") {
+		t.Errorf("exit code %d, stderr %s", code, stderr.String())
+	}
+	points.Close()
+}
+
 func TestReplayFiles(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -329,7 +353,7 @@ func TestReplayFiles(t *testing.T) {
 	}{
 		{"none", nil, 2, "which points? Name a file of line protocol or a recording, or write - for stdin"},
 		{"one that is not there", []string{"nowhere"}, 2, "read the points: open nowhere: no such file or directory"},
-		{"a folder", []string{os.TempDir()}, 1, "is a directory"},
+		{"a folder", []string{os.TempDir()}, 1, "bigpanda-udf replay: read " + os.TempDir() + ": is a directory\n"},
 		{"a batch", []string{"x.brpl"}, 2, "x.brpl is the recording of a batch task: the function is for streams, so record one with kapacitor record stream"},
 		{"broken gzip", []string{write(t, "x.gz", gzipped(t, fleetPoints)[:60])}, 1, "unexpected EOF"},
 		{"no gzip", []string{write(t, "x.gz", "\x1f\x8b and more of it")}, 1, "begins like gzip and is none"},

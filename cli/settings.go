@@ -27,9 +27,9 @@ const (
 	// slip of the unit.
 	minOutboxSize = 1 << 20
 
-	// minMaxFrame is more than a snapshot is (udf.Handler.Snapshot): Kapacitor
-	// gives it back in one frame.
-	minMaxFrame = 32 << 20
+	// minMaxFrame is more than a snapshot is, whatever JSON makes of its
+	// characters (udf.Handler.Snapshot): Kapacitor gives it back in one frame.
+	minMaxFrame = 64 << 20
 
 	outboxMemory = "memory"
 	edgeStream   = "stream"

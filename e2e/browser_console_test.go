@@ -79,6 +79,16 @@ func TestBrowserList(t *testing.T) {
 	p.untilText("#incident", "web-1")
 }
 
+// The title of a page that is out of sight, where browsers draw no pictures.
+func TestBrowserTitleOutOfSight(t *testing.T) {
+	box := startSandbox(t)
+	p := openTab(t, box.url, 1400, 900)
+	p.untilText("#none", "No incident yet")
+	value[bool](p, `(window.requestAnimationFrame = () => 0, true)`)
+	box.post(alertBody("web-1", "http", "critical", time.Now()))
+	p.until("the title counts it", `document.title.startsWith('(1) ')`)
+}
+
 // One incident: timeline, tags, links, payloads, problems, and no script.
 func TestBrowserIncident(t *testing.T) {
 	box := startSandbox(t)

@@ -21,7 +21,10 @@ import (
 func levelTexts(t *testing.T, d *outbox.Disk) (texts []string, isNew bool) {
 	t.Helper()
 	var levels []outbox.Level
-	isNew, err := d.Levels(func(l outbox.Level) { levels = append(levels, l) })
+	isNew, err := d.Levels(func(l outbox.Level) bool {
+		levels = append(levels, l)
+		return true
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

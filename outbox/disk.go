@@ -210,41 +210,41 @@ func (d *Disk) start() error {
 	})
 }
 
-// Levels calls each with every level that was appended before, in no order.
-// isNew says that the database was begun by this Open. Nothing else can be done
-// with the outbox meanwhile, so each must not.
-func (d *Disk) Levels(each func(Level)) (isNew bool, err error) {
+// Levels calls each with every level that was appended before, in no order,
+// until it returns false. isNew says that the database was begun by this Open.
+// Nothing else can be done with the outbox meanwhile, so each must not.
+func (d *Disk) Levels(each func(Level) bool) (isNew bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return false, ErrClosed
 	}
-	err = d.eachLevel(func(l Level) {
-		if len(l.Value) > 0 {
-			each(l)
-		}
-	})
+	err = d.eachLevel(func(l Level) bool { return len(l.Value) == 0 || each(l) })
 	return d.isNew && !d.inherited, err
 }
 
 // eachLevel calls f with the level of every series, those that the disk refuses
-// and those that were forgotten, too.
-func (d *Disk) eachLevel(f func(Level)) error {
+// and those that were forgotten, too, until it returns false.
+func (d *Disk) eachLevel(f func(Level) bool) error {
 	others := maps.Clone(d.borrowed)
 	maps.Copy(others, d.kept.levels)
+	more := true
 	err := d.view(func(tx *bolt.Tx) error {
-		return readLevels(tx, func(l Level) {
+		more = readLevels(tx, func(l Level) bool {
 			if other, there := others[l.Key]; there {
 				if _, newer := d.kept.levels[l.Key]; newer || l.Time < other.Time {
-					return
+					return true
 				}
 				delete(others, l.Key)
 			}
-			f(l)
+			return f(l)
 		})
+		return nil
 	})
 	for _, l := range others {
-		f(l)
+		if more = more && f(l); !more {
+			break
+		}
 	}
 	return err
 }

@@ -47,6 +47,15 @@ func (d *Disk) inherit() error {
 	})
 }
 
+func (d *Disk) levelsByKey() (map[string]Level, error) {
+	all := make(map[string]Level)
+	err := d.eachLevel(func(l Level) bool {
+		all[l.Key] = l
+		return true
+	})
+	return all, err
+}
+
 // takeLevels takes over levels that are later than its own. One without a value
 // was forgotten.
 func (d *Disk) takeLevels(theirs []Level) error {
@@ -62,8 +71,8 @@ func (d *Disk) takeLevels(theirs []Level) error {
 		d.inherited = true
 		return nil
 	}
-	mine := make(map[string]Level)
-	if err := d.eachLevel(func(l Level) { mine[l.Key] = l }); err != nil {
+	mine, err := d.levelsByKey()
+	if err != nil {
 		return err
 	}
 	var later []Level
@@ -82,8 +91,8 @@ func (d *Disk) takeLevels(theirs []Level) error {
 
 // replaceLevels takes over levels in place of all of its own.
 func (d *Disk) replaceLevels(theirs []Level) error {
-	mine := make(map[string]Level)
-	if err := d.eachLevel(func(l Level) { mine[l.Key] = l }); err != nil {
+	mine, err := d.levelsByKey()
+	if err != nil {
 		return err
 	}
 	for _, l := range theirs {

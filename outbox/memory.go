@@ -42,7 +42,7 @@ func NewMemory(limit int64) *Memory {
 }
 
 // Levels has no levels: a memory outbox is always new.
-func (m *Memory) Levels(func(Level)) (isNew bool, err error) { return true, nil }
+func (m *Memory) Levels(func(Level) bool) (isNew bool, err error) { return true, nil }
 
 // Append queues the changes, which get their IDs in their order. The levels
 // are not kept: there is nobody left to read them after the process.

@@ -17,7 +17,10 @@ func TestMemoryIsAlwaysNew(t *testing.T) {
 	m := outbox.NewMemory(0)
 	m.Append(nil, []outbox.Level{{Key: "a", Time: 1, Value: []byte("v")}})
 	var levels []outbox.Level
-	isNew, err := m.Levels(func(l outbox.Level) { levels = append(levels, l) })
+	isNew, err := m.Levels(func(l outbox.Level) bool {
+		levels = append(levels, l)
+		return true
+	})
 	if len(levels) != 0 || !isNew || err != nil {
 		t.Errorf("got %v, %v, %v", levels, isNew, err)
 	}

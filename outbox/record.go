@@ -144,20 +144,24 @@ func encodeLevel(l Level) []byte {
 	return b
 }
 
-// readLevels calls f with the levels that can be read: a series whose level
-// cannot is one that was never told.
-func readLevels(tx *bolt.Tx, f func(Level)) error {
-	return tx.Bucket(bucketLevels).ForEach(func(_, v []byte) error {
-		if l, err := decodeLevel(v); err == nil {
-			f(l)
+// readLevels calls f with the levels that can be read, until it returns false:
+// a series whose level cannot is one that was never told.
+func readLevels(tx *bolt.Tx, f func(Level) bool) (all bool) {
+	c := tx.Bucket(bucketLevels).Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		if l, err := decodeLevel(v); err == nil && !f(l) {
+			return false
 		}
-		return nil
-	})
+	}
+	return true
 }
 
 // allLevels returns what readLevels gives.
 func allLevels(tx *bolt.Tx) (all []Level) {
-	_ = readLevels(tx, func(l Level) { all = append(all, l) }) // f gives no error
+	readLevels(tx, func(l Level) bool {
+		all = append(all, l)
+		return true
+	})
 	return all
 }
 

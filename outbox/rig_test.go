@@ -69,9 +69,12 @@ type rig struct {
 
 // readAll collects what Levels gives.
 func readAll(o interface {
-	Levels(func(Level)) (bool, error)
+	Levels(func(Level) bool) (bool, error)
 }) (levels []Level, isNew bool, err error) {
-	isNew, err = o.Levels(func(l Level) { levels = append(levels, l) })
+	isNew, err = o.Levels(func(l Level) bool {
+		levels = append(levels, l)
+		return true
+	})
 	return levels, isNew, err
 }
 

@@ -12,8 +12,11 @@ import (
 	"time"
 )
 
-// How much of a body a Request keeps.
-const bodyKept = 1024
+// How much of a body, and of another text that a client chose, a Request keeps.
+const (
+	bodyKept = 1024
+	textKept = 256
+)
 
 // answer is what becomes of a call.
 type answer struct {
@@ -42,10 +45,10 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	a := s.handle(r.Context(), c)
 	q := Request{
 		Received: received, Took: s.options.Now().Sub(received),
-		Method: c.method, Path: c.path, UserAgent: r.UserAgent(),
+		Method: keep(c.method), Path: keep(c.path), UserAgent: keep(r.UserAgent()),
 		Bytes: c.size, Body: string(bytes.ToValidUTF8(c.body[:min(len(c.body), bodyKept)], nil)),
 		AppKey: c.batch.appKey, Alerts: len(c.batch.items),
-		Status: a.status, RetryAfter: a.retryAfter, Reason: a.reason, Fault: a.fault,
+		Status: a.status, RetryAfter: a.retryAfter, Reason: keep(a.reason), Fault: a.fault,
 		Accepted: a.accepted, Duplicates: a.duplicates, Dropped: a.dropped, FirstEvent: a.first,
 	}
 	// Before the answer, so that a client that has it finds the record there.
@@ -59,6 +62,14 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	case a.status != 0:
 		a.write(w)
 	}
+}
+
+// keep cuts a text to what a Request keeps of it.
+func keep(text string) string {
+	if len(text) <= textKept {
+		return text
+	}
+	return strings.ToValidUTF8(text[:textKept], "") + "…"
 }
 
 // handle does to a call what the faults in force say, and what they leave.
@@ -211,6 +222,7 @@ func refuse(status int, reason string) answer { return answer{status: status, re
 // write sends the answer.
 func (a answer) write(w http.ResponseWriter) {
 	h := w.Header()
+	setHeaders(h) // a fault's body may be HTML, which must not run as the console's
 	for name, value := range map[string]string{"Allow": a.allow, "Retry-After": a.retryAfter} {
 		if value != "" {
 			h.Set(name, value)

@@ -49,6 +49,8 @@ func TestAnswers(t *testing.T) {
 		{name: "no status", cite: "an object with app_key, status and properties", body: `{"app_key":"k","host":"h"}`, want: 400, reason: "status is missing"},
 		{name: "no app_key", cite: "an object with app_key, status and properties", body: `{"status":"ok","host":"h"}`, want: 400, reason: "app_key is missing"},
 		{name: "empty app_key", cite: "unknown: empty strings", body: `{"app_key":"","status":"ok","host":"h"}`, want: 400, reason: "app_key"},
+		{name: "an app_key of 512 bytes", cite: "unknown: values over a limit", body: `{"app_key":"` + strings.Repeat("k", 512) + `","status":"ok","host":"h"}`, want: 404, reason: "no integration has this app_key"},
+		{name: "an app_key of 513 bytes", cite: "unknown: values over a limit", body: `{"app_key":"` + strings.Repeat("k", 513) + `","status":"ok","host":"h"}`, want: 400, reason: "app_key is longer than 512 bytes"},
 		{name: "app_key null", cite: "unknown: nulls", body: `{"app_key":null,"status":"ok","host":"h"}`, want: 400, reason: "app_key"},
 		{name: "several without app_key", cite: "app_key once", body: `{"alerts":[{"status":"ok","host":"h"}]}`, want: 400, reason: "app_key is missing"},
 		{name: "app_key inside a batch", cite: "app_key once", body: `{"app_key":"k","alerts":[{"app_key":"k","status":"ok","host":"h"}]}`, want: 400, reason: "app_key stands inside"},

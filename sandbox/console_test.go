@@ -12,6 +12,15 @@ func accept(types string) func(*http.Request) {
 }
 
 // A browser gets the page at /, everybody else the text.
+// A fault's body may be HTML, and stands at the console's own origin.
+func TestAnswerRunsNoScript(t *testing.T) {
+	s := start(t, Options{Faults: Faults{Body: "<script>alert(1)</script>"}})
+	got := s.call("GET", Path, "")
+	if got.header.Get("Content-Security-Policy") != contentPolicy || got.header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("headers %v", got.header)
+	}
+}
+
 func TestConsole(t *testing.T) {
 	s := start(t, Options{})
 	for _, test := range []struct{ accept, want string }{

@@ -34,6 +34,11 @@ type Event struct {
 	Payload Payload `json:"payload"`
 }
 
+// weight is about how much memory the texts of an event take.
+func (e *Event) weight() int {
+	return len(e.Payload) + len(e.Key) + len(e.Title) + len(e.Subtitle)
+}
+
 // Payload is an alert as JSON in one canonical form: with app_key, also when
 // that stood beside a batch; keys sorted; no white space; each text escaped
 // in one way; numbers as they were written. Equal payloads are equal strings.

@@ -64,7 +64,7 @@ type incident struct {
 	place   *list.Element
 }
 
-// incidents are bounded: of those that are over keep, the resolved one goes
+// incidents are bounded: of those that are over keep or keepBytes, the resolved one goes
 // that has been quiet for longest; when none is resolved, the open one.
 //
 //	resolved  oldest ◀── … ──▶ newest     by last event: what changed after
@@ -77,10 +77,14 @@ type incidents struct {
 	resolved list.List    // of *incident
 	gone     ring[uint64] // ids that were given up
 	dropped  int          // how many, since the last clear
+
+	bytes, keepBytes int // the weights of all, and how much they may be
 }
 
+func (c *incident) weight() int { return len(c.Key) + len(c.Title) + len(c.Subtitle) }
+
 func (m *incidents) init(keep int) {
-	m.keep, m.gone.keep = keep, keep
+	m.keep, m.gone.keep, m.keepBytes = keep, keep, keepBytes/4
 	m.clear()
 }
 
@@ -89,7 +93,7 @@ func (m *incidents) clear() {
 	m.open.Init()
 	m.resolved.Init()
 	m.gone.clear()
-	m.dropped = 0
+	m.dropped, m.bytes = 0, 0
 }
 
 // enter adds an event to the incident of its alert, which is up to date by
@@ -100,6 +104,8 @@ func (m *incidents) enter(e *Event, a *Alert) (before uint64) {
 	if isNew {
 		c = &incident{Incident: Incident{ID: e.Seq, Key: e.Key, AppKey: e.AppKey}}
 		m.byKey[c.Key], m.byID[c.ID] = c, c
+	} else {
+		m.bytes -= c.weight()
 	}
 	before, c.LastEvent = c.LastEvent, e.Seq
 	c.Events++
@@ -110,8 +116,9 @@ func (m *incidents) enter(e *Event, a *Alert) (before uint64) {
 			c.change(Change{a.Timestamp, a.Status, e.Seq})
 		}
 	}
+	m.bytes += c.weight()
 	m.toEnd(c)
-	if len(m.byKey) > m.keep {
+	for len(m.byKey) > 1 && (len(m.byKey) > m.keep || m.bytes > m.keepBytes) {
 		m.giveUpOne()
 	}
 	return before
@@ -159,6 +166,7 @@ func (m *incidents) giveUpOne() {
 	c := from.Remove(from.Front()).(*incident)
 	delete(m.byKey, c.Key)
 	delete(m.byID, c.ID)
+	m.bytes -= c.weight()
 	m.gone.add(c.ID)
 	m.dropped++
 }

@@ -15,6 +15,9 @@ import (
 const (
 	shownAlerts    = 50
 	maxShownAlerts = 1000
+	// maxShownBytes is how large the payloads of an incident's events may be
+	// together; one is always shown.
+	maxShownBytes = 1 << 20
 )
 
 // Shown is an alert for somebody to look at.
@@ -85,17 +88,19 @@ func (r *record) incidentPage(id, before uint64, limit int) (page IncidentPage, 
 	if e, kept := r.events.at(c.shown); kept {
 		shown = e.Payload
 	}
+	size := 0
 	for seq := c.LastEvent; ; {
 		e, kept := r.events.at(seq)
 		if !kept {
 			return page, shown, events, true
 		}
-		if len(events) == limit {
-			page.Before = events[limit-1].Seq
+		if n := len(events); n == limit || n > 0 && size+len(e.Payload) > maxShownBytes {
+			page.Before = events[n-1].Seq
 			return page, shown, events, true
 		}
 		if before == 0 || seq < before {
 			events = append(events, e)
+			size += len(e.Payload)
 		}
 		seq, _ = r.before.at(seq)
 	}

@@ -72,7 +72,7 @@ func (s *Server) updateSince(c cursor) (update, cursor, <-chan struct{}) {
 	defer r.mu.Unlock()
 	now := cursor{s.born + r.resets, r.events.added, r.requests.added, r.incidents.gone.added}
 	u := update{Stats: r.copyStats(), Faults: faults, KeepIncidents: r.incidents.keep, NeedsToken: s.options.Token != "" || faults.Token != ""}
-	if missed := now.gone - c.gone; c.life != now.life || missed > uint64(len(r.incidents.gone.slots)) {
+	if missed := now.gone - c.gone; c.life != now.life || missed > uint64(r.incidents.gone.count) {
 		c = cursor{}
 		u.Reset = true
 	} else {

@@ -15,6 +15,10 @@ const (
 	bigReason = "the body is over 6 MB"
 )
 
+// maxAppKey is the sandbox's own limit: BigPanda names none, and its keys have
+// 32 characters.
+const maxAppKey = 512
+
 // The documented statuses. Their strings are shared by all events.
 var statuses = []string{"ok", "critical", "warning", "unknown", "acknowledged"}
 
@@ -72,6 +76,8 @@ func checkAppKey(value []byte) string {
 		return "app_key is missing"
 	case value[0] != '"' || len(value) == 2:
 		return "app_key is not a text, or empty"
+	case len(value)-2 > maxAppKey: // each alert of a batch has it in its payload
+		return fmt.Sprintf("app_key is longer than %d bytes", maxAppKey)
 	}
 	return ""
 }

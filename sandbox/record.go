@@ -10,6 +10,11 @@ import (
 	"time"
 )
 
+// keepBytes bounds the memory of what is kept, whatever its number: the texts
+// of the events and, a quarter as much, of the incidents. Events of a common
+// size, some 100,000 of them, stay well below.
+const keepBytes = 256 << 20
+
 // record is what came. Each step costs the same however much is kept, so the
 // lock is held briefly. Memory is bounded by the rings: seen and alerts hold
 // nothing but what a kept event points at. incidents has a bound of its own.
@@ -23,6 +28,8 @@ type record struct {
 	// same incident, 0 for none.
 	before    ring[uint64]
 	incidents incidents
+	bytes     int // of events: their weights
+	keepBytes int
 	resets    uint64
 	stats     Stats         // Statuses is never handed out
 	changed   chan struct{} // closed at the next change; nil: nobody waits
@@ -30,6 +37,7 @@ type record struct {
 
 func (r *record) init(events, requests, incidents int) {
 	r.events.keep, r.before.keep, r.requests.keep = events, events, requests
+	r.keepBytes = keepBytes
 	r.incidents.init(incidents)
 	r.reset()
 }
@@ -39,6 +47,7 @@ func (r *record) reset() {
 	defer r.mu.Unlock()
 	r.resets++
 	r.events.clear()
+	r.bytes = 0
 	r.before.clear()
 	r.requests.clear()
 	r.incidents.clear()
@@ -77,7 +86,13 @@ func (r *record) take(appKey string, items []item, now time.Time) (first uint64,
 		if e.Duplicate {
 			duplicates++
 		}
+		r.bytes += e.weight()
 		if old, full := r.events.add(e); full {
+			r.forget(old)
+		}
+		for r.bytes > r.keepBytes && r.events.count > 1 {
+			old, _ := r.events.drop()
+			r.before.drop()
 			r.forget(old)
 		}
 	}
@@ -121,6 +136,7 @@ func (r *record) judge(e *Event) (before uint64) {
 // forget drops what hangs on an event that is no longer kept. The caller
 // holds mu.
 func (r *record) forget(e Event) {
+	r.bytes -= e.weight()
 	if r.seen[e.Payload] == e.Seq {
 		delete(r.seen, e.Payload)
 	}

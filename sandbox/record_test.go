@@ -158,6 +158,100 @@ func TestRing(t *testing.T) {
 	}
 }
 
+// What was dropped by weight is gone as what fell out is, whatever came between.
+func TestRingDrop(t *testing.T) {
+	for keep := 1; keep <= 5; keep++ {
+		r := ring[int]{keep: keep}
+		var want []int
+		for n := range 200 {
+			if n*n%7 < 3 {
+				r.drop()
+				want = want[min(1, len(want)):]
+			}
+			r.add(n + 1)
+			want = append(want, n+1)
+			want = want[max(0, len(want)-keep):]
+			if got := r.after(0, 0); !reflect.DeepEqual(got, want) || len(r.slots) > keep {
+				t.Fatalf("keep %d: %v, want %v", keep, got, want)
+			}
+			for i, v := range want {
+				if got, ok := r.at(uint64(v)); !ok || got != v {
+					t.Fatalf("keep %d: value %d is %d, %v", keep, i, got, ok)
+				}
+			}
+			if _, ok := r.at(uint64(n + 1 - len(want))); ok {
+				t.Fatalf("keep %d: what was dropped is there", keep)
+			}
+		}
+	}
+}
+
+// Few alerts that are huge are too much as well as many that are small.
+func TestHugeTextsAreBounded(t *testing.T) {
+	s := start(t, Options{})
+	s.record.keepBytes, s.record.incidents.keepBytes = 100_000, 50_000
+	for i := range 40 {
+		s.post(fmt.Sprintf(`{"app_key":"k","status":"critical","host":"host-%d-%s","d":"%s"}`, i, strings.Repeat("x", 3000), strings.Repeat("y", 20_000)), 201)
+		if r := &s.record; r.bytes > r.keepBytes || r.events.count != r.before.count || len(r.alerts) != r.events.count || len(r.seen) != r.events.count {
+			t.Fatalf("%d bytes, %d events, %d before, %d alerts, %d seen", r.bytes, r.events.count, r.before.count, len(r.alerts), len(r.seen))
+		}
+		if m := &s.record.incidents; m.bytes > m.keepBytes || len(m.byKey) != len(m.byID) {
+			t.Fatalf("%d bytes, %d incidents", m.bytes, len(m.byKey))
+		}
+	}
+	if events, incidents := s.Events(), s.Incidents(); len(events) != 3 || events[2].Seq != 40 || len(incidents) != 8 || s.Stats().IncidentsDropped != 32 {
+		t.Errorf("%d events, %d incidents, %+v", len(events), len(incidents), s.Stats())
+	}
+	s.Reset()
+	if r := &s.record; r.bytes != 0 || r.incidents.bytes != 0 {
+		t.Errorf("after Reset %d and %d bytes are left", r.bytes, r.incidents.bytes)
+	}
+	s.post(`{"app_key":"k","status":"ok","host":"`+strings.Repeat("z", 200_000)+`"}`, 201)
+	if len(s.Events()) != 1 || len(s.Incidents()) != 1 {
+		t.Error("one that is over the bound by itself is not kept")
+	}
+}
+
+// An incident's page holds as much as can be looked at, and says where the rest is.
+func TestHugeEventsComeInPages(t *testing.T) {
+	s := start(t, Options{})
+	huge := strings.Repeat("x", 400<<10)
+	for i := range 5 {
+		s.post(fmt.Sprintf(`{"app_key":"k","status":"ok","host":"h","n":%d,"timestamp":%[1]d,"d":%q}`, i+1, huge), 201)
+	}
+	var seqs []uint64
+	for path := "/incidents/1"; path != ""; {
+		var page IncidentPage
+		decode(t, []byte(s.call("GET", path, "").body), &page)
+		if len(page.Alerts) == 0 || len(page.Alerts) > 2 {
+			t.Fatalf("%s shows %d events", path, len(page.Alerts))
+		}
+		for _, a := range page.Alerts {
+			seqs = append(seqs, a.Seq)
+		}
+		if path = ""; page.Before > 0 {
+			path = fmt.Sprintf("/incidents/1?before=%d", page.Before)
+		}
+	}
+	if want := []uint64{5, 4, 3, 2, 1}; !reflect.DeepEqual(seqs, want) {
+		t.Errorf("events %d, want %d", seqs, want)
+	}
+}
+
+// What a client chose is not kept in full, in a request as in its events.
+func TestHugeRequestTexts(t *testing.T) {
+	s := start(t, Options{})
+	name := strings.Repeat("é", 1<<20)
+	s.post(fmt.Sprintf(`{"app_key":"k","status":"ok","host":"h",%q:{}}`, name), 400)
+	if q := s.lastRequest(); len(q.Reason) > textKept+len("…") || !strings.HasSuffix(q.Reason, "é…") {
+		t.Errorf("the reason has %d bytes", len(q.Reason))
+	}
+	s.call("GET", "/data/"+strings.Repeat("x", 9000), "")
+	if q := s.lastRequest(); len(q.Path) > textKept+len("…") {
+		t.Errorf("the path has %d bytes", len(q.Path))
+	}
+}
+
 func TestWaitFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{})

@@ -65,7 +65,8 @@ import (
 const Path = "/data/v2/alerts"
 
 // Defaults of Options.Keep. A kept event takes about 1 KB, a kept request at
-// most about 1.5 KB: some 100 MB when both are full.
+// most about 3 KB: some 130 MB when both are full. Of events with long texts
+// fewer are kept: 256 MiB of them, and 64 MiB of incidents.
 const (
 	DefaultKeepEvents   = 100_000
 	DefaultKeepRequests = 10_000

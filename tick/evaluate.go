@@ -138,6 +138,9 @@ func (e *evaluator) joined(n *ast.BinaryNode) (any, error) {
 	if n.Operator != ast.TokenPlus || !ok || !also {
 		return unevaluated(n, "an expression other than 'text' + 'text'"), nil
 	}
+	if len(left)+len(right) > maxScript { // a few lines can double a text for ever
+		return unevaluated(n, fmt.Sprintf("a text of more than %d bytes", maxScript)), nil
+	}
 	return left + right, nil
 }
 

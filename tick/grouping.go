@@ -63,20 +63,21 @@ func (n *node) grouping() (g Grouping, found bool, err error) {
 // by takes the tags of one groupBy, which takes the place of an earlier one.
 func (g *Grouping) by(p property) error {
 	g.All, g.Tags = false, nil
-	args := p.args
-	for len(args) > 0 {
-		arg := args[0]
-		args = args[1:]
-		switch v := arg.(type) {
-		case star:
-			g.All = true
-		case string:
-			g.Tags = append(g.Tags, v)
-		case []any:
-			args = append(slices.Clone(v), args...)
-		default:
-			if u, ok := arg.(unknown); !ok || u.call != "time" { // of a query: no tag
-				return whyNoValue(arg)
+	for _, arg := range p.args {
+		list, ok := arg.([]any)
+		if !ok {
+			list = []any{arg}
+		}
+		for _, item := range list { // a list in it is no tag
+			switch v := item.(type) {
+			case star:
+				g.All = true
+			case string:
+				g.Tags = append(g.Tags, v)
+			default:
+				if u, ok := item.(unknown); !ok || u.call != "time" { // of a query: no tag
+					return whyNoValue(item)
+				}
 			}
 		}
 	}

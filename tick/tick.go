@@ -49,8 +49,15 @@ func Uses(script, function string) (uses []Use, err error) {
 	return uses, nil
 }
 
+// maxScript is how long a script may be, in bytes. The parser calls itself for
+// each bracket, and would take all of the stack for millions of them.
+const maxScript = 256 << 10
+
 // parse is Kapacitor's own parser, some of whose slips are panics.
 func parse(script string) (program *ast.ProgramNode, err error) {
+	if len(script) > maxScript {
+		return nil, fmt.Errorf("it is longer than %d bytes: is it a TICKscript?", maxScript)
+	}
 	if !utf8.ValidString(script) {
 		return nil, errors.New("it is no TICKscript: it is not UTF-8")
 	}

@@ -71,6 +71,8 @@ func TestWhatCannotBeRead(t *testing.T) {
 		name, script, want string // a part of the error
 	}{
 		{"no TICKscript", "stream|from(", "it is no TICKscript: unexpected EOF line 1"},
+		{"too long, as for the parser's stack", "stream|from(" + strings.Repeat("(", 3_000_000), "it is longer than 262144 bytes"},
+		{"a text that doubles and doubles", "var a = 'x'\n" + strings.Repeat("var a = a + a\n", 60) + "stream|from()@bigpanda().host(a)", "a text of more than 262144 bytes"},
 		{"no text", "stream\xff", "it is not UTF-8"},
 		{"a stroke that the parser stumbles over", " /\U0001D11E/", "unexpected / in line 1"},
 		{"an unknown variable before a node", "data|alert()@bigpanda()", "line 1: there is no var data before it"},
@@ -156,6 +158,13 @@ func TestGrouping(t *testing.T) {
 	}
 	if _, err := uses[0].Grouping(); err == nil || !strings.Contains(err.Error(), "line 2: .groupBy(): var by of line 1 has no value in the script") {
 		t.Errorf("the error of a group that is not known is %v", err)
+	}
+	lists, err := tick.Uses("var by = ['x']\n"+strings.Repeat("var by = [by, by]\n", 60)+"stream|from().groupBy(by)@bigpanda()", "bigpanda")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lists[0].Grouping(); err == nil || !strings.Contains(err.Error(), "a list is no value for it") {
+		t.Errorf("the error of lists in lists is %v", err)
 	}
 	if _, err := uses[0].Options(info); err != nil {
 		t.Errorf("the options are read with error %v", err)

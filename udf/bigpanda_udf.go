@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
 
 	"bigpanda-udf/outbox"
@@ -25,9 +26,9 @@ import (
 // A Store is what a Handler needs of an outbox.
 type Store interface {
 	// Levels calls each with every level that was appended before, by an
-	// earlier process too. isNew says that there never were any: then a
-	// snapshot's are taken.
-	Levels(each func(outbox.Level)) (isNew bool, err error)
+	// earlier process too, until it returns false. isNew says that there never
+	// were any: then a snapshot's are taken.
+	Levels(each func(outbox.Level) bool) (isNew bool, err error)
 	// Append makes changes and levels durable, in one commit, before it
 	// returns (P4). It takes them over whatever happens: where it cannot write,
 	// it keeps what it must in memory and says so itself. The slices are the
@@ -75,6 +76,7 @@ type Handler struct {
 	store    Store         // nil when nothing is sent
 	isNew    bool          // the store was
 	loading  chan struct{} // closed when load has ended; nil once that is known
+	stopped  atomic.Bool   // load need not go on
 	state    *state
 	turn     *turn           // to look at the state
 	changes  []outbox.Change // not yet in the store
@@ -154,10 +156,11 @@ func (h *Handler) load() {
 	defer close(h.loading)
 	defer h.survive("reading the levels failed: open alerts are sent again; please report this")
 	var unreadable error
-	isNew, err := h.store.Levels(func(l outbox.Level) {
+	isNew, err := h.store.Levels(func(l outbox.Level) bool {
 		if err := h.state.restore(l); err != nil {
 			unreadable = err
 		}
+		return !h.stopped.Load() // a million of them take seconds (P8)
 	})
 	h.isNew = isNew
 	h.state.restored()
@@ -272,6 +275,7 @@ func (h *Handler) survive(message string) {
 
 // Stop says what became of the points. The store is its opener's to close.
 func (h *Handler) Stop() {
+	h.stopped.Store(true)
 	if h.store == nil {
 		return
 	}

@@ -3,10 +3,12 @@ package udf_test
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math"
 	"testing"
 	"time"
 
+	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -156,4 +158,38 @@ func TestCommit(t *testing.T) {
 			t.Errorf("%d Appends, %d levels kept", len(r.store.commits), len(r.store.kept))
 		}
 	})
+}
+
+// P8: levels that are still read when the input ends hold up nobody.
+func TestStopEndsTheReadingOfLevels(t *testing.T) {
+	r := newRig(t)
+	store := &endless{Store: r.store, ended: make(chan struct{})}
+	h := udf.New(udf.Config{
+		Defaults: udf.Defaults{AppKey: "key"},
+		Enabled:  true,
+		Open:     func(string, string) (udf.Store, error) { return store, nil },
+		Log:      slog.New(slog.DiscardHandler),
+	})
+	if res, err := h.Init(&agent.InitRequest{}); err != nil || !res.Success {
+		t.Fatal(res, err)
+	}
+	h.Stop()
+	select {
+	case <-store.ended:
+	case <-time.After(time.Minute):
+		t.Error("they are still read")
+	}
+}
+
+// endless is a store that never runs out of levels.
+type endless struct {
+	udf.Store
+	ended chan struct{}
+}
+
+func (e *endless) Levels(each func(outbox.Level) bool) (bool, error) {
+	defer close(e.ended)
+	for each(outbox.Level{Key: "a", Value: []byte("{}")}) {
+	}
+	return false, nil
 }

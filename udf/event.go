@@ -38,7 +38,7 @@ func (h *Handler) look() (e event, changes bool) {
 
 	var id []byte
 	id, e.idFrom = h.readID(v, e.levelFrom)
-	h.key = appendSeriesKey(h.key[:0], v.bytes(v.group), id)
+	h.key = appendSeriesKey(emptied(h.key), v.bytes(v.group), id)
 	known, open := h.state.series[string(h.key)]
 	if open {
 		known.seen = h.feed.seconds()
@@ -149,22 +149,39 @@ func groupName[T string | []byte](group T) T {
 	return group
 }
 
-// maxIDs is how many rendered ids are remembered: rendering costs more than
-// all else that a point takes. Enough for the hosts of a task, and too few to
-// make memory follow the number of series (P7).
-const maxIDs = 10_000
+// Rendered ids are remembered: rendering costs more than all else that a point
+// takes. Enough for the hosts of a task, and too few to make memory follow the
+// number of series (P7), however long their tags are.
+const (
+	maxIDs     = 10_000
+	maxIDBytes = 8 << 20
+	maxIDPart  = 64 << 10 // of maxIDBytes, for one
+)
 
 // renderedIDs remembers the ids that .id('…') made of what it can see of a point.
 type renderedIDs struct {
 	known map[string][]byte
+	bytes int // in known
 	input []byte
+}
+
+func (r *renderedIDs) add(id []byte) {
+	size := len(r.input) + len(id)
+	if size > maxIDPart {
+		return
+	}
+	if r.known == nil || len(r.known) >= maxIDs || r.bytes+size > maxIDBytes {
+		r.known, r.bytes = make(map[string][]byte), 0
+	}
+	r.known[string(r.input)] = slices.Clone(id)
+	r.bytes += size
 }
 
 // renderID returns the id that .id('…') makes.
 func (h *Handler) renderID(v *view, levelFrom source) []byte {
 	// A map's entries come in any order.
 	slices.SortStableFunc(v.tags, func(a, b entry) int { return bytes.Compare(v.bytes(a.name), v.bytes(b.name)) })
-	input := appendPart(appendPart(h.rendered.input[:0], v.bytes(v.name)), v.bytes(v.group))
+	input := appendPart(appendPart(emptied(h.rendered.input), v.bytes(v.name)), v.bytes(v.group))
 	for _, e := range v.tags {
 		if name := v.bytes(e.name); string(name) != levelFrom.tag {
 			input = appendPart(appendPart(input, name), v.bytes(e.text))
@@ -184,10 +201,7 @@ func (h *Handler) renderID(v *view, levelFrom source) []byte {
 	if text, ok := h.render("id", h.options.id, data); ok {
 		id = []byte(text)
 	}
-	if len(h.rendered.known) >= maxIDs || h.rendered.known == nil {
-		h.rendered.known = make(map[string][]byte)
-	}
-	h.rendered.known[string(input)] = slices.Clone(id)
+	h.rendered.add(id)
 	return id
 }
 

@@ -275,9 +275,11 @@ type commit struct {
 	levels  []outbox.Level
 }
 
-func (s *fakeStore) Levels(each func(outbox.Level)) (bool, error) {
+func (s *fakeStore) Levels(each func(outbox.Level) bool) (bool, error) {
 	for _, l := range s.kept {
-		each(l)
+		if !each(l) {
+			break
+		}
 	}
 	return s.isNew, s.failure
 }

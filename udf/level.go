@@ -92,7 +92,7 @@ func (h *Handler) readLevel() (level Level, from source, known bool) {
 }
 
 // Words for levels are remembered, for what they mean, but not without end,
-// since they come with the data.
+// since they come with the data. Those that are no level leave half of the room.
 const (
 	maxWords      = 100
 	maxWordLength = 100
@@ -112,9 +112,13 @@ func (h *Handler) level(from source, word []byte) meaning {
 	}
 	m.level, m.known = h.options.parseLevel(string(word))
 	if !m.known {
-		h.noticeWord(from, string(word))
+		h.noticeWord(from, cut(string(word), maxWordLength))
 	}
-	if len(h.words) < maxWords && len(word) <= maxWordLength {
+	room := maxWords
+	if m.known {
+		room *= 2
+	}
+	if len(h.words) < room && len(word) <= maxWordLength {
 		h.words[string(word)] = m
 	}
 	return m

@@ -3,6 +3,7 @@ package udf_test
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,11 +130,80 @@ func TestChangesAllocatesNothing(t *testing.T) {
 	}
 }
 
+// Words that are no level take no room from those that are one.
+func TestUnknownWordsCostKnownOnesNothing(t *testing.T) {
+	r := start(t)
+	for i := range 200 {
+		r.send(at(0, "id", fmt.Sprint("word", i)))
+	}
+	frame, err := proto.Marshal(at(0, "id", "ok").message())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(100, func() { r.h.Changes(frame) }); n != 0 {
+		t.Errorf("%v allocations a point", n)
+	}
+}
+
+// However large a point was, and however many were: what they leave is small
+// (P7).
+func TestLargePointsLeaveNothing(t *testing.T) {
+	long := strings.Repeat("x", 60<<10)
+	wide := at(0, "id", "OK")
+	for i := range 200_000 {
+		wide.tags[fmt.Sprint(i)] = ""
+	}
+	for _, tt := range []struct {
+		name     string
+		template string
+		points   func(yield func(pt) bool)
+	}{
+		{"texts that a template for the id sees", "{{ .Name }}", func(yield func(pt) bool) {
+			for i := range 400 {
+				yield(at(0, "id", "OK").grouped("g").tagged("x", fmt.Sprint(i, long)))
+			}
+		}},
+		{"ids", "{{ index .Tags \"alertID\" }}", func(yield func(pt) bool) {
+			for i := range 400 {
+				yield(at(0, fmt.Sprint(i, long), "OK"))
+			}
+		}},
+		{"words for levels", "", func(yield func(pt) bool) {
+			for i := range 20 {
+				yield(at(0, "id", fmt.Sprint(i, strings.Repeat("x", 1<<20))))
+			}
+		}},
+		{"tags", "", func(yield func(pt) bool) { yield(wide) }},
+		{"a group, in the default id", "", func(yield func(pt) bool) {
+			yield(at(0, "", "OK").grouped(strings.Repeat("x", 16<<20)))
+		}},
+		{"a group, in a template for the id", "{{ .Group }}", func(yield func(pt) bool) {
+			yield(at(0, "", "OK").grouped(strings.Repeat("x", 16<<20)))
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := start(t, opt("id", tt.template))
+			last := at(0, "another", "CRITICAL")
+			r.send(last)
+			before := heap()
+			for p := range tt.points {
+				r.send(p)
+			}
+			r.send(last)
+			if grown := int64(heap()) - int64(before); grown > 12<<20 || tt.name == "tags" && grown > 4<<20 {
+				t.Errorf("%d KiB stay", grown>>10)
+			}
+			runtime.KeepAlive(r)
+		})
+	}
+	runtime.KeepAlive(wide)
+}
+
 // forgetful is a store that keeps nothing.
 type forgetful struct{}
 
-func (forgetful) Levels(func(outbox.Level)) (bool, error) { return true, nil }
-func (forgetful) Append([]outbox.Change, []outbox.Level)  {}
+func (forgetful) Levels(func(outbox.Level) bool) (bool, error) { return true, nil }
+func (forgetful) Append([]outbox.Change, []outbox.Level)       {}
 
 func heap() uint64 {
 	runtime.GC()

@@ -72,6 +72,9 @@ func (h *Handler) Snapshot() (*agent.SnapshotResponse, error) {
 			continue
 		}
 		if !fits(len(l.Key) + len(l.Value)) {
+			if size < maxSnapshot/2 {
+				continue // it is a large one
+			}
 			left += h.state.size() - seen // a million of them need not be looked at
 			break
 		}

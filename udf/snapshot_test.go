@@ -181,6 +181,20 @@ func TestSnapshot(t *testing.T) {
 			t.Errorf("%d alerts are known from it, want 15", resolved)
 		}
 	})
+	t.Run("has room for the others beside one that is too large", func(t *testing.T) {
+		r := start(t)
+		r.send(at(0, strings.Repeat("x", 9<<20), "CRITICAL"))
+		for i := range 20 {
+			r.send(at(0, fmt.Sprint("id", i), "CRITICAL"))
+		}
+		after, resolved := start(t).restore(r.snapshot()), 0
+		for i := range 20 {
+			resolved += len(after.send(at(1, fmt.Sprint("id", i), "OK")))
+		}
+		if resolved != 20 {
+			t.Errorf("%d alerts are known from it, want 20", resolved)
+		}
+	})
 	t.Run("is bounded whatever the characters", func(t *testing.T) {
 		r := start(t)
 		long := strings.Repeat("<", 1<<18) // JSON for HTML would be six times that

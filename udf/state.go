@@ -195,18 +195,19 @@ func (s *state) bury() {
 	s.burials = s.burials[n:]
 }
 
-// records are everything that a restart must know, in no order, each with the
-// key of its alert. There are size of them.
+// records are everything that a restart must know, each with the key of its
+// alert: what is open, and then what is resolved, which matters for a minute
+// only. There are size of them.
 func (s *state) records() iter.Seq2[outbox.Level, string] {
 	return func(yield func(outbox.Level, string) bool) {
-		for key, t := range s.graves {
-			if !yield(record{Level: OK, Last: t.last, Identity: s.identity(t.alert)}.level(key), t.alert.key) {
-				return
-			}
-		}
 		for key, known := range s.series {
 			a := known.alert
 			if !yield(record{known.level, known.told, a.last, s.identity(a)}.level(key), a.key) {
+				return
+			}
+		}
+		for key, t := range s.graves {
+			if !yield(record{Level: OK, Last: t.last, Identity: s.identity(t.alert)}.level(key), t.alert.key) {
 				return
 			}
 		}

@@ -1,11 +1,36 @@
 package udf
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 
 	"bigpanda-udf/bigpanda"
 )
+
+// Of more than a snapshot holds what is open comes first: what is resolved is
+// forgotten within a minute anyway.
+func TestRecordsOfWhatIsOpenComeFirst(t *testing.T) {
+	s := newState()
+	for i := range 100 {
+		p := &bigpanda.Payload{AppKey: "key", Properties: map[string]string{"host": fmt.Sprint(i)}}
+		level := Critical
+		if i%2 == 0 {
+			level = OK
+		}
+		s.tell(fmt.Sprint(i), level, 1e9, p)
+	}
+	n := 0
+	for l := range s.records() {
+		var r record
+		if err := json.Unmarshal(l.Value, &r); err != nil {
+			t.Fatal(err)
+		}
+		if n++; (r.Level == OK) != (n > 50) {
+			t.Fatalf("record %d is of level %v", n, r.Level)
+		}
+	}
+}
 
 // P7: what is remembered follows the number of active alerts. This looks
 // inside, since what is forgotten too little shows nowhere else.

@@ -50,6 +50,18 @@ const (
 // however short it is, and a frame of empty ones could be large.
 const maxEntries = 1000
 
+// maxKept is how many bytes of a buffer are kept for the next point: what a
+// large one needed must not stay for good (P7).
+const maxKept = 64 << 10
+
+// emptied returns a buffer to be filled anew.
+func emptied(b []byte) []byte {
+	if cap(b) > maxKept {
+		return nil
+	}
+	return b[:0]
+}
+
 // The tags of agent.Point's fields on the wire (udf/agent/udf.proto), each one
 // byte: the number, and the type.
 const (
@@ -81,7 +93,10 @@ func (v *view) scan(b []byte) bool {
 		return false
 	}
 	v.data, v.time, v.name, v.group = b, 0, span{}, span{}
-	v.tags, v.fields, v.text = v.tags[:0], v.fields[:0], v.text[:0]
+	if cap(v.tags)+cap(v.fields) > 4*maxEntries { // made by of
+		v.tags, v.fields = nil, nil
+	}
+	v.tags, v.fields, v.text = v.tags[:0], v.fields[:0], emptied(v.text)
 	s := scanner{data: b}
 	for s.at < len(b) {
 		tag := b[s.at]

@@ -140,7 +140,7 @@ func (r *reader) busy() bool { return r.end-r.start >= busySize }
 
 // next returns the next whole frame, and its body: the frame without the length
 // in front. frame is nil when more must be read first. Both are valid until the
-// next begin.
+// next took.
 func (r *reader) next() (frame, body []byte, err error) {
 	b := r.buf[r.start:r.end]
 	size, n := binary.Uvarint(b)

@@ -59,10 +59,12 @@
 //
 // # What may be left behind
 //
-// Read and Write cannot be interrupted. A goroutine whose Read had brought
-// nothing when a done context ended Run, or whose Write was blocked when the
-// output was given up, ends when that call returns and touches nothing else but
-// its stream. Run waits for every other goroutine that it started.
+// Read and Write cannot be interrupted. A goroutine whose Read is under way when
+// Run ends otherwise than with the input (while the input is busy, the next read
+// begins before the frames of the last one are handled), or whose Write was
+// blocked when the output was given up, ends when that call returns and touches
+// nothing else but its stream. What such a Read brings is lost. Run waits for
+// every other goroutine that it started.
 package wire
 
 import (

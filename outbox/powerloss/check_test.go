@@ -76,7 +76,10 @@ func check(folder string, promises []promise) (v verdict, err error) {
 	defer func() { err = errors.Join(err, d.Close(), journal.err(), nothingAside(folder)) }()
 
 	var levels []outbox.Level
-	_, err = d.Levels(func(l outbox.Level) { levels = append(levels, l) })
+	_, err = d.Levels(func(l outbox.Level) bool {
+		levels = append(levels, l)
+		return true
+	})
 	if err != nil {
 		return v, fmt.Errorf("read levels: %w", err)
 	}

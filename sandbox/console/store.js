@@ -63,13 +63,18 @@ export class Store {
   #draw() {
     if (!this.#drawn) return;
     this.#drawn = false;
-    // A page that nobody sees draws no pictures until it is looked at.
-    requestAnimationFrame(() => {
+    // A page that nobody sees gets no pictures, but its title is seen: then a
+    // second has to do.
+    const picture = () => {
+      if (this.#drawn) return;
       this.#drawn = true;
+      clearTimeout(unseen);
       const changed = this.#changed;
       this.#changed = new Set();
       for (const f of this.#listeners) f(changed);
-    });
+    };
+    const unseen = setTimeout(picture, 1000);
+    requestAnimationFrame(picture);
   }
 }
 
