@@ -69,22 +69,23 @@ func (p Process) demo(ctx context.Context, f demoFlags) error {
 	if err == nil {
 		err = d.show.summary(d.result())
 	}
-	if err == nil {
+	if cause := context.Cause(until); err != nil && cause != nil {
+		err = cause
+	}
+	switch {
+	case err != nil && ctx.Err() != nil:
+		err = errors.New("interrupted")
+	case err == nil:
 		d.over.Store(true)
 		d.show.ends(f.Keep)
-		if f.Keep {
-			<-ctx.Done()
-		}
+	case f.Keep:
+		p.say("%s demo: %v; the console stays until Ctrl-C", programName, err)
+	}
+	if f.Keep {
+		<-ctx.Done()
 	}
 	endServing()
-	err = errors.Join(err, <-served)
-	if cause := context.Cause(until); err != nil && cause != nil {
-		if errors.Is(cause, context.Canceled) {
-			return errors.New("interrupted")
-		}
-		return cause
-	}
-	return err
+	return errors.Join(err, <-served)
 }
 
 // demoRun is one play, from the first point to the last delivery.
