@@ -52,7 +52,7 @@ func (c *connection) open(task, node string) (udf.Store, error) {
 	u := d.join(task, node)
 	wait := predecessorLeaves
 	if u.beside {
-		wait = 0 // who has the outbox is this process, and keeps it
+		wait = 0 // who has the outbox is this process, and was waited for
 	}
 	delivery, err := d.deliver(task, node, wait, c.log.With("task", task, "node", node))
 	if err != nil {

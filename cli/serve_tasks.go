@@ -17,6 +17,7 @@ type tasks map[string]*task
 
 type task struct {
 	connected map[string]int    // connections, by node
+	left      chan struct{}     // closed when one of them leaves; nil while nobody waits for that
 	keeper    *keeper           // nil when there is none
 	leaving   []<-chan struct{} // each closed when an outbox is
 }
@@ -65,11 +66,28 @@ func isClosed(c <-chan struct{}) bool {
 }
 
 // join begins a use. It returns when nobody works on an outbox of the task but
-// other connections.
+// other connections. One of the same node gets predecessorLeaves to end: it may
+// be that of a kapacitord that is gone, whose last input is still being read.
 func (d *server) join(taskID, node string) *use {
 	d.mu.Lock()
 	d.tasks.tidy()
 	t := d.tasks.get(taskID)
+	late := time.After(predecessorLeaves)
+	for waits := d.settings.outbox != outboxMemory; waits && t.connected[node] > 0; {
+		if t.left == nil {
+			t.left = make(chan struct{})
+		}
+		left := t.left
+		d.mu.Unlock()
+		select {
+		case <-left:
+		case <-late:
+			waits = false
+		}
+		d.mu.Lock()
+		d.tasks.tidy()
+		t = d.tasks.get(taskID)
+	}
 	u := &use{task: taskID, node: node, beside: t.connected[node] > 0}
 	t.connected[node]++
 	if t.keeper != nil {
@@ -95,6 +113,10 @@ func (d *server) leave(u *use, hangUp func()) {
 	t := d.tasks.get(u.task)
 	if t.connected[u.node]--; t.connected[u.node] == 0 {
 		delete(t.connected, u.node)
+	}
+	if t.left != nil {
+		close(t.left)
+		t.left = nil
 	}
 	if d.settings.outbox != outboxMemory {
 		t.leaving = append(t.leaving, ended) // in memory, nobody else has a part in it

@@ -89,19 +89,30 @@ func (h *Handler) resolveUnseen() {
 }
 
 // unseen returns the keys of series of which no point came for long enough, in
-// their order, maxUnseen at most.
+// their order, maxUnseen at most. Those that make one alert count together: the
+// groups of a task may have been edited, and then the series of before is gone
+// while its alert is not.
 func (h *Handler) unseen() (keys []string) {
 	now := h.feed.seconds()
+	shared := make(map[*alert][]string)
 	for key, known := range h.state.series {
 		// A second less, since either of the two may lack most of one.
-		if unseen := time.Duration(now-known.seen)*time.Second - time.Second; unseen >= h.feed.after {
-			if keys = append(keys, key); len(keys) == maxUnseen {
-				break
-			}
+		if unseen := time.Duration(now-known.seen)*time.Second - time.Second; unseen < h.feed.after {
+			continue
+		}
+		if known.alert.open > 1 {
+			shared[known.alert] = append(shared[known.alert], key)
+		} else if keys = append(keys, key); len(keys) == maxUnseen {
+			break
+		}
+	}
+	for alert, some := range shared {
+		if len(some) == int(alert.open) {
+			keys = append(keys, some...)
 		}
 	}
 	slices.Sort(keys)
-	return keys
+	return keys[:min(len(keys), maxUnseen)]
 }
 
 // resolve tells BigPanda that the alert of an open series is over. There is no

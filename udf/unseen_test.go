@@ -158,6 +158,28 @@ func TestResolveAfter(t *testing.T) {
 		})
 	}
 
+	t.Run("not while another series of the same alert is seen", func(t *testing.T) {
+		r := start(t, resolveAfter)
+		group := func(name, level string) pt {
+			p := at(r.now.Sub(time.Unix(epoch, 0)).Seconds(), "id", level)
+			p.group = name
+			return p
+		}
+		r.send(group("old", "CRITICAL")) // and then the groups of the task are changed
+		for range 20 {
+			r.now = r.now.Add(minute)
+			r.send(group("new", "CRITICAL"))
+		}
+		wantTold(t, r.store.changes, "CRITICAL@0 CRITICAL@60")
+		r.send(group("new", "OK"))
+		r.alive(12*minute, 10*second)
+		for _, c := range r.store.changes {
+			if c.Level == "OK" {
+				return
+			}
+		}
+		t.Errorf("not resolved by %q", told(r.store.changes))
+	})
 	t.Run("its levels are in the outbox with it", func(t *testing.T) {
 		r := start(t, resolveAfter)
 		r.seen("id", "CRITICAL")
