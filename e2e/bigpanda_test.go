@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -68,17 +69,21 @@ func (b *bigPanda) waitForStats(what string, cond func(sandbox.Stats) bool, comp
 	defer cancel()
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
+	var watch sync.WaitGroup
 	if b.failure != nil {
-		go func() {
+		watch.Go(func() {
 			for ctx.Err() == nil {
 				if err := b.failure(); err != nil {
 					fail(err)
 				}
 				time.Sleep(poll)
 			}
-		}()
+		})
 	}
-	if err := b.WaitFor(ctx, cond); err != nil {
+	err := b.WaitFor(ctx, cond)
+	fail(nil)
+	watch.Wait()
+	if err != nil {
 		b.t.Fatalf("waited in vain until %s: %s; %v", what, complaint(), err)
 	}
 }
