@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -189,24 +190,27 @@ func queued(t *testing.T, d *outbox.Disk) (all []outbox.Entry) {
 // and BigPanda agree in the end. For the race detector, too.
 func TestResolveBesidePoints(t *testing.T) {
 	r, d, c := aDisk(t)
-	const pieces, ids = 400, 5
+	const ids = 5
 	var resolver sync.WaitGroup
 	stop := make(chan struct{})
-	resolved := 0
+	var resolved atomic.Int64
 	resolver.Go(func() {
 		for {
 			select {
 			case <-stop:
 				return
 			default:
-				resolved += resolveAll(t, c)
+				resolved.Add(int64(resolveAll(t, c)))
 			}
 		}
 	})
 	levels := []string{"CRITICAL", "WARNING", "OK"}
-	for n := range pieces {
+	// A level that changes meanwhile is not resolved, so some levels last.
+	pieces, end := 0, time.Now().Add(time.Minute)
+	for n := 0; n < 400 || resolved.Load() == 0 && time.Now().Before(end); n++ {
+		pieces = n + 1
 		for id := range ids {
-			r.point(at(float64(n), fmt.Sprint("id", id), levels[(n+id)%3]))
+			r.point(at(float64(n), fmt.Sprint("id", id), levels[(n/10+id)%3]))
 		}
 		if n%50 == 0 {
 			if _, err := r.h.Snapshot(); err != nil {
@@ -217,18 +221,18 @@ func TestResolveBesidePoints(t *testing.T) {
 	}
 	close(stop)
 	resolver.Wait()
-	if resolved == 0 {
+	if resolved.Load() == 0 {
 		t.Error("nothing was resolved")
 	}
 	resolveAll(t, c)
 	// The function knows that all are OK: none is a change, each CRITICAL is.
 	for id := range ids {
-		r.point(at(pieces, fmt.Sprint("id", id), "OK"))
+		r.point(at(float64(pieces), fmt.Sprint("id", id), "OK"))
 	}
 	r.h.Commit()
 	before := len(queued(t, d))
 	for id := range ids {
-		r.point(at(pieces+1, fmt.Sprint("id", id), "CRITICAL"))
+		r.point(at(float64(pieces+1), fmt.Sprint("id", id), "CRITICAL"))
 	}
 	r.h.Commit()
 	all := queued(t, d)
