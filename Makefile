@@ -2,7 +2,7 @@
 # Go than the program does.
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build test lint e2e bench bench-kapacitor crash screenshots
+.PHONY: build test lint e2e e2e-oldest bench bench-kapacitor crash screenshots
 
 build: ## the program, as one static binary
 	CGO_ENABLED=0 go build -trimpath -o bigpanda-udf .
@@ -15,6 +15,10 @@ lint:
 
 e2e: ## the end-to-end suite, with the real Kapacitor
 	cd e2e && go vet . && go test -count=1 -timeout 20m ./...
+
+# KAPACITOR_VERSION=1.7.0 make e2e takes a release in between.
+e2e-oldest: ## the same with the oldest Kapacitor that it was run with, but for the console's tests
+	cd e2e && KAPACITOR_VERSION=1.5.9 go test -count=1 -timeout 20m -skip '^TestBrowser' ./...
 
 bench: ## what a point costs beside the stock agent, storms, memory, and what waits in the outbox
 	go test -run '^$$' -bench Wire -benchtime 1x -timeout 60m .

@@ -162,8 +162,8 @@ func functionConfig(t testing.TB, b *bigPanda, env map[string]string) map[string
 	if err := os.WriteFile(tokenFile, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"bigpanda", "bigpandaBatch"} {
-		table := functionTable(config, name)
+	for _, section := range functionTables(config) {
+		table := section.(map[string]any)
 		table["prog"] = function
 		settings := table["env"].(map[string]any)
 		settings["BIGPANDA_TOKEN_FILE"] = tokenFile
@@ -179,9 +179,14 @@ func functionConfig(t testing.TB, b *bigPanda, env map[string]string) map[string
 	return config
 }
 
-// functionTable is a function's section of a configuration.
-func functionTable(config map[string]any, name string) map[string]any {
-	return config["udf"].(map[string]any)["functions"].(map[string]any)[name].(map[string]any)
+// functionTables are the functions' sections of a configuration, by name.
+func functionTables(config map[string]any) map[string]any {
+	return config["udf"].(map[string]any)["functions"].(map[string]any)
+}
+
+// functionTable is the section of @bigpanda().
+func functionTable(config map[string]any) map[string]any {
+	return functionTables(config)["bigpanda"].(map[string]any)
 }
 
 // start is the whole set-up of most tests: a sandbox, and a server that has

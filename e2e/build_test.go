@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -17,39 +18,139 @@ var (
 
 // buildFunction builds the program of the module above, as it is shipped:
 // static, without cgo.
-func buildFunction(dir string) (string, error) {
-	path := filepath.Join(dir, "bigpanda-udf")
-	return path, goBuild("..", path, ".", "CGO_ENABLED=0")
+func buildFunction(path string, flags ...string) error {
+	cmd := exec.Command("go", append([]string{"build", "-o", path}, flags...)...)
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	return run(cmd)
 }
 
-// buildKapacitord builds Kapacitor's server and returns its path. Its Flux
-// part links a C library through pkg-config, for which flux/ has a stand-in.
-// Where that is goes through CGO_CFLAGS and CGO_LDFLAGS: they are part of the
-// key of Go's build cache, and what pkg-config says is not.
-func buildKapacitord(dir string) (string, error) {
-	flux, err := goList("github.com/influxdata/flux")
+// A release of Kapacitor that the tests were run with.
+type release struct {
+	version string
+	// toolchain is the Go that builds it; "": the one that builds the tests.
+	toolchain string
+	// olderHandler: its native handler has fewer options, see native_test.go.
+	olderHandler bool
+}
+
+// releases begin with the one that is tested unless KAPACITOR_VERSION says
+// otherwise. For another one add it here and try: what it takes is known when it
+// runs.
+var releases = []release{
+	{version: "1.8.3"},
+	{version: "1.7.0"},
+	{version: "1.6.0", olderHandler: true},
+	// One of its modules panics at start if a newer Go than 1.21 built it: that
+	// checks more of what encoding/base64 is given.
+	{version: "1.5.9", olderHandler: true, toolchain: "go1.21.13"},
+}
+
+// releaseOf returns the release with the version.
+func releaseOf(version string) (release, error) {
+	var known []string
+	for _, r := range releases {
+		if r.version == version {
+			return r, nil
+		}
+		known = append(known, r.version)
+	}
+	return release{}, fmt.Errorf("KAPACITOR_VERSION is %q, and the tests build one of %s; an installed server goes by KAPACITORD", version, strings.Join(known, ", "))
+}
+
+// build builds the release's own kapacitord, with the modules that its own
+// go.mod names, and returns its path in cache. work is for what is needed on
+// the way.
+func (r release) build(cache, work string) (string, error) {
+	module, err := r.download("github.com/influxdata/kapacitor@v"+r.version, work)
 	if err != nil {
 		return "", err
 	}
-	include := filepath.Join(flux, "libflux", "include")
-	if err := buildFlux(dir, include); err != nil {
-		return "", fmt.Errorf("build the stand-in for libflux: %w", err)
+	// Go builds no main module in its module cache, so this is a copy.
+	source := filepath.Join(work, "kapacitor")
+	if err := os.CopyFS(source, os.DirFS(module)); err != nil {
+		return "", fmt.Errorf("copy Kapacitor's source: %w", err)
 	}
-	path := filepath.Join(dir, "kapacitord")
-	return path, goBuild(".", path, "./kapacitord", "CGO_ENABLED=1", "PKG_CONFIG_PATH="+dir,
-		"CGO_CFLAGS=-O2 -I"+include, "CGO_LDFLAGS=-O2 -L"+dir)
+	env, err := r.withoutFlux(source, cache, work)
+	if err != nil {
+		return "", fmt.Errorf("do without Flux: %w", err)
+	}
+	path := filepath.Join(cache, "kapacitord-"+r.version)
+	// The copy is elsewhere each time: -trimpath lets Go's build cache find what
+	// was built of the last one.
+	return path, run(r.command(source, env, "build", "-trimpath", "-buildvcs=false",
+		"-ldflags=-X main.version="+r.version, "-o", path, "./cmd/kapacitord"))
+}
+
+// command is a go command in a folder, with the release's toolchain.
+func (r release) command(dir string, env []string, args ...string) *exec.Cmd {
+	cmd := exec.Command("go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), env...)
+	if r.toolchain != "" {
+		cmd.Env = append(cmd.Env, "GOTOOLCHAIN="+r.toolchain)
+	}
+	return cmd
+}
+
+// download has a module in Go's module cache and returns its folder. Where no
+// version is named it is that of the main module in dir.
+func (r release) download(module, dir string) (string, error) {
+	out, err := r.command(dir, nil, "mod", "download", "-json", module).Output()
+	var answer struct{ Dir, Error string }
+	if err := errors.Join(err, json.Unmarshal(out, &answer)); err != nil || answer.Error != "" {
+		return "", fmt.Errorf("download module %s: %w %s", module, err, answer.Error)
+	}
+	return answer.Dir, nil
+}
+
+// fluxInit is what the server's main program does for Flux. It needs the real
+// library: with a stand-in it panics.
+const (
+	fluxInit       = "fluxinit.FluxInit()"
+	fluxInitImport = `"github.com/influxdata/flux/fluxinit"`
+)
+
+// withoutFlux makes the source in dir build without the C library that Flux
+// links through pkg-config, from v1.6 on: for that flux/ has a stand-in. It
+// returns the environment that lets the build find it.
+func (r release) withoutFlux(dir, cache, work string) ([]string, error) {
+	command := filepath.Join(dir, "cmd", "kapacitord", "run", "command.go")
+	text, err := os.ReadFile(command)
+	if err != nil {
+		return nil, err
+	}
+	if !strings.Contains(string(text), fluxInit) {
+		return []string{"CGO_ENABLED=0"}, nil
+	}
+	text = []byte(strings.NewReplacer(fluxInit, "", fluxInitImport, "").Replace(string(text)))
+	if err := os.WriteFile(command, text, 0o644); err != nil {
+		return nil, err
+	}
+	flux, err := r.download("github.com/influxdata/flux", dir)
+	if err != nil {
+		return nil, err
+	}
+	library := filepath.Join(cache, "flux")
+	if err := buildFlux(library, work); err != nil {
+		return nil, err
+	}
+	// Where the stand-in is goes through CGO_CFLAGS and CGO_LDFLAGS: they are
+	// part of the key of Go's build cache, and what pkg-config says is not.
+	return []string{
+		"CGO_ENABLED=1", "PKG_CONFIG_PATH=" + library,
+		"CGO_CFLAGS=-O2 -I" + filepath.Join(flux, "libflux", "include"), "CGO_LDFLAGS=-O2 -L" + library,
+	}, nil
 }
 
 // buildFlux makes the static library and its flux.pc in dir. A file that is
 // there with the same content is left alone: another run may be reading it.
-func buildFlux(dir, include string) error {
-	work, err := os.MkdirTemp(dir, "flux-")
-	if err != nil {
+func buildFlux(dir, work string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
 	object, archive := filepath.Join(work, "flux.o"), filepath.Join(work, "libflux.a")
-	if err := run(exec.Command("gcc", "-O1", "-Wall", "-I", include, "-c", "flux/flux.c", "-o", object)); err != nil {
+	if err := run(exec.Command("gcc", "-O1", "-Wall", "-c", "flux/flux.c", "-o", object)); err != nil {
 		return err
 	}
 	// D leaves out times, so equal sources make equal libraries.
@@ -82,28 +183,6 @@ func replaceFile(path string, content []byte) error {
 		return err
 	}
 	return os.Rename(f.Name(), path)
-}
-
-// goBuild builds the package pkg of the module in dir into the file out. The
-// tag is the server's own: see kapacitord/main.go.
-func goBuild(dir, out, pkg string, env ...string) error {
-	cmd := exec.Command("go", "build", "-tags", "kapacitord", "-o", out, pkg)
-	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), env...)
-	return run(cmd)
-}
-
-// goList returns the folder in which the source of a module is.
-func goList(module string) (string, error) {
-	// A fresh machine has the module's go.mod file, but not yet its source.
-	if err := run(exec.Command("go", "mod", "download", module)); err != nil {
-		return "", err
-	}
-	out, err := exec.Command("go", "list", "-m", "-f", "{{ .Dir }}", module).Output()
-	if err != nil {
-		return "", fmt.Errorf("look up module %s: %w", module, err)
-	}
-	return strings.TrimSpace(string(out)), nil
 }
 
 // run runs a command; its error holds all that the command said.

@@ -154,7 +154,7 @@ func (i *incident) exes() map[string]int {
 func (i *incident) replaceProgram() {
 	i.t.Helper()
 	newer := i.program + ".new"
-	if err := goBuild("..", newer, ".", "CGO_ENABLED=0", "GOFLAGS=-ldflags=-X=bigpanda-udf/cli.Version=99.0.0"); err != nil {
+	if err := buildFunction(newer, "-ldflags=-X=bigpanda-udf/cli.Version=99.0.0"); err != nil {
 		i.t.Fatal(err)
 	}
 	if err := os.Rename(newer, i.program); err != nil {
@@ -236,7 +236,7 @@ func TestInterruptedIncidents(t *testing.T) {
 			outbox, program := filepath.Join(dir, "outbox"), filepath.Join(dir, "bigpanda-udf")
 			copyProgram(t, program)
 			config := functionConfig(t, panda, map[string]string{"BIGPANDA_OUTBOX": outbox})
-			table := functionTable(config, "bigpanda")
+			table := functionTable(config)
 			table["prog"] = program
 			if test.timeout != "" {
 				table["timeout"] = test.timeout

@@ -41,15 +41,27 @@ func runTests(m *testing.M) int {
 	return m.Run()
 }
 
+// tested is the release of Kapacitor that the server was built of. Of an
+// installed server only the user knows it: nothing is skipped for that one.
+var tested release
+
 // prepare sets the two programs: the function, built into dir, and the server.
-// KAPACITORD names an installed server to use; otherwise one is built, which
-// takes minutes the first time, and kept in the user's cache.
+// KAPACITORD names an installed server to use; otherwise the release of
+// KAPACITOR_VERSION is built, which takes minutes the first time, and kept in
+// the user's cache.
 func prepare(dir string) (err error) {
-	if function, err = buildFunction(dir); err != nil {
+	function = filepath.Join(dir, "bigpanda-udf")
+	if err := buildFunction(function); err != nil {
 		return err
 	}
 	if kapacitord = os.Getenv("KAPACITORD"); kapacitord != "" {
 		return nil
+	}
+	tested = releases[0]
+	if version := os.Getenv("KAPACITOR_VERSION"); version != "" {
+		if tested, err = releaseOf(version); err != nil {
+			return err
+		}
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -59,7 +71,7 @@ func prepare(dir string) (err error) {
 	if err := os.MkdirAll(cache, 0o755); err != nil {
 		return err
 	}
-	fmt.Fprintln(os.Stderr, "e2e: building Kapacitor's server; the first time takes minutes")
-	kapacitord, err = buildKapacitord(cache)
+	fmt.Fprintf(os.Stderr, "e2e: building kapacitord v%s; the first time takes minutes\n", tested.version)
+	kapacitord, err = tested.build(cache, dir)
 	return err
 }

@@ -56,7 +56,7 @@ func TestNodeBelowNeverReads(t *testing.T) {
 	t.Parallel()
 	panda := startBigPanda(t)
 	config := functionConfig(t, panda, nil)
-	functionTable(config, "bigpanda")["timeout"] = "3s"
+	functionTable(config)["timeout"] = "3s"
 	k := startKapacitor(t, config)
 	below, release := nobodyReads(t)
 	k.define("cpu", `
@@ -99,7 +99,7 @@ func TestNodeBesideDoesNotRead(t *testing.T) {
 	const timeout = 2 * time.Second
 	panda := startBigPanda(t)
 	config := functionConfig(t, panda, nil)
-	functionTable(config, "bigpanda")["timeout"] = timeout.String()
+	functionTable(config)["timeout"] = timeout.String()
 	k := startKapacitor(t, config)
 	panda.failure = k.failure
 	beside, release := nobodyReads(t)

@@ -26,7 +26,7 @@ func TestWrongOptions(t *testing.T) {
 	const timeout = 2 * time.Second // a function that is over is noticed by a keepalive
 	panda := startBigPanda(t)
 	config := functionConfig(t, panda, nil)
-	functionTable(config, "bigpanda")["timeout"] = timeout.String()
+	functionTable(config)["timeout"] = timeout.String()
 	k := startKapacitor(t, config)
 	k.waitForFunctions(0) // the one that was asked for its options has left
 
@@ -102,7 +102,7 @@ func TestWrongSettings(t *testing.T) {
 			t.Parallel()
 			panda := startBigPanda(t)
 			config := functionConfig(t, panda, test.env)
-			table := functionTable(config, "bigpanda")
+			table := functionTable(config)
 			table["timeout"] = "2s"
 			args, _ := table["args"].([]any)
 			for _, arg := range test.args {

@@ -87,7 +87,7 @@ func TestHangLongerThanTheTimeout(t *testing.T) {
 	const timeout = time.Second
 	panda := startBigPanda(t)
 	config := functionConfig(t, panda, nil)
-	functionTable(config, "bigpanda")["timeout"] = timeout.String()
+	functionTable(config)["timeout"] = timeout.String()
 	k := startKapacitor(t, config)
 	k.define("cpu", `
 stream

@@ -60,7 +60,7 @@ stream
 			t.Parallel()
 			panda := startBigPanda(t)
 			config := functionConfig(t, panda, nil)
-			quiet := maps.Clone(functionTable(config, "bigpanda"))
+			quiet := maps.Clone(functionTable(config))
 			quiet["args"] = []string{"--enabled=false"}
 			merge(config, map[string]any{"udf": map[string]any{"functions": map[string]any{"bigpandaQuiet": quiet}}})
 			k := startKapacitor(t, config)

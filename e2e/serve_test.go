@@ -59,7 +59,7 @@ func TestServe(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "s")
 	config := functionConfig(t, panda, map[string]string{"BIGPANDA_OUTBOX": filepath.Join(dir, "outbox")})
-	table := functionTable(config, "bigpanda")
+	table := functionTable(config)
 	env := table["env"].(map[string]any)
 	delete(table, "env")
 	delete(table, "prog")

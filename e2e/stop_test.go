@@ -49,7 +49,7 @@ func TestStopWhileTheNodeBelowIsSlow(t *testing.T) {
 	config := functionConfig(t, panda, nil)
 	// Else Kapacitor gives the function up by itself: what it does not read
 	// is no sign of life.
-	functionTable(config, "bigpanda")["timeout"] = "10m"
+	functionTable(config)["timeout"] = "10m"
 	k := startKapacitor(t, config)
 
 	// Slow, and not stuck: when a task is stopped whose function waits to hand
