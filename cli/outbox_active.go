@@ -76,12 +76,12 @@ func (p Process) printActive(f outboxFlags, pl place, alerts []*udf.Active, foll
 	}
 	now := time.Now()
 	w := newTable(p.Stdout)
-	fmt.Fprintf(w, "%s (%s):\nKEY\tLEVEL\tSINCE\tSERIES\tAPP KEY\tALERT\n", pl.name(), plain(pl.Folder))
+	fmt.Fprintf(w, "%s (%s):\nKEY\tLEVEL\tSINCE\tLAST SEEN\tSERIES\tAPP KEY\tALERT\n", pl.name(), plain(pl.Folder))
 	for n, a := range alerts {
 		if n%outboxPage == outboxPage-1 {
 			w.Flush() // a long list begins at once, and takes no memory
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\n", a.Key, a.Level, age(a.Since, now), len(a.Series),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", a.Key, a.Level, age(a.Since, now), age(a.Seen, now), len(a.Series),
 			pl.cell(a.Identity.AppKey), pl.cell(identityText(a.Identity)))
 	}
 	return w.Flush()
@@ -115,6 +115,7 @@ func (p Process) printActiveJSON(pl place, a *udf.Active) error {
 		ID    string    `json:"id"`
 		Level string    `json:"level"`
 		Since time.Time `json:"since"`
+		Seen  time.Time `json:"last_seen"`
 	}
 	out := struct {
 		Kind      string            `json:"kind"`
@@ -124,10 +125,11 @@ func (p Process) printActiveJSON(pl place, a *udf.Active) error {
 		Key       string            `json:"key"`
 		Level     string            `json:"level"`
 		Since     time.Time         `json:"since"`
+		Seen      time.Time         `json:"last_seen"`
 		Timestamp int64             `json:"timestamp"`
 		Identity  bigpanda.Identity `json:"identity"`
 		Series    []series          `json:"series"`
-	}{"active", pl.Folder, pl.Task, pl.Node, a.Key, a.Level.String(), a.Since, a.Timestamp, a.Identity, nil}
+	}{"active", pl.Folder, pl.Task, pl.Node, a.Key, a.Level.String(), a.Since, a.Seen, a.Timestamp, a.Identity, nil}
 	for _, text := range []*string{
 		&out.Identity.AppKey, &out.Identity.Incident, &out.Identity.Primary, &out.Identity.PrimaryValue,
 		&out.Identity.Secondary, &out.Identity.SecondaryValue,
@@ -135,7 +137,7 @@ func (p Process) printActiveJSON(pl place, a *udf.Active) error {
 		*text = pl.hidden.blot(*text)
 	}
 	for _, s := range a.Series {
-		out.Series = append(out.Series, series{pl.hidden.blot(s.Group), pl.hidden.blot(s.ID), s.Level.String(), s.Since})
+		out.Series = append(out.Series, series{pl.hidden.blot(s.Group), pl.hidden.blot(s.ID), s.Level.String(), s.Since, s.Seen})
 	}
 	return p.printJSON(out)
 }

@@ -5,6 +5,27 @@ import (
 	"testing"
 )
 
+// A value is replaced where there is one, and makes its level no later.
+func TestRefresh(t *testing.T) {
+	dir := t.TempDir()
+	r := openIn(t, dir)
+	r.Append(nil, []Level{{Key: "a", Time: 7, Value: []byte("v")}, {Key: "b", Time: 8, Value: []byte("v")}})
+	r.Append(nil, []Level{{Key: "b", Time: 9}})
+	for range 2 {
+		r.Refresh([]Level{{Key: "a", Time: 99, Value: []byte("w")}, {Key: "b", Time: 99, Value: []byte("w")}, {Key: "c", Value: []byte("w")}})
+	}
+	for range 2 {
+		all, _, err := readAll(r)
+		if err != nil || len(all) != 1 || all[0].Key != "a" || all[0].Time != 7 || string(all[0].Value) != "w" {
+			t.Errorf("levels: %v, %v", all, err)
+		}
+		r.close()
+		r = openIn(t, dir)
+	}
+	r.close()
+	r.Refresh([]Level{{Key: "a", Value: []byte("x")}}) // it has been closed
+}
+
 func TestLevelsUntilNoMoreAreWanted(t *testing.T) {
 	r := openIn(t, t.TempDir())
 	var levels []Level

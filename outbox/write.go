@@ -58,6 +58,30 @@ func (d *Disk) append(changes []Change, levels []Level) {
 	}
 }
 
+// Refresh puts values in the place of those of levels that are there, in one
+// commit. Their times stay, so that it makes no level later than another. What
+// the disk refuses is not kept, nor is it tried when it has refused more.
+func (d *Disk) Refresh(levels []Level) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed || d.retry != nil {
+		return
+	}
+	// The next change finds out what an error means.
+	_ = d.update(func(tx *bolt.Tx) error {
+		for _, l := range levels {
+			old, there := readLevel(tx, l.Key)
+			if !there {
+				continue
+			}
+			if err := putLevel(tx, Level{Key: l.Key, Time: old.Time, Value: l.Value}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // try commits, unless the disk refuses at the moment: what it refused before
 // is much to write, and not worth the time of every point.
 func (d *Disk) try(changes []Change, levels []Level) bool {

@@ -24,10 +24,12 @@ type Active struct {
 	Key      string
 	Identity bigpanda.Identity
 	// Level is that of the series that was told last, and Since the time of the
-	// point that was told: of the last change of the level, or the last
-	// repetition.
+	// point that changed the series to it.
 	Level Level
 	Since time.Time
+	// Seen is when the function last got a point of the alert, at whatever
+	// level, as far as the outbox knows.
+	Seen time.Time
 	// Timestamp is the newest that was sent for the alert, in Unix seconds, also
 	// for a series that is OK by now.
 	Timestamp int64
@@ -37,10 +39,10 @@ type Active struct {
 
 // An ActiveSeries is a series that is not OK.
 type ActiveSeries struct {
-	Group, ID string
-	Level     Level
-	Since     time.Time
-	was       int64 // its record's time, which is the alert's timestamp then
+	Group, ID   string
+	Level       Level
+	Since, Seen time.Time
+	was         int64 // its record's time, which is the alert's timestamp then
 }
 
 // Actives collects active alerts from the levels of one outbox. The zero value
@@ -74,7 +76,11 @@ func (a *Actives) Add(l outbox.Level) {
 		return // it counts for the timestamp alone
 	}
 	group, id, _ := strings.Cut(l.Key, "\x00")
-	alert.Series = append(alert.Series, ActiveSeries{group, id, r.Level, time.Unix(0, r.Told).UTC(), l.Time})
+	since, seen := time.Unix(r.since(), 0).UTC(), time.Unix(r.seen(), 0).UTC()
+	alert.Series = append(alert.Series, ActiveSeries{group, id, r.Level, since, seen, l.Time})
+	if seen.After(alert.Seen) {
+		alert.Seen = seen
+	}
 }
 
 // Sorted returns the alerts, those that are at their level for the longest
@@ -131,5 +137,3 @@ func (a *Active) Resolve(now time.Time) outbox.Amendment {
 	}
 	return m
 }
-
-func (r record) valid() bool { return r.Level <= Critical && r.Identity.AppKey != "" }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,8 @@ import (
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
+
+	"github.com/influxdata/kapacitor/udf/agent"
 )
 
 // aLevel is a level as the function keeps it. Times are seconds after epoch.
@@ -28,6 +31,18 @@ func aLevel(key, level string, told, last int64, i bigpanda.Identity) outbox.Lev
 	return outbox.Level{Key: key, Time: epoch + last, Value: value}
 }
 
+// seenAt is a level that was seen later than told, as earlier programs did not
+// keep it.
+func seenAt(seen int64, l outbox.Level) outbox.Level {
+	value := make(map[string]any)
+	if err := json.Unmarshal(l.Value, &value); err != nil {
+		panic(err)
+	}
+	value["seen"] = epoch + seen
+	l.Value, _ = json.Marshal(value)
+	return l
+}
+
 func host(name string) bigpanda.Identity {
 	return bigpanda.Identity{AppKey: "k", Primary: "host", PrimaryValue: name, Secondary: "check", SecondaryValue: "cpu"}
 }
@@ -36,7 +51,7 @@ func TestActives(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		levels []outbox.Level
-		want   string // value of the primary property, level, since, timestamp, series
+		want   string // value of the primary property, level, since, seen, timestamp, series
 		err    string
 	}{
 		{name: "none"},
@@ -44,20 +59,26 @@ func TestActives(t *testing.T) {
 			aLevel("g\x00a", "WARNING", 9, 9, host("a")), aLevel("g\x00b", "CRITICAL", 5, 6, host("b")),
 			aLevel("g\x00c", "OK", 1, 1, host("c")), aLevel("g\x00d", "INFO", 10, 10, host("d")),
 			{Key: "g\x00forgotten", Time: 1}, {Key: "g\x00borrowed", Time: 1, Value: []byte{}},
-		}, want: "b CRITICAL 5 6 g/b|a WARNING 9 9 g/a|d INFO 10 10 g/d"},
+		}, want: "b CRITICAL 5 5 6 g/b|a WARNING 9 9 9 g/a|d INFO 10 10 10 g/d"},
 		{name: "two series of one alert: what was told last", levels: []outbox.Level{
 			aLevel("g2\x00a", "WARNING", 7, 7, host("a")), aLevel("g1\x00a", "CRITICAL", 5, 5, host("a")),
-		}, want: "a WARNING 7 7 g1/a g2/a"},
+		}, want: "a WARNING 7 7 7 g1/a g2/a"},
 		{name: "in any order", levels: []outbox.Level{
 			aLevel("g1\x00a", "CRITICAL", 5, 5, host("a")), aLevel("g2\x00a", "WARNING", 7, 7, host("a")),
-		}, want: "a WARNING 7 7 g1/a g2/a"},
+		}, want: "a WARNING 7 7 7 g1/a g2/a"},
+		{name: "seen since", levels: []outbox.Level{
+			seenAt(30, aLevel("g\x00a", "CRITICAL", 5, 6, host("a"))), seenAt(9, aLevel("g\x00b", "WARNING", 9, 9, host("b"))),
+		}, want: "a CRITICAL 5 30 6 g/a|b WARNING 9 9 9 g/b"},
+		{name: "two series of one alert: what was seen last", levels: []outbox.Level{
+			seenAt(20, aLevel("g1\x00a", "CRITICAL", 5, 5, host("a"))), seenAt(8, aLevel("g2\x00a", "WARNING", 7, 7, host("a"))),
+		}, want: "a WARNING 7 20 7 g1/a g2/a"},
 		{name: "the timestamp is that of a series that is OK", levels: []outbox.Level{
 			aLevel("g1\x00a", "CRITICAL", 5, 5, host("a")), aLevel("g2\x00a", "OK", 0, 8, host("a")), aLevel("g3\x00a", "WARNING", 6, 6, host("a")),
-		}, want: "a WARNING 6 8 g1/a g3/a"},
+		}, want: "a WARNING 6 6 8 g1/a g3/a"},
 		{name: "what cannot be read hides nothing", levels: []outbox.Level{
 			{Key: "x", Time: 1, Value: []byte("noise")}, {Key: "y", Time: 1, Value: []byte(`{"level":9,"identity":{"app_key":"k"}}`)},
 			aLevel("g\x00a", "INFO", 5, 5, host("a")),
-		}, want: "a INFO 5 5 g/a", err: "2 of its levels cannot be read"},
+		}, want: "a INFO 5 5 5 g/a", err: "2 of its levels cannot be read"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var all udf.Actives
@@ -70,7 +91,7 @@ func TestActives(t *testing.T) {
 			}
 			var got []string
 			for _, a := range sorted {
-				text := fmt.Sprintf("%s %s %d %d", a.Identity.PrimaryValue, a.Level, a.Since.Unix()-epoch, a.Timestamp-epoch)
+				text := fmt.Sprintf("%s %s %d %d %d", a.Identity.PrimaryValue, a.Level, a.Since.Unix()-epoch, a.Seen.Unix()-epoch, a.Timestamp-epoch)
 				for _, s := range a.Series {
 					text += " " + s.Group + "/" + s.ID
 				}
@@ -129,7 +150,7 @@ func TestResolvePayload(t *testing.T) {
 }
 
 // aDisk is a rig whose store is an outbox on disk, and the outbox's control.
-func aDisk(t *testing.T) (*rig, *outbox.Disk, *outbox.Control) {
+func aDisk(t *testing.T, options ...*agent.Option) (*rig, *outbox.Disk, *outbox.Control) {
 	t.Helper()
 	dir := t.TempDir()
 	d, err := outbox.Open(dir, outbox.Options{
@@ -144,12 +165,12 @@ func aDisk(t *testing.T) (*rig, *outbox.Disk, *outbox.Control) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRig(t, func(c *udf.Config) { c.Open = func(string, string) (udf.Store, error) { return d, nil } }).init()
+	r := newRig(t, func(c *udf.Config) { c.Open = func(string, string) (udf.Store, error) { return d, nil } }).init(options...)
 	return r, d, outbox.NewControl(folders[0], nil)
 }
 
-// resolveAll resolves what is active, and returns how much that was.
-func resolveAll(t *testing.T, c *outbox.Control) int {
+// active are the active alerts that an outbox knows of.
+func active(t *testing.T, c *outbox.Control) []*udf.Active {
 	t.Helper()
 	var all udf.Actives
 	if err := c.Levels(t.Context(), all.Add); err != nil {
@@ -159,8 +180,92 @@ func resolveAll(t *testing.T, c *outbox.Control) int {
 	if err != nil {
 		t.Error(err)
 	}
+	return sorted
+}
+
+// Since when and last seen go by different clocks: that of the points, and that
+// of the machine.
+func TestLastSeen(t *testing.T) {
+	r, d, c := aDisk(t, opt("resendAfter", 10*minute))
+	want := func(what string, lines ...string) {
+		t.Helper()
+		var got []string
+		for _, a := range active(t, c) {
+			got = append(got, fmt.Sprintf("%s %s since %d seen %d", a.Series[0].ID, a.Level, a.Since.Unix()-epoch, a.Seen.Unix()-epoch))
+		}
+		if slices.Sort(got); !slices.Equal(got, lines) {
+			t.Errorf("%s: %q, want %q", what, got, lines)
+		}
+	}
+	point := func(after time.Duration, pointTime float64, id, level string) {
+		r.now = r.now.Add(after)
+		r.send(at(pointTime, id, level))
+	}
+	point(0, -100, "a", "WARNING")
+	point(0, -90, "b", "CRITICAL")
+	point(5*second, -80, "c", "CRITICAL")
+	want("at the start", "a WARNING since -100 seen 0", "b CRITICAL since -90 seen 0", "c CRITICAL since -80 seen 5")
+	point(50*second, -50, "a", "WARNING")
+	want("within the minute nothing is written", "a WARNING since -100 seen 0", "b CRITICAL since -90 seen 0", "c CRITICAL since -80 seen 5")
+	point(5*second, -40, "b", "CRITICAL")
+	want("after a minute", "a WARNING since -100 seen 55", "b CRITICAL since -90 seen 60", "c CRITICAL since -80 seen 5")
+	for range 8 {
+		point(2*minute, 560, "a", "WARNING")
+	}
+	want("a repetition is no change", "a WARNING since -100 seen 1020", "b CRITICAL since -90 seen 60", "c CRITICAL since -80 seen 5")
+	if n := len(queued(t, d)); n != 4 {
+		t.Errorf("%d changes, want three, and a repetition", n)
+	}
+	point(0, 570, "a", "CRITICAL")
+	point(0, 580, "c", "OK")
+	want("a change is", "a CRITICAL since 570 seen 1020", "b CRITICAL since -90 seen 60")
+
+	r.h.Stop()
+	now := r.now
+	r = newRig(t, func(c *udf.Config) { c.Open = func(string, string) (udf.Store, error) { return d, nil } }).init(opt("resendAfter", 10*minute))
+	r.now = now
+	point(10*minute, 590, "a", "CRITICAL")
+	want("after a restart", "a CRITICAL since 570 seen 1620", "b CRITICAL since -90 seen 60")
+	point(minute, 5000, "a", "CRITICAL")
+	want("a repetition after it", "a CRITICAL since 570 seen 1680", "b CRITICAL since -90 seen 60")
+	r.wantLogged(0, "please report this")
+}
+
+// Of many, a part each minute, so that points do not wait long.
+func TestLastSeenOfMany(t *testing.T) {
+	r, _, c := aDisk(t)
+	const many = 10_100
+	for i := range many {
+		r.point(at(0, fmt.Sprint(i), "CRITICAL"))
+	}
+	r.h.Commit()
+	for _, want := range []int{10_000, many} {
+		r.now = r.now.Add(minute)
+		if want == 10_000 {
+			for i := range many {
+				r.point(at(1, fmt.Sprint(i), "CRITICAL"))
+			}
+			r.h.Commit()
+		} else {
+			r.send(at(1, "other", "OK"))
+		}
+		seen := 0
+		for _, a := range active(t, c) {
+			if a.Seen.Equal(time.Unix(epoch+60, 0)) {
+				seen++
+			}
+		}
+		if seen != want {
+			t.Errorf("the outbox knows when %d were seen, want %d", seen, want)
+		}
+	}
+}
+
+// resolveAll resolves what is active, and returns how much that was.
+func resolveAll(t *testing.T, c *outbox.Control) int {
+	t.Helper()
 	var asked []outbox.Amendment
-	for _, a := range sorted {
+	for _, a := range active(t, c) {
 		asked = append(asked, a.Resolve(time.Now()))
 	}
 	o, err := c.Amend(t.Context(), asked)

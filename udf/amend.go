@@ -6,11 +6,14 @@ import (
 	"bigpanda-udf/outbox"
 )
 
-// An Amendable is a Store in which a person may resolve an alert.
+// An Amendable is a Store that a person may look into, and resolve an alert in.
 type Amendable interface {
-	// Own has the owner asked whenever that happens, and Disown ends it.
+	// Own has the owner asked whenever an alert is resolved, and Disown ends it.
 	Own(outbox.Owner)
 	Disown(outbox.Owner)
+	// Refresh replaces the values of levels that were appended before, as far as
+	// it can: they say nothing new of what BigPanda was told.
+	Refresh(levels []outbox.Level)
 }
 
 // A turn is whose it is to know what BigPanda was told: the handler's for a

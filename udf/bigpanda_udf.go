@@ -81,7 +81,7 @@ type Handler struct {
 	turn     *turn           // to look at the state
 	changes  []outbox.Change // not yet in the store
 	batch    batch           // the one at hand
-	feed     feed            // for .resolveAfter()
+	feed     feed            // of the points
 	view     view            // of the point at hand
 	key      []byte          // of its series
 	words    map[string]meaning
@@ -143,7 +143,7 @@ func (h *Handler) init(r *agent.InitRequest) error {
 		return err
 	}
 	h.options, h.store = o, store
-	h.feed = newFeed(o.resolveAfter, h.config.Now)
+	h.feed = newFeed(o.resolveAfter, h.config.Now())
 	h.loading = make(chan struct{})
 	h.turn = own(store, h.loading, h.state)
 	go h.load()
@@ -205,7 +205,7 @@ func (h *Handler) Changes(point []byte) (changes bool) {
 	}
 	h.loaded()
 	defer h.survive(pointFailed)
-	h.feed.arrived(h.config.Now)
+	h.arrived()
 	if h.batch.open {
 		_, changes = h.stands()
 	} else {
@@ -226,7 +226,7 @@ func (h *Handler) Point(p *agent.Point) error {
 	}
 	h.loaded()
 	defer h.survive(pointFailed)
-	h.feed.arrived(h.config.Now)
+	h.arrived()
 	h.view.of(p)
 	if h.batch.open {
 		if level, stands := h.stands(); stands {
@@ -252,6 +252,12 @@ func (h *Handler) Commit() {
 	defer h.turn.leave()
 	h.noticeNoLevel()
 	h.resolveUnseen()
+	h.append()
+	h.keepSeen()
+	h.feed.fresh = false
+}
+
+func (h *Handler) append() {
 	if len(h.changes) == 0 && len(h.state.pending) == 0 {
 		return
 	}

@@ -17,7 +17,7 @@ import (
 // P1: nothing about a point ends the process.
 func TestPointSurvives(t *testing.T) {
 	t.Run("a panic in handling it", func(t *testing.T) {
-		broken := true
+		broken := false
 		r := newRig(t, func(c *udf.Config) {
 			now := c.Now
 			c.Now = func() time.Time {
@@ -27,8 +27,9 @@ func TestPointSurvives(t *testing.T) {
 				return now()
 			}
 		}).init(opt("maxAge", time.Hour))
+		broken = true
 		wantTold(t, r.send(at(0, "id", "CRITICAL"), at(1, "id", "CRITICAL")), "")
-		r.wantLogged(1, "level=ERROR", "handling a point failed", "please report this", "the clock broke", "(*Handler).look")
+		r.wantLogged(1, "level=ERROR", "handling a point failed", "please report this", "the clock broke", "(*Handler).arrived")
 		broken = false
 		wantTold(t, r.send(at(2, "id", "CRITICAL")), "CRITICAL@2")
 		r.h.Stop()

@@ -41,7 +41,7 @@ func (h *Handler) look() (e event, changes bool) {
 	h.key = appendSeriesKey(emptied(h.key), v.bytes(v.group), id)
 	known, open := h.state.series[string(h.key)]
 	if open {
-		known.seen = h.feed.seconds()
+		known.seen, known.fresh = h.state.now, true
 	}
 	switch {
 	case open && known.level != e.level:
@@ -73,9 +73,6 @@ func (h *Handler) tell(p *agent.Point, e event) {
 	payload := h.payload(p, e)
 	key := string(h.key)
 	alert, shared := h.state.tell(key, e.level, p.Time, &payload)
-	if known, open := h.state.series[key]; open {
-		known.seen = h.feed.seconds()
-	}
 	if shared {
 		h.counts.sharedAlerts++
 		h.once("shared", func() {

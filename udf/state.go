@@ -31,16 +31,22 @@ type state struct {
 	burials []burial             // ascending by last; those of series that opened again do nothing
 	names   []names              // the first are none
 	newest  int64                // the newest point time seen, in Unix seconds
+	now     moment               // when the points at hand came
 	pending []outbox.Level       // not yet in the outbox
 }
 
 // A series is what was last told of a series that is not OK.
 type series struct {
-	level Level
-	seen  uint32 // when the last point came, in seconds of the feed's time
-	told  int64  // time of the point that was told, in Unix nanoseconds
-	alert *alert
+	level  Level
+	fresh  bool   // seen is later than the outbox knows
+	lasted uint32 // from the change of the level to told, in seconds: it was told repeatedly
+	told   int64  // time of the point that was told, in Unix nanoseconds
+	seen   moment // when the last point came, of whatever time
+	alert  *alert
 }
+
+// since returns the time of the point that changed the level, in Unix seconds.
+func (s *series) since() int64 { return unix(s.told) - int64(s.lasted) }
 
 // An alert is what BigPanda takes for one.
 //
@@ -121,10 +127,14 @@ func (s *state) saw(t int64) {
 // another open series makes the same alert.
 func (s *state) tell(key string, level Level, pointTime int64, p *bigpanda.Payload) (alertKey string, shared bool) {
 	p.Timestamp = unix(pointTime)
+	since := p.Timestamp
 	known, open := s.series[key]
 	var a *alert
 	if open {
 		a = known.alert
+		if known.level == level {
+			since = min(since, known.since())
+		}
 	} else {
 		identity := p.Identity()
 		a = s.alert(identity.Key())
@@ -159,10 +169,18 @@ func (s *state) tell(key string, level Level, pointTime int64, p *bigpanda.Paylo
 			known = &series{alert: a}
 			s.series[key] = known
 		}
-		known.level, known.told = level, pointTime
+		*known = series{level: level, lasted: seconds(unix(pointTime) - since), told: pointTime, seen: s.now, alert: a}
 	}
-	s.pending = append(s.pending, record{Level: level, Told: pointTime, Last: a.last, Identity: identity}.level(key))
+	s.pending = append(s.pending, record{level, pointTime, since, int64(s.now.unix), a.last, identity}.level(key))
 	return a.key, shared
+}
+
+// seconds fits into what a series has for them.
+func seconds(n int64) uint32 { return uint32(min(n, math.MaxUint32)) }
+
+// record is what is kept of an open series.
+func (s *state) record(known *series) record {
+	return record{known.level, known.told, known.since(), int64(known.seen.unix), known.alert.last, s.identity(known.alert)}
 }
 
 // alert returns the alert that has a key.
@@ -201,8 +219,7 @@ func (s *state) bury() {
 func (s *state) records() iter.Seq2[outbox.Level, string] {
 	return func(yield func(outbox.Level, string) bool) {
 		for key, known := range s.series {
-			a := known.alert
-			if !yield(record{known.level, known.told, a.last, s.identity(a)}.level(key), a.key) {
+			if !yield(s.record(known).level(key), known.alert.key) {
 				return
 			}
 		}
@@ -221,7 +238,7 @@ func (s *state) size() int { return len(s.graves) + len(s.series) }
 func (s *state) restore(l outbox.Level) error {
 	var r record
 	err := json.Unmarshal(l.Value, &r)
-	if err == nil && (r.Level > Critical || r.Identity.AppKey == "") {
+	if err == nil && !r.valid() {
 		err = errors.New("it is no level of an alert")
 	}
 	if err != nil {
@@ -239,7 +256,9 @@ func (s *state) restore(l outbox.Level) error {
 		return nil
 	}
 	a.open++
-	s.series[l.Key] = &series{level: r.Level, told: r.Told, alert: a}
+	s.series[l.Key] = &series{
+		level: r.Level, lasted: seconds(unix(r.Told) - r.since()), told: r.Told, seen: moment{unix: uint32(r.seen())}, alert: a,
+	}
 	return nil
 }
 
@@ -250,10 +269,19 @@ func (s *state) restored() {
 // A record is what is kept of a series in the outbox and in a snapshot.
 type record struct {
 	Level    Level             `json:"level"`
-	Told     int64             `json:"told,omitempty"`
-	Last     int64             `json:"last"`
+	Told     int64             `json:"told,omitempty"`  // time of the point, in Unix nanoseconds
+	Since    int64             `json:"since,omitempty"` // of the point that changed the level, in Unix seconds
+	Seen     int64             `json:"seen,omitempty"`  // when a point came last, in Unix seconds
+	Last     int64             `json:"last"`            // the newest timestamp sent, in Unix seconds
 	Identity bigpanda.Identity `json:"identity"`
 }
+
+func (r record) valid() bool { return r.Level <= Critical && r.Identity.AppKey != "" }
+
+// Earlier programs kept neither of the two, but the point that they told of had
+// come, and had that level.
+func (r record) since() int64 { return cmp.Or(r.Since, unix(r.Told)) }
+func (r record) seen() int64  { return cmp.Or(r.Seen, unix(r.Told)) }
 
 func (r record) level(key string) outbox.Level {
 	value, err := json.Marshal(r)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/outbox"
 )
 
 const (
@@ -19,42 +20,77 @@ const (
 	// maxUnseen is how many alerts one Commit resolves: all of a million at once
 	// would hold up the points, and take memory for all of their payloads.
 	maxUnseen = 10_000
+
+	// seenEvery is how often the outbox gets to know when open series were seen
+	// last, and maxSeenKept of how many: the points wait for it. Of millions not
+	// all are looked at.
+	seenEvery     = time.Minute
+	maxSeenKept   = 10_000
+	maxSeenLooked = 10 * maxSeenKept
 )
 
-// A feed counts the time in which points come, for .resolveAfter(): it stands
-// still while none do.
+// A moment is when points came.
+type moment struct {
+	feed uint32 // in seconds of the feed's time
+	unix uint32 // in Unix seconds
+}
+
+// A feed is the points as they come. For .resolveAfter() it counts the time in
+// which they do: that stands still while they do not.
 //
 //	points:  | | | | |                    | | | | |
 //	time:    --------->  stands still     --------->
 type feed struct {
-	after  time.Duration // .resolveAfter(); 0: nothing is counted
+	after  time.Duration // .resolveAfter(); 0: nothing is resolved
 	passed time.Duration // since the start of the process
 	last   time.Time     // when the last point came, or the process started
 	fresh  bool          // a point has come since the last Commit
 	silent bool          // it was said that none do
 	due    time.Duration // of passed, when the open series are gone through next
+	kept   time.Time     // when the outbox last got to know when they were seen
 }
 
-func newFeed(after time.Duration, now func() time.Time) feed {
-	if after == 0 {
-		return feed{}
-	}
-	return feed{after: after, last: now(), due: after}
+func newFeed(after time.Duration, now time.Time) feed {
+	return feed{after: after, last: now, due: after, kept: now}
 }
 
 // arrived takes note of a point. It asks for the time once for each piece of
 // input.
-func (f *feed) arrived(now func() time.Time) {
-	if f.after == 0 || f.fresh {
+func (h *Handler) arrived() {
+	f := &h.feed
+	if f.fresh {
 		return
 	}
-	t := now()
+	t := h.config.Now()
 	f.passed += max(0, min(t.Sub(f.last), f.after/maxPause))
 	f.last, f.fresh, f.silent = t, true, false
+	h.state.now = moment{feed: uint32(f.passed / time.Second), unix: uint32(t.Unix())}
 }
 
-// seconds returns the time of the feed, in whole seconds.
-func (f *feed) seconds() uint32 { return uint32(f.passed / time.Second) }
+// keepSeen puts into the outbox when open series were seen last, for `outbox
+// active`.
+func (h *Handler) keepSeen() {
+	f := &h.feed
+	if h.turn == nil || !f.fresh || f.last.Sub(f.kept) < seenEvery {
+		return
+	}
+	f.kept = f.last
+	defer h.survive("storing when alerts were last seen failed: it is tried again; please report this")
+	var levels []outbox.Level
+	looked := 0
+	for key, known := range h.state.series { // begins anywhere
+		if looked++; looked > maxSeenLooked || len(levels) == maxSeenKept {
+			break
+		}
+		if known.fresh {
+			known.fresh = false
+			levels = append(levels, h.state.record(known).level(key))
+		}
+	}
+	if len(levels) > 0 {
+		h.turn.store.Refresh(levels)
+	}
+}
 
 // resolveUnseen resolves the alerts of which no point came for as long as
 // .resolveAfter() says, and says when no points come at all.
@@ -68,7 +104,6 @@ func (h *Handler) resolveUnseen() {
 		h.noticeSilence()
 		return
 	}
-	f.fresh = false
 	if f.passed < f.due {
 		return
 	}
@@ -93,11 +128,11 @@ func (h *Handler) resolveUnseen() {
 // groups of a task may have been edited, and then the series of before is gone
 // while its alert is not.
 func (h *Handler) unseen() (keys []string) {
-	now := h.feed.seconds()
+	now := h.state.now.feed
 	shared := make(map[*alert][]string)
 	for key, known := range h.state.series {
 		// A second less, since either of the two may lack most of one.
-		if unseen := time.Duration(now-known.seen)*time.Second - time.Second; unseen < h.feed.after {
+		if unseen := time.Duration(now-known.seen.feed)*time.Second - time.Second; unseen < h.feed.after {
 			continue
 		}
 		if known.alert.open > 1 {
