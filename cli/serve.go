@@ -99,11 +99,15 @@ func newServer(s settings, hidden *secrets, log *slog.Logger, hurrying context.C
 	}
 }
 
-// serve serves until ctx is done or a listener fails, and then until all that
-// is connected has left.
-func (d *server) serve(ctx context.Context, listeners []net.Listener) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+// errStopped is what Kapacitor logs, and shows of each task, when the daemon was
+// stopped: it never dials again.
+var errStopped = errors.New("bigpanda-udf serve was stopped: once it runs again, kapacitor reload this task")
+
+// serve serves until stopping is done or a listener fails, and then until all
+// that is connected has left.
+func (d *server) serve(stopping context.Context, listeners []net.Listener) error {
+	ctx, cancel := context.WithCancelCause(context.WithoutCancel(stopping))
+	defer cancel(errStopped)
 	for _, warning := range d.settings.warnings {
 		d.log.Warn(d.hidden.blot(warning))
 	}
@@ -125,9 +129,9 @@ func (d *server) serve(ctx context.Context, listeners []net.Listener) error {
 	var err error
 	select {
 	case err = <-failed:
-	case <-ctx.Done():
+	case <-stopping.Done():
 	}
-	cancel()
+	cancel(errStopped)
 	d.tell(daemon.SdNotifyStopping)
 	for _, l := range listeners {
 		l.Close() // and removes its socket, unless that is systemd's

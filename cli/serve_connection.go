@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -25,7 +26,10 @@ type connection struct {
 func (d *server) converse(ctx context.Context, conn net.Conn, log *slog.Logger) {
 	c := &connection{server: d, log: log}
 	err := c.run(ctx, conn)
-	if err != nil {
+	switch {
+	case errors.Is(err, errStopped):
+		log.Info("a connection ends before its input: Kapacitor is told to have its task reloaded")
+	case err != nil:
 		log.Error("a connection ends before its input", "error", err)
 	}
 	c.end(func() { conn.Close() })
@@ -44,10 +48,8 @@ func (c *connection) run(ctx context.Context, conn net.Conn) (err error) {
 	return wire.Run(ctx, handler, conn, conn, c.server.settings.wireOptions(c.log))
 }
 
-// open is udf.Config.Open. A second call, which Kapacitor does not make, closes
-// what the first has opened.
+// open is udf.Config.Open.
 func (c *connection) open(task, node string) (udf.Store, error) {
-	c.end(func() {})
 	d := c.server
 	u := d.join(task, node)
 	wait := predecessorLeaves

@@ -470,7 +470,7 @@ func TestServeDisabled(t *testing.T) {
 }
 
 // P8: what was written before the daemon is told to end is read, kept and
-// passed on; the next start delivers it.
+// passed on, and then Kapacitor is told; the next start delivers it.
 func TestServeEndsInOrder(t *testing.T) {
 	api, url := newAPI(t, sandbox.Faults{Status: 503})
 	vars := serveVars(t, url)
@@ -488,6 +488,12 @@ func TestServeEndsInOrder(t *testing.T) {
 		if c.receive().GetPoint() == nil {
 			t.Error("not a point")
 		}
+	}
+	if got := c.receive().GetError().GetError(); got != errStopped.Error() {
+		t.Errorf("Kapacitor is told %q", got)
+	}
+	if log := s.log.String(); strings.Contains(log, "level=ERROR") || !strings.Contains(log, "Kapacitor is told to have its task reloaded") {
+		t.Errorf("the log is %s", log)
 	}
 	if err := api.SetFaults(sandbox.Faults{}); err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -75,6 +76,41 @@ func TestRunReadsOnAfterTheContextIsDone(t *testing.T) {
 				}
 				seen := h.seen()
 				equal(t, "last calls", seen[len(seen)-2:], []string{"commit", "stop"})
+			})
+		})
+	}
+}
+
+// A cause of the context's end is told, unless the input ended first.
+func TestRunTellsWhyTheContextIsDone(t *testing.T) {
+	cause := errors.New("the daemon was stopped")
+	for _, c := range []struct {
+		name string
+		ends bool
+		err  error
+		told []string
+	}{
+		{"the input goes on", false, cause, []string{"init true ", "point 0", "error " + cause.Error()}},
+		{"the input ends", true, nil, []string{"init true ", "point 0"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancelCause(t.Context())
+				in, toRun := io.Pipe()
+				defer in.Close()
+				var out bytes.Buffer
+				ended := make(chan error, 1)
+				go func() { ended <- Run(ctx, &recorder{}, in, &out, Options{}) }()
+				cancel(cause)
+				synctest.Wait()
+				_, _ = toRun.Write(frames(initTask("cpu"), point(0)))
+				if c.ends {
+					_ = toRun.Close()
+				}
+				if err := <-ended; err != c.err {
+					t.Errorf("Run returned %v, want %v", err, c.err)
+				}
+				equal(t, "output", describe(t, out.Bytes()), c.told)
 			})
 		})
 	}

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -45,7 +46,8 @@ type session struct {
 	dirty   bool          // frames were handled since the last Commit
 	piece   []byte        // output of the piece at hand
 
-	done    <-chan struct{} // the context's; nil once seen
+	ctx     context.Context
+	done    <-chan struct{} // ctx's; nil once seen
 	readBy  time.Time       // when reading ends; zero until the context is done
 	leaveBy time.Time       // when waiting for out ends; zero until leaving
 	warned  bool            // the slow reading is in the log
@@ -96,7 +98,7 @@ func (s *session) serve() error {
 		err := s.read(s.admit())
 		switch {
 		case err == errLeft:
-			return nil
+			return s.reason()
 		case err == io.EOF:
 			return s.in.atEnd()
 		case err != nil:
@@ -121,6 +123,14 @@ func (s *session) serve() error {
 		}
 		s.flush()
 	}
+}
+
+// reason is why the context is done, if that was said.
+func (s *session) reason() error {
+	if cause := context.Cause(s.ctx); cause != s.ctx.Err() {
+		return cause
+	}
+	return nil
 }
 
 // flush ends the piece: it is committed, then its output handed to the writer.

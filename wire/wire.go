@@ -55,7 +55,9 @@
 //   - The end of the input is the end. What is left of the output has
 //     Options.Grace to go out.
 //   - When the context is done, reading goes on, to the end of the input or for
-//     three quarters of Options.Grace; the rest of it is for the output.
+//     three quarters of Options.Grace; the rest of it is for the output. If the
+//     input did not end and the context has a cause (context.WithCancelCause),
+//     that is the end like an error of the handler.
 //
 // # What may be left behind
 //
@@ -126,9 +128,9 @@ type Committer interface {
 }
 
 // Run serves h on in and out until in ends, ctx is done, an Init fails, or a
-// stream or the handler gives an error. It returns nil for the first three, and
-// otherwise the cause: the handler's error as it is, or one that says what was
-// wrong with the stream. The package comment has the rules.
+// stream or the handler gives an error. It returns nil for the first three, but
+// for a cause of ctx, and otherwise the cause: the handler's error as it is, or
+// one that says what was wrong with the stream. The package comment has the rules.
 //
 // Run neither closes in nor out. SIGPIPE is the caller's to ignore.
 func Run(ctx context.Context, h agent.Handler, in io.Reader, out io.Writer, o Options) error {
@@ -151,6 +153,7 @@ func run(ctx context.Context, h agent.Handler, in io.Reader, out io.Writer, o Op
 		pace:    p,
 		in:      newReader(in, o.MaxFrame),
 		out:     newWriter(out),
+		ctx:     ctx,
 		done:    ctx.Done(),
 	}
 	s.mirror, _ = h.(Mirror)
