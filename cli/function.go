@@ -72,10 +72,8 @@ type function struct {
 	delivery *delivery // nil while nothing is open
 }
 
-// open is udf.Config.Open. A second call, which Kapacitor does not make, closes
-// what the first has opened.
+// open is udf.Config.Open.
 func (f *function) open(task, node string) (udf.Store, error) {
-	f.close()
 	for _, warning := range f.settings.warnings {
 		f.log.Warn(f.hidden.blot(warning))
 	}
@@ -91,7 +89,7 @@ func (f *function) open(task, node string) (udf.Store, error) {
 	return d.queue, nil
 }
 
-// close ends delivery. It may be called twice, and before open.
+// close ends delivery, if open began it.
 func (f *function) close() {
 	if f.delivery == nil {
 		return
@@ -100,7 +98,6 @@ func (f *function) close() {
 		f.log.Info("changes wait in the outbox for the next start", "queued", waiting)
 	}
 	f.client.Close()
-	f.delivery = nil
 }
 
 // countingReader counts what is read.

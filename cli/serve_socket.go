@@ -26,6 +26,8 @@ const (
 	maxSocketPath = 103
 	// answersWithin is how long whoever listens may take to show that it does.
 	answersWithin = time.Second
+	// startsWithin is how long others that start here may take.
+	startsWithin = 3 * answersWithin
 )
 
 // listen returns the sockets of systemd, if that handed any over, else the one
@@ -155,11 +157,20 @@ func lockFolderOf(path string) (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen at %s: %w: make the folder, or choose another path with --socket", path, err)
 	}
-	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX); err != nil {
-		folder.Close()
-		return nil, fmt.Errorf("listen at %s: lock the folder: %w", path, err)
+	for late := time.Now().Add(startsWithin); ; time.Sleep(10 * time.Millisecond) {
+		err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case err == nil:
+			return func() { folder.Close() }, nil
+		case errors.Is(err, syscall.EINTR):
+		case !errors.Is(err, syscall.EWOULDBLOCK):
+			folder.Close()
+			return nil, fmt.Errorf("listen at %s: lock the folder: %w", path, err)
+		case time.Now().After(late):
+			folder.Close()
+			return nil, fmt.Errorf("another process holds a lock on the folder of %s: stop it, or choose another folder with --socket", path)
+		}
 	}
-	return func() { folder.Close() }, nil
 }
 
 // removeStale removes a socket that nobody listens at. Anything else that has

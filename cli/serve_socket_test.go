@@ -34,6 +34,7 @@ func TestServeSocket(t *testing.T) {
 		{name: "a mode for all", flags: []string{"--socket-mode=666"}, mode: 0o666},
 		{name: "a group by number", flags: []string{"--socket-group=" + strconv.Itoa(os.Getgid())}, mode: 0o660},
 		{name: "a stale socket", before: leaveSocket, mode: 0o660},
+		{name: "a lock on its folder", before: lockFolder, code: 1, want: "another process holds a lock on the folder of PATH: stop it, or choose another folder with --socket"},
 		{name: "another daemon", before: listenHere, code: 1, want: "another process listens at PATH: stop it, or choose another path with --socket"},
 		{name: "a file", before: func(t *testing.T, path string) { os.WriteFile(path, []byte("precious"), 0o600) }, code: 1,
 			want: "PATH is there and no socket: move it away, or choose another path with --socket"},
@@ -93,6 +94,15 @@ func leaveSocket(t *testing.T, path string) {
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	l.Close()
+}
+
+func lockFolder(t *testing.T, path string) {
+	t.Helper()
+	unlock, err := lockFolderOf(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(unlock)
 }
 
 func listenHere(t *testing.T, path string) {

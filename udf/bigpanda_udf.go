@@ -12,6 +12,7 @@ package udf
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -123,6 +124,9 @@ func (h *Handler) Init(r *agent.InitRequest) (*agent.InitResponse, error) {
 func (h *Handler) init(r *agent.InitRequest) error {
 	if h.config.Err != nil {
 		return h.config.Err
+	}
+	if h.options != nil {
+		return errors.New("a function is initialised once: this is its second Init")
 	}
 	o, err := parseOptions(r.GetOptions(), h.config.Defaults)
 	if err != nil {

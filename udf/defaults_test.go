@@ -73,6 +73,18 @@ func TestDefaults(t *testing.T) {
 }
 
 // P2: whatever is wrong outside the TICKscript fails Init as it is.
+// Kapacitor sends one Init: what a second would have to end is under way.
+func TestSecondInitFails(t *testing.T) {
+	r := start(t)
+	if got, want := r.tryInit(), "a function is initialised once: this is its second Init"; got != want {
+		t.Errorf("Init said %q, want %q", got, want)
+	}
+	wantTold(t, r.send(at(0, "id", "CRITICAL")), "CRITICAL@0")
+	if len(r.opened) != 1 {
+		t.Errorf("%d outboxes are open", len(r.opened))
+	}
+}
+
 func TestInitFails(t *testing.T) {
 	bad := errors.New("the setting is bad: mend it")
 	for _, tt := range []struct {
