@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -67,7 +66,7 @@ func (s *Server) getIncident(w http.ResponseWriter, r *http.Request) {
 	}
 	page, shown, events, ok := s.record.incidentPage(id, before, int(min(limit, maxShownAlerts)))
 	if err != nil || !ok {
-		fail(w, http.StatusNotFound, fmt.Errorf("no such incident: /incidents lists those that are kept"))
+		fail(w, http.StatusNotFound, errors.New("no such incident: /incidents lists those that are kept"))
 		return
 	}
 	page.Tags = tagsOf(shown)

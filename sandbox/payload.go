@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -126,14 +127,8 @@ func (b *batch) readAlerts(top []field, alerts, key []byte) {
 
 // insertField puts f in its place among sorted fields.
 func insertField(fields []field, f field) []field {
-	at := 0
-	for at < len(fields) && bytes.Compare(fields[at].name, f.name) < 0 {
-		at++
-	}
-	fields = append(fields, field{})
-	copy(fields[at+1:], fields[at:])
-	fields[at] = f
-	return fields
+	at, _ := slices.BinarySearchFunc(fields, f.name, func(f field, name []byte) int { return bytes.Compare(f.name, name) })
+	return slices.Insert(fields, at, f)
 }
 
 // syntaxError says what json.Valid found wrong.

@@ -138,9 +138,9 @@ func whyNoValue(v any) error {
 	case unknown:
 		return v.why
 	case []any:
-		return fmt.Errorf("a list is no value for it")
+		return errors.New("a list is no value for it")
 	case star:
-		return fmt.Errorf("* is no value for it")
+		return errors.New("* is no value for it")
 	}
-	return fmt.Errorf("a node is no value for it")
+	return errors.New("a node is no value for it")
 }

@@ -26,7 +26,7 @@ func (o *options) readMessage(v *view) (message string, from source) {
 	}
 	for _, name := range []string{o.messageField, defaultMessage} {
 		from := source{field: name}
-		if message, _ := v.read(from); len(message) > 0 {
+		if message := v.read(from); len(message) > 0 {
 			return string(message), from
 		}
 	}

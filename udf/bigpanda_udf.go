@@ -140,7 +140,7 @@ func (h *Handler) init(r *agent.InitRequest) error {
 		return nil
 	}
 	if o.appKey == "" {
-		return fmt.Errorf("no app key: add .appKey('…') to @bigpanda(), or set app-key (BIGPANDA_APP_KEY) for the function")
+		return errors.New("no app key: add .appKey('…') to @bigpanda(), or set app-key (BIGPANDA_APP_KEY) for the function")
 	}
 	store, err := h.config.Open(r.GetTaskID(), r.GetNodeID())
 	if err != nil {
@@ -288,6 +288,9 @@ func (h *Handler) Stop() {
 	h.stopped.Store(true)
 	if h.store == nil {
 		return
+	}
+	if h.loading != nil {
+		<-h.loading
 	}
 	h.turn.end()
 	c := h.counts

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"unicode/utf8"
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
@@ -246,8 +247,12 @@ func without(batch []outbox.Change, one outbox.Change) []outbox.Change {
 
 // logged is the payload of a change as the log shows it.
 func logged(c outbox.Change) string {
-	if len(c.Payload) > maxLogged {
-		return string(c.Payload[:maxLogged]) + "…"
+	if len(c.Payload) <= maxLogged {
+		return string(c.Payload)
 	}
-	return string(c.Payload)
+	end := maxLogged
+	for !utf8.RuneStart(c.Payload[end]) {
+		end--
+	}
+	return string(c.Payload[:end]) + "…"
 }

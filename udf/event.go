@@ -116,7 +116,7 @@ func (h *Handler) readID(v *view, levelFrom source) (id []byte, from source) {
 		return h.renderID(v, levelFrom), source{}
 	}
 	for _, from := range h.options.idSources() {
-		if id, _ := v.read(from); len(id) > 0 {
+		if id := v.read(from); len(id) > 0 {
 			return id, from
 		}
 	}

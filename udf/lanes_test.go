@@ -182,7 +182,7 @@ func TestLaneStragglers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				r := newSenderRig(t)
 				var l lanes
-				l.init(slog.New(slog.NewTextHandler(r, nil)), new(alarm))
+				l.init(slog.New(slog.NewTextHandler(&r.log, nil)), new(alarm))
 				for range inARow {
 					l.refused("x", status(400))
 				}

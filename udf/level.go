@@ -61,7 +61,7 @@ func (o *options) readLevel(v *view) (word []byte, from source) {
 		}
 		from.tag = defaultLevel
 	}
-	word, _ = v.read(from)
+	word = v.read(from)
 	return word, from
 }
 

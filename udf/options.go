@@ -248,7 +248,7 @@ func parseOptions(given []*agent.Option, d Defaults) (*options, error) {
 	return o, o.check()
 }
 
-// check finds options that contradict each other, and what is missing.
+// check finds options that contradict each other.
 func (o *options) check() error {
 	for _, pair := range []struct {
 		a, b       string

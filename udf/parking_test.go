@@ -46,7 +46,7 @@ func TestParkedEnds(t *testing.T) {
 					t.Errorf("%+v, want %d dead and %d left", s, tt.dead, tt.left)
 				}
 				if r.lines(tt.log) == 0 {
-					t.Errorf("the log does not say %q:\n%s", tt.log, r.logText())
+					t.Errorf("the log does not say %q:\n%s", tt.log, r.log.String())
 				}
 				r.append("y/a")
 				r.within(time.Second, "others go on", func() bool { return r.api.has("y/a#1") })

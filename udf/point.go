@@ -1,6 +1,7 @@
 package udf
 
 import (
+	"maps"
 	"strconv"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -43,9 +44,7 @@ func fields(p *agent.Point, without ...source) map[string]any {
 // tags returns all tags of a point but those that became something else.
 func tags(p *agent.Point, without ...source) map[string]string {
 	all := make(map[string]string, len(p.Tags))
-	for k, v := range p.Tags {
-		all[k] = v
-	}
+	maps.Copy(all, p.Tags)
 	for _, s := range without {
 		delete(all, s.tag)
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,20 +24,7 @@ type httpRig struct {
 	box    *sandbox.Server
 	server *httptest.Server
 
-	logMu sync.Mutex
-	log   strings.Builder
-}
-
-func (r *httpRig) Write(p []byte) (int, error) {
-	r.logMu.Lock()
-	defer r.logMu.Unlock()
-	return r.log.Write(p)
-}
-
-func (r *httpRig) logged() string {
-	r.logMu.Lock()
-	defer r.logMu.Unlock()
-	return r.log.String()
+	log logBuffer
 }
 
 const rigToken = "rig-token-81472"
@@ -62,7 +48,7 @@ func (r *httpRig) run(client bigpanda.Options, options SenderOptions) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	options.Log = slog.New(slog.NewTextHandler(r, nil))
+	options.Log = slog.New(slog.NewTextHandler(&r.log, nil))
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() {
@@ -78,7 +64,7 @@ func (r *httpRig) run(client bigpanda.Options, options SenderOptions) {
 		if s := r.queue.Stats(); s.InFlight != 0 {
 			r.t.Errorf("the sender has left %d in flight", s.InFlight)
 		}
-		if strings.Contains(r.logged(), rigToken) {
+		if strings.Contains(r.log.String(), rigToken) {
 			r.t.Error("the token is in the log (P9)")
 		}
 	})
@@ -102,16 +88,16 @@ func (r *httpRig) drain() {
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	if err := r.queue.Drain(ctx); err != nil {
-		r.t.Fatalf("drain: %v\n%s", err, r.logged())
+		r.t.Fatalf("drain: %v\n%s", err, r.log.String())
 	}
 }
 
 // awaitLog waits until the log says something.
 func (r *httpRig) awaitLog(text string) {
 	r.t.Helper()
-	for end := time.Now().Add(time.Minute); !strings.Contains(r.logged(), text); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !strings.Contains(r.log.String(), text); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
-			r.t.Fatalf("the log does not say %q:\n%s", text, r.logged())
+			r.t.Fatalf("the log does not say %q:\n%s", text, r.log.String())
 		}
 	}
 }
@@ -183,8 +169,8 @@ func TestSenderHTTP(t *testing.T) {
 				}
 			}
 			for _, text := range []string{fails, all, appKey, dead} {
-				if strings.Contains(r.logged(), text) != (text == tt.log) {
-					t.Errorf("the log should say only %q:\n%s", tt.log, r.logged())
+				if strings.Contains(r.log.String(), text) != (text == tt.log) {
+					t.Errorf("the log should say only %q:\n%s", tt.log, r.log.String())
 				}
 			}
 		})

@@ -245,8 +245,25 @@ type senderRig struct {
 	ended  chan struct{}
 	count  map[string]int // changes of each alert so far
 
-	logMu sync.Mutex
-	log   bytes.Buffer
+	log logBuffer
+}
+
+// A logBuffer is a log that may be read while it is written.
+type logBuffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (b *logBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.Write(p)
+}
+
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
 }
 
 // inBubble runs a test of a Sender on a fake clock. At the end the sender is
@@ -272,7 +289,7 @@ func newSenderRig(t *testing.T) *senderRig {
 
 // start runs a new sender.
 func (r *senderRig) start(o SenderOptions) {
-	o.Log = slog.New(slog.NewTextHandler(r, nil))
+	o.Log = slog.New(slog.NewTextHandler(&r.log, nil))
 	r.api.size = cmp.Or(o.BatchSize, DefaultBatchSize)
 	r.run(NewSender(r.queue, r.api, o))
 }
@@ -349,13 +366,7 @@ func (r *senderRig) history() string {
 		q.alerts = append(q.alerts[:min(2, len(q.alerts))], fmt.Sprintf("%d in all", len(q.alerts)))
 		fmt.Fprintln(&b, q)
 	}
-	return b.String() + r.logText()
-}
-
-func (r *senderRig) logText() string {
-	r.logMu.Lock()
-	defer r.logMu.Unlock()
-	return r.log.String()
+	return b.String() + r.log.String()
 }
 
 // complete fails unless everything that was appended was delivered, in order
@@ -373,16 +384,9 @@ func (r *senderRig) complete() {
 	}
 }
 
-// Write takes the log.
-func (r *senderRig) Write(p []byte) (int, error) {
-	r.logMu.Lock()
-	defer r.logMu.Unlock()
-	return r.log.Write(p)
-}
-
 // lines counts the lines of the log that hold a text.
 func (r *senderRig) lines(text string) (n int) {
-	for line := range strings.Lines(r.logText()) {
+	for line := range strings.Lines(r.log.String()) {
 		if strings.Contains(line, text) {
 			n++
 		}
@@ -393,6 +397,6 @@ func (r *senderRig) lines(text string) (n int) {
 func (r *senderRig) wantLines(want int, text string) {
 	r.t.Helper()
 	if got := r.lines(text); got != want {
-		r.t.Errorf("%d lines of the log say %q, want %d:\n%s", got, text, want, r.logText())
+		r.t.Errorf("%d lines of the log say %q, want %d:\n%s", got, text, want, r.log.String())
 	}
 }

@@ -238,7 +238,7 @@ func TestSenderBrokenQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newSenderRig(t)
 		q := &brokenQueue{Memory: r.queue, until: time.Now().Add(time.Hour)}
-		r.run(NewSender(q, r.api, SenderOptions{Connections: 1, BatchSize: 1, Log: slog.New(slog.NewTextHandler(r, nil))}))
+		r.run(NewSender(q, r.api, SenderOptions{Connections: 1, BatchSize: 1, Log: slog.New(slog.NewTextHandler(&r.log, nil))}))
 		r.append(many("x", 5)...)
 		time.Sleep(time.Hour)
 		if n := q.calls.Load(); n > 1000 || n < 100 {

@@ -299,14 +299,14 @@ func (v *view) add(text string) span {
 	return span{uint32(from), uint32(len(v.data))}
 }
 
-// tag returns a tag's value, and whether it is there.
-func (v *view) tag(name string) ([]byte, bool) {
+// tag returns a tag's value, nil when it is not there.
+func (v *view) tag(name string) []byte {
 	for i := len(v.tags) - 1; i >= 0; i-- {
 		if string(v.bytes(v.tags[i].name)) == name {
-			return v.bytes(v.tags[i].text), true
+			return v.bytes(v.tags[i].text)
 		}
 	}
-	return nil, false
+	return nil
 }
 
 // field returns a field, nil when it is not there.
@@ -329,17 +329,17 @@ func (v *view) fieldOf(name string, kind kind) (found *entry) {
 	return found
 }
 
-// read returns the value of a tag or field as text, and whether it is there.
-func (v *view) read(s source) ([]byte, bool) {
+// read returns the value of a tag or field as text, nil when it is not there.
+func (v *view) read(s source) []byte {
 	switch {
 	case s.field != "":
 		if e := v.field(s.field); e != nil {
-			return v.textOf(e), true
+			return v.textOf(e)
 		}
 	case s.tag != "":
 		return v.tag(s.tag)
 	}
-	return nil, false
+	return nil
 }
 
 // textOf returns a field's value as text does.
