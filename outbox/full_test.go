@@ -86,7 +86,7 @@ func testFull(t *testing.T, dir string, makeRoom func()) {
 	if s := r.Stats(); s.GivenUp == 0 || s.Queued+s.GivenUp != n*alerts {
 		t.Errorf("of %d changes: %+v", n*alerts, s)
 	}
-	r.Refresh([]Level{{Key: "s", Value: []byte("refreshed")}}) // of no use any more
+	r.Refresh([]string{"s"}, func(Level) []byte { return []byte("refreshed") }) // of no use any more
 	delivered := r.next(100)
 	if len(delivered) != 100 || delivered[0].Time != 1 {
 		t.Errorf("on a full disk %d changes leave", len(delivered))

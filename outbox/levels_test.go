@@ -5,25 +5,31 @@ import (
 	"testing"
 )
 
-// A value is replaced where there is one, and makes its level no later.
+// A value is replaced where there is one that is to be, and makes its level no
+// later.
 func TestRefresh(t *testing.T) {
 	dir := t.TempDir()
 	r := openIn(t, dir)
-	r.Append(nil, []Level{{Key: "a", Time: 7, Value: []byte("v")}, {Key: "b", Time: 8, Value: []byte("v")}})
+	r.Append(nil, []Level{{Key: "a", Time: 7, Value: []byte("v")}, {Key: "b", Time: 8, Value: []byte("v")}, {Key: "d", Time: 6, Value: []byte("x")}})
 	r.Append(nil, []Level{{Key: "b", Time: 9}})
 	for range 2 {
-		r.Refresh([]Level{{Key: "a", Time: 99, Value: []byte("w")}, {Key: "b", Time: 99, Value: []byte("w")}, {Key: "c", Value: []byte("w")}})
+		r.Refresh([]string{"a", "b", "c", "d"}, func(l Level) []byte {
+			if string(l.Value) == "x" {
+				return nil
+			}
+			return []byte(l.Key + "w")
+		})
 	}
 	for range 2 {
 		all, _, err := readAll(r)
-		if err != nil || len(all) != 1 || all[0].Key != "a" || all[0].Time != 7 || string(all[0].Value) != "w" {
-			t.Errorf("levels: %v, %v", all, err)
+		if got := fmt.Sprintf("%q", all); err != nil || got != `[{"d" '\x06' "x"} {"a" '\a' "aw"}]` {
+			t.Errorf("levels: %s, %v", got, err)
 		}
 		r.close()
 		r = openIn(t, dir)
 	}
 	r.close()
-	r.Refresh([]Level{{Key: "a", Value: []byte("x")}}) // it has been closed
+	r.Refresh([]string{"a"}, func(Level) []byte { return []byte("x") }) // it has been closed
 }
 
 func TestLevelsUntilNoMoreAreWanted(t *testing.T) {

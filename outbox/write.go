@@ -59,9 +59,10 @@ func (d *Disk) append(changes []Change, levels []Level) {
 }
 
 // Refresh puts values in the place of those of levels that are there, in one
-// commit. Their times stay, so that it makes no level later than another. What
-// the disk refuses is not kept, nor is it tried when it has refused more.
-func (d *Disk) Refresh(levels []Level) {
+// commit: what refreshed makes of them, unless that is nil. Their times stay, so
+// that it makes no level later than another. What the disk refuses is not kept,
+// nor is it tried when it has refused more.
+func (d *Disk) Refresh(keys []string, refreshed func(Level) []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed || d.retry != nil {
@@ -69,12 +70,15 @@ func (d *Disk) Refresh(levels []Level) {
 	}
 	// The next change finds out what an error means.
 	_ = d.update(func(tx *bolt.Tx) error {
-		for _, l := range levels {
-			old, there := readLevel(tx, l.Key)
+		for _, key := range keys {
+			l, there := readLevel(tx, key)
 			if !there {
 				continue
 			}
-			if err := putLevel(tx, Level{Key: l.Key, Time: old.Time, Value: l.Value}); err != nil {
+			if l.Value = refreshed(l); l.Value == nil {
+				continue
+			}
+			if err := putLevel(tx, l); err != nil {
 				return err
 			}
 		}

@@ -43,6 +43,7 @@ type ActiveSeries struct {
 	Level       Level
 	Since, Seen time.Time
 	was         int64 // its record's time, which is the alert's timestamp then
+	told        int64 // time of the point that was told, in Unix nanoseconds
 }
 
 // Actives collects active alerts from the levels of one outbox. The zero value
@@ -77,7 +78,7 @@ func (a *Actives) Add(l outbox.Level) {
 	}
 	group, id, _ := strings.Cut(l.Key, "\x00")
 	since, seen := time.Unix(r.since(), 0).UTC(), time.Unix(r.seen(), 0).UTC()
-	alert.Series = append(alert.Series, ActiveSeries{group, id, r.Level, since, seen, l.Time})
+	alert.Series = append(alert.Series, ActiveSeries{group, id, r.Level, since, seen, l.Time, r.Told})
 	if seen.After(alert.Seen) {
 		alert.Seen = seen
 	}
@@ -93,7 +94,7 @@ func (a *Actives) Sorted() (sorted []*Active, err error) {
 				return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.ID, b.ID))
 			})
 			last := slices.MaxFunc(alert.Series, func(a, b ActiveSeries) int {
-				return cmp.Or(cmp.Compare(a.was, b.was), a.Since.Compare(b.Since))
+				return cmp.Or(cmp.Compare(a.was, b.was), cmp.Compare(a.told, b.told))
 			})
 			alert.Level, alert.Since = last.Level, last.Since
 			sorted = append(sorted, alert)

@@ -11,9 +11,10 @@ type Amendable interface {
 	// Own has the owner asked whenever an alert is resolved, and Disown ends it.
 	Own(outbox.Owner)
 	Disown(outbox.Owner)
-	// Refresh replaces the values of levels that were appended before, as far as
-	// it can: they say nothing new of what BigPanda was told.
-	Refresh(levels []outbox.Level)
+	// Refresh replaces the values of levels that were appended before by what
+	// refreshed makes of them, unless that is nil, as far as it can: it is nothing
+	// new of what BigPanda was told.
+	Refresh(keys []string, refreshed func(outbox.Level) []byte)
 }
 
 // A turn is whose it is to know what BigPanda was told: the handler's for a

@@ -54,6 +54,7 @@ func (h *Handler) EndBatch(end *agent.EndBatch) error {
 	if b.point == nil {
 		return nil
 	}
+	h.arrived() // the points may have come in a piece before
 	p := h.options.pointOf(b, end)
 	h.view.of(p)
 	if e, changes := h.look(); changes {
@@ -89,7 +90,7 @@ func (o *options) pointOf(b batch, end *agent.EndBatch) *agent.Point {
 		if !there {
 			continue
 		}
-		if level, known := o.parseLevel(value); isLevel && (!known || level != b.level) {
+		if _, known := o.parseLevel(value); isLevel && !known {
 			continue // a tag like any other
 		}
 		if p.Tags[name] == value {

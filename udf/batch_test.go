@@ -252,6 +252,22 @@ func TestBatchGroup(t *testing.T) {
 		r.batch(notices)
 		wantTold(t, r.store.changes, "CRITICAL@0 WARNING@1")
 	})
+	t.Run("a tag of a level's name that is one, and not the batch's, is none of it", func(t *testing.T) {
+		r := start(t)
+		for i, level := range []string{"WARNING", "CRITICAL", "OK", "WARNING", "OK"} {
+			r.batch(stamped(i*60, "id", level, 1).tagged("level", "warn"))
+		}
+		wantTold(t, r.store.changes, "WARNING@0 CRITICAL@60 OK@130 WARNING@180 OK@250")
+		wantOneAlert(t, r.store.changes)
+	})
+	t.Run("a level in a tag that was not named makes series of one alert, which is said", func(t *testing.T) {
+		r := start(t)
+		for i, level := range []string{"CRITICAL", "OK"} {
+			r.batch(stamped(i*60, "id", level, 1).tagged("severity", level))
+		}
+		wantTold(t, r.store.changes, "CRITICAL@0 OK@70")
+		r.wantLogged(1, "level=WARN", "two series make one BigPanda alert")
+	})
 	t.Run("an empty group", func(t *testing.T) {
 		r := start(t)
 		b := stamped(0, "id", "CRITICAL", 1)

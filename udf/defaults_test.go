@@ -72,7 +72,6 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// P2: whatever is wrong outside the TICKscript fails Init as it is.
 // Kapacitor sends one Init: what a second would have to end is under way.
 func TestSecondInitFails(t *testing.T) {
 	r := start(t)
@@ -85,6 +84,7 @@ func TestSecondInitFails(t *testing.T) {
 	}
 }
 
+// P2: whatever is wrong outside the TICKscript fails Init as it is.
 func TestInitFails(t *testing.T) {
 	bad := errors.New("the setting is bad: mend it")
 	for _, tt := range []struct {

@@ -176,7 +176,7 @@ func (s *state) tell(key string, level Level, pointTime int64, p *bigpanda.Paylo
 }
 
 // seconds fits into what a series has for them.
-func seconds(n int64) uint32 { return uint32(min(n, math.MaxUint32)) }
+func seconds(n int64) uint32 { return uint32(max(0, min(n, math.MaxUint32))) }
 
 // record is what is kept of an open series.
 func (s *state) record(known *series) record {
@@ -257,7 +257,7 @@ func (s *state) restore(l outbox.Level) error {
 	}
 	a.open++
 	s.series[l.Key] = &series{
-		level: r.Level, lasted: seconds(unix(r.Told) - r.since()), told: r.Told, seen: moment{unix: uint32(r.seen())}, alert: a,
+		level: r.Level, lasted: seconds(unix(r.Told) - r.since()), told: r.Told, seen: moment{unix: seconds(r.seen())}, alert: a,
 	}
 	return nil
 }

@@ -1,7 +1,9 @@
 package udf
 
 import (
+	"encoding/json"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"strings"
 	"time"
@@ -22,11 +24,10 @@ const (
 	maxUnseen = 10_000
 
 	// seenEvery is how often the outbox gets to know when open series were seen
-	// last, and maxSeenKept of how many: the points wait for it. Of millions not
-	// all are looked at.
-	seenEvery     = time.Minute
-	maxSeenKept   = 10_000
-	maxSeenLooked = 10 * maxSeenKept
+	// last. About maxSeenKept of them are kept each time, since the points wait for
+	// it: of more, each series has its turn.
+	seenEvery   = time.Minute
+	maxSeenKept = 10_000
 )
 
 // A moment is when points came.
@@ -48,10 +49,12 @@ type feed struct {
 	silent bool          // it was said that none do
 	due    time.Duration // of passed, when the open series are gone through next
 	kept   time.Time     // when the outbox last got to know when they were seen
+	turn   uint64        // of those that it gets to know it of
+	seed   maphash.Seed  // to tell whose turn it is
 }
 
 func newFeed(after time.Duration, now time.Time) feed {
-	return feed{after: after, last: now, due: after, kept: now}
+	return feed{after: after, last: now, due: after, kept: now, seed: maphash.MakeSeed()}
 }
 
 // arrived takes note of a point. It asks for the time once for each piece of
@@ -71,25 +74,36 @@ func (h *Handler) arrived() {
 // active`.
 func (h *Handler) keepSeen() {
 	f := &h.feed
-	if h.turn == nil || !f.fresh || f.last.Sub(f.kept) < seenEvery {
+	if h.turn == nil || !f.fresh || h.batch.open || f.last.Sub(f.kept) < seenEvery {
 		return
 	}
 	f.kept = f.last
-	defer h.survive("storing when alerts were last seen failed: it is tried again; please report this")
-	var levels []outbox.Level
-	looked := 0
-	for key, known := range h.state.series { // begins anywhere
-		if looked++; looked > maxSeenLooked || len(levels) == maxSeenKept {
-			break
-		}
-		if known.fresh {
+	defer h.survive("storing when alerts were last seen failed: outbox active shows earlier times; please report this")
+	f.turn++
+	turns := uint64(len(h.state.series)/maxSeenKept + 1)
+	var keys []string
+	for key, known := range h.state.series {
+		if known.fresh && maphash.String(f.seed, key)%turns == f.turn%turns {
 			known.fresh = false
-			levels = append(levels, h.state.record(known).level(key))
+			keys = append(keys, key)
 		}
 	}
-	if len(levels) > 0 {
-		h.turn.store.Refresh(levels)
+	if len(keys) > 0 {
+		h.turn.store.Refresh(keys, h.state.refreshed)
 	}
+}
+
+// refreshed returns the value of a level with when its series was last seen, nil
+// if it is no longer what the state has: a replay of the task may have told more
+// since.
+func (s *state) refreshed(l outbox.Level) []byte {
+	var r record
+	known := s.series[l.Key]
+	if known == nil || json.Unmarshal(l.Value, &r) != nil || r.Told != known.told || r.Level != known.level {
+		return nil
+	}
+	r.Seen = int64(known.seen.unix)
+	return r.level(l.Key).Value
 }
 
 // resolveUnseen resolves the alerts of which no point came for as long as
