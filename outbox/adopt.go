@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"os"
+	"path/filepath"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -26,7 +27,7 @@ const (
 // The ids of changes keep them in the order of change.
 func (d *Disk) adopt() {
 	total := 0
-	err := d.leftovers(func(l leftover) (bool, error) {
+	err := leftovers(filepath.Dir(d.folder), d.folder, d.store, d.options, func(l leftover) (bool, error) {
 		// The other nodes of the task of a new outbox are those that an edit of
 		// the TICKscript has numbered anew, and their heirs when it is taken back.
 		if !l.sameNode && !l.heir && !(d.siblings && l.sameTask) && !d.forsaken(l) {
@@ -78,8 +79,9 @@ func (d *Disk) adopt() {
 		err := l.view(func(tx *bolt.Tx) error {
 			dead, _ := tx.Bucket(bucketDead).Cursor().First()
 			level, _ := tx.Bucket(bucketLevels).Cursor().First()
+			_, queued := oldestID(tx)
 			// A numbered outbox only borrows levels.
-			empty = dead == nil && (level == nil || l.sameNode && !d.numbered) && !anyChange(tx)
+			empty = dead == nil && (level == nil || l.sameNode && !d.numbered) && !queued
 			return nil
 		})
 		return empty, err
@@ -175,17 +177,6 @@ func oldestChanges(tx *bolt.Tx, max int) (changes []Change) {
 	return changes
 }
 
-// anyChange reports whether changes are queued, damaged ones too.
-func anyChange(tx *bolt.Tx) (any bool) {
-	queue := tx.Bucket(bucketQueue)
-	queue.ForEachBucket(func(lane []byte) error {
-		k, _ := queue.Bucket(lane).Cursor().First()
-		any = any || k != nil
-		return nil
-	})
-	return any
-}
-
 func dropChanges(tx *bolt.Tx, changes []Change) error {
 	queue := tx.Bucket(bucketQueue)
 	for _, c := range changes {
@@ -193,9 +184,5 @@ func dropChanges(tx *bolt.Tx, changes []Change) error {
 			return err
 		}
 	}
-	meta := tx.Bucket(bucketMeta)
-	return errors.Join(
-		putNumber(meta, keyQueued, max(0, number(meta.Get(keyQueued))-int64(len(changes)))),
-		putNumber(meta, keyBytes, max(0, number(meta.Get(keyBytes))-sizeOf(changes))),
-	)
+	return addCounts(tx, -int64(len(changes)), -sizeOf(changes))
 }

@@ -124,7 +124,7 @@ func replyJSON(w http.ResponseWriter, status int, v any) {
 // A controlServer serves the control of a live outbox.
 type controlServer struct {
 	server http.Server
-	path   string
+	folder string
 	served chan struct{} // closed when the server has ended
 }
 
@@ -158,7 +158,7 @@ func serveControl(folder string, c controlled, log *slog.Logger) *controlServer 
 		if l, err = listenControl(folder); err != nil {
 			return
 		}
-		s = &controlServer{served: make(chan struct{}), path: folder}
+		s = &controlServer{served: make(chan struct{}), folder: folder}
 		s.server = http.Server{
 			Handler:           controlHandler(c),
 			ReadHeaderTimeout: controlTimeout, ReadTimeout: controlTimeout, WriteTimeout: controlTimeout,
@@ -183,7 +183,7 @@ func (s *controlServer) close() {
 	if s == nil {
 		return
 	}
-	removeControl(s.path)
+	removeControl(s.folder)
 	s.server.Close()
 	<-s.served
 }

@@ -15,9 +15,16 @@ const maxAmendment = 64 << 20
 // Levels calls each with the level of every series, in no order. The levels
 // that another outbox has and this one has only taken over are not among them.
 func (c *Control) Levels(ctx context.Context, each func(Level)) error {
+	return eachLevelPage(func(path string, page *levelPage) error {
+		return c.ask(ctx, "read the outbox", http.MethodGet, path, nil, page)
+	}, each)
+}
+
+// eachLevelPage gets the levels page by page, and calls each with every one.
+func eachLevelPage(get func(path string, page *levelPage) error, each func(Level)) error {
 	for after, more := []byte(nil), true; more; {
 		var page levelPage
-		if err := c.ask(ctx, "read the outbox", http.MethodGet, "/levels?after="+hex.EncodeToString(after), nil, &page); err != nil {
+		if err := get("/levels?after="+hex.EncodeToString(after), &page); err != nil {
 			return err
 		}
 		for _, l := range page.Levels {

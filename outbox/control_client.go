@@ -3,7 +3,6 @@ package outbox
 import (
 	"bytes"
 	"context"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -153,17 +152,11 @@ func (c *Control) change(ctx context.Context, what, path string, s Selection) (a
 // levels returns the levels that a live process hands over, and nobody else's.
 // What came before an error is returned with it.
 func (c *Control) levels(ctx context.Context) (levels []Level, again bool, err error) {
-	for after, more := []byte(nil), true; more; {
-		var page levelPage
-		if again, err := c.roundTrip(ctx, http.MethodGet, "/levels?after="+hex.EncodeToString(after), nil, &page); err != nil {
-			return levels, again, err
-		}
-		for _, l := range page.Levels {
-			levels = append(levels, Level{Key: string(l.Key), Time: l.Time, Value: l.Value})
-		}
-		after, more = page.Next, page.Next != nil
-	}
-	return levels, false, nil
+	err = eachLevelPage(func(path string, page *levelPage) (err error) {
+		again, err = c.roundTrip(ctx, http.MethodGet, path, nil, page)
+		return err
+	}, func(l Level) { levels = append(levels, l) })
+	return levels, again, err
 }
 
 // ask asks the process, or the database. It asks again while one process is

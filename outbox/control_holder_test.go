@@ -52,7 +52,7 @@ func TestHandOver(t *testing.T) {
 			dir := t.TempDir()
 			holder, _ := openControlled(t, dir)
 			holder.Append(nil, tt.levels)
-			log := new(notes)
+			log := new(outbox.Logged)
 			second, err := outbox.Open(dir, controlOptions(log))
 			if err != nil {
 				t.Fatal(err)
@@ -119,7 +119,7 @@ func TestHandOverIsBounded(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			log := new(notes)
+			log := new(outbox.Logged)
 			begun := time.Now()
 			next, err := outbox.Open(dir, controlOptions(log))
 			if err != nil {

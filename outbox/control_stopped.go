@@ -59,32 +59,14 @@ func openStopped(folder string, write bool) (*stopped, error) {
 }
 
 // openAsItIs opens a database that is there, and changes nothing in it.
-func openAsItIs(path string, write bool) (db *bolt.DB, err error) {
-	var file *os.File
-	err = guard(func() (err error) {
-		db, err = bolt.Open(path, 0, &bolt.Options{
-			Timeout:      100 * time.Millisecond,
-			FreelistType: bolt.FreelistMapType,
-			ReadOnly:     !write,
-			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				file, err = os.OpenFile(name, flag&^os.O_CREATE, mode)
-				return file, err
-			},
-		})
-		return err
+func openAsItIs(path string, write bool) (*bolt.DB, error) {
+	db, err := openBolt(path, bolt.Options{ReadOnly: !write}, func(name string, flag int, mode os.FileMode) (*os.File, error) {
+		return os.OpenFile(name, flag&^os.O_CREATE, mode)
 	})
-	var errno syscall.Errno
-	switch {
-	case err == nil:
-		return db, nil
-	case errors.Is(err, boltErrors.ErrTimeout):
-		return nil, errInUse
-	case errors.Is(err, errDamagedDatabase) && file != nil:
-		file.Close() // it panicked, and has let go of nothing
-	case !errors.As(err, &errno):
-		err = fmt.Errorf("%w: %w", errDamagedDatabase, err)
+	if errors.Is(err, boltErrors.ErrTimeout) {
+		err = errInUse
 	}
-	return nil, err
+	return db, err
 }
 
 func (s *stopped) takeLock(write bool) (err error) {
@@ -127,8 +109,8 @@ func checkFormat(tx *bolt.Tx) error {
 	if meta == nil {
 		return fmt.Errorf("%w: it is another program's", errDamagedDatabase)
 	}
-	if v := number(meta.Get(keyVersion)); v > formatVersion {
-		return fmt.Errorf("format %d is newer than %d: it %w", v, formatVersion, ErrNewerFormat)
+	if err := checkVersion(meta); err != nil {
+		return err
 	}
 	for _, name := range [][]byte{bucketQueue, bucketLevels, bucketDead} {
 		if tx.Bucket(name) == nil {
@@ -192,14 +174,10 @@ func (s *stopped) Retry(sel Selection) (o Outcome, err error) {
 		last := queue.Sequence()
 		var back []Change
 		o, back, err = revive(tx, sel, func() uint64 {
-			last = max(last+1, uint64(time.Now().UnixNano()))
+			last = nextID(last, time.Now())
 			return last
 		})
-		var size int64
-		for _, c := range back {
-			size += int64(len(c.Payload))
-		}
-		return errors.Join(err, queue.SetSequence(last), addCounts(tx, int64(len(back)), size))
+		return errors.Join(err, queue.SetSequence(last), addCounts(tx, int64(len(back)), sizeOf(back)))
 	})
 	return o, err
 }

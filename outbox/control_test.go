@@ -1,7 +1,6 @@
 package outbox_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io/fs"
@@ -11,33 +10,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"bigpanda-udf/outbox"
 )
 
-// notes is a log that may be written to from several goroutines.
-type notes struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (n *notes) Write(line []byte) (int, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.b.Write(line)
-}
-
-func (n *notes) String() string {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.b.String()
-}
-
 // controlOptions are those of one use of the function.
-func controlOptions(log *notes) outbox.Options {
+func controlOptions(log *outbox.Logged) outbox.Options {
 	return outbox.Options{
 		Task: "cpu alert", Node: "bigpanda3", URL: "http://127.0.0.1/",
 		Fingerprint: func(key []byte) []byte { return append(slices.Clone(key), "keyed"...) },
@@ -48,7 +28,7 @@ func controlOptions(log *notes) outbox.Options {
 // openControlled opens an outbox and returns it with its control.
 func openControlled(t *testing.T, dir string) (*outbox.Disk, *outbox.Control) {
 	t.Helper()
-	d, err := outbox.Open(dir, controlOptions(new(notes)))
+	d, err := outbox.Open(dir, controlOptions(new(outbox.Logged)))
 	if err != nil {
 		t.Fatal(err)
 	}

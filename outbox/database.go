@@ -109,26 +109,33 @@ func syncFoldersAbove(path string) error {
 	return nil
 }
 
-// openExisting opens a database file. What bbolt cannot make sense of is
+// openExisting opens a database file to work with it.
+func openExisting(path string) (*bolt.DB, error) {
+	// A larger map must be made while nobody reads.
+	db, err := openBolt(path, bolt.Options{InitialMmapSize: 64 << 20}, openFile)
+	if err == nil {
+		db.AllocSize = allocSize
+	}
+	return db, err
+}
+
+// openBolt opens a database file, with open. What bbolt cannot make sense of is
 // errDamagedDatabase.
-func openExisting(path string) (db *bolt.DB, err error) {
+func openBolt(path string, o bolt.Options, open func(string, int, os.FileMode) (*os.File, error)) (db *bolt.DB, err error) {
 	var file *os.File
+	o.Timeout = 100 * time.Millisecond // the default waits for ever
+	o.FreelistType = bolt.FreelistMapType
+	o.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
+		file, err = open(name, flag, mode)
+		return file, err
+	}
 	err = guard(func() (err error) {
-		db, err = bolt.Open(path, 0o600, &bolt.Options{
-			Timeout:         100 * time.Millisecond, // the default waits for ever
-			FreelistType:    bolt.FreelistMapType,
-			InitialMmapSize: 64 << 20, // a larger map must be made while nobody reads
-			OpenFile: func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-				file, err = openFile(name, flag, mode)
-				return file, err
-			},
-		})
+		db, err = bolt.Open(path, 0o600, &o)
 		return err
 	})
 	var errno syscall.Errno
 	switch {
 	case err == nil:
-		db.AllocSize = allocSize
 		return db, nil
 	case errors.Is(err, errDamagedDatabase) && file != nil:
 		// It panicked, and has let go of nothing.
@@ -205,10 +212,8 @@ func isPrepared(tx *bolt.Tx, o Options) (bool, error) {
 		}
 		return false, nil
 	}
-	if v := number(meta.Get(keyVersion)); v > formatVersion {
-		return false, fmt.Errorf("format %d is newer than %d: it %w", v, formatVersion, ErrNewerFormat)
-	} else if v < 1 {
-		return false, fmt.Errorf("%w: it has no version", errDamagedDatabase)
+	if err := checkVersion(meta); err != nil {
+		return false, err
 	}
 	for _, name := range buckets {
 		if tx.Bucket(name) == nil {
@@ -217,6 +222,15 @@ func isPrepared(tx *bolt.Tx, o Options) (bool, error) {
 	}
 	return string(meta.Get(keyTask)) == o.Task && string(meta.Get(keyNode)) == o.Node && string(meta.Get(keyURL)) == o.URL &&
 		bytes.Equal(meta.Get(keyToken), o.Fingerprint(meta.Get(keyStore))), nil
+}
+
+func checkVersion(meta *bolt.Bucket) error {
+	if v := number(meta.Get(keyVersion)); v > formatVersion {
+		return fmt.Errorf("format %d is newer than %d: it %w", v, formatVersion, ErrNewerFormat)
+	} else if v < 1 {
+		return fmt.Errorf("%w: it has no version", errDamagedDatabase)
+	}
+	return nil
 }
 
 // guard runs what reads a database file. A damaged one makes bbolt panic, and

@@ -3,7 +3,6 @@ package outbox
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -157,8 +156,12 @@ func Open(dir string, o Options) (*Disk, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	d.stop = cancel
 	d.workers.Go(func() {
-		if d.siblings && !sleepFor(ctx, ownersBegin) {
-			return
+		if d.siblings {
+			select {
+			case <-time.After(ownersBegin):
+			case <-ctx.Done():
+				return
+			}
 		}
 		for again := time.NewTicker(adoptEvery); ; {
 			d.adopt()
@@ -317,17 +320,6 @@ func (d *Disk) hasOtherToken() (other bool) {
 	return other && err == nil
 }
 
-func number(b []byte) int64 {
-	if len(b) != 8 {
-		return 0
-	}
-	return int64(binary.BigEndian.Uint64(b))
-}
-
-func putNumber(b *bolt.Bucket, key []byte, n int64) error {
-	return b.Put(key, binary.BigEndian.AppendUint64(nil, uint64(n)))
-}
-
 // Drain waits until nothing is queued or in flight, nor being taken over from
 // processes that are gone when it was opened. It returns ctx's error when that
 // is over first.
@@ -340,16 +332,4 @@ func (d *Disk) Drain(ctx context.Context) error {
 		}
 		return d.queued == 0 && !d.adopting, d.schedule.wake, nil
 	})
-}
-
-// sleepFor reports false when ctx ended first.
-func sleepFor(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -3,6 +3,7 @@ package outbox
 import (
 	"bytes"
 	"errors"
+	"path/filepath"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -14,7 +15,7 @@ import (
 // had taken over this one's, in place of its own.
 func (d *Disk) inherit() error {
 	d.askHolders()
-	return d.leftovers(func(l leftover) (bool, error) {
+	return leftovers(filepath.Dir(d.folder), d.folder, d.store, d.options, func(l leftover) (bool, error) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		var theirs []Level

@@ -40,12 +40,11 @@ func ofLeftover(err error) error {
 	return fmt.Errorf("%w: %w", errLeftover, err)
 }
 
-// leftovers opens, one after the other, the outboxes beside this one that no
-// process works on, with the same URL and either the same token, or the same
-// task and node. Where f returns true, nothing of worth is left in one, and it
-// is removed.
-func (d *Disk) leftovers(f func(leftover) (empty bool, err error)) error {
-	dir := filepath.Dir(d.folder)
+// leftovers opens, one after the other, the outboxes in dir that no process works
+// on, with the URL in o and either its token, or its task and node. It leaves out
+// the folder that is the caller's own, as is the store. Where f returns true,
+// nothing of worth is left in one, and it is removed.
+func leftovers(dir, own string, store []byte, o Options, f func(leftover) (empty bool, err error)) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -53,7 +52,7 @@ func (d *Disk) leftovers(f func(leftover) (empty bool, err error)) error {
 	var failed error
 	for _, e := range entries {
 		folder := filepath.Join(dir, e.Name())
-		if !e.IsDir() || folder == d.folder {
+		if !e.IsDir() || folder == own {
 			continue
 		}
 		if _, err := os.Stat(filepath.Join(folder, databaseName)); err != nil {
@@ -66,7 +65,7 @@ func (d *Disk) leftovers(f func(leftover) (empty bool, err error)) error {
 		empty := false
 		var l leftover
 		err = ofLeftover(guard(func() (err error) {
-			l, err = d.openLeftover(folder)
+			l, err = openLeftover(folder, store, o)
 			return err
 		}))
 		if err == nil && l.DB != nil {
@@ -76,8 +75,8 @@ func (d *Disk) leftovers(f func(leftover) (empty bool, err error)) error {
 		switch {
 		case errors.Is(err, errLeftover) && isDamage(err):
 			path := filepath.Join(folder, databaseName)
-			aside, asideErr := moveFileAside(path, d.options.Now())
-			d.log.Error("an outbox that another process left behind cannot be read: it is moved aside, and what it held is not delivered",
+			aside, asideErr := moveFileAside(path, o.Now())
+			o.Log.Error("an outbox that another process left behind cannot be read: it is moved aside, and what it held is not delivered",
 				"file", aside, "error", errors.Join(err, asideErr))
 		case err != nil:
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", folder, err))
@@ -124,8 +123,8 @@ func removeFolder(folder string) error {
 }
 
 // openLeftover opens the database in a locked folder. The DB is nil if it is
-// not this outbox's to deliver.
-func (d *Disk) openLeftover(folder string) (leftover, error) {
+// not to be delivered with those options.
+func openLeftover(folder string, store []byte, o Options) (leftover, error) {
 	l := leftover{folder: folder}
 	path := filepath.Join(folder, databaseName)
 	if info, err := os.Stat(path); err == nil && info.Size() == 0 {
@@ -143,12 +142,12 @@ func (d *Disk) openLeftover(folder string) (leftover, error) {
 		}
 		l.store = slices.Clone(meta.Get(keyStore))
 		for heirOf := range slices.Chunk(meta.Get(keyHeirOf), storeSize) {
-			l.heir = l.heir || bytes.Equal(heirOf, d.store)
+			l.heir = l.heir || bytes.Equal(heirOf, store)
 		}
-		l.sameTask = string(meta.Get(keyTask)) == d.options.Task
-		l.sameNode = l.sameTask && string(meta.Get(keyNode)) == d.options.Node
-		mine = string(meta.Get(keyURL)) == d.options.URL &&
-			(l.sameNode || bytes.Equal(meta.Get(keyToken), d.options.Fingerprint(meta.Get(keyStore))))
+		l.sameTask = string(meta.Get(keyTask)) == o.Task
+		l.sameNode = l.sameTask && string(meta.Get(keyNode)) == o.Node
+		mine = string(meta.Get(keyURL)) == o.URL &&
+			(l.sameNode || bytes.Equal(meta.Get(keyToken), o.Fingerprint(meta.Get(keyStore))))
 		return nil
 	})
 	if err != nil || !mine {

@@ -94,6 +94,7 @@ func (d *Disk) onePiece(from uint64, f func(lane string, id uint64, alert string
 		return nil
 	})
 	if err == nil && len(gone) > 0 {
+		d.stats.GivenUp += len(gone)
 		err = d.remove(gone)
 	}
 	return next, more && err == nil
@@ -145,7 +146,6 @@ func merged(tx *bolt.Tx, from uint64) func(yield func(entry) bool) {
 func (d *Disk) remove(gone []Change) error {
 	for _, c := range gone {
 		d.queued--
-		d.stats.GivenUp++
 		d.kept.done[c.ID] = c.Lane
 		if d.schedule.drop(c.Alert, c.ID) {
 			d.reader(c.Lane).loaded--

@@ -209,7 +209,8 @@ func (m *Memory) DeadLetters() []DeadLetter {
 	return slices.Clone(m.dead)
 }
 
-// Close drops what is queued and ends every Next. It may be called twice.
+// Close ends every Next, and every Drain while something is left, which
+// Undelivered still returns. It may be called twice.
 func (m *Memory) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()

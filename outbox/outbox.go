@@ -11,7 +11,7 @@ package outbox
 
 import "errors"
 
-// ErrClosed is returned by every method of an outbox that was closed.
+// ErrClosed is the error of what an outbox does not do any more: it was closed.
 var ErrClosed = errors.New("outbox is closed")
 
 // MaxBatchBytes is where Next stops adding to a piece: payloads of together

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -54,6 +55,11 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 var errDamagedRecord = errors.New("the record is damaged")
 
+// nextID is the ID of a change that comes now. It is near the time of that, so
+// that changes of several outboxes can be put in one order, and ascends also
+// when the clock goes back.
+func nextID(last uint64, now time.Time) uint64 { return max(last+1, uint64(max(0, now.UnixNano()))) }
+
 func encodeID(id uint64) []byte { return binary.BigEndian.AppendUint64(nil, id) }
 
 // decodeID is for use inside guard: a key that is no id is damage.
@@ -62,6 +68,18 @@ func decodeID(key []byte) uint64 {
 		panic(errDamagedRecord)
 	}
 	return binary.BigEndian.Uint64(key)
+}
+
+// number is 0 for what is none.
+func number(b []byte) int64 {
+	if len(b) != 8 {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint64(b))
+}
+
+func putNumber(b *bolt.Bucket, key []byte, n int64) error {
+	return b.Put(key, binary.BigEndian.AppendUint64(nil, uint64(n)))
 }
 
 func encodeChange(c Change) []byte {

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -163,4 +164,28 @@ func TestAfterCloseNothingIsTouched(t *testing.T) {
 	r.log.has(t, 0, "level=ERROR")
 	other.put(3, "b")
 	other.want("a#1 b#3")
+}
+
+// A request that is under way at Close ends after it: what was taken over since
+// it began is not looked at then.
+func TestReleaseAfterClose(t *testing.T) {
+	dir := memoryDir(t)
+	r := openIn(t, dir).small(32, 1).adopted()
+	numbered := openIn(t, dir).adopted()
+	numbered.put(1, "a", "x/b")
+	r.put(2, "a", "x/b")
+	flying := append(r.next(1), r.next(1)...)
+	numbered.close()
+	r.adopt()
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	r.Next(over, 1, nil) // nothing can leave, but it has read what comes before
+	r.close()
+	r.Release(idsOf(flying)...)
+	r.log.has(t, 0, "level=ERROR")
+	r = openIn(t, dir)
+	all := r.drain()
+	if inOrder(t, all); len(all) != 4 {
+		t.Errorf("got %s", payloadsOf(all))
+	}
 }

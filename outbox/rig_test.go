@@ -33,30 +33,31 @@ func fingerprint(token string) func(key []byte) []byte {
 	}
 }
 
-// logged is a log that can be searched.
-type logged struct {
+// Logged is a log that can be searched, for the tests of package outbox_test,
+// too.
+type Logged struct {
 	mu   sync.Mutex
 	text bytes.Buffer
 }
 
-func (l *logged) Write(b []byte) (int, error) {
+func (l *Logged) Write(b []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(b)
 }
 
-func (l *logged) count(text string) int {
+func (l *Logged) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return strings.Count(l.text.String(), text)
+	return l.text.String()
 }
 
-func (l *logged) has(t *testing.T, times int, text string) {
+func (l *Logged) count(text string) int { return strings.Count(l.String(), text) }
+
+func (l *Logged) has(t *testing.T, times int, text string) {
 	t.Helper()
 	if n := l.count(text); n != times {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		t.Errorf("the log says %q %d times, want %d:\n%s", text, n, times, l.text.String())
+		t.Errorf("the log says %q %d times, want %d:\n%s", text, n, times, l)
 	}
 }
 
@@ -64,7 +65,7 @@ func (l *logged) has(t *testing.T, times int, text string) {
 type rig struct {
 	*Disk
 	t   *testing.T
-	log *logged
+	log *Logged
 }
 
 // readAll collects what Levels gives.
@@ -80,7 +81,7 @@ func readAll(o interface {
 
 func openIn(t *testing.T, dir string, change ...func(*Options)) *rig {
 	t.Helper()
-	r := &rig{t: t, log: new(logged)}
+	r := &rig{t: t, log: new(Logged)}
 	o := testOptions(slog.New(slog.NewTextHandler(r.log, nil)))
 	for _, f := range change {
 		f(&o)

@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"encoding/binary"
 	"os"
 	"path/filepath"
 	"slices"
@@ -132,7 +131,7 @@ func keysAfter(b *bolt.Bucket, after uint64, max int) (ids []uint64, more bool) 
 		if len(ids) == max {
 			return ids, true
 		}
-		ids = append(ids, binary.BigEndian.Uint64(k))
+		ids = append(ids, decodeID(k))
 	}
 	return ids, false
 }

@@ -158,7 +158,7 @@ func (s *stopped) Amend(all []Amendment) (o AmendOutcome, err error) {
 		queue := tx.Bucket(bucketQueue)
 		last := queue.Sequence()
 		for _, c := range changes {
-			last = max(last+1, uint64(time.Now().UnixNano()))
+			last = nextID(last, time.Now())
 			c.ID = last
 			if err := putChange(queue, c); err != nil {
 				return err

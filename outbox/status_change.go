@@ -60,6 +60,18 @@ func (s Selection) split(newest uint64, ids func(after uint64, max int) []uint64
 	return now, rest
 }
 
+// ofDead is split for dead letters.
+func (s Selection) ofDead(dead *bolt.Bucket) (now []uint64, rest *Selection) {
+	var newest uint64
+	if k, _ := dead.Cursor().Last(); k != nil {
+		newest = decodeID(k)
+	}
+	return s.split(newest, func(after uint64, max int) []uint64 {
+		ids, _ := keysAfter(dead, after, max)
+		return ids
+	})
+}
+
 // Retry puts dead letters back in the queue as new changes at its end, with new
 // IDs. Those that it has no room for in one commit are in Outcome.Rest.
 func (d *Disk) Retry(s Selection) (o Outcome, err error) {
@@ -74,24 +86,20 @@ func (d *Disk) Retry(s Selection) (o Outcome, err error) {
 	}
 	var back []Change
 	err = d.update(func(tx *bolt.Tx) error {
-		var size int64
 		var err error
 		o, back, err = revive(tx, s, func() uint64 {
-			d.lastID = max(d.lastID+1, uint64(max(0, d.options.Now().UnixNano())))
+			d.lastID = nextID(d.lastID, d.options.Now())
 			return d.lastID
 		})
-		for _, c := range back {
-			size += int64(len(c.Payload))
-		}
-		return errors.Join(err, d.putCounts(tx, len(back), size))
+		return errors.Join(err, d.putCounts(tx, len(back), sizeOf(back)))
 	})
 	if err != nil && !d.hasQueued(back) {
 		return Outcome{}, fmt.Errorf("put dead letters back: %w", err)
 	}
+	d.queued += len(back)
+	d.bytes += sizeOf(back)
+	d.stats.Dead = max(0, d.stats.Dead-len(back))
 	for _, c := range back {
-		d.queued++
-		d.bytes += int64(len(c.Payload))
-		d.stats.Dead = max(0, d.stats.Dead-1)
 		d.admit(c)
 	}
 	if len(back) > 0 {
@@ -214,10 +222,7 @@ func (d *Disk) dropQueued(s Selection) (o Outcome, err error) {
 		return o, nil
 	}
 	o.Done = len(gone)
-	givenUp := d.stats.GivenUp
-	err = d.remove(gone)
-	d.stats.GivenUp = givenUp
-	return o, err
+	return o, d.remove(gone)
 }
 
 // findOnDisk looks a queued change up by its id alone.
@@ -238,10 +243,7 @@ func findOnDisk(tx *bolt.Tx, id uint64) (at entry, ok bool) {
 func revive(tx *bolt.Tx, s Selection, newID func() uint64) (o Outcome, back []Change, err error) {
 	dead, queue := tx.Bucket(bucketDead), tx.Bucket(bucketQueue)
 	var now []uint64
-	now, o.Rest = s.split(newestDead(dead), func(after uint64, max int) []uint64 {
-		ids, _ := keysAfter(dead, after, max)
-		return ids
-	})
+	now, o.Rest = s.ofDead(dead)
 	for _, id := range now {
 		var letter DeadLetter
 		if v := dead.Get(encodeID(id)); v == nil || json.Unmarshal(v, &letter) != nil || len(letter.Payload) == 0 {
@@ -261,10 +263,7 @@ func revive(tx *bolt.Tx, s Selection, newID func() uint64) (o Outcome, back []Ch
 func dropDead(tx *bolt.Tx, s Selection) (o Outcome, err error) {
 	dead := tx.Bucket(bucketDead)
 	var now []uint64
-	now, o.Rest = s.split(newestDead(dead), func(after uint64, max int) []uint64 {
-		ids, _ := keysAfter(dead, after, max)
-		return ids
-	})
+	now, o.Rest = s.ofDead(dead)
 	for _, id := range now {
 		if dead.Get(encodeID(id)) == nil {
 			o.Missing = append(o.Missing, id)
@@ -276,11 +275,4 @@ func dropDead(tx *bolt.Tx, s Selection) (o Outcome, err error) {
 		o.Done++
 	}
 	return o, nil
-}
-
-func newestDead(dead *bolt.Bucket) uint64 {
-	if k, _ := dead.Cursor().Last(); k != nil {
-		return uint64(number(k))
-	}
-	return 0
 }

@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"encoding/binary"
 	"encoding/json"
 	"slices"
 	"time"
@@ -186,7 +185,7 @@ func deadPage(tx *bolt.Tx, after uint64, limit int, payload bool) (page Page) {
 			return page
 		}
 		size += len(v)
-		id := binary.BigEndian.Uint64(k)
+		id := decodeID(k)
 		var letter DeadLetter
 		err := json.Unmarshal(v, &letter)
 		letter.ID = id

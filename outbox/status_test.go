@@ -146,21 +146,72 @@ func TestStatusOfDamagedRecords(t *testing.T) {
 	}
 }
 
-func TestControlOfNewerFormat(t *testing.T) {
-	d := openForStatus(t)
-	folder := d.folder
-	err := d.update(func(tx *bolt.Tx) error { return putNumber(tx.Bucket(bucketMeta), keyVersion, formatVersion+1) })
-	if err := errors.Join(err, d.Close()); err != nil {
-		t.Fatal(err)
+// A dead letter whose key is no ID is damage like any other, and no fault of this
+// program (P1).
+func TestDeadLetterWithoutID(t *testing.T) {
+	all := Selection{All: true}
+	asks := map[string]func(*testing.T, *Control) error{
+		"status": func(t *testing.T, c *Control) error { _, err := c.Status(t.Context()); return err },
+		"list":   func(t *testing.T, c *Control) error { _, err := c.DeadLetters(t.Context(), 0, 10, false); return err },
+		"retry":  func(t *testing.T, c *Control) error { _, err := c.Retry(t.Context(), all); return err },
+		"drop":   func(t *testing.T, c *Control) error { _, err := c.Drop(t.Context(), KindDead, all); return err },
 	}
-	c := NewControl(folder, nil)
-	for name, ask := range map[string]func() error{
-		"status": func() error { _, err := c.Status(t.Context()); return err },
-		"drop":   func() error { _, err := c.Drop(t.Context(), KindDead, Selection{All: true}); return err },
-	} {
-		if err := ask(); err == nil || !strings.HasSuffix(err.Error(), "format 2 is newer than 1: it was made by a newer bigpanda-udf: run that one") {
-			t.Errorf("%s fails with %v", name, err)
+	for keyName, key := range map[string]string{"short": "\xffbad", "long": "\xff and more than an ID"} {
+		for askName, ask := range asks {
+			for stateName, live := range map[string]bool{"its process lives": true, "its process is gone": false} {
+				t.Run(keyName+", "+askName+", "+stateName, func(t *testing.T) {
+					r := openIn(t, memoryDir(t))
+					r.mu.Lock()
+					err := r.update(func(tx *bolt.Tx) error { return tx.Bucket(bucketDead).Put([]byte(key), []byte("{}")) })
+					r.mu.Unlock()
+					if err != nil {
+						t.Fatal(err)
+					}
+					if !live {
+						r.close()
+					}
+					err = ask(t, NewControl(r.folder, nil))
+					// The status is told without what the disk has.
+					if wants := !live || askName != "status"; (err != nil) != wants || wants && !strings.Contains(err.Error(), errDamagedDatabase.Error()) {
+						t.Errorf("the error is %v", err)
+					}
+					if !live {
+						return
+					}
+					r.log.has(t, 1, "the outbox cannot be read: it is moved aside")
+					r.put(1, "new")
+					r.want("new#1")
+				})
+			}
 		}
+	}
+}
+
+func TestControlOfAnotherFormat(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		version int64
+		want    string // at the end of the error
+	}{
+		{"a newer one", formatVersion + 1, "format 2 is newer than 1: it was made by a newer bigpanda-udf: run that one"},
+		{"none", 0, "it is damaged, and moved aside by the next process that opens it: not a database of this program: it has no version"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d := openForStatus(t)
+			err := d.update(func(tx *bolt.Tx) error { return putNumber(tx.Bucket(bucketMeta), keyVersion, tt.version) })
+			if err := errors.Join(err, d.Close()); err != nil {
+				t.Fatal(err)
+			}
+			c := NewControl(d.folder, nil)
+			for name, ask := range map[string]func() error{
+				"status": func() error { _, err := c.Status(t.Context()); return err },
+				"drop":   func() error { _, err := c.Drop(t.Context(), KindDead, Selection{All: true}); return err },
+			} {
+				if err := ask(); err == nil || !strings.HasSuffix(err.Error(), tt.want) {
+					t.Errorf("%s fails with %v", name, err)
+				}
+			}
+		})
 	}
 }
 

@@ -26,9 +26,7 @@ func Waiting(dir string, o Options) ([]Use, error) {
 	}
 	var uses []Use
 	oldest := make(map[Use]uint64)
-	// An outbox without a folder of its own, as leftovers looks beside it.
-	d := &Disk{folder: filepath.Join(dir, lockName), options: o, log: o.Log}
-	err := d.leftovers(func(l leftover) (bool, error) {
+	err := leftovers(dir, "", nil, o, func(l leftover) (bool, error) {
 		var use Use
 		first, queued := uint64(0), false
 		err := l.view(func(tx *bolt.Tx) error {
@@ -66,12 +64,8 @@ func Waiting(dir string, o Options) ([]Use, error) {
 
 // oldestID returns the id of the oldest queued change, damaged or not.
 func oldestID(tx *bolt.Tx) (id uint64, any bool) {
-	queue := tx.Bucket(bucketQueue)
-	queue.ForEachBucket(func(lane []byte) error {
-		if k, _ := queue.Bucket(lane).Cursor().First(); k != nil && (!any || decodeID(k) < id) {
-			id, any = decodeID(k), true
-		}
-		return nil
-	})
-	return id, any
+	for oldest := range merged(tx, 0) {
+		return oldest.id, true
+	}
+	return 0, false
 }

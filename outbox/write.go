@@ -28,11 +28,8 @@ func (d *Disk) append(changes []Change, levels []Level) {
 	}
 	d.full = max(d.options.MaxSize, min(d.full, d.bytes+d.room()))
 	d.appended = d.options.Now()
-	now := uint64(max(0, d.appended.UnixNano()))
 	for i := range changes {
-		// Near the time of the change, so that changes of several outboxes can
-		// be put in one order; ascending also when the clock goes back.
-		d.lastID = max(d.lastID+1, now)
+		d.lastID = nextID(d.lastID, d.appended)
 		changes[i].ID = d.lastID
 	}
 	written := d.try(changes, levels)
@@ -196,6 +193,9 @@ func (d *Disk) settled() error {
 func (d *Disk) Release(ids ...uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
 	d.release(ids...)
 	d.schedule.awake()
 }
