@@ -76,7 +76,7 @@ type Disk struct {
 	// over in the end. What it has from there is borrowed, and not on its disk;
 	// what it forgets stays there as a level without a value.
 	store    []byte // its random id
-	siblings bool   // it is new, and its task has outboxes of other nodes
+	siblings bool   // its node was another one of the task, which an edit has numbered anew
 	numbered bool
 	borrowed map[string]Level // by key
 	db       *bolt.DB         // nil while it could not be opened again

@@ -4,20 +4,23 @@ import (
 	"bytes"
 	"errors"
 	"path/filepath"
+	"slices"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
 
+// siblingsBegin is how long the processes of a task's other nodes may take to
+// begin: they start together.
+const siblingsBegin = time.Second
+
 // inherit takes over levels before anybody asks for them: those of numbered
-// outboxes of the same node, of which the later change wins; for an outbox that
-// is new, those of its task's other nodes, which an edit of the TICKscript
-// numbers anew; and where such an edit was taken back, those of the node that
-// had taken over this one's, in place of its own.
+// outboxes of the same node, of which the later change wins, and those of other
+// nodes of the task, if they are its own by now.
 func (d *Disk) inherit() error {
 	d.askHolders()
-	return leftovers(filepath.Dir(d.folder), d.folder, d.store, d.options, func(l leftover) (bool, error) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
+	wait := false
+	err := d.beside(func(l leftover) error {
 		var theirs []Level
 		var last uint64
 		err := l.view(func(tx *bolt.Tx) error {
@@ -28,24 +31,84 @@ func (d *Disk) inherit() error {
 			return nil
 		})
 		if err != nil {
-			return false, err
+			return err
 		}
 		// What comes now follows what is taken over, whatever the clock says.
 		d.lastID = max(d.lastID, last)
-		switch {
-		case l.sameNode:
-			return false, d.takeLevels(theirs)
-		case l.heir:
-			return false, d.replaceLevels(theirs)
-		case d.isNew && l.sameTask:
-			d.siblings = true
-			return false, errors.Join(d.update(func(tx *bolt.Tx) error {
-				meta := tx.Bucket(bucketMeta)
-				return meta.Put(keyHeirOf, bytes.Join([][]byte{meta.Get(keyHeirOf), l.store}, nil))
-			}), d.takeLevels(theirs))
+		if l.sameNode {
+			return d.takeLevels(theirs)
 		}
-		return false, nil
+		if d.succeeds(l) {
+			d.siblings = true
+			wait = wait || len(theirs) > 0
+		}
+		return nil
 	})
+	if wait {
+		time.Sleep(siblingsBegin)
+		err = errors.Join(err, d.beside(d.moveLevels))
+	}
+	return err
+}
+
+// beside calls f with each leftover, one that stays.
+func (d *Disk) beside(f func(leftover) error) error {
+	return leftovers(filepath.Dir(d.folder), d.folder, d.store, d.options, func(l leftover) (bool, error) {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return false, f(l)
+	})
+}
+
+// succeeds reports whether this outbox is that of the leftover's node under
+// another number, which an edit of the TICKscript has given it: a new one, or one
+// from which the leftover had its levels before, when such an edit is taken back.
+func (d *Disk) succeeds(l leftover) bool {
+	return l.sameTask && !l.sameNode && (d.isNew || l.heir)
+}
+
+// moveLevels takes over the levels of a leftover that it succeeds, which has them
+// no longer: BigPanda is told by one node alone.
+func (d *Disk) moveLevels(l leftover) error {
+	if !d.succeeds(l) {
+		return nil
+	}
+	var theirs []Level
+	err := l.view(func(tx *bolt.Tx) error {
+		theirs = allLevels(tx)
+		return nil
+	})
+	switch {
+	case err != nil || len(theirs) == 0:
+		return err
+	case d.numbered:
+		return d.takeLevels(theirs) // which borrows them
+	}
+	err = d.update(func(tx *bolt.Tx) error {
+		heirOf := append(heirOf(tx), l.store)
+		return tx.Bucket(bucketMeta).Put(keyHeirOf, bytes.Join(heirOf, nil))
+	})
+	if err == nil && l.heir {
+		err = d.replaceLevels(theirs)
+	} else if err == nil {
+		err = d.takeLevels(theirs)
+	}
+	if err != nil {
+		return err
+	}
+	return l.update(func(tx *bolt.Tx) error {
+		others := slices.DeleteFunc(heirOf(tx), func(store []byte) bool { return bytes.Equal(store, d.store) })
+		err := tx.DeleteBucket(bucketLevels)
+		if err == nil {
+			_, err = tx.CreateBucket(bucketLevels)
+		}
+		return errors.Join(err, tx.Bucket(bucketMeta).Put(keyHeirOf, bytes.Join(others, nil)))
+	})
+}
+
+// heirOf returns the stores whose levels an outbox has taken over.
+func heirOf(tx *bolt.Tx) [][]byte {
+	return slices.Collect(slices.Chunk(slices.Clone(tx.Bucket(bucketMeta).Get(keyHeirOf)), storeSize))
 }
 
 func (d *Disk) levelsByKey() (map[string]Level, error) {

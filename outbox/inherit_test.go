@@ -4,6 +4,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 func open(key string, time int64) Level {
@@ -51,6 +52,52 @@ func TestNodeNumberedAnewAndBack(t *testing.T) {
 	back.put(3, "x")
 	if got := payloadsOf(back.drain()); got != "x#1 x#2 x#3" {
 		t.Errorf("delivered %s", got)
+	}
+	back.Append(nil, []Level{{Key: "y", Time: 3}, open("z", 4)})
+	back.close()
+	back = openIn(t, dir, node("cpu", "bigpanda2"))
+	if got := text(t, back); got != "z=crit" {
+		t.Errorf("after a restart it starts from %q", got)
+	}
+	back.close()
+	again := openIn(t, dir, node("cpu", "bigpanda3"))
+	if got := text(t, again); got != "z=crit" {
+		t.Errorf("the new number starts again from %q", got)
+	}
+}
+
+// The levels of a node that was numbered anew are in one outbox alone: a person
+// who looks at what is active sees each alert once.
+func TestLevelsMove(t *testing.T) {
+	dir := memoryDir(t)
+	was := openIn(t, dir, node("cpu", "bigpanda2")).adopted()
+	was.Append([]Change{aChange(1, "x")}, []Level{open("x", 1)})
+	was.Dead(was.next(1)[0].ID, 400, "no") // so that its folder stays
+	was.close()
+	is := openIn(t, dir, node("cpu", "bigpanda3")).adopted()
+	var there []Level
+	if err := NewControl(was.folder, nil).Levels(t.Context(), func(l Level) { there = append(there, l) }); err != nil || len(there) > 0 {
+		t.Errorf("the old number still has %v, %v", there, err)
+	}
+	is.log.has(t, 0, "level=ERROR")
+}
+
+// A second node that an edit adds begins with nothing: the first one's process
+// starts at the same time, and has the levels.
+func TestAddedNodeTakesNothing(t *testing.T) {
+	dir := memoryDir(t)
+	first := openIn(t, dir, node("cpu", "bigpanda2")).adopted()
+	first.Append(nil, []Level{open("x", 1)})
+	first.close()
+	begun := make(chan *rig)
+	go func() { begun <- openIn(t, dir, node("cpu", "bigpanda3")) }()
+	first = openIn(t, dir, node("cpu", "bigpanda2"), func(o *Options) { o.Wait = time.Minute })
+	second := <-begun
+	if got := text(t, first); got != "x=crit" {
+		t.Errorf("the first node starts from %q", got)
+	}
+	if _, isNew, err := readAll(second); text(t, second) != "" || !isNew || err != nil {
+		t.Errorf("the second one starts from %q, new %v, %v", text(t, second), isNew, err)
 	}
 }
 

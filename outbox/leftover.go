@@ -141,9 +141,7 @@ func openLeftover(folder string, store []byte, o Options) (leftover, error) {
 			return nil
 		}
 		l.store = slices.Clone(meta.Get(keyStore))
-		for heirOf := range slices.Chunk(meta.Get(keyHeirOf), storeSize) {
-			l.heir = l.heir || bytes.Equal(heirOf, store)
-		}
+		l.heir = slices.ContainsFunc(heirOf(tx), func(of []byte) bool { return bytes.Equal(of, store) })
 		l.sameTask = string(meta.Get(keyTask)) == o.Task
 		l.sameNode = l.sameTask && string(meta.Get(keyNode)) == o.Node
 		mine = string(meta.Get(keyURL)) == o.URL &&
