@@ -28,7 +28,9 @@ const (
 func (d *Disk) adopt() {
 	total := 0
 	err := leftovers(filepath.Dir(d.folder), d.folder, d.store, d.options, func(l leftover) (bool, error) {
-		if !l.sameNode && !(d.siblings && l.sameTask) && !d.forsaken(l) {
+		// The other nodes of the task of a new outbox are those that an edit of
+		// the TICKscript has numbered anew, and their heirs when it is taken back.
+		if !l.sameNode && !l.heir && !(d.siblings && l.sameTask) && !d.forsaken(l) {
 			return false, nil
 		}
 		for {

@@ -85,8 +85,11 @@ func (d *Disk) moveLevels(l leftover) error {
 		return d.takeLevels(theirs) // which borrows them
 	}
 	err = d.update(func(tx *bolt.Tx) error {
-		heirOf := append(heirOf(tx), l.store)
-		return tx.Bucket(bucketMeta).Put(keyHeirOf, bytes.Join(heirOf, nil))
+		if isHeirOf(tx, l.store) {
+			return nil
+		}
+		meta := tx.Bucket(bucketMeta)
+		return meta.Put(keyHeirOf, bytes.Join([][]byte{meta.Get(keyHeirOf), l.store}, nil))
 	})
 	if err == nil && l.heir {
 		err = d.replaceLevels(theirs)
@@ -97,18 +100,22 @@ func (d *Disk) moveLevels(l leftover) error {
 		return err
 	}
 	return l.update(func(tx *bolt.Tx) error {
-		others := slices.DeleteFunc(heirOf(tx), func(store []byte) bool { return bytes.Equal(store, d.store) })
 		err := tx.DeleteBucket(bucketLevels)
 		if err == nil {
 			_, err = tx.CreateBucket(bucketLevels)
 		}
-		return errors.Join(err, tx.Bucket(bucketMeta).Put(keyHeirOf, bytes.Join(others, nil)))
+		return err
 	})
 }
 
-// heirOf returns the stores whose levels an outbox has taken over.
-func heirOf(tx *bolt.Tx) [][]byte {
-	return slices.Collect(slices.Chunk(slices.Clone(tx.Bucket(bucketMeta).Get(keyHeirOf)), storeSize))
+// isHeirOf reports whether an outbox has ever taken over the levels of a store.
+func isHeirOf(tx *bolt.Tx, store []byte) bool {
+	for of := range slices.Chunk(tx.Bucket(bucketMeta).Get(keyHeirOf), storeSize) {
+		if bytes.Equal(of, store) {
+			return true
+		}
+	}
+	return false
 }
 
 func (d *Disk) levelsByKey() (map[string]Level, error) {

@@ -19,7 +19,7 @@ type leftover struct {
 	folder             string
 	store              []byte
 	sameNode, sameTask bool
-	heir               bool // it has taken over this outbox's levels
+	heir               bool // it has taken over this outbox's levels before
 }
 
 // errLeftover is part of each error of a leftover's own file.
@@ -141,7 +141,7 @@ func openLeftover(folder string, store []byte, o Options) (leftover, error) {
 			return nil
 		}
 		l.store = slices.Clone(meta.Get(keyStore))
-		l.heir = slices.ContainsFunc(heirOf(tx), func(of []byte) bool { return bytes.Equal(of, store) })
+		l.heir = isHeirOf(tx, store)
 		l.sameTask = string(meta.Get(keyTask)) == o.Task
 		l.sameNode = l.sameTask && string(meta.Get(keyNode)) == o.Node
 		mine = string(meta.Get(keyURL)) == o.URL &&
