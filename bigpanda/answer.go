@@ -53,7 +53,7 @@ func (c *Client) answered(resp *http.Response, secret *secret) *Error {
 	e := &Error{
 		Status:     status,
 		RetryAfter: retryAfter(resp.Header, c.now()),
-		Err:        fmt.Errorf("%s answered %s", c.host, statusText(status)),
+		Err:        fmt.Errorf("%s answered %s", c.url.Host, StatusText(status)),
 	}
 	is := func(class Class, reason Reason, mend string) {
 		e.Class, e.Reason, e.Mend = class, reason, mend
@@ -66,7 +66,7 @@ func (c *Client) answered(resp *http.Response, secret *secret) *Error {
 	case status == http.StatusUnauthorized:
 		is(Hold, ReasonToken, "check the token: it is the organisation's API token, as the Alerts API's instructions in BigPanda's Integrations tab show it")
 	case status == http.StatusForbidden:
-		is(Hold, ReasonForbidden, "check that the token is the organisation's API token, not a user's API key, and that no proxy or firewall forbids "+c.host)
+		is(Hold, ReasonForbidden, "check that the token is the organisation's API token, not a user's API key, and that no proxy or firewall forbids "+c.url.Host)
 	case status == http.StatusProxyAuthRequired:
 		is(Hold, ReasonProxy, mendProxyLogin)
 	case status == http.StatusNotFound, status == http.StatusGone:
@@ -78,7 +78,7 @@ func (c *Client) answered(resp *http.Response, secret *secret) *Error {
 	case status >= 300 && status <= 399:
 		is(Hold, ReasonRedirect, "set the URL to the API itself: a redirect"+target(resp, secret)+" is not followed, as the token would go there")
 	default:
-		is(Hold, ReasonNotBigPanda, "check the URL, and that no proxy or login page answers for "+c.host+": the answer is not one of BigPanda's API")
+		is(Hold, ReasonNotBigPanda, "check the URL, and that no proxy or login page answers for "+c.url.Host+": the answer is not one of BigPanda's API")
 	}
 	return e
 }

@@ -44,12 +44,16 @@ const (
 type Options struct {
 	URL                string        // of the endpoint; DefaultURL if empty
 	Token              string        `json:"-"` // the organisation's API token
-	TokenFile          string        // holds the token; goes before Token and is read anew after a 401
+	TokenFile          string        // holds the token; goes before Token and is read anew after a 401, unless it is a pipe
 	CAFile             string        // PEM certificates to trust instead of the system's
 	InsecureSkipVerify bool          // accept any certificate
 	Timeout            time.Duration // of a request from dial to the answer's end; DefaultTimeout if 0
 	Connections        int           // how many requests at once at most; DefaultConnections if 0
 	UserAgent          string        // DefaultUserAgent if empty
+	// OnToken, if set, gets each token before it is used first, also one that is
+	// read later: whoever blots tokens out has to know them all. It may be called
+	// from several goroutines.
+	OnToken func(token string) `json:"-"`
 	// Proxy returns the proxy for a request to a URL, nil for none; without it
 	// the environment of the process says which.
 	Proxy func(*url.URL) (*url.URL, error) `json:"-"`
@@ -66,8 +70,7 @@ func (o Options) Format(f fmt.State, _ rune) {
 
 // Client sends alerts to one endpoint. Its methods may be called concurrently.
 type Client struct {
-	url       string
-	host      string // of url, with the port if it has one
+	url       *url.URL
 	token     *token
 	timeout   time.Duration
 	userAgent string
@@ -94,7 +97,7 @@ func NewClient(o Options) (*Client, error) {
 	if o.UserAgent == "" {
 		o.UserAgent = DefaultUserAgent
 	}
-	token, err := newToken(o.Token, o.TokenFile)
+	token, err := newToken(o)
 	if err != nil {
 		return nil, err
 	}
@@ -103,8 +106,7 @@ func NewClient(o Options) (*Client, error) {
 		return nil, err
 	}
 	return &Client{
-		url:       u.String(),
-		host:      u.Host,
+		url:       u,
 		token:     token,
 		timeout:   o.Timeout,
 		userAgent: o.UserAgent,
@@ -194,7 +196,7 @@ func (c *Client) Send(ctx context.Context, appKey string, alerts [][]byte) (Answ
 
 // post sends a request and returns the answer when its header has arrived.
 func (c *Client) post(ctx context.Context, secret *secret, body []byte) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}

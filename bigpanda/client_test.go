@@ -193,7 +193,7 @@ func TestNewClientErrors(t *testing.T) {
 
 func TestNewClientDefaults(t *testing.T) {
 	c := dial(t, Options{Token: "\t" + testToken + "\r\n"})
-	if c.url != DefaultURL || c.timeout != DefaultTimeout || c.userAgent != DefaultUserAgent ||
+	if c.url.String() != DefaultURL || c.timeout != DefaultTimeout || c.userAgent != DefaultUserAgent ||
 		c.transport.MaxConnsPerHost != DefaultConnections || c.transport.MaxIdleConnsPerHost != DefaultConnections {
 		t.Errorf("%+v", c)
 	}

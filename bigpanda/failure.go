@@ -31,17 +31,17 @@ func (c *Client) unanswered(ctx context.Context, err error, secret *secret) *Err
 	case errors.As(err, &proxy):
 		c.refusedByProxy(e, proxy)
 	case errors.As(err, &record):
-		is(Hold, ReasonTLS, "check the URL and the proxy, if there is one: at "+c.host+" something other than HTTPS answers")
+		is(Hold, ReasonTLS, "check the URL and the proxy, if there is one: at "+c.url.Host+" something other than HTTPS answers")
 	case isTLS(err):
-		is(Hold, ReasonTLS, "check the URL and this machine's clock, and if a private CA signs for "+c.host+", name its certificate with --ca-file")
+		is(Hold, ReasonTLS, "check the URL and this machine's clock, and if a private CA signs for "+c.url.Host+", name its certificate with --ca-file")
 	case isTimeout(err):
-		is(Retry, ReasonTimeout, "check that "+c.host+" can be reached from here, through the proxy if HTTPS_PROXY names one")
+		is(Retry, ReasonTimeout, "check that "+c.url.Host+" can be reached from here, through the proxy if HTTPS_PROXY names one")
 		if errors.Is(err, errTimeout) || errors.Is(err, context.DeadlineExceeded) {
 			// Not wrapped: the caller would take it for the end of its context.
-			e.Err = fmt.Errorf("no complete answer of %s within %v", c.host, c.timeout)
+			e.Err = fmt.Errorf("no complete answer of %s within %v", c.url.Host, c.timeout)
 		}
 	default:
-		is(Retry, ReasonNetwork, "check that "+c.host+" can be reached from here, through the proxy if HTTPS_PROXY names one")
+		is(Retry, ReasonNetwork, "check that "+c.url.Host+" can be reached from here, through the proxy if HTTPS_PROXY names one")
 	}
 	return e
 }
@@ -59,9 +59,9 @@ func (c *Client) refusedByProxy(e *Error, proxy *proxyError) {
 	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status >= 500:
 		// Most likely the proxy cannot reach BigPanda at the moment.
 		e.Class = Retry
-		e.Mend = "check that the proxy that HTTPS_PROXY names can reach " + c.host
+		e.Mend = "check that the proxy that HTTPS_PROXY names can reach " + c.url.Host
 	default:
-		e.Mend = "let the proxy that HTTPS_PROXY names pass CONNECT to " + c.host
+		e.Mend = "let the proxy that HTTPS_PROXY names pass CONNECT to " + c.url.Host
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
 	"slices"
 	"sync"
 )
@@ -38,7 +37,7 @@ func (c *Client) Probe(ctx context.Context, appKey string) (p Probe) {
 	within, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
 	defer cancel()
 	c.Close() // a new connection has something to tell
-	if proxy, err := c.transport.Proxy(&http.Request{URL: c.endpoint()}); err == nil && proxy != nil {
+	if proxy, err := c.transport.Proxy(&http.Request{URL: c.url}); err == nil && proxy != nil {
 		p.Proxy = proxy.Host
 	}
 	var t tracer
@@ -81,14 +80,6 @@ func (c *Client) knock(within, ctx context.Context, secret *secret, body []byte)
 		return resp.StatusCode, nil // what else should become of it
 	}
 	return resp.StatusCode, e
-}
-
-func (c *Client) endpoint() *url.URL {
-	u, err := url.Parse(c.url)
-	if err != nil {
-		panic(err) // NewClient has parsed it
-	}
-	return u
 }
 
 // tracer notes how far a request came. The transport may still call it when

@@ -87,7 +87,7 @@ func (e *Error) Error() string {
 	case e.Err != nil:
 		text += e.Err.Error()
 	case e.Status != 0:
-		text += "the answer was " + statusText(e.Status)
+		text += "the answer was " + StatusText(e.Status)
 	default:
 		text += string(e.Reason)
 	}
@@ -100,9 +100,9 @@ func (e *Error) Error() string {
 // Unwrap returns Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// statusText returns a status with its standard name, since the name that a
+// StatusText returns a status with its standard name, since the name that a
 // server sends could be anything.
-func statusText(status int) string {
+func StatusText(status int) string {
 	text := strconv.Itoa(status)
 	if name := http.StatusText(status); name != "" {
 		text += " " + name

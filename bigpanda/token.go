@@ -21,29 +21,33 @@ const (
 
 // token hands out the token that is valid now.
 type token struct {
-	file string // empty: it never changes
+	file    string       // empty: it never changes
+	onToken func(string) // Options.OnToken; never nil
 
 	mu      sync.Mutex
 	current *secret // guarded by mu
 }
 
-// newToken reads the token from the file, or takes text when there is no file.
-func newToken(text, file string) (*token, error) {
-	if file == "" {
-		if strings.TrimSpace(text) == "" {
+// newToken reads the token from the file, or takes the text when there is no
+// file.
+func newToken(o Options) (*token, error) {
+	t := &token{file: o.TokenFile, onToken: o.OnToken}
+	if t.onToken == nil {
+		t.onToken = func(string) {}
+	}
+	var err error
+	if t.file == "" {
+		if strings.TrimSpace(o.Token) == "" {
 			return nil, errors.New("use token: there is none; set BIGPANDA_TOKEN to the organisation's API token, or name a file that holds it with --token-file")
 		}
-		s, err := newSecret(text)
-		if err != nil {
+		if t.current, err = newSecret(o.Token); err != nil {
 			return nil, fmt.Errorf("use token: %w", err)
 		}
-		return &token{current: s}, nil
-	}
-	s, err := readToken(file)
-	if err != nil {
+	} else if t.current, err = readToken(t.file); err != nil {
 		return nil, err
 	}
-	return &token{file: file, current: s}, nil
+	t.onToken(t.current.text)
+	return t, nil
 }
 
 // readToken reads a token file. The error names the file and the mend.
@@ -87,13 +91,17 @@ func (t *token) renew(used *secret) error {
 	if t.get() != used {
 		return nil // another request was faster
 	}
+	if info, err := os.Stat(t.file); err == nil && !info.Mode().IsRegular() {
+		return nil // a pipe gives its token once, and opening it again may take for ever
+	}
 	s, err := readToken(t.file) // not under the lock: a disk may be slow
-	if err != nil {
+	if err != nil || s.text == used.text {
 		return err
 	}
+	t.onToken(s.text)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.current == used && s.text != used.text {
+	if t.current == used {
 		t.current = s
 	}
 	return nil

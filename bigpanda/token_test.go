@@ -8,8 +8,11 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -83,6 +86,74 @@ func TestTokenStaysWhenItsFileCannotBeRead(t *testing.T) {
 				t.Errorf("the server was given %s", got)
 			}
 		})
+	}
+}
+
+// P9: whoever blots tokens out knows each of them before the server does.
+func TestOnToken(t *testing.T) {
+	tests := []struct {
+		name  string
+		first string // in the file; "" for a token that is none of a file
+		then  string // in the file, from the first 401 on
+		want  string // what OnToken was told
+	}{
+		{"a token that is no file's", "", "", "[first]"},
+		{"a token file", " first\n", "first", "[first]"},
+		{"a token file that changes", "first\n", " then\n", "[first then]"},
+		{"a token file that becomes nonsense", "first", "one\ntwo", "[first]"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var told []string // Send makes the calls, one after the other
+			var early []string
+			server := serve(t, func(w http.ResponseWriter, r *http.Request) {
+				if used := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); !slices.Contains(told, used) {
+					early = append(early, used)
+				}
+				w.WriteHeader(http.StatusUnauthorized)
+			})
+			o := Options{URL: server.URL, Token: "first", OnToken: func(token string) { told = append(told, token) }}
+			if tt.first != "" {
+				o.TokenFile = writeFile(t, "token", tt.first)
+			}
+			c := dial(t, o)
+			for range 3 {
+				if o.TokenFile != "" {
+					if err := os.WriteFile(o.TokenFile, []byte(tt.then), 0o600); err != nil {
+						t.Fatal(err)
+					}
+				}
+				send(t, c)
+			}
+			if got := fmt.Sprint(told); got != tt.want || len(early) > 0 {
+				t.Errorf("it was told %s, want %s; used before: %q", got, tt.want, early)
+			}
+		})
+	}
+}
+
+// What came through a pipe is not there a second time, and nobody may ever
+// write to it again.
+func TestPipeIsReadOnce(t *testing.T) {
+	address, given := wants(t, "other", "of-the-pipe")
+	file := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(file, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	wrote := make(chan error, 1)
+	go func() { wrote <- os.WriteFile(file, []byte("of-the-pipe\n"), 0) }()
+	c := dial(t, Options{URL: address, TokenFile: file})
+	if err := <-wrote; err != nil {
+		t.Fatal(err)
+	}
+	if _, e := send(t, c); e == nil || e.Reason != ReasonToken {
+		t.Errorf("%+v, want a refused token", e)
+	}
+	if _, e := send(t, c); e != nil {
+		t.Error(e)
+	}
+	if got := fmt.Sprint(given()); got != "[of-the-pipe of-the-pipe]" {
+		t.Errorf("the server was given %s", got)
 	}
 }
 

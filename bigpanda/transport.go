@@ -96,7 +96,7 @@ func (e *proxyError) Error() string {
 	if e.status == 0 {
 		return "the proxy that the environment names has no valid address"
 	}
-	return "the proxy answered " + statusText(e.status)
+	return "the proxy answered " + StatusText(e.status)
 }
 
 // proxyBy returns what finds the proxy of a request: in the environment, unless

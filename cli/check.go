@@ -89,7 +89,7 @@ func (p Process) check(ctx context.Context, c command) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case k.failed+k.warned > 0:
-		return fmt.Errorf("of %s %d failed and %d warned", plural(k.lines, "check"), k.failed, k.warned)
+		return fmt.Errorf("of %s %d failed and %d warned", counted(k.lines, "check", "checks"), k.failed, k.warned)
 	}
 	return nil
 }

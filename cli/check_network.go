@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"net/http"
 	"net/url"
 	"strings"
 	"time"
@@ -125,10 +124,7 @@ func issuer(organization []string, name string) string {
 // answer says what BigPanda answered to what is no alert, and what that means
 // for the token.
 func (k *checkup) answer(p bigpanda.Probe, s settings, withToken bool) {
-	got := fmt.Sprint(p.Status)
-	if name := http.StatusText(p.Status); name != "" {
-		got += " " + name
-	}
+	got := bigpanda.StatusText(p.Status)
 	switch e := p.Err; {
 	case !withToken:
 		k.ok("answer", "%s, without a token", got)

@@ -116,7 +116,7 @@ func (k *checkup) places(ctx context.Context, dir string) {
 		if pl.Process != 0 {
 			held = fmt.Sprintf("held by process %d", pl.Process)
 		}
-		found := strings.Join([]string{pl.name(), plural(pl.Queued, "alert") + " queued", "oldest " + age(pl.Oldest, now),
+		found := strings.Join([]string{pl.name(), counted(pl.Queued, "alert", "alerts") + " queued", "oldest " + age(pl.Oldest, now),
 			count(pl.Dead) + " dead", held}, ", ")
 		waits := !pl.Oldest.IsZero() && now.Sub(pl.Oldest) > waitsLong
 		remarks := strings.Join(remarks(pl.Status, now), "; ")

@@ -1,26 +1,11 @@
 package cli
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
-	"io"
-	"log"
-	"maps"
-	"math/big"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
-	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -37,84 +22,6 @@ func TestCheckShowsEverySetting(t *testing.T) {
 			t.Errorf("check does not show %s", row.name)
 		}
 	}
-}
-
-// checkRig is what check looks at: all of it well, before a test breaks
-// something.
-type checkRig struct {
-	t    *testing.T
-	dir  string
-	api  *sandbox.Server
-	vars map[string]string
-	args []string
-}
-
-func newCheckRig(t *testing.T) *checkRig {
-	r := &checkRig{t: t, dir: t.TempDir()}
-	var url string
-	r.api, url = newAPI(t, sandbox.Faults{})
-	r.vars = map[string]string{
-		"BIGPANDA_TOKEN_FILE": r.file("token", testToken+"\n", 0o600), "BIGPANDA_URL": url, "BIGPANDA_APP_KEY": "k",
-		"BIGPANDA_OUTBOX": r.folder("outbox", 0o700), "BIGPANDA_OUTBOX_MAX_SIZE": "1MiB",
-	}
-	return r
-}
-
-func (r *checkRig) file(name, text string, mode os.FileMode) string {
-	path := filepath.Join(r.dir, name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		r.t.Fatal(err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		r.t.Fatal(err)
-	}
-	return path
-}
-
-func (r *checkRig) folder(name string, mode os.FileMode) string {
-	path := filepath.Join(r.dir, name)
-	if err := os.Mkdir(path, 0o700); err != nil {
-		r.t.Fatal(err)
-	}
-	if err := os.Chmod(path, mode); err != nil {
-		r.t.Fatal(err)
-	}
-	return path
-}
-
-// run runs check and returns the lines, without the rig's own folder.
-func (r *checkRig) run() (result, string) {
-	res := run(r.t, nil, r.vars, append([]string{"check"}, r.args...)...)
-	return res, strings.ReplaceAll(regexp.MustCompile(` {2,}`).ReplaceAllString(res.stdout, "  "), r.dir, "DIR")
-}
-
-// faulty puts an API in place that has faults.
-func (r *checkRig) faulty(f sandbox.Faults) { r.vars["BIGPANDA_URL"] = second(newAPI(r.t, f)) }
-
-func second[A, B any](_ A, b B) B { return b }
-
-// certified serves f over TLS, with a certificate that lasts for so long, and
-// returns the address and the certificate's file.
-func (r *checkRig) certified(lasts time.Duration) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "ours"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(lasts), IsCA: true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	server := httptest.NewUnstartedServer(r.api)
-	server.TLS = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
-	server.Config.ErrorLog = quiet
-	server.StartTLS()
-	r.t.Cleanup(server.Close)
-	r.vars["BIGPANDA_URL"] = server.URL + sandbox.Path
-	r.vars["BIGPANDA_CA_FILE"] = r.file("ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), 0o600)
 }
 
 // What is wrong has a line of its own, with the cause and the mend.
@@ -152,8 +59,8 @@ func TestCheck(t *testing.T) {
 				r.t.Fatal(err)
 			}
 		}, 1, "fail  token file  DIR/pipe is no file; set --token-file (BIGPANDA_TOKEN_FILE) to a file that "},
-		{"the app key of the example", func(r *checkRig) { r.vars["BIGPANDA_APP_KEY"] = "YOUR_APP_KEY" }, 1,
-			"warn  app-key  YOUR_APP_KEY is only the example's; put the integration's app key in its place\n"},
+		{"the app key of the example", func(r *checkRig) { r.vars["BIGPANDA_APP_KEY"] = placeholderAppKey }, 1,
+			"warn  app-key  " + placeholderAppKey + " is only the example's; put the integration's app key in its place\n"},
 		{"a token file that is not there", func(r *checkRig) { r.vars["BIGPANDA_TOKEN_FILE"] = r.dir + "/none" }, 1,
 			"fail  token file  it cannot be looked at: DIR/none: no such file or directory; set --token-file (BIGPANDA_TOKEN_FILE) to a file that "},
 		{"a token in the place of its file", func(r *checkRig) { r.vars["BIGPANDA_TOKEN_FILE"] = testToken }, 1, "fail  token file  it cannot be looked at: [token]: no such"},
@@ -234,17 +141,6 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func (r *checkRig) proxied(proxy string) {
-	r.vars["BIGPANDA_URL"], r.vars["https_proxy"] = "https://nowhere.invalid/", proxy
-}
-
-// proxy is one that refuses with a status.
-func (r *checkRig) proxy(status int) string {
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
-	r.t.Cleanup(server.Close)
-	return server.URL
-}
-
 func TestCheckJSON(t *testing.T) {
 	r := newCheckRig(t)
 	r.args = []string{"--json"}
@@ -304,219 +200,3 @@ func TestCheckQueue(t *testing.T) {
 		})
 	}
 }
-
-func TestCheckUsage(t *testing.T) {
-	conf := write(t, "k.conf", "[udf.functions.bigpanda]\nprog = 'bigpanda-udf'\n")
-	for _, tt := range []struct {
-		name string
-		args []string
-		want string
-	}{
-		{"no such user", []string{"--user=nobody-of-this-name"}, `--user is "nobody-of-this-name", and there is no such user here: write the one that kapacitord runs as`},
-		{"a function of nothing", []string{"--function=x"}, "add --kapacitor-conf FILE, or leave it out"},
-		{"a setting beside a kapacitor.conf", []string{"--url=x", "--kapacitor-conf", conf}, "--url means nothing with --kapacitor-conf: only what stands in that file counts"},
-		{"a kapacitor.conf that is not there", []string{"--kapacitor-conf=nowhere"}, "--kapacitor-conf: open nowhere: no such file or directory"},
-		{"a kapacitor.conf that is none", []string{"--kapacitor-conf", write(t, "x.conf", "\ntoken = "+testToken)}, "is nothing that kapacitord would read in line 2: mend it"},
-		{"an environment that is no text", []string{"--kapacitor-conf", write(t, "y.conf", "[udf.functions.x.env]\nA = 1")}, "is nothing that kapacitord would read"},
-		{"a misspelt function", []string{"--kapacitor-conf", conf, "--function=bigpnda"}, "has no section [udf.functions.bigpnda]: did you mean bigpanda?"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			r := run(t, nil, nil, append([]string{"check"}, tt.args...)...)
-			if r.code != 2 || r.stdout != "" || !strings.Contains(r.stderr, tt.want) {
-				t.Errorf("exit code %d, stdout %s, stderr %s, want %q", r.code, r.stdout, r.stderr, tt.want)
-			}
-		})
-	}
-	r := run(t, nil, nil, "check", "--kapacitor-conf", write(t, "z.conf", "[udf.functions.x]\nprog = '/bin/x'\n"))
-	if r.code != 1 || !strings.Contains(r.stderr, "has no [udf.functions.NAME] whose prog is bigpanda-udf: paste kapacitor.conf.snippet") {
-		t.Errorf("without a function: exit code %d, stderr %s", r.code, r.stderr)
-	}
-}
-
-// A kapacitor.conf is checked as kapacitord would use it, and not with what the
-// caller has in the environment.
-func TestCheckKapacitorConf(t *testing.T) {
-	own, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	type section map[string]string
-	for _, tt := range []struct {
-		name   string
-		change func(r *checkRig, function, env section)
-		code   int
-		want   string
-	}{
-		{"all is well: the program", nil, 0, "ok  prog  " + own + ", which "},
-		{"all is well: the arguments", nil, 0, "ok  args  []\n"},
-		{"all is well: the timeout", nil, 0, "ok  timeout  10s\n"},
-		{"all is well: the environment", nil, 0, "ok  app-key  of-the-file (BIGPANDA_APP_KEY)\n"},
-		{"all is well: the token", nil, 0, "ok  token  accepted: "},
-		{"the default outbox is the user's", func(_ *checkRig, _, env section) { delete(env, "BIGPANDA_OUTBOX") }, 0, "/.local/state/bigpanda-udf (default)\n"},
-		{"no timeout", func(_ *checkRig, f, _ section) { delete(f, "timeout") }, 1, `fail  timeout  there is none, without which kapacitord does not start; write timeout = "10s"`},
-		{"a timeout that is a number", func(_ *checkRig, f, _ section) { f["timeout"] = "10" }, 1, "fail  timeout  10 is no duration, so kapacitord does not start"},
-		{"a timeout that kapacitord does not take", func(_ *checkRig, f, _ section) { f["timeout"] = "'1ms'" }, 1, "fail  timeout  1ms is too short for kapacitord to start"},
-		{"a short timeout", func(_ *checkRig, f, _ section) { f["timeout"] = "'1s'" }, 1, "warn  timeout  1s is short"},
-		{"a long timeout", func(_ *checkRig, f, _ section) { f["timeout"] = "'1h'" }, 1, "warn  timeout  1h0m0s is long"},
-		{"a program that is not there", func(_ *checkRig, f, _ section) { f["prog"] = "'/nowhere/bigpanda-udf'" }, 1, "fail  prog  /nowhere/bigpanda-udf: no such file or directory; install the program where everybody may execute it"},
-		{"a folder for a program", func(r *checkRig, f, _ section) { f["prog"] = "'" + r.folder("bigpanda-udf", 0o700) + "'" }, 1, "fail  prog  DIR/bigpanda-udf is no file"},
-		{"a program that nobody may execute", func(r *checkRig, f, _ section) { f["prog"] = "'" + r.file("bigpanda-udf", "", 0o644) + "'" }, 1, " may not execute DIR/bigpanda-udf (-rw-r--r--, of "},
-		{"another program", func(r *checkRig, f, _ section) { f["prog"] = "'" + r.file("bigpanda-udf", "", 0o755) + "'" }, 0, "note  prog  DIR/bigpanda-udf is another file than this program"},
-		{"a program in no PATH", func(_ *checkRig, f, _ section) { f["prog"] = "'no-bigpanda-udf'" }, 1, "fail  prog  no-bigpanda-udf is not in the PATH"},
-		{"a program in the PATH", func(_ *checkRig, f, _ section) { f["prog"] = "'bigpanda-udf'" }, 0, "note  prog  bigpanda-udf is looked up in kapacitord's PATH: here it is /"},
-		{"a wrong argument", func(_ *checkRig, f, _ section) { f["args"] = "['--conections', '3']" }, 1, "fail  args  unknown flag --conections: did you mean --connections?"},
-		{"an argument that is a command", func(_ *checkRig, f, _ section) { f["args"] = "['sandbox']" }, 1, `fail  args  ["sandbox"] make it a command, and no function`},
-		{"arguments that are settings", func(_ *checkRig, f, _ section) { f["args"] = "['--connections', '3']" }, 0, "ok  connections  3 (--connections)\n"},
-		{"a misspelt variable", func(_ *checkRig, _, env section) { env["BIGPANDA_APPKEY"] = "'x'" }, 1, "warn  env  BIGPANDA_APPKEY is no setting, and is not looked at; did you mean BIGPANDA_APP_KEY?"},
-		{"a variable that only the caller has", func(_ *checkRig, _, env section) { delete(env, "BIGPANDA_TOKEN_FILE") }, 1, "fail  token  no token: "},
-		{"the token in a file for all", func(_ *checkRig, _, env section) { env["BIGPANDA_TOKEN"] = "'" + testToken + "'" }, 1, "warn  kapacitor.conf  DIR/kapacitor.conf holds the token, and others may open it (-rw-r--r--)"},
-		{"a relative file", func(_ *checkRig, _, env section) { env["BIGPANDA_OUTBOX"] = "'outbox'" }, 1, "warn  outbox  outbox counts from the folder that kapacitord runs in; write the full path"},
-		{"a proxy of its own", func(_ *checkRig, _, env section) {
-			env["HTTPS_PROXY"], env["BIGPANDA_URL"] = "'http://127.0.0.1:1'", "'https://nowhere.invalid'"
-		}, 1, "ok  proxy  127.0.0.1:1\n"},
-		{"every alert twice", func(r *checkRig, f, _ section) { f["args"] = "[]\n[bigpanda]\nenabled = true\nglobal = true" }, 1, "warn  [bigpanda]  every alert is sent twice: "},
-		{"both a socket and a program", func(_ *checkRig, f, _ section) { f["socket"] = "'/x'" }, 1, "fail  socket  both a socket and a program are given"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			r := newCheckRig(t)
-			function := section{"prog": "'" + own + "'", "args": "[]", "timeout": "'10s'"}
-			env := section{}
-			for name, text := range r.vars {
-				env[name] = "'" + text + "'"
-			}
-			env["BIGPANDA_APP_KEY"] = "'of-the-file'"
-			if tt.change != nil {
-				tt.change(r, function, env)
-			}
-			var b strings.Builder
-			b.WriteString("[udf.functions.bp.env]\n")
-			writeSection(&b, env)
-			b.WriteString("[udf.functions.bp]\n")
-			writeSection(&b, function)
-			r.args = []string{"--kapacitor-conf", r.file("kapacitor.conf", b.String(), 0o644), "--function=bp"}
-			r.vars["BIGPANDA_CONNECTIONS"] = "77" // the caller's do not count
-			res, lines := r.run()
-			if res.code != tt.code || !strings.Contains(lines, tt.want) || strings.Contains(lines, "connections  77") {
-				t.Errorf("exit code %d, want %d and %q in\n%s%s", res.code, tt.code, tt.want, lines, res.stderr)
-			}
-		})
-	}
-}
-
-func writeSection(b *strings.Builder, s map[string]string) {
-	names := slices.Sorted(maps.Keys(s))
-	if i := slices.Index(names, "args"); i >= 0 { // last, as a test may begin another section behind it
-		names = append(slices.Delete(names, i, i+1), "args")
-	}
-	for _, name := range names {
-		fmt.Fprintf(b, "%s = %s\n", name, s[name])
-	}
-}
-
-func TestCheckSocketFunction(t *testing.T) {
-	dir, err := os.MkdirTemp("", "check") // a socket's path is short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	path := filepath.Join(dir, "s")
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	for _, tt := range []struct {
-		name, socket string
-		code         int
-		want         string
-	}{
-		{"one that listens", path, 0, "ok    socket                " + path + ", which "},
-		{"none", path + "x", 1, "no such file or directory; start the process that listens there before kapacitord"},
-		{"a file", write(t, "s", ""), 1, "is no socket; start"},
-	} {
-		conf := write(t, "k.conf", fmt.Sprintf("[udf.functions.bigpanda]\nsocket = %q\ntimeout = '10s'\n", tt.socket))
-		r := run(t, nil, nil, "check", "--kapacitor-conf", conf)
-		if r.code != tt.code || !strings.Contains(r.stdout, tt.want) {
-			t.Errorf("%s: exit code %d, want %d and %q in\n%s%s", tt.name, r.code, tt.code, tt.want, r.stdout, r.stderr)
-		}
-	}
-}
-
-// The modes of files and folders say what a user may do, whoever asks.
-func TestViewer(t *testing.T) {
-	dir := t.TempDir()
-	file := filepath.Join(dir, "file")
-	if err := os.WriteFile(file, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	info, err := os.Stat(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stat := info.Sys().(*syscall.Stat_t)
-	owner := viewer{name: "owner", uid: stat.Uid, gids: []uint32{stat.Gid + 1}}
-	member := viewer{name: "member", uid: stat.Uid + 1, gids: []uint32{7777, stat.Gid}}
-	other := viewer{name: "other", uid: stat.Uid + 1, gids: []uint32{stat.Gid + 1}}
-	root := viewer{name: "root", uid: 0}
-	if stat.Uid == 0 {
-		owner = root // there is no other owner to be
-	}
-	for _, tt := range []struct {
-		name      string
-		who       viewer
-		file, dir os.FileMode
-		want      os.FileMode
-		err       string
-	}{
-		{"the owner reads", owner, 0o400, 0o700, mayRead, ""},
-		{"a member reads", member, 0o040, 0o750, mayRead, ""},
-		{"a member of what only others may read", member, 0o004, 0o755, mayRead, "member may not read FILE (-------r--, of "},
-		{"another reads", other, 0o004, 0o755, mayRead, ""},
-		{"another may not", other, 0o640, 0o755, mayRead, "other may not read FILE (-rw-r-----, of "},
-		{"another may not write", other, 0o644, 0o755, mayWrite, "other may not write in FILE"},
-		{"another may not execute", other, 0o654, 0o755, mayExecute, "other may not execute FILE"},
-		{"a folder that is shut", other, 0o777, 0o700, mayExecute, "other may not enter DIR (drwx------, of "},
-		{"root reads", root, 0o000, 0o000, mayRead | mayWrite, ""},
-		{"root executes what anybody may", root, 0o001, 0o000, mayExecute, ""},
-		{"root executes nothing that nobody may", root, 0o666, 0o777, mayExecute, "root may not execute FILE"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			// The folders above are not the test's to open.
-			os.Chmod(file, tt.file)
-			os.Chmod(dir, tt.dir)
-			defer os.Chmod(dir, 0o700)
-			err := tt.who.mayHere(dir, mayExecute)
-			if err == nil {
-				err = tt.who.mayHere(file, tt.want)
-			}
-			if os.Geteuid() != 0 && tt.dir&0o100 == 0 {
-				t.Skip("only root can look there")
-			}
-			want := strings.NewReplacer("FILE", file, "DIR", dir).Replace(tt.err)
-			if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
-				t.Errorf("the error is %v, want %q", err, want)
-			}
-		})
-	}
-	shut := filepath.Join(dir, "shut")
-	if err := os.Mkdir(shut, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	inside := filepath.Join(shut, "prog")
-	if err := os.WriteFile(inside, nil, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	link := filepath.Join(dir, "link")
-	if err := os.Symlink(inside, link); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := other.may(link, mayExecute); err == nil {
-		t.Error("a link leads into a folder that is shut")
-	}
-}
-
-// quiet is where servers complain of what the tests do to them.
-var quiet = log.New(io.Discard, "", 0)

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"bigpanda-udf/bigpanda"
@@ -15,12 +14,6 @@ func (s settings) newClient(hidden *secrets) (*bigpanda.Client, error) {
 		return nil, usagef("no token: set BIGPANDA_TOKEN or BIGPANDA_TOKEN_FILE " +
 			"(for Kapacitor in [udf.functions.bigpanda.env] of kapacitor.conf), or token-file in [bigpanda] of the --config file")
 	}
-	if s.tokenFile != "" {
-		// The client reads it for itself; this is for the log.
-		if data, err := os.ReadFile(s.tokenFile); err == nil {
-			hidden.add(strings.TrimSpace(string(data)))
-		}
-	}
 	client, err := bigpanda.NewClient(bigpanda.Options{
 		URL:                s.url,
 		Token:              s.token,
@@ -29,6 +22,7 @@ func (s settings) newClient(hidden *secrets) (*bigpanda.Client, error) {
 		InsecureSkipVerify: s.insecureSkipVerify,
 		Timeout:            s.timeout,
 		Connections:        s.connections,
+		OnToken:            func(token string) { hidden.add(token) },
 		Proxy:              s.proxy,
 		UserAgent:          programName + "/" + currentBuild().Version,
 	})

@@ -45,7 +45,6 @@ func (s settings) newHandler(open func(task, node string) (udf.Store, error), er
 		Err:      err,
 		Open:     open,
 		Log:      log,
-		Now:      time.Now,
 	})
 }
 
@@ -59,6 +58,7 @@ type delivery struct {
 	settings settings
 	log      *slog.Logger
 	queue    anOutbox
+	dead     int // letters of earlier deliveries
 	cancel   context.CancelFunc
 	workers  sync.WaitGroup
 }
@@ -70,6 +70,7 @@ func (s settings) deliver(task, node string, to way, wait time.Duration, log *sl
 	if err != nil {
 		return nil, err
 	}
+	dead := queue.Stats().Dead // before there is a sender
 	sender := udf.NewSender(queue, to, udf.SenderOptions{
 		BatchSize:   s.batchSize,
 		Connections: s.connections,
@@ -79,7 +80,7 @@ func (s settings) deliver(task, node string, to way, wait time.Duration, log *sl
 	// Not the context of the signals: requests that are under way when the
 	// input has ended may end, too.
 	ctx, cancel := context.WithCancel(context.Background())
-	d := &delivery{settings: s, log: log, queue: queue, cancel: cancel}
+	d := &delivery{settings: s, log: log, queue: queue, dead: dead, cancel: cancel}
 	if disk, ok := queue.(*outbox.Disk); ok {
 		disk.Report(sender.Report)
 	}
@@ -153,8 +154,9 @@ func (d *delivery) close(hurrying context.Context) (waiting int) {
 			"lost", left.Queued, "error", err)
 		left.Queued = 0
 	}
-	if left.GivenUp > 0 || left.Dead > 0 {
-		d.log.Warn("some changes never reached BigPanda", "given_up", left.GivenUp, "refused", left.Dead)
+	refused := max(0, left.Dead-d.dead) // some may have been dropped or sent again
+	if left.GivenUp > 0 || refused > 0 {
+		d.log.Warn("some changes never reached BigPanda", "given_up", left.GivenUp, "refused", refused)
 	}
 	if err := d.queue.Close(); err != nil {
 		d.log.Error("the outbox was not closed well", "error", err)

@@ -63,7 +63,7 @@ func (p Process) demo(ctx context.Context, f demoFlags) error {
 	serving, endServing := context.WithCancel(context.Background())
 	defer endServing()
 	served := make(chan error, 1)
-	go func() { served <- serve(serving, l, d.server) }()
+	go func() { served <- serveSandbox(serving, l, d.server) }()
 
 	err = d.run(until, l.Addr())
 	if err == nil {
@@ -149,7 +149,9 @@ func (d *demoRun) play(ctx context.Context, function *peer) error {
 	started := time.Now()
 	for tick := 0; time.Duration(tick)*fleetTick <= fleetLength; tick++ {
 		at := time.Duration(tick) * fleetTick
-		if !waitUntil(ctx, started.Add(time.Duration(tick)*d.step)) {
+		select {
+		case <-time.After(time.Until(started.Add(time.Duration(tick) * d.step))):
+		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 		d.show.clock(at)
@@ -257,15 +259,4 @@ type demoResult struct {
 	changes, delivered, duplicates, lost int
 	requests, refused                    int
 	inOrder                              bool // and nothing else came
-}
-
-func waitUntil(ctx context.Context, t time.Time) bool {
-	timer := time.NewTimer(time.Until(t))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

@@ -93,11 +93,7 @@ func (s *screen) refused(q sandbox.Request) {
 	if q.Status == 0 {
 		answer = "no answer"
 	}
-	what := "1 alert waits"
-	if q.Alerts != 1 {
-		what = fmt.Sprintf("%d alerts wait", q.Alerts)
-	}
-	s.line("refused", answer+", "+what)
+	s.line("refused", answer+", "+counted(q.Alerts, "alert waits", "alerts wait"))
 }
 
 func (s *screen) outage(down bool) {

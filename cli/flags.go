@@ -26,21 +26,27 @@ type apiFlags struct {
 	Timeout            *string `placeholder:"TIME" help:"How long one request may take (${default_timeout})."`
 }
 
-// functionFlags are the settings of function mode.
-type functionFlags struct {
-	apiFlags
-	Enabled        *bool   `help:"Send alerts (true); with --enabled=false points pass, and nothing is sent."`
+// deliveryFlags are the settings of whoever makes alerts of points and delivers
+// them.
+type deliveryFlags struct {
 	AutoAttributes *string `placeholder:"LIST" help:"Send tags, fields, both (tags,fields) or none of them with each alert (${default_auto_attributes})."`
-	Outbox         *string `placeholder:"DIR" help:"The folder in which alerts wait for delivery (bigpanda-udf in the user's state folder), or memory for none."`
-	OutboxMaxSize  *string `placeholder:"SIZE" help:"How large the queue may be before intermediate changes are given up (${default_outbox_max_size})."`
-	Edge           *string `placeholder:"EDGE" help:"What the function takes and gives: stream, or batch (stream)."`
-	MaxFrame       *string `placeholder:"SIZE" help:"The largest message that is taken from Kapacitor (${default_max_frame})."`
 	BatchSize      *string `placeholder:"N" help:"Alerts in one request at most (${default_batch_size})."`
 	Connections    *string `placeholder:"N" help:"Requests at the same time at most (${default_connections})."`
 	Rate           *string `placeholder:"N" help:"Requests a second at most; 0 for no limit (0)."`
-	DrainTimeout   *string `placeholder:"TIME" help:"How long a memory outbox is delivered after the end of the input (${default_drain_timeout})."`
-	LogLevel       *string `placeholder:"LEVEL" help:"Log debug, info, warn or error and above (info)."`
 	LogFormat      *string `placeholder:"FORMAT" help:"Log as logfmt or json (logfmt)."`
+}
+
+// functionFlags are the settings of function mode.
+type functionFlags struct {
+	apiFlags
+	Enabled       *bool   `help:"Send alerts (true); with --enabled=false points pass, and nothing is sent."`
+	Outbox        *string `placeholder:"DIR" help:"The folder in which alerts wait for delivery (bigpanda-udf in the user's state folder), or memory for none."`
+	OutboxMaxSize *string `placeholder:"SIZE" help:"How large the queue may be before intermediate changes are given up (${default_outbox_max_size})."`
+	Edge          *string `placeholder:"EDGE" help:"What the function takes and gives: stream, or batch (stream)."`
+	MaxFrame      *string `placeholder:"SIZE" help:"The largest message that is taken from Kapacitor (${default_max_frame})."`
+	DrainTimeout  *string `placeholder:"TIME" help:"How long a memory outbox is delivered after the end of the input (${default_drain_timeout})."`
+	deliveryFlags
+	LogLevel *string `placeholder:"LEVEL" help:"Log debug, info, warn or error and above (info)."`
 }
 
 // helpVariables are the defaults that the help texts name.

@@ -5,7 +5,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"syscall"
@@ -177,6 +180,32 @@ func TestTokenOfFiles(t *testing.T) {
 	}
 }
 
+// P9: a token that is read from its file later, as BigPanda refused the one
+// before, is hidden as that is.
+func TestLogHidesALaterToken(t *testing.T) {
+	const before, later = "t0ken-of-before-4711", "t0ken-of-later-4711"
+	file := write(t, "token", before)
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") == "Bearer "+later {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		if err := os.WriteFile(file, []byte(later+"\n"), 0o600); err != nil {
+			t.Error(err)
+		}
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer api.Close()
+	vars := map[string]string{"BIGPANDA_TOKEN_FILE": file, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": api.URL, "BIGPANDA_DRAIN_TIMEOUT": "1m"}
+	r := run(t, frames(t, askInit, critical(before+" "+later)), vars, "--outbox=memory")
+	if strings.Contains(r.stderr, before) || strings.Contains(r.stderr, later) {
+		t.Errorf("the log shows a token: %s", r.stderr)
+	}
+	if !strings.Contains(r.stderr, "all alerts are held") || !strings.Contains(r.stderr, tokenShown+" "+tokenShown) {
+		t.Errorf("the log does not show the dead letter: %s", r.stderr)
+	}
+}
+
 func TestHandlerFileSetsOptions(t *testing.T) {
 	api, url := newAPI(t, sandbox.Faults{})
 	handler := write(t, "handler.yaml", `
@@ -233,6 +262,50 @@ func TestNextStartDelivers(t *testing.T) {
 	stdin.Close()
 	if r := <-ended; r.code != 0 {
 		t.Errorf("exit code %d, log %s", r.code, r.stderr)
+	}
+}
+
+// The end of a process tells of what BigPanda refused while it ran, and not again
+// of what it had refused before.
+func TestEndTellsOfItsOwnDeadLetters(t *testing.T) {
+	_, url := newAPI(t, sandbox.Faults{Status: 400})
+	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url, "BIGPANDA_OUTBOX": t.TempDir()}
+	for _, tt := range []struct {
+		name  string
+		point *agent.Request // that is refused
+		drop  bool           // all dead letters, while it runs
+		dead  int            // in the outbox, before the end
+		want  string         // what the log says of them; "" for nothing
+	}{
+		{"one is refused", critical("a"), false, 1, "refused=1"},
+		{"nothing happens", nil, false, 1, ""},
+		{"another one is refused", critical("b"), false, 2, "refused=1"},
+		{"all are dropped", nil, true, 0, ""},
+	} {
+		in, stdin := io.Pipe()
+		ended := make(chan result)
+		go func() { ended <- run(t, in, vars) }()
+		requests := []*agent.Request{askInit}
+		if tt.point != nil {
+			requests = append(requests, tt.point)
+		}
+		if _, err := io.Copy(stdin, frames(t, requests...)); err != nil {
+			t.Error(err)
+		}
+		status := func() string { return run(t, nil, vars, "outbox", "--json").stdout }
+		eventually(t, tt.name+": the process works on the outbox", func() bool {
+			return strings.Contains(status(), fmt.Sprintf(`"process":%d`, os.Getpid()))
+		})
+		if tt.drop {
+			run(t, nil, vars, "outbox", "drop", "--all")
+		}
+		eventually(t, tt.name+": the dead letters", func() bool { return strings.Contains(status(), fmt.Sprintf(`"dead":%d`, tt.dead)) })
+		stdin.Close()
+		r := <-ended
+		const words = "some changes never reached BigPanda"
+		if got := strings.Contains(r.stderr, words); r.code != 0 || got != (tt.want != "") || !strings.Contains(r.stderr, tt.want) {
+			t.Errorf("%s: exit code %d, log %s", tt.name, r.code, r.stderr)
+		}
 	}
 }
 

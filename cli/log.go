@@ -2,13 +2,11 @@ package cli
 
 import (
 	"bytes"
-	"fmt"
 	"io"
 	"log/slog"
 	"slices"
 	"strings"
 	"sync"
-	"unicode/utf8"
 )
 
 const (
@@ -107,16 +105,4 @@ func (l *lineWriter) Write(line []byte) (int, error) {
 		return 0, err
 	}
 	return len(line), nil
-}
-
-// cut returns at most max bytes of the text, and how many more there were.
-func cut(text string, max int) string {
-	if len(text) <= max {
-		return text
-	}
-	end := max
-	for end > 0 && !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return fmt.Sprintf("%s… (%d bytes more)", text[:end], len(text)-end)
 }

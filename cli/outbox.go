@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,14 +11,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"bigpanda-udf/outbox"
 )
-
-// outboxPage is how much list and dead show unless they are told otherwise: a
-// screen.
-const outboxPage = 20
 
 type outboxFlags struct {
 	Do  string   `arg:"" optional:"" default:"status" help:"What to do: status, list, dead, retry, drop, export, active or resolve (status)."`
@@ -232,21 +226,4 @@ func findPlaces(ctx context.Context, dir string, f outboxFlags, hidden *secrets)
 		return nil, fmt.Errorf("no outbox in %s is of that task and folder: see %s outbox status", dir, programName)
 	}
 	return places, failed
-}
-
-// printJSON prints an object in a line of its own.
-func (p Process) printJSON(v any) error {
-	e := json.NewEncoder(p.Stdout)
-	e.SetEscapeHTML(false)
-	return e.Encode(v)
-}
-
-// plain is a text that does nothing to a terminal or a table.
-func plain(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '·'
-	}, text)
 }

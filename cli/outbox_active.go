@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"bigpanda-udf/bigpanda"
@@ -31,17 +30,10 @@ func (p Process) outboxActive(ctx context.Context, f outboxFlags, places []place
 			p.say("%s: and %d more: --limit 0 shows all", pl.name(), left)
 		}
 		if pl.Queued > 0 {
-			p.say("%s: %s: BigPanda does not know all of this yet, see %s outbox list", pl.name(), waiting(pl.Queued), programName)
+			p.say("%s: %s: BigPanda does not know all of this yet, see %s outbox list", pl.name(), counted(pl.Queued, "change waits", "changes wait"), programName)
 		}
 	}
 	return failed
-}
-
-func waiting(n int) string {
-	if n == 1 {
-		return "1 change waits"
-	}
-	return strconv.Itoa(n) + " changes wait"
 }
 
 // active returns the alerts of an outbox that are not OK, the oldest first. With
@@ -78,8 +70,8 @@ func (p Process) printActive(f outboxFlags, pl place, alerts []*udf.Active, foll
 	w := newTable(p.Stdout)
 	fmt.Fprintf(w, "%s (%s):\nKEY\tLEVEL\tSINCE\tLAST SEEN\tSERIES\tAPP KEY\tALERT\n", pl.name(), plain(pl.Folder))
 	for n, a := range alerts {
-		if n%outboxPage == outboxPage-1 {
-			w.Flush() // a long list begins at once, and takes no memory
+		if n%flushEvery == flushEvery-1 {
+			w.Flush()
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", a.Key, a.Level, age(a.Since, now), age(a.Seen, now), len(a.Series),
 			pl.cell(a.Identity.AppKey), pl.cell(identityText(a.Identity)))

@@ -13,36 +13,35 @@ import (
 
 func (p Process) outboxRetry(ctx context.Context, f outboxFlags, places []place) error {
 	return p.changeOutbox(f, places, outboxChange{
-		Kind: outbox.KindDead, done: map[bool]string{true: "is back in the queue", false: "are back in the queue"},
+		Kind: outbox.KindDead, noun: "dead letter", one: "is back in the queue", many: "are back in the queue",
 		run: func(pl place, s outbox.Selection) (outbox.Outcome, error) { return pl.control.Retry(ctx, s) },
 	})
 }
 
 func (p Process) outboxDrop(ctx context.Context, f outboxFlags, places []place) error {
-	kind := outbox.KindDead
+	kind, noun := outbox.KindDead, "dead letter"
 	if f.Queued {
-		kind = outbox.KindQueued
+		kind, noun = outbox.KindQueued, "queued alert"
 	}
 	return p.changeOutbox(f, places, outboxChange{
-		Kind: kind, done: map[bool]string{true: "was dropped", false: "were dropped"},
+		Kind: kind, noun: noun, one: "was dropped", many: "were dropped",
 		run: func(pl place, s outbox.Selection) (outbox.Outcome, error) { return pl.control.Drop(ctx, kind, s) },
 	})
 }
 
 // outboxChange is what is done to dead letters or queued alerts.
 type outboxChange struct {
-	Kind string
-	done map[bool]string // what became of one, or of several, for people
-	run  func(place, outbox.Selection) (outbox.Outcome, error)
+	Kind      string
+	noun      string // what people call one of them
+	one, many string // what became of one, or of several
+	run       func(place, outbox.Selection) (outbox.Outcome, error)
 }
 
-func (c outboxChange) noun(n int) string {
-	words := map[string][2]string{outbox.KindDead: {"dead letter", "dead letters"}, outbox.KindQueued: {"queued alert", "queued alerts"}}[c.Kind]
-	if n == 1 {
-		return words[0]
-	}
-	return words[1]
-}
+// What becomes of those that are in flight.
+const (
+	stays = "is on the way to BigPanda and stays"
+	stay  = "are on the way to BigPanda and stay"
+)
 
 // changeOutbox does something to what was selected, in each outbox, and says
 // what became of it.
@@ -63,8 +62,8 @@ func (p Process) changeOutbox(f outboxFlags, places []place, change outboxChange
 			p.sayOutcome(f, pl, change, o)
 		}
 		if len(o.InFlight) > 0 && !f.All {
-			failed = errors.Join(failed, fmt.Errorf("%d %s %s: %s",
-				len(o.InFlight), change.noun(len(o.InFlight)), stay(len(o.InFlight)), joined(o.InFlight)))
+			failed = errors.Join(failed, fmt.Errorf("%s: %s",
+				counted(len(o.InFlight), change.noun+" "+stays, change.noun+"s "+stay), joined(o.InFlight)))
 		}
 	}
 	var nowhere []uint64
@@ -77,7 +76,7 @@ func (p Process) changeOutbox(f outboxFlags, places []place, change outboxChange
 		}
 	}
 	if slices.Sort(nowhere); len(nowhere) > 0 {
-		failed = errors.Join(failed, fmt.Errorf("there is no %s with the ID %s", change.noun(1), joined(nowhere)))
+		failed = errors.Join(failed, fmt.Errorf("there is no %s with the ID %s", change.noun, joined(nowhere)))
 	}
 	return failed
 }
@@ -98,21 +97,14 @@ func (p Process) sayOutcome(f outboxFlags, pl place, change outboxChange, o outb
 	if o.Done == 0 && !f.All && len(o.InFlight) == 0 {
 		return // they may be in another one
 	}
-	fmt.Fprintf(p.Stdout, "%s: %d %s %s", pl.name(), o.Done, change.noun(o.Done), change.done[o.Done == 1])
+	fmt.Fprintf(p.Stdout, "%s: %s", pl.name(), counted(o.Done, change.noun+" "+change.one, change.noun+"s "+change.many))
 	if f.All && len(o.InFlight) > 0 {
-		fmt.Fprintf(p.Stdout, "; %d %s", len(o.InFlight), stay(len(o.InFlight)))
+		fmt.Fprintf(p.Stdout, "; %s", counted(len(o.InFlight), stays, stay))
 	}
 	if f.Do == "retry" && o.Done > 0 && pl.Process == 0 {
 		fmt.Fprint(p.Stdout, "; the next start of the function delivers them")
 	}
 	fmt.Fprintln(p.Stdout)
-}
-
-func stay(n int) string {
-	if n == 1 {
-		return "is on the way to BigPanda and stays"
-	}
-	return "are on the way to BigPanda and stay"
 }
 
 func joined(ids []uint64) string {

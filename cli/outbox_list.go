@@ -8,12 +8,7 @@ import (
 	"time"
 
 	"bigpanda-udf/outbox"
-
-	"github.com/dustin/go-humanize"
 )
-
-// maxCell is how many bytes of a text a table shows.
-const maxCell = 80
 
 // lister returns a page of a list, behind an ID.
 type lister func(pl place, after uint64, limit int) (outbox.Page, error)
@@ -136,8 +131,6 @@ func newEntryTable(w io.Writer, kind string, payload bool, now time.Time) *entry
 	return &entryTable{w: newTable(w), dead: kind == outbox.KindDead, payload: payload, now: now}
 }
 
-func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 8, 2, ' ', 0) }
-
 func (t *entryTable) begin(pl place, follows bool) {
 	if follows {
 		fmt.Fprintln(t.w)
@@ -166,8 +159,8 @@ func (t *entryTable) print(e outbox.Entry) error {
 		last += "\t" + plain(string(e.Payload))
 	}
 	t.rows++
-	if t.rows%outboxPage == 0 {
-		t.w.Flush() // a long list begins at once, and takes no memory
+	if t.rows%flushEvery == 0 {
+		t.w.Flush()
 	}
 	_, err := fmt.Fprintf(t.w, "%d\t%s\t%s\t%s\t%s\t%s\n", e.ID, since, cell(e.Level), cell(e.AppKey), cell(e.Alert), last)
 	return err
@@ -184,22 +177,3 @@ func state(e outbox.Entry) string {
 	}
 	return "waits"
 }
-
-func cell(text string) string { return plain(cut(text, maxCell)) }
-
-// age is for how long something is there, as people say it.
-func age(since, now time.Time) string {
-	if since.IsZero() {
-		return "-"
-	}
-	if since.After(now) {
-		since = now // the clock was put back
-	}
-	if now.Sub(since) < time.Second {
-		return "0 seconds"
-	}
-	text := humanize.RelTime(since, now, "", "")
-	return text[:len(text)-1] // without the blank before "ago"
-}
-
-func size(bytes int64) string { return humanize.IBytes(uint64(max(0, bytes))) }

@@ -74,13 +74,6 @@ func (p Process) confirmed(alerts, outboxes int) bool {
 	return slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(answer)))
 }
 
-func counted(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
-}
-
 // selectKeys leaves the alerts whose keys begin with one that was given. An
 // alert that several outboxes have is one. The error names what is nobody's,
 // and what is not one's alone.

@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"bigpanda-udf/outbox"
-
-	"github.com/dustin/go-humanize"
 )
 
 func (p Process) outboxStatus(_ context.Context, f outboxFlags, places []place) error {
@@ -94,8 +92,6 @@ func remarks(s outbox.Status, now time.Time) (all []string) {
 	}
 	return all
 }
-
-func count(n int) string { return humanize.Comma(int64(n)) }
 
 // metric is one of those that Prometheus gets, of each outbox.
 type metric struct {

@@ -11,7 +11,6 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
-	"time"
 
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/recording"
@@ -27,7 +26,7 @@ const maxBadLines = 20
 type replayed struct {
 	points, bad int
 	changes     int
-	counts      map[string]int64 // of the handler, from its log
+	counts      udf.Counts
 
 	own    []string          // tags that differ within a group, too
 	tags   map[string]string // of the first point, without those
@@ -90,8 +89,7 @@ func (p Process) replay(ctx context.Context, c command) error {
 		Defaults: s.defaults,
 		Enabled:  true,
 		Open:     func(string, string) (udf.Store, error) { return store, nil },
-		Log:      slog.New(&countsHandler{Handler: log.Handler(), counts: &r.counts}),
-		Now:      time.Now,
+		Log:      log,
 	})
 	// The node's name is Kapacitor's to give, and no part of a payload.
 	answer, err := h.Init(&agent.InitRequest{TaskID: u.task, NodeID: defaultFunction, Options: u.options})
@@ -103,7 +101,7 @@ func (p Process) replay(ctx context.Context, c command) error {
 	}
 	failed := p.replayPoints(ctx, in, h, u, store, &r)
 	h.Stop()
-	r.changes = store.changes
+	r.counts, r.changes = h.Counts(), store.changes
 	failed = errors.Join(failed, store.printer.flush())
 	if store.delivery != nil {
 		failed = errors.Join(failed, store.delivery.drain(ctx, r.changes), store.delivery.refused())
@@ -162,18 +160,18 @@ func (p Process) replayPoints(ctx context.Context, in input, h *udf.Handler, u c
 			return err
 		}
 	}
-	return fmt.Errorf("stopped after %s", plural(r.points, "point"))
+	return fmt.Errorf("stopped after %s", counted(r.points, "point", "points"))
 }
 
 // summary is the last line for a person.
 func (r replayed) summary(store *replayStore, undated int) string {
-	parts := []string{plural(r.points, "point"), plural(r.changes, "change")}
+	parts := []string{counted(r.points, "point", "points"), counted(r.changes, "change", "changes")}
 	for _, more := range []struct {
 		n    int
 		what string
 	}{
-		{int(r.counts["no_level"]), "without a level"}, {int(r.counts["unknown_level"]), "with an unknown level"},
-		{int(r.counts["too_old"]), "too old"}, {undated, "without a time, dated now"}, {r.bad, "that cannot be read"},
+		{r.counts.NoLevel, "without a level"}, {r.counts.UnknownLevel, "with an unknown level"},
+		{r.counts.TooOld, "too old"}, {undated, "without a time, dated now"}, {r.bad, "that cannot be read"},
 	} {
 		if more.n > 0 {
 			parts = append(parts, fmt.Sprintf("%s %s", count(more.n), more.what))
@@ -189,21 +187,14 @@ func (r replayed) summary(store *replayStore, undated int) string {
 // failure is what the points themselves had wrong.
 func (r replayed) failure() error {
 	switch {
-	case r.points > 0 && int(r.counts["no_level"]) == r.points:
+	case r.points > 0 && r.counts.NoLevel == r.points:
 		return errors.New("no point has a level: take points from behind |alert(), or name their level's field or tag with --level-field or --level-tag")
 	case r.bad > 0:
-		return fmt.Errorf("%s cannot be read: see above", plural(r.bad, "line"))
+		return fmt.Errorf("%s cannot be read: see above", counted(r.bad, "line", "lines"))
 	case r.points == 0:
 		return errors.New("there is no point in it")
 	}
 	return nil
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return count(n) + " " + what + "s"
 }
 
 // replayStore is the outbox of a replay: it prints the changes, and hands them
@@ -237,46 +228,4 @@ func (r *replayStore) settle(ctx context.Context) error {
 		return r.delivery.drain(ctx, r.changes)
 	}
 	return r.err
-}
-
-// countsHandler takes the counts out of what the handler logs at its end, and
-// passes on the rest.
-type countsHandler struct {
-	slog.Handler
-	counts *map[string]int64
-}
-
-// handlerEnd is the handler's line with its counts.
-const handlerEnd = "input ended"
-
-// Enabled lets the counts through, whatever the level is.
-func (c *countsHandler) Enabled(ctx context.Context, l slog.Level) bool {
-	return l == slog.LevelInfo || c.Handler.Enabled(ctx, l)
-}
-
-// Handle keeps the counts.
-func (c *countsHandler) Handle(ctx context.Context, r slog.Record) error {
-	if r.Message == handlerEnd {
-		*c.counts = make(map[string]int64)
-		r.Attrs(func(a slog.Attr) bool {
-			if a.Value.Kind() == slog.KindInt64 {
-				(*c.counts)[a.Key] = a.Value.Int64()
-			}
-			return true
-		})
-	}
-	if !c.Handler.Enabled(ctx, r.Level) {
-		return nil
-	}
-	return c.Handler.Handle(ctx, r)
-}
-
-// WithAttrs is part of slog.Handler.
-func (c *countsHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return &countsHandler{c.Handler.WithAttrs(attrs), c.counts}
-}
-
-// WithGroup is part of slog.Handler.
-func (c *countsHandler) WithGroup(name string) slog.Handler {
-	return &countsHandler{c.Handler.WithGroup(name), c.counts}
 }

@@ -26,13 +26,9 @@ type replayFlags struct {
 	File string `arg:"" optional:"" help:"Points as line protocol, gzipped or not; a stream's recording of Kapacitor's (.srpl); or - for stdin."`
 
 	apiFlags
-	AutoAttributes *string `placeholder:"LIST" help:"Send tags, fields, both (tags,fields) or none of them with each alert (${default_auto_attributes})."`
-	BatchSize      *string `placeholder:"N" help:"Alerts in one request at most (${default_batch_size})."`
-	Connections    *string `placeholder:"N" help:"Requests at the same time at most (${default_connections})."`
-	Rate           *string `placeholder:"N" help:"Requests a second at most; 0 for no limit (0)."`
-	DrainTimeout   *string `placeholder:"TIME" help:"How long to wait for the delivery of each 1,000 alerts (${default_drain_timeout})."`
-	LogLevel       *string `placeholder:"LEVEL" help:"Log debug, info, warn or error and above (warn)."`
-	LogFormat      *string `placeholder:"FORMAT" help:"Log as logfmt or json (logfmt)."`
+	DrainTimeout *string `placeholder:"TIME" help:"How long to wait for the delivery of each 1,000 alerts (${default_drain_timeout})."`
+	deliveryFlags
+	LogLevel *string `placeholder:"LEVEL" help:"Log debug, info, warn or error and above (warn)."`
 
 	JSON      bool     `name:"json" help:"Print each alert as the JSON that is posted when it goes alone."`
 	Send      bool     `help:"Send the alerts, too."`

@@ -39,7 +39,7 @@ func (a *alertPrinter) print(c outbox.Change) error {
 	primary, secondary := identityCells(payload.Identity())
 	fmt.Fprintf(a.table, "%s\t%s\t%s\t%s\t%s\n", time.Unix(payload.Timestamp, 0).UTC().Format(time.RFC3339), cell(payload.Status),
 		cell(a.hidden.blot(primary)), cell(a.hidden.blot(secondary)), cell(a.hidden.blot(payload.Properties["description"])))
-	if a.rows++; a.rows%outboxPage == 0 {
+	if a.rows++; a.rows%flushEvery == 0 {
 		return a.flush()
 	}
 	return nil
@@ -70,9 +70,8 @@ func identityCells(i bigpanda.Identity) (primary, secondary string) {
 	if i.Incident != "" {
 		return "incident_identifier=" + i.Incident, "-"
 	}
-	primary, secondary = i.Primary+"="+i.PrimaryValue, i.Secondary+"="+i.SecondaryValue
 	if i.Secondary == "" {
-		secondary = "-"
+		return property(i.Primary, i.PrimaryValue), "-"
 	}
-	return primary, secondary
+	return property(i.Primary, i.PrimaryValue), property(i.Secondary, i.SecondaryValue)
 }

@@ -60,7 +60,7 @@ func (d *replayDelivery) drain(ctx context.Context, changes int) error {
 	d.failed = errors.New("interrupted")
 	if ctx.Err() == nil {
 		d.failed = fmt.Errorf("%d of %s are not delivered after %s (--drain-timeout): %s",
-			d.queue.Stats().Queued, plural(changes, "alert"), d.settings.drainTimeout, d.why())
+			d.queue.Stats().Queued, counted(changes, "alert", "alerts"), d.settings.drainTimeout, d.why())
 	}
 	return d.failed
 }
@@ -80,7 +80,7 @@ func (d *replayDelivery) why() string {
 // refused is the error of what BigPanda does not want.
 func (d *replayDelivery) refused() error {
 	if dead := d.queue.Stats().Dead; dead > 0 {
-		return fmt.Errorf("BigPanda refused %s for good: see above", plural(dead, "alert"))
+		return fmt.Errorf("BigPanda refused %s for good: see above", counted(dead, "alert", "alerts"))
 	}
 	return nil
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -73,7 +72,7 @@ func (p Process) sandbox(ctx context.Context, f sandboxFlags) error {
 		return fmt.Errorf("listen on %s: %w", f.Listen, err)
 	}
 	p.introduceSandbox(l.Addr(), host, f.Token != "")
-	return serve(ctx, l, server)
+	return serveSandbox(ctx, l, server)
 }
 
 func (p Process) introduceSandbox(addr net.Addr, host string, withToken bool) {
@@ -99,9 +98,9 @@ func consoleURL(addr net.Addr) string {
 	return "http://" + net.JoinHostPort(host, port) + "/"
 }
 
-// serve serves until ctx is done. Requests that are under way then get a
+// serveSandbox serves until ctx is done. Requests that are under way then get a
 // moment to end.
-func serve(ctx context.Context, l net.Listener, server *sandbox.Server) error {
+func serveSandbox(ctx context.Context, l net.Listener, server *sandbox.Server) error {
 	s := &http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(l) }()
@@ -132,7 +131,7 @@ func (r *requestPrinter) print(q sandbox.Request) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.asJSON {
-		json.NewEncoder(r.p.Stdout).Encode(q) // nobody is left to hear of an error
+		r.p.printJSON(q) // nobody is left to hear of an error
 		return
 	}
 	fmt.Fprintln(r.p.Stdout, requestLine(q))

@@ -84,14 +84,12 @@ func (p Process) send(ctx context.Context, c command) error {
 
 func (p Process) printSent(r sendReport, asJSON bool) error {
 	if asJSON {
-		out := json.NewEncoder(p.Stdout)
-		out.SetEscapeHTML(false)
-		return out.Encode(r)
+		return p.printJSON(r)
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "sent to %s\n%s\n", r.URL, r.Payload)
 	if r.Status != 0 {
-		fmt.Fprintf(&b, "answered %s\n", strings.TrimSpace(fmt.Sprint(r.Status, " ", http.StatusText(r.Status))))
+		fmt.Fprintf(&b, "answered %s\n", bigpanda.StatusText(r.Status))
 	}
 	if r.Answer != "" {
 		fmt.Fprintln(&b, r.Answer)

@@ -37,7 +37,7 @@ func TestSnippet(t *testing.T) {
 		for pair := range slices.Chunk(f.Args, 2) {
 			flags[strings.TrimPrefix(pair[0], "--")] = pair[len(pair)-1]
 		}
-		if s, err := resolve(flags, environment(f.Env)); err != nil || s.edge != edge || s.tokenFile == "" || s.defaults.AppKey == "" {
+		if s, err := resolve(flags, environment(f.Env)); err != nil || s.edge != edge || s.tokenFile == "" || s.defaults.AppKey != placeholderAppKey {
 			t.Errorf("the settings of %s are %+v (%v)", function, s, err)
 		}
 		for name := range f.Env {

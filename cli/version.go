@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -47,7 +46,7 @@ func currentBuild() build {
 func (p Process) version(f versionFlags) error {
 	b := currentBuild()
 	if f.JSON {
-		return json.NewEncoder(p.Stdout).Encode(b)
+		return p.printJSON(b)
 	}
 	fmt.Fprintln(p.Stdout, programName, b.Version)
 	if b.Commit != "" {

@@ -273,6 +273,18 @@ func (h *Handler) append() {
 	h.state.pending = nil
 }
 
+// Counts are of points that made no change for a lack of theirs.
+type Counts struct {
+	NoLevel      int // nothing says what their level is
+	UnknownLevel int // a word that is no level
+	TooOld       int // older than .maxAge()
+}
+
+// Counts returns what has been counted so far.
+func (h *Handler) Counts() Counts {
+	return Counts{NoLevel: h.counts.noLevel, UnknownLevel: h.counts.unknown, TooOld: h.counts.old}
+}
+
 // survive is deferred where a panic must not end the process (P1).
 func (h *Handler) survive(message string) {
 	if v := recover(); v != nil {

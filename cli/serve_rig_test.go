@@ -1,0 +1,237 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"bigpanda-udf/sandbox"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+)
+
+// patient is for what happens at once on a machine that is not busy.
+const patient = time.Minute
+
+// A served is `bigpanda-udf serve` within this process.
+type served struct {
+	t      *testing.T
+	socket string
+	outbox string
+	log    *syncBuffer
+	stop   context.CancelFunc // as SIGTERM does
+	code   chan int
+}
+
+// startServer starts the daemon and waits until it listens.
+func startServer(t *testing.T, vars map[string]string, args ...string) *served {
+	t.Helper()
+	s := &served{t: t, socket: filepath.Join(shortDir(t), "s"), outbox: vars["BIGPANDA_OUTBOX"], log: new(syncBuffer), code: make(chan int, 1)}
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	go func() {
+		s.code <- Run(ctx, Process{
+			Args: append([]string{"serve", "--socket", s.socket}, args...), Stdin: strings.NewReader(""),
+			Stdout: io.Discard, Stderr: s.log, LookupEnv: environment(vars),
+		})
+	}()
+	t.Cleanup(func() {
+		s.end()
+		if strings.Contains(s.log.String(), testToken) {
+			t.Errorf("P9: the log shows the token")
+		}
+		if t.Failed() {
+			t.Logf("log of the daemon:\n%s", s.log)
+		}
+	})
+	awaitSocket(t, s.socket)
+	return s
+}
+
+func awaitSocket(t *testing.T, path string) {
+	t.Helper()
+	eventually(t, "somebody listens at the socket", func() bool {
+		conn, err := net.Dial("unix", path)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patient); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not so after %s: %s", patient, what)
+		}
+	}
+}
+
+// end stops the daemon and returns its exit code. It may be called twice.
+func (s *served) end() int {
+	s.t.Helper()
+	s.stop()
+	select {
+	case code := <-s.code:
+		s.code <- code
+		return code
+	case <-time.After(patient):
+		s.t.Fatal("the daemon does not end")
+	}
+	return -1
+}
+
+// shortDir is a folder whose path leaves room for that of a socket.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "serve")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// A dialled is Kapacitor's end of a connection.
+type dialled struct {
+	t      *testing.T
+	conn   *net.UnixConn
+	in     *bufio.Reader
+	buffer []byte
+}
+
+func dial(t *testing.T, socket string) *dialled {
+	t.Helper()
+	conn, err := net.Dial("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.SetDeadline(time.Now().Add(patient))
+	t.Cleanup(func() { conn.Close() })
+	return &dialled{t: t, conn: conn.(*net.UnixConn), in: bufio.NewReader(conn)}
+}
+
+func (c *dialled) send(requests ...*agent.Request) {
+	c.t.Helper()
+	if _, err := c.conn.Write(frames(c.t, requests...).Bytes()); err != nil {
+		c.t.Fatalf("write to the daemon: %v", err)
+	}
+}
+
+func (c *dialled) receive() *agent.Response {
+	c.t.Helper()
+	r := new(agent.Response)
+	if err := agent.ReadMessage(&c.buffer, c.in, r); err != nil {
+		c.t.Fatalf("read from the daemon: %v", err)
+	}
+	return r
+}
+
+// init asks for Info and Init, as Kapacitor does.
+func (c *dialled) init(task, node string, options ...*agent.Option) *agent.InitResponse {
+	c.t.Helper()
+	c.send(askInfo)
+	if c.receive().GetInfo() == nil {
+		c.t.Fatal("Info was not answered")
+	}
+	c.send(&agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: task, NodeID: node, Options: options}}})
+	answer := c.receive().GetInit()
+	if answer == nil {
+		c.t.Fatal("Init was not answered")
+	}
+	return answer
+}
+
+// use is a connection that serves a task.
+func (s *served) use(task, node string, options ...*agent.Option) *dialled {
+	s.t.Helper()
+	c := dial(s.t, s.socket)
+	if answer := c.init(task, node, options...); !answer.Success {
+		s.t.Fatalf("Init failed: %s", answer.Error)
+	}
+	return c
+}
+
+// pass sends points and waits until they come back (P4).
+func (c *dialled) pass(points ...*agent.Request) {
+	c.t.Helper()
+	c.send(points...)
+	for range points {
+		if r := c.receive(); r.GetPoint() == nil {
+			c.t.Fatalf("not a point: %v", r)
+		}
+	}
+}
+
+// end closes the input and waits until the daemon closes the connection.
+func (c *dialled) end() {
+	c.t.Helper()
+	c.conn.CloseWrite()
+	if rest, err := io.ReadAll(c.in); err != nil || len(rest) > 0 {
+		c.t.Errorf("behind the end of the input come %d bytes, %v", len(rest), err)
+	}
+	c.conn.Close()
+}
+
+func level(host, level string, second int64) *agent.Request {
+	return &agent.Request{Message: &agent.Request_Point{Point: &agent.Point{
+		Time: second * 1e9, Name: "cpu", Group: "host=" + host,
+		Tags:         map[string]string{"host": host},
+		FieldsString: map[string]string{"level": level},
+		FieldsInt:    map[string]int64{"duration": 60e9},
+	}}}
+}
+
+func textOption(name, value string) *agent.Option {
+	return &agent.Option{Name: name, Values: []*agent.OptionValue{{
+		Type: agent.ValueType_STRING, Value: &agent.OptionValue_StringValue{StringValue: value},
+	}}}
+}
+
+// serveVars is the environment of a daemon with an outbox of its own.
+func serveVars(t *testing.T, url string) map[string]string {
+	return map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url, "BIGPANDA_OUTBOX": t.TempDir()}
+}
+
+func awaitEvents(t *testing.T, api *sandbox.Server, n int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	defer cancel()
+	if err := api.WaitFor(ctx, func(s sandbox.Stats) bool { return s.Events >= n }); err != nil {
+		t.Fatalf("%d events, want %d", len(api.Events()), n)
+	}
+}
+
+// told lists what BigPanda was told, in order, as "app key/host status".
+func told(api *sandbox.Server) (all []string) {
+	for _, e := range api.Events() {
+		all = append(all, fmt.Sprintf("%s/%s %s", e.AppKey, e.Title, e.Status))
+	}
+	return all
+}
+
+func wantTold(t *testing.T, api *sandbox.Server, want ...string) {
+	t.Helper()
+	awaitEvents(t, api, len(want))
+	if got := told(api); !slices.Equal(got, want) {
+		t.Errorf("BigPanda was told %q, want %q", got, want)
+	}
+}
+
+// outboxStatus is what `bigpanda-udf outbox status --json` says.
+func outboxStatus(ctx context.Context, t *testing.T, s *served) string {
+	t.Helper()
+	var out, log syncBuffer
+	vars := map[string]string{}
+	Run(ctx, Process{Args: []string{"outbox", "--json", "--outbox", s.outbox}, Stdout: &out, Stderr: &log, LookupEnv: environment(vars)})
+	return out.String()
+}

@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/dustin/go-humanize"
+)
+
+// maxCell is how many bytes of a text a table shows.
+const maxCell = 80
+
+// flushEvery is how many rows of a table are printed together, with columns of
+// one width: so a long list begins at once, and takes no memory.
+const flushEvery = 20
+
+// printJSON prints an object in a line of its own.
+func (p Process) printJSON(v any) error {
+	e := json.NewEncoder(p.Stdout)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
+func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 8, 2, ' ', 0) }
+
+func cell(text string) string { return plain(cut(text, maxCell)) }
+
+// plain is a text that does nothing to a terminal or a table.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return '·'
+	}, text)
+}
+
+// cut returns at most max bytes of the text, and how many more there were.
+func cut(text string, max int) string {
+	if len(text) <= max {
+		return text
+	}
+	end := max
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return fmt.Sprintf("%s… (%d bytes more)", text[:end], len(text)-end)
+}
+
+func count(n int) string { return humanize.Comma(int64(n)) }
+
+// counted is a number of things, and what they do: counted(n, "alert waits",
+// "alerts wait").
+func counted(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(n) + " " + many
+}
+
+func size(bytes int64) string { return humanize.IBytes(uint64(max(0, bytes))) }
+
+// age is for how long something is there, as people say it.
+func age(since, now time.Time) string {
+	if since.IsZero() {
+		return "-"
+	}
+	if since.After(now) {
+		since = now // the clock was put back
+	}
+	if now.Sub(since) < time.Second {
+		return "0 seconds"
+	}
+	text := humanize.RelTime(since, now, "", "")
+	return text[:len(text)-1] // without the blank before "ago"
+}
