@@ -16,6 +16,10 @@ type Amendment struct {
 	// Series are those whose level becomes Value, with the change's time.
 	Series []AmendedSeries `json:"series"`
 	Value  []byte          `json:"value"`
+	// Last is the newest Change.Time of the alert that was read, with whatever
+	// series. When the owner knows of a newer one, the amendment is not made; 0:
+	// that is not asked.
+	Last int64 `json:"last,omitempty"`
 }
 
 // AmendedSeries is a series whose level is to be another one.
@@ -41,8 +45,9 @@ type AmendOutcome struct {
 type Owner interface {
 	// Amend calls do once, at a moment at which all that the owner knows is in
 	// the outbox, and takes over the levels that do returns before anything else
-	// changes what it knows.
-	Amend(do func() []Level)
+	// changes what it knows. last, which do may call, returns the newest
+	// Change.Time of an alert, 0 for none.
+	Amend(do func(last func(alert string) int64) []Level)
 }
 
 // Own says who keeps the levels in its memory, from before it calls Levels on.
@@ -70,17 +75,17 @@ func (d *Disk) Amend(all []Amendment) (o AmendOutcome, err error) {
 		owner := d.owner
 		d.mu.Unlock()
 		again := false
-		do := func() (levels []Level) {
+		do := func(last func(string) int64) (levels []Level) {
 			d.mu.Lock()
 			defer d.mu.Unlock()
 			// Another one has read the levels before they are amended.
 			if again = d.owner != owner; !again {
-				o, levels, err = d.amend(all)
+				o, levels, err = d.amend(all, last)
 			}
 			return levels
 		}
 		if owner == nil {
-			do()
+			do(unknown)
 		} else {
 			owner.Amend(do)
 		}
@@ -90,13 +95,17 @@ func (d *Disk) Amend(all []Amendment) (o AmendOutcome, err error) {
 	}
 }
 
-func (d *Disk) amend(all []Amendment) (o AmendOutcome, levels []Level, err error) {
+// unknown is the newest change of an alert where there is no owner: what was read
+// is all that there is.
+func unknown(string) int64 { return 0 }
+
+func (d *Disk) amend(all []Amendment, last func(alert string) int64) (o AmendOutcome, levels []Level, err error) {
 	if d.closed {
 		return o, nil, ErrClosed
 	}
 	var changes []Change
 	err = d.view(func(tx *bolt.Tx) error {
-		o, changes, levels = amended(all, func(key string) (Level, bool) {
+		o, changes, levels = amended(all, last, func(key string) (Level, bool) {
 			if l, newer := d.kept.levels[key]; newer {
 				return l, l.Value != nil
 			}
@@ -117,9 +126,9 @@ func (d *Disk) amend(all []Amendment) (o AmendOutcome, levels []Level, err error
 
 // amended picks the amendments whose levels are as they were, and returns what
 // they come to.
-func amended(all []Amendment, now func(key string) (Level, bool)) (o AmendOutcome, changes []Change, levels []Level) {
+func amended(all []Amendment, last func(alert string) int64, now func(key string) (Level, bool)) (o AmendOutcome, changes []Change, levels []Level) {
 	for _, a := range all {
-		same, made := true, true
+		same, made := a.Last == 0 || last(a.Change.Alert) <= a.Last, true
 		for _, s := range a.Series {
 			l, there := now(string(s.Key))
 			same = same && there && l.Time == s.Was
@@ -154,7 +163,7 @@ func (s *stopped) Amend(all []Amendment) (o AmendOutcome, err error) {
 	err = s.update(func(tx *bolt.Tx) error {
 		var changes []Change
 		var levels []Level
-		o, changes, levels = amended(all, func(key string) (Level, bool) { return readLevel(tx, key) })
+		o, changes, levels = amended(all, unknown, func(key string) (Level, bool) { return readLevel(tx, key) })
 		queue := tx.Bucket(bucketQueue)
 		last := queue.Sequence()
 		for _, c := range changes {

@@ -138,13 +138,13 @@ type anOwner struct {
 	hook   func() // called before the amendment is made
 }
 
-func (o *anOwner) Amend(do func() []outbox.Level) {
+func (o *anOwner) Amend(do func(func(string) int64) []outbox.Level) {
 	if o.hook != nil {
 		o.hook()
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, l := range do() {
+	for _, l := range do(func(string) int64 { return 0 }) {
 		o.levels[l.Key] = l.Time
 	}
 }

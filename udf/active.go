@@ -31,8 +31,10 @@ type Active struct {
 	// level, as far as the outbox knows.
 	Seen time.Time
 	// Timestamp is the newest that was sent for the alert, in Unix seconds, also
-	// for a series that is OK by now.
+	// for a series that is OK by now. Resolve makes a later one; whoever resolves
+	// the alert in several outboxes may set it to that of the latest.
 	Timestamp int64
+	read      int64 // Timestamp, as it was read
 	// Series are those that make the alert and are not OK.
 	Series []ActiveSeries
 }
@@ -73,6 +75,7 @@ func (a *Actives) Add(l outbox.Level) {
 		a.alerts[key] = alert
 	}
 	alert.Timestamp = max(alert.Timestamp, r.Last)
+	alert.read = alert.Timestamp
 	if r.Level == OK {
 		return // it counts for the timestamp alone
 	}
@@ -129,7 +132,7 @@ func (a *Active) Resolve(now time.Time) outbox.Amendment {
 		// has no primary property.
 		p.Properties["primary_property"] = "check"
 	}
-	m := outbox.Amendment{Change: outbox.Change{
+	m := outbox.Amendment{Last: a.read, Change: outbox.Change{
 		Alert: a.Identity.Key(), Lane: p.AppKey, Time: p.Timestamp, Level: OK.String(), Payload: p.Encode(),
 	}}
 	m.Value = record{Level: OK, Last: p.Timestamp, Identity: a.Identity}.level("").Value

@@ -420,6 +420,25 @@ func TestResolveBesidePoints(t *testing.T) {
 	}
 }
 
+// An alert that another series has raised since it was looked at is not resolved:
+// the OK would close it, and nobody would open it again.
+func TestResolveWhatHasChanged(t *testing.T) {
+	r, d, c := aDisk(t)
+	r.send(at(0, "id", "WARNING").grouped("g1"))
+	seen := active(t, c)[0].Resolve(time.Now())
+	r.send(at(20, "id", "CRITICAL").grouped("g2"))
+	o, err := c.Amend(t.Context(), []outbox.Amendment{seen})
+	if err != nil || o.Done != 0 || len(o.Changed) != 1 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if n := len(queued(t, d)); n != 2 {
+		t.Errorf("%d changes, want the two that the function made", n)
+	}
+	if n := resolveAll(t, c); n != 1 {
+		t.Errorf("looked at again, %d are resolved", n)
+	}
+}
+
 // Two series that make one alert are resolved together, and each knows it.
 func TestResolveSharedAlert(t *testing.T) {
 	r, d, c := aDisk(t)

@@ -70,14 +70,22 @@ func (t *turn) end() {
 }
 
 // Amend is part of outbox.Owner.
-func (t *turn) Amend(do func() []outbox.Level) {
+func (t *turn) Amend(do func(last func(alert string) int64) []outbox.Level) {
 	<-t.loaded
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, l := range do() {
+	for _, l := range do(t.state.last) {
 		t.state.amend(l)
 	}
 	t.state.restored()
+}
+
+// last returns the newest timestamp that was sent for an alert, 0 for none.
+func (s *state) last(alert string) int64 {
+	if a := s.alerts[alert]; a != nil {
+		return a.last
+	}
+	return 0
 }
 
 // amend takes over the level of a series that is in the store already.
