@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -256,10 +257,20 @@ func statuses(s *sandbox.Server) map[string][]string {
 	return all
 }
 
+func timeout() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.Background(), patient)
+}
+
 // waitEvents waits until the sandbox has taken n alerts.
 func waitEvents(t testing.TB, s *sandbox.Server, n int) {
 	t.Helper()
-	ctx, cancel := timeout()
+	waitEventsWithin(t, s, n, patient)
+}
+
+// waitEventsWithin is waitEvents for what may take longer.
+func waitEventsWithin(t testing.TB, s *sandbox.Server, n int, limit time.Duration) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	if err := s.WaitFor(ctx, func(st sandbox.Stats) bool { return st.Events >= n }); err != nil {
 		t.Fatalf("waiting for %d alerts: %v; there are %d", n, err, s.Stats().Events)

@@ -19,19 +19,9 @@ import (
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
-// BenchmarkOutbox measures what the outbox on disk promises of time and
-// memory, with the program as a process: the times are from outside, and
-// RssAnon-MiB is the most anonymous memory that it was seen to have.
-func BenchmarkOutbox(b *testing.B) {
-	b.Run("storm of 20000 alerts", benchmarkStorm)
-	b.Run("1000000 changes queued", benchmarkBacklog)
-	b.Run("100000 of 10000 alerts queued over a restart", func(b *testing.B) { benchmarkRestart(b, 10_000) })
-	b.Run("100000 of as many alerts queued over a restart", func(b *testing.B) { benchmarkRestart(b, 100_000) })
-	b.Run("1000000 alerts active", benchmarkActive)
-}
-
-// benchmarkStorm has 20,000 alerts change at once, at 50 ms a request.
-func benchmarkStorm(b *testing.B) {
+// BenchmarkStorm is 20,000 alerts that go CRITICAL at once, against an API with
+// 50 ms latency: from the first point to the last answer.
+func BenchmarkStorm(b *testing.B) {
 	const alerts = 20_000
 	input := changesOf(alerts, alerts)
 	for b.Loop() {
@@ -54,6 +44,16 @@ func benchmarkStorm(b *testing.B) {
 		}
 		b.StartTimer()
 	}
+}
+
+// BenchmarkOutbox measures what the outbox on disk promises of time and
+// memory, with the program as a process: the times are from outside, and
+// RssAnon-MiB is the most anonymous memory that it was seen to have.
+func BenchmarkOutbox(b *testing.B) {
+	b.Run("1000000 changes queued", benchmarkBacklog)
+	b.Run("100000 of 10000 alerts queued over a restart", func(b *testing.B) { benchmarkRestart(b, 10_000) })
+	b.Run("100000 of as many alerts queued over a restart", func(b *testing.B) { benchmarkRestart(b, 100_000) })
+	b.Run("1000000 alerts active", benchmarkActive)
 }
 
 // benchmarkBacklog queues 1,000,000 changes of 10,000 alerts while BigPanda is
@@ -81,9 +81,9 @@ func benchmarkBacklog(b *testing.B) {
 		if err := bp.SetFaults(sandbox.Faults{}); err != nil {
 			b.Fatal(err)
 		}
-		waitSome(b, bp, 1) // a sender that has failed often waits
+		waitEventsWithin(b, bp, 1, 10*patient) // a sender that has failed often waits
 		begin = time.Now()
-		waitSome(b, bp, changes)
+		waitEventsWithin(b, bp, changes, 10*patient)
 		b.ReportMetric(changes/time.Since(begin).Seconds(), "delivered/s")
 		b.StopTimer()
 		begin = time.Now()
@@ -108,7 +108,7 @@ func benchmarkActive(b *testing.B) {
 		p := startOn(b, env, dir)
 		p.write(input)
 		p.waitBack(alerts)
-		waitSome(b, bp, alerts)
+		waitEventsWithin(b, bp, alerts, 10*patient)
 		b.ReportMetric(p.peak(), "RssAnon-MiB")
 		p.end()
 
@@ -245,7 +245,7 @@ func (p *process) countPoints(frames *bufio.Reader) {
 
 func (p *process) waitBack(n int64) {
 	p.t.Helper()
-	for deadline := time.Now().Add(5 * patient); p.back.Load() < n; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * patient); p.back.Load() < n; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			p.t.Fatalf("%d of %d points came back", p.back.Load(), n)
 		}
@@ -285,17 +285,6 @@ func changesOf(changes, alerts int) []byte {
 		input = append(input, framed(point(fmt.Sprint("web", i%alerts), levels[i/alerts%2], 1_700_000_000+int64(i/alerts)))...)
 	}
 	return input
-}
-
-// waitSome waits as waitEvents does, for longer, and without asking at each
-// request.
-func waitSome(b *testing.B, s *sandbox.Server, n int) {
-	b.Helper()
-	for deadline := time.Now().Add(10 * patient); s.Stats().Events < n; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			b.Fatalf("waiting for %d alerts; there are %d", n, s.Stats().Events)
-		}
-	}
 }
 
 // sizeOf is how much of the disk a folder takes up at most.

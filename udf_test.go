@@ -1,27 +1,18 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"math"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"bigpanda-udf/sandbox"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
-
-func timeout() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), patient)
-}
 
 // P2: Kapacitor asks every function for Info when it starts, with nothing set,
 // and does not start when that fails.
@@ -263,115 +254,6 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// P8: a memory outbox is emptied after the end of stdin, and says what it
-// could not deliver.
-func TestWhatIsLostIsSaid(t *testing.T) {
-	bp, env := newBigPanda(t)
-	if err := bp.SetFaults(sandbox.Faults{Status: 503}); err != nil {
-		t.Fatal(err)
-	}
-	f := start(t, env, "--outbox=memory", "--drain-timeout=50ms")
-	f.mustInit()
-	f.send(point("web1", "CRITICAL", 1000), point("web2", "CRITICAL", 1000))
-	if code := f.end(); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-	if log := f.stderr.String(); !strings.Contains(log, "lost=2") || !strings.Contains(log, "level=ERROR") {
-		t.Errorf("the log does not say that 2 changes were lost: %s", log)
-	}
-}
-
-// P8: Kapacitor's Server.Abort leaves the reader of our stdout, while its
-// writer still hangs on our full stdin; it closes stdin only when that write
-// has ended.
-func TestPeerThatNeverReads(t *testing.T) {
-	bp, env := newBigPanda(t)
-	f := launch(t, env, "--outbox=memory")
-	info := &agent.Request{Message: &agent.Request_Info{Info: &agent.InfoRequest{}}}
-	init := &agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: "t", NodeID: "n"}}}
-	f.send(info, init)
-	aborting := make(chan struct{})
-	written := make(chan int)
-	go func() {
-		defer f.in.Close()
-		n := 0
-		for ; ; n++ {
-			select {
-			case <-aborting:
-				written <- n
-				return
-			default:
-			}
-			if _, err := f.in.Write(framed(point(fmt.Sprint("web", n), "CRITICAL", 1000))); err != nil {
-				written <- n
-				return
-			}
-		}
-	}()
-	waitEvents(t, bp, 1000)
-	close(aborting)
-	var n int
-	select {
-	case n = <-written:
-	case <-time.After(patient):
-		t.Fatal("the peer's write does not end")
-	}
-	if code := f.wait(); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
-	if got := bp.Stats().Events; got != n {
-		t.Errorf("%d changes were written, %d delivered", n, got)
-	}
-}
-
-// P8: with stdout broken the rest of stdin is still read and delivered.
-func TestBrokenStdout(t *testing.T) {
-	bp, env := newBigPanda(t)
-	f := launch(t, env, "--outbox=memory")
-	init := &agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: "t", NodeID: "n"}}}
-	f.send(init)
-	f.out.Close()
-	const changes = 500
-	for i := range changes {
-		f.send(point(fmt.Sprint("web", i), "CRITICAL", 1000))
-	}
-	if code := f.end(); code != 1 {
-		t.Errorf("exit code %d, want 1", code)
-	}
-	if got := bp.Stats().Events; got != changes {
-		t.Errorf("%d of %d changes delivered", got, changes)
-	}
-	if !strings.Contains(f.stderr.String(), "level=ERROR") {
-		t.Error("the log does not say so")
-	}
-}
-
-// P8: SIGTERM may come before Kapacitor has passed its last points.
-func TestSIGTERM(t *testing.T) {
-	for _, closed := range []bool{true, false} {
-		t.Run(fmt.Sprintf("stdin closed %v", closed), func(t *testing.T) {
-			bp, env := newBigPanda(t)
-			f := start(t, env, "--outbox=memory")
-			f.mustInit()
-			f.send(point("web1", "CRITICAL", 1000))
-			f.receive()
-			if err := f.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
-			f.in.Write(framed(point("web2", "CRITICAL", 1000)))
-			if closed {
-				f.in.Close()
-			}
-			if code := f.wait(); code != 0 {
-				t.Errorf("exit code %d", code)
-			}
-			if got := bp.Stats().Events; got != 2 {
-				t.Errorf("%d changes delivered, want 2", got)
-			}
-		})
-	}
-}
-
 // The levels go through Kapacitor's snapshot to the next process.
 func TestSnapshotAndRestore(t *testing.T) {
 	bp, env := newBigPanda(t)
@@ -453,89 +335,6 @@ func TestTemplateThatCounts(t *testing.T) {
 	waitEvents(t, bp, 1)
 }
 
-// P9: the token appears nowhere but in the request's header.
-func TestTokenIsNotSeen(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	for _, source := range []string{"BIGPANDA_TOKEN=" + token, "BIGPANDA_TOKEN_FILE=" + file} {
-		t.Run(strings.SplitN(source, "=", 2)[0], func(t *testing.T) {
-			bp, env := newBigPanda(t)
-			f := start(t, append(slices.DeleteFunc(env, func(s string) bool { return strings.HasPrefix(s, "BIGPANDA_TOKEN") }), source), "--log-level=debug")
-			f.mustInit(option("attribute", "env", `{{ .Tags.token }}{{ .Name }}`))
-			for _, faults := range []sandbox.Faults{{Status: 401, Count: 1, Body: "bad token " + token}, {Status: 400, Count: 1, Body: `{"error":"` + token + `"}`}} {
-				if err := bp.SetFaults(faults); err != nil {
-					t.Fatal(err)
-				}
-				requests := bp.Stats().Requests
-				f.send(point(fmt.Sprint("web", requests), "CRITICAL", 1000))
-				ctx, cancel := timeout()
-				if err := bp.WaitFor(ctx, func(s sandbox.Stats) bool { return s.Requests > requests }); err != nil {
-					t.Fatal(err)
-				}
-				cancel()
-			}
-			f.send(&agent.Request{Message: &agent.Request_Snapshot{Snapshot: &agent.SnapshotRequest{}}})
-			for f.receive().GetSnapshot() == nil {
-			}
-			waitEvents(t, bp, 1)
-			cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", f.cmd.Process.Pid))
-			if err != nil && !os.IsNotExist(err) {
-				t.Fatal(err)
-			}
-			if code := f.end(); code != 0 {
-				t.Errorf("exit code %d", code)
-			}
-			seen := map[string]string{"stderr": f.stderr.String(), "stdout": f.raw.String(), "ps": string(cmdline)}
-			for i, e := range bp.Events() {
-				seen[fmt.Sprint("payload ", i)] = string(e.Payload)
-			}
-			outbox := strings.TrimPrefix(env[slices.IndexFunc(env, func(s string) bool { return strings.HasPrefix(s, "BIGPANDA_OUTBOX=") })], "BIGPANDA_OUTBOX=")
-			stored, err := filepath.Glob(filepath.Join(outbox, "*", "*.db"))
-			if err != nil || len(stored) == 0 {
-				t.Fatalf("no outbox: %v", err)
-			}
-			for _, path := range stored {
-				data, err := os.ReadFile(path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				seen[path] = string(data)
-			}
-			if len(seen) < 5 || seen["stderr"] == "" {
-				t.Fatal("there is nothing to search")
-			}
-			for where, text := range seen {
-				if strings.Contains(text, token) {
-					t.Errorf("the token is in %s", where)
-				}
-			}
-		})
-	}
-}
-
-// P9: a token file is read anew after BigPanda refused the token.
-func TestTokenFileIsReadAnew(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte("old"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	bp, env := newBigPanda(t)
-	f := start(t, append(env, "BIGPANDA_TOKEN=", "BIGPANDA_TOKEN_FILE="+file))
-	f.mustInit()
-	f.send(point("web1", "CRITICAL", 1000))
-	ctx, cancel := timeout()
-	defer cancel()
-	if err := bp.WaitFor(ctx, func(s sandbox.Stats) bool { return s.Statuses[401] > 0 }); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	waitEvents(t, bp, 1)
-}
-
 // P10: two members of an HA pair send the same bytes.
 func TestTwoMembersSendTheSame(t *testing.T) {
 	var sent [2][]string
@@ -588,43 +387,5 @@ func TestGarbage(t *testing.T) {
 	}
 	if code := f.wait(); code != 1 {
 		t.Errorf("exit code %d", code)
-	}
-}
-
-// BenchmarkStorm is 20,000 series that go CRITICAL at once, against an API
-// with 50 ms latency: from the first point to the last answer.
-func BenchmarkStorm(b *testing.B) {
-	const alerts = 20_000
-	var input []byte
-	for i := range alerts {
-		input = append(input, framed(point(fmt.Sprint("web", i), "CRITICAL", 1000))...)
-	}
-	for b.Loop() {
-		b.StopTimer()
-		bp, env := newBigPanda(b)
-		if err := bp.SetFaults(sandbox.Faults{Latency: 50 * time.Millisecond}); err != nil {
-			b.Fatal(err)
-		}
-		f := start(b, env)
-		f.mustInit()
-		go func() {
-			for range f.frames {
-			}
-		}()
-		b.StartTimer()
-		begin := time.Now()
-		if _, err := f.in.Write(input); err != nil {
-			b.Fatal(err)
-		}
-		waitEvents(b, bp, alerts)
-		b.ReportMetric(alerts/time.Since(begin).Seconds(), "alerts/s")
-		b.StopTimer()
-		if code := f.end(); code != 0 {
-			b.Errorf("exit code %d", code)
-		}
-		if s := bp.Stats(); s.Events != alerts || s.Alerts != alerts {
-			b.Errorf("%d alerts, want %d", s.Alerts, alerts)
-		}
-		b.StartTimer()
 	}
 }

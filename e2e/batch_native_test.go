@@ -180,15 +180,6 @@ func (c *batchComparison) points(measurement string, step int) []string {
 	return lines
 }
 
-// payloads are what a BigPanda has taken, in order.
-func payloads(b *bigPanda) []payload {
-	var list []payload
-	for _, e := range b.Events() {
-		list = append(list, e.Payload.Map())
-	}
-	return list
-}
-
 // Behind |window() a stream becomes batches: the same comparison with no
 // InfluxDB. The end of a window is the time of an OK.
 func TestSameWindowPayloadAsTheNativeHandler(t *testing.T) {

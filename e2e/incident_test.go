@@ -71,13 +71,8 @@ func (i *incident) script(task, between, options string) string {
 	if task == keeps {
 		topic = `.topic('kept')`
 	}
-	return `
-stream
-    |from()
-        .measurement('cpu')
-        .groupBy('host')
-    |alert()
-        .id('{{ .TaskName }} {{ index .Tags "host" }}')` + topic + thresholds + conventional + between + `
+	return cpuAlert(`
+        .id('{{ .TaskName }} {{ index .Tags "host" }}')`+topic+thresholds+conventional) + between + `
     @bigpanda()` + options
 }
 

@@ -22,14 +22,7 @@ func TestKilledDuringAnOutage(t *testing.T) {
 	outbox := filepath.Join(t.TempDir(), "outbox")
 	k := startKapacitor(t, functionConfig(t, panda, map[string]string{"BIGPANDA_OUTBOX": outbox}))
 	panda.failure = k.failure
-	k.define("cpu", `
-stream
-    |from()
-        .measurement('cpu')
-        .groupBy('host')
-    |alert()
-        .topic('cpu')`+thresholds+conventional+`
-    @bigpanda()`)
+	k.define("cpu", withTopic())
 
 	const hosts = 5
 	var told []level // of every host
@@ -61,16 +54,12 @@ stream
 	tell(critical) // no change
 	tell(ok)
 
-	want := changes(told)
+	want := statusesOf(changes(told))
 	events := panda.waitForCount(hosts * len(want))
 	wantClean(t, events)
 	for id, got := range byCheck(events) {
-		var statuses []string
-		for _, step := range want {
-			statuses = append(statuses, step.status)
-		}
 		t.Log(id)
-		wantStatuses(t, got, statuses...)
+		wantStatuses(t, got, want...)
 	}
 }
 

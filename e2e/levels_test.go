@@ -19,26 +19,17 @@ var (
 	critical = level{"CRITICAL", 95, "critical"}
 )
 
+// statusesOf returns what BigPanda is told of each level.
+func statusesOf(levels []level) []string {
+	var list []string
+	for _, l := range levels {
+		list = append(list, l.status)
+	}
+	return list
+}
+
 // everyStep goes from each level to each other one, once.
 var everyStep = []level{ok, info, ok, warning, ok, critical, info, warning, info, critical, warning, critical, ok}
-
-// levels makes the levels of the field usage.
-const levels = `
-        .info(lambda: "usage" > 70)
-        .warn(lambda: "usage" > 80)
-        .crit(lambda: "usage" > 90)`
-
-// thresholds is levels with a message that tells the level.
-const thresholds = levels + `
-        .message('{{ .ID }} went to {{ .Level }}')`
-
-// conventional hands on what the alert node knows, under the names that the
-// function reads with no option.
-const conventional = `
-        .levelField('level')
-        .idTag('alertID')
-        .messageField('message')
-        .durationField('duration')`
 
 // One alert for each step between levels, and none for a point without one.
 func TestEveryLevelStep(t *testing.T) {
@@ -62,13 +53,8 @@ func TestEveryLevelStep(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			k, panda := start(t)
-			k.define("cpu", `
-stream
-    |from()
-        .measurement('cpu')
-        .groupBy('host')
-    |alert()
-        .id('usage of {{ index .Tags "host" }}')`+thresholds+test.alert+`
+			k.define("cpu", cpuAlert(`
+        .id('usage of {{ index .Tags "host" }}')`+thresholds+test.alert)+`
     @bigpanda()`+test.options)
 
 			const repeats = 3

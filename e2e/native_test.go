@@ -117,14 +117,10 @@ func (c comparison) run(k *kapacitor, b *bigPanda, script string, alerts int) []
 	k.write(points...)
 	// Both handlers keep the order: one that is too much comes before the last.
 	b.waitForCount(alerts)
-	var payloads []payload
-	for _, e := range b.Events() {
-		payloads = append(payloads, e.Payload.Map())
-	}
 	if shown := k.show(comparedTask); shown.Error != "" {
 		k.t.Errorf("the task has the error %q", shown.Error)
 	}
-	return payloads
+	return payloads(b)
 }
 
 // equal fails the test unless got is what the native handler sent, but for the
@@ -169,6 +165,15 @@ func (k *kapacitor) in(t *testing.T) *kapacitor { with := *k; with.t = t; return
 
 // in is the same for a BigPanda.
 func (b *bigPanda) in(t *testing.T) *bigPanda { with := *b; with.t = t; return &with }
+
+// payloads are what a BigPanda has taken, in order.
+func payloads(b *bigPanda) []payload {
+	var list []payload
+	for _, e := range b.Events() {
+		list = append(list, e.Payload.Map())
+	}
+	return list
+}
 
 // Alerts that the native handler loses, and the function does not: one with a
 // field that JSON has no number for, and one whose field takes the place of the

@@ -59,14 +59,7 @@ func TestNodeBelowNeverReads(t *testing.T) {
 	functionTable(config)["timeout"] = "5s"
 	k := startKapacitor(t, config)
 	below, release := nobodyReads(t)
-	k.define("cpu", `
-stream
-    |from()
-        .measurement('cpu')
-        .groupBy('host')
-    |alert()
-        .topic('cpu')`+thresholds+conventional+`
-    @bigpanda()
+	k.define("cpu", withTopic()+`
     |httpPost('`+below+`')`)
 
 	// More than the 1,000 points that the edge below holds, and few more: the last
@@ -104,12 +97,7 @@ func TestNodeBesideDoesNotRead(t *testing.T) {
 	k := startKapacitor(t, config)
 	panda.failure = k.failure
 	beside, release := nobodyReads(t)
-	k.define("cpu", `
-var alerts = stream
-    |from()
-        .measurement('cpu')
-        .groupBy('host')
-    |alert()`+thresholds+conventional+`
+	k.define("cpu", "var alerts = "+cpuAlert(thresholds+conventional)+`
 alerts
     @bigpanda()
 alerts

@@ -8,17 +8,6 @@ import (
 	"time"
 )
 
-// withOptions is a task that ends in @bigpanda() with the options.
-func withOptions(options string) string {
-	return `
-stream
-    |from()
-        .measurement('cpu')
-        .groupBy('host')
-    |alert()` + thresholds + conventional + `
-    @bigpanda()` + options
-}
-
 // What is wrong stands in the task's error, where "kapacitor show" shows it,
 // and each failed start leaves no process behind (P2).
 func TestWrongOptions(t *testing.T) {

@@ -16,13 +16,7 @@ const outage = 20 * time.Second
 // changes in their order (P5).
 func TestOutage(t *testing.T) {
 	k, panda := start(t)
-	k.define("cpu", `
-stream
-    |from()
-        .measurement('cpu')
-        .groupBy('host')
-    |alert()`+thresholds+conventional+`
-    @bigpanda()`)
+	k.define("cpu", withOptions(""))
 
 	const hosts = 5
 	var told []level // of every host
@@ -89,13 +83,7 @@ func TestHangLongerThanTheTimeout(t *testing.T) {
 	config := functionConfig(t, panda, nil)
 	functionTable(config)["timeout"] = timeout.String()
 	k := startKapacitor(t, config)
-	k.define("cpu", `
-stream
-    |from()
-        .measurement('cpu')
-        .groupBy('host')
-    |alert()`+thresholds+conventional+`
-    @bigpanda()
+	k.define("cpu", withOptions("")+`
     |httpOut('seen')`)
 
 	panda.fail(sandbox.Faults{Hang: true})

@@ -17,14 +17,9 @@ import (
 func TestReplayBesideTheLiveTask(t *testing.T) {
 	const live, copied = "cpu", "copy"
 	script := func(topic, function string) string {
-		return `
-stream
-    |from()
-        .measurement('cpu')
-        .groupBy('host')
-    |alert()
+		return cpuAlert(`
         .id('{{ index .Tags "host" }}')
-        .topic('` + topic + `')` + thresholds + conventional + `
+        .topic('`+topic+`')`+thresholds+conventional) + `
     ` + function
 	}
 	for _, test := range []struct {

@@ -30,15 +30,7 @@ func TestSnapshotOverARestart(t *testing.T) {
 			config := functionConfig(t, panda, map[string]string{"BIGPANDA_OUTBOX": "memory"})
 			config["task"] = map[string]any{"snapshot-interval": "100ms"}
 			k := startKapacitor(t, config)
-			// The topic keeps the alert node's own state.
-			k.define("cpu", `
-stream
-    |from()
-        .measurement('cpu')
-        .groupBy('host')
-    |alert()
-        .topic('cpu')`+thresholds+conventional+`
-    @bigpanda()`)
+			k.define("cpu", withTopic())
 			empty := k.waitForSnapshot("cpu", nil)
 			k.write(fmt.Sprintf("cpu,host=h usage=95 %d", at(0)))
 			wantStatuses(t, panda.waitForCount(1), "critical")
@@ -49,10 +41,7 @@ stream
 			for i, level := range test.again {
 				k.write(fmt.Sprintf("cpu,host=h usage=%d %d", level.usage, at(10*(i+1))))
 			}
-			var want []string
-			for _, step := range changes(append([]level{critical}, test.again...)) {
-				want = append(want, step.status)
-			}
+			want := statusesOf(changes(append([]level{critical}, test.again...)))
 			// The last is an OK: an alert that was sent again comes before it.
 			events := panda.waitForCount(len(want))
 			wantStatuses(t, events, want...)

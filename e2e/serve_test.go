@@ -95,8 +95,9 @@ stream
 	if took := time.Since(began); took > 2*time.Second {
 		t.Errorf("to disable a task took %s", took)
 	}
-	// Kapacitor takes its own word for the end of a socket for an error.
-	if shown := k.show("one"); shown.Error != "bigpanda3: stopping UDF server: node aborted" {
+	// Kapacitor takes its own word for the end of a socket for an error, unless
+	// the function has ended before it says so (stopUDF and runUDF in udf.go).
+	if shown := k.show("one"); shown.Error != "" && shown.Error != "bigpanda3: stopping UDF server: node aborted" {
 		t.Errorf("the task has the error %q", shown.Error)
 	}
 	k.enable("one")

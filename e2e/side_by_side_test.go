@@ -12,14 +12,8 @@ import (
 // over a kill of kapacitord: each keeps its own levels and tells BigPanda all
 // that it sees. What BigPanda makes of it goes by app key and properties.
 func TestSameSeriesTwice(t *testing.T) {
-	const head = `
-var alerts = stream
-    |from()
-        .measurement('cpu')
-        .groupBy('host')
-    |alert()`
 	alert := func(id, topic string) string {
-		return head + `.id('` + id + `').topic('` + topic + `')` + thresholds + conventional
+		return "var alerts = " + cpuAlert(`.id('`+id+`').topic('`+topic+`')`+thresholds+conventional)
 	}
 	for _, test := range []struct {
 		name    string
