@@ -60,7 +60,7 @@ func (p Process) sandbox(ctx context.Context, f sandboxFlags) error {
 		return usagef("--listen is %q: write an address with its port, such as 127.0.0.1:8089", shown(f.Listen))
 	}
 	requests := requestPrinter{p: p, asJSON: f.JSON}
-	server := sandbox.New(sandbox.Options{Token: f.Token, AppKeys: f.AppKey, OnRequest: requests.print})
+	server := sandbox.New(sandbox.Options{Token: f.Token, AppKeys: f.AppKey, Hosts: ownNames(host), OnRequest: requests.print})
 	if err := server.SetFaults(f.faults()); err != nil {
 		return usageError{err}
 	}
@@ -73,6 +73,18 @@ func (p Process) sandbox(ctx context.Context, f sandboxFlags) error {
 	}
 	p.introduceSandbox(l.Addr(), host, f.Token != "")
 	return serveSandbox(ctx, l, server)
+}
+
+// ownNames are the names that others on the network know the sandbox by: what
+// --listen says, and that of the machine.
+func ownNames(host string) (names []string) {
+	if host != "" {
+		names = append(names, host)
+	}
+	if name, err := os.Hostname(); err == nil && name != "" {
+		names = append(names, name)
+	}
+	return names
 }
 
 func (p Process) introduceSandbox(addr net.Addr, host string, withToken bool) {

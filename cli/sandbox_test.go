@@ -1,7 +1,12 @@
 package cli
 
 import (
+	"context"
+	"io"
 	"net"
+	"net/http"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -35,6 +40,41 @@ func TestSandboxIntroducesItself(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Who comes from elsewhere on the network calls the machine by its name; a page
+// that a browser was lured to (DNS rebinding) has another one.
+func TestSandboxAnswersToItsName(t *testing.T) {
+	name, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var stderr syncBuffer
+	ended := make(chan int)
+	go func() {
+		ended <- Run(ctx, Process{Args: []string{"sandbox", "--listen", "127.0.0.1:0"}, Stdout: io.Discard, Stderr: &stderr, LookupEnv: environment(nil)})
+	}()
+	console := regexp.MustCompile(`console is at (\S+)`)
+	eventually(t, "the sandbox listens", func() bool { return console.MatchString(stderr.String()) })
+	url := console.FindStringSubmatch(stderr.String())[1]
+	for host, want := range map[string]int{name: 200, name + ":8089": 200, "evil.example": 403} {
+		r, err := http.NewRequestWithContext(ctx, "GET", url+"stats", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = host
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		if answer.StatusCode != want {
+			t.Errorf("as %s: %d, want %d", host, answer.StatusCode, want)
+		}
+	}
+	stop()
+	<-ended
 }
 
 func TestConsoleURL(t *testing.T) {
