@@ -97,9 +97,12 @@ func (p Process) check(ctx context.Context, c command) error {
 // examine looks at what comes of one set of flags and variables.
 func (k *checkup) examine(ctx context.Context, flags map[string]string, lookup func(string) (string, bool)) {
 	s, err := resolve(flags, lookup)
-	k.hidden.add(s.secrets...)
+	s.hideTokens(k.hidden)
 	k.settings(s, err)
 	sound := k.files(s)
+	if !s.enabled {
+		return // the function opens neither an outbox nor a connection
+	}
 	k.outbox(ctx, s)
 	s.proxy = k.proxyFrom(lookup)
 	k.network(ctx, s, sound)

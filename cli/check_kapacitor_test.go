@@ -109,6 +109,67 @@ func TestCheckKapacitorConf(t *testing.T) {
 	}
 }
 
+// The README's function for replays is well as it stands.
+func TestCheckQuietFunctionOfReadme(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, found := strings.Cut(string(readme), "[udf.functions.bigpandaQuiet]\n")
+	section, _, _ = strings.Cut(section, "```")
+	if !found || !strings.Contains(section, "--enabled=false") {
+		t.Fatalf("the README shows %q", section)
+	}
+	r := newCheckRig(t)
+	r.vars = nil
+	r.args = []string{"--kapacitor-conf", r.file("k.conf", "[udf.functions.bigpandaQuiet]\n"+installed(t, section), 0o600)}
+	res, lines := r.run()
+	if res.code != 0 || res.stderr != "" || strings.Count(lines, "switched off") != 1 {
+		t.Errorf("exit code %d, %s%s", res.code, lines, res.stderr)
+	}
+	for _, of := range []string{"  token  ", "  app-key  there is none", "  lookup  ", "  connect  ", "  answer  "} {
+		if strings.Contains(lines, of) {
+			t.Errorf("a line%sin\n%s", of, lines)
+		}
+	}
+}
+
+// installed is a kapacitor.conf with this program's path.
+func installed(t *testing.T, conf string) string {
+	t.Helper()
+	own, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.ReplaceAll(conf, "/usr/local/bin/bigpanda-udf", own)
+}
+
+// Whoever takes the comment from a setting of the snippet finds it in both
+// functions.
+func TestCheckSnippetWithItsComments(t *testing.T) {
+	snippet, err := os.ReadFile("../kapacitor.conf.snippet")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newCheckRig(t)
+	conf := installed(t, strings.NewReplacer(
+		"# BIGPANDA_", "BIGPANDA_",
+		"/var/lib/kapacitor/bigpanda-udf", r.vars["BIGPANDA_OUTBOX"],
+		"https://eu-api.bigpanda.io/data/v2/alerts", r.vars["BIGPANDA_URL"],
+		"/etc/kapacitor/bigpanda.token", r.vars["BIGPANDA_TOKEN_FILE"],
+		placeholderAppKey, "k",
+	).Replace(string(snippet)))
+	r.args = []string{"--kapacitor-conf", r.file("k.conf", conf, 0o600)}
+	url := r.vars["BIGPANDA_URL"]
+	r.vars = nil
+	_, lines := r.run()
+	for _, want := range []string{"ok  outbox  DIR/outbox (BIGPANDA_OUTBOX)\n", "ok  url  " + url + " (BIGPANDA_URL)\n", "ok  token  accepted: "} {
+		if n := strings.Count(lines, want); n != 2 {
+			t.Errorf("%d times %q in\n%s", n, want, lines)
+		}
+	}
+}
+
 func writeSection(b *strings.Builder, s map[string]string) {
 	names := slices.Sorted(maps.Keys(s))
 	if i := slices.Index(names, "args"); i >= 0 { // last, as a test may begin another section behind it

@@ -52,11 +52,6 @@ func (k *checkup) settings(s settings, err error) {
 	if isNoPath(s.tokenFile) {
 		k.hidden.add(s.tokenFile) // it may be the token, in the wrong place
 	}
-	if isFile(s.tokenFile) {
-		if data, err := os.ReadFile(s.tokenFile); err == nil {
-			k.hidden.add(string(data)) // an outbox's last error may have it
-		}
-	}
 	for _, row := range settingTable {
 		text := settingValues[row.name](s)
 		if text == "" {
@@ -77,11 +72,14 @@ func (k *checkup) settings(s settings, err error) {
 	if err != nil {
 		k.fail("settings", "", "%s", err)
 	}
+	if !s.enabled {
+		// What follows is about sending.
+		k.note("enabled", "leave it out to send alerts",
+			"switched off: points pass, and nothing is sent, so token, app key, outbox and the way to BigPanda are not looked at")
+		return
+	}
 	for _, warning := range s.warnings {
 		k.warn("settings", "", "%s", warning)
-	}
-	if !s.enabled {
-		k.note("enabled", "leave it out to send alerts", "switched off: points pass, and nothing is sent")
 	}
 	if s.defaults.AppKey == placeholderAppKey {
 		k.warn("app-key", "put the integration's app key in its place", "%s is only the example's", placeholderAppKey)
@@ -101,6 +99,20 @@ func isFile(path string) bool {
 	return err != nil || info.Mode().IsRegular()
 }
 
+// hideTokens adds every token to those that are not shown, also that of the
+// token file, which a payload or an answer in the outbox may repeat. A file that
+// cannot be read hides nothing. A pipe is not opened: it would be waited for,
+// and gives its token only once.
+func (s settings) hideTokens(hidden *secrets) {
+	hidden.add(s.secrets...)
+	if !isFile(s.tokenFile) {
+		return
+	}
+	if data, err := os.ReadFile(s.tokenFile); err == nil {
+		hidden.add(string(data))
+	}
+}
+
 // isNoPath tells whether what should be a file's name is none that is there,
 // and looks like none.
 func isNoPath(name string) bool {
@@ -111,16 +123,18 @@ func isNoPath(name string) bool {
 	return err != nil
 }
 
-// files looks at the files that the settings name. sound says that all can be
-// read.
+// files looks at the files that the settings name and the function reads. sound
+// says that all can be read.
 func (k *checkup) files(s settings) (sound bool) {
-	sound = true
-	for _, f := range []checkedFile{
+	files := []checkedFile{
 		{"config file", "config", s.configFile, holdsToken(s.configFile)},
 		{"handler file", "handler", s.handlerFile, false},
-		{"token file", "token-file", s.tokenFile, true},
-		{"CA file", "ca-file", s.caFile, false},
-	} {
+	}
+	if s.enabled {
+		files = append(files, checkedFile{"token file", "token-file", s.tokenFile, true}, checkedFile{"CA file", "ca-file", s.caFile, false})
+	}
+	sound = true
+	for _, f := range files {
 		if f.path != "" {
 			sound = k.file(f) && sound
 		}

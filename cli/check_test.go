@@ -44,7 +44,7 @@ func TestCheck(t *testing.T) {
 		{"a bad setting", func(r *checkRig) { r.vars["BIGPANDA_TIMEOUT"] = "soon" }, 1, `fail  settings  BIGPANDA_TIMEOUT is "soon": write a number with its unit`},
 		{"a bad URL", func(r *checkRig) { r.vars["BIGPANDA_URL"] = "ftp://x" }, 1, "fail  token  BIGPANDA_URL: use url: it does not begin with https://"},
 		{"no app key", func(r *checkRig) { delete(r.vars, "BIGPANDA_APP_KEY") }, 0, "note  app-key  there is none: tasks that set none fail at Init; set --app-key (BIGPANDA_APP_KEY), or .appKey('…') in every task\n"},
-		{"switched off", func(r *checkRig) { r.args = []string{"--enabled=false"} }, 0, "note  enabled  switched off: points pass, and nothing is sent; leave it out"},
+		{"switched off", func(r *checkRig) { r.args = []string{"--enabled=false"} }, 0, "note  enabled  switched off: points pass, and nothing is sent, so token, app key, outbox and the way to BigPanda are not looked at; leave it out to send alerts\n"},
 		{"every alert twice", func(r *checkRig) {
 			r.vars["BIGPANDA_CONFIG"] = r.file("k.conf", "[bigpanda]\nenabled = true\nglobal = true", 0o600)
 		}, 1, "warn  settings  every alert is sent twice: [bigpanda] in DIR/k.conf"},
@@ -136,6 +136,41 @@ func TestCheck(t *testing.T) {
 			}
 			if events := r.api.Events(); len(events) > 0 {
 				t.Errorf("check makes the events %v", events)
+			}
+		})
+	}
+}
+
+// A function that is switched off needs neither what alerts are sent with nor
+// where they wait; what fails its Init fails here, too.
+func TestCheckSwitchedOff(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		damage func(r *checkRig)
+		code   int
+		want   string
+	}{
+		{"no token, no app key, no address", func(r *checkRig) { r.vars = map[string]string{"BIGPANDA_URL": "https://nowhere.invalid/"} }, 0, ""},
+		{"a token file that is not there", func(r *checkRig) { r.vars["BIGPANDA_TOKEN_FILE"] = r.dir + "/none" }, 0, ""},
+		{"a token file that others may open", func(r *checkRig) { os.Chmod(r.dir+"/token", 0o644) }, 0, ""},
+		{"a CA file that is not there", func(r *checkRig) { r.vars["BIGPANDA_CA_FILE"] = r.dir + "/none" }, 0, ""},
+		{"the app key of the example", func(r *checkRig) { r.vars["BIGPANDA_APP_KEY"] = placeholderAppKey }, 0, ""},
+		{"no folder for the outbox", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"], r.vars["XDG_STATE_HOME"] = "", "" }, 0, ""},
+		{"a wrong token", func(r *checkRig) { r.file("token", "another", 0o600) }, 0, ""},
+		{"no TLS", func(r *checkRig) { r.vars["BIGPANDA_URL"] = "http://nowhere.invalid/" }, 0, ""},
+		{"a bad setting", func(r *checkRig) { r.vars["BIGPANDA_TIMEOUT"] = "soon" }, 1, `fail  settings  BIGPANDA_TIMEOUT is "soon"`},
+		{"a config file that is not there", func(r *checkRig) { r.vars["BIGPANDA_CONFIG"] = r.dir + "/none" }, 1, "fail  config file  "},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newCheckRig(t)
+			r.args = []string{"--enabled=false"}
+			tt.damage(r)
+			res, lines := r.run()
+			if res.code != tt.code || !strings.Contains(lines, tt.want) || strings.Count(lines, "note  enabled  switched off: ") != 1 {
+				t.Errorf("exit code %d, want %d and %q in\n%s", res.code, tt.code, tt.want, lines)
+			}
+			if asked := r.api.Requests(); len(asked) > 0 {
+				t.Errorf("BigPanda was asked: %v", asked)
 			}
 		})
 	}

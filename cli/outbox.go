@@ -15,6 +15,9 @@ import (
 	"bigpanda-udf/outbox"
 )
 
+// defaultLimit is how many of an outbox are shown: what a person reads at once.
+const defaultLimit = 20
+
 type outboxFlags struct {
 	Do  string   `arg:"" optional:"" default:"status" help:"What to do: status, list, dead, retry, drop, export, active or resolve (status)."`
 	IDs []string `arg:"" optional:"" name:"id" help:"Which ones to retry or drop, or the keys of those to resolve."`
@@ -27,7 +30,7 @@ type outboxFlags struct {
 
 	Prometheus bool          `help:"status: print metrics in Prometheus' text format."`
 	MaxAge     time.Duration `placeholder:"TIME" help:"status: exit with 1 if an alert has waited for longer, such as 10m."`
-	Limit      int           `placeholder:"N" default:"20" help:"list, dead, active: how many to show of each outbox; 0 for all (${default})."`
+	Limit      *int          `placeholder:"N" help:"list, dead, active: how many to show of each outbox; 0 for all (20)."`
 	After      string        `placeholder:"ID" help:"list, dead: only what follows this one."`
 	Payload    bool          `help:"list, dead: also what is sent."`
 	All        bool          `help:"retry, drop, resolve: all that there are."`
@@ -59,17 +62,17 @@ BigPanda itself ignores an alert that is older than what it knows of it.`
 type outboxAction struct {
 	name  string
 	flags []string
-	run   func(p Process, ctx context.Context, f outboxFlags, places []place) error
+	run   func(p Process, ctx context.Context, f outboxFlags, in found) error
 }
 
 var outboxActions = []outboxAction{
 	{"status", []string{"prometheus", "max-age"}, Process.outboxStatus},
-	{"list", []string{"after", "payload"}, Process.outboxList},
-	{"dead", []string{"after", "payload"}, Process.outboxDead},
+	{"list", []string{"limit", "after", "payload"}, Process.outboxList},
+	{"dead", []string{"limit", "after", "payload"}, Process.outboxDead},
 	{"retry", []string{"all", "id"}, Process.outboxRetry},
 	{"drop", []string{"all", "queued", "id"}, Process.outboxDrop},
 	{"export", nil, Process.outboxExport},
-	{"active", nil, Process.outboxActive},
+	{"active", []string{"limit"}, Process.outboxActive},
 	{"resolve", []string{"all", "yes", "id"}, Process.outboxResolve},
 }
 
@@ -79,8 +82,8 @@ func (f outboxFlags) given() (names []string) {
 		name string
 		set  bool
 	}{
-		{"prometheus", f.Prometheus}, {"max-age", f.MaxAge != 0}, {"after", f.After != ""}, {"payload", f.Payload},
-		{"all", f.All}, {"queued", f.Queued}, {"yes", f.Yes}, {"id", len(f.IDs) > 0},
+		{"prometheus", f.Prometheus}, {"max-age", f.MaxAge != 0}, {"limit", f.Limit != nil}, {"after", f.After != ""},
+		{"payload", f.Payload}, {"all", f.All}, {"queued", f.Queued}, {"yes", f.Yes}, {"id", len(f.IDs) > 0},
 	} {
 		if flag.set {
 			names = append(names, flag.name)
@@ -96,8 +99,8 @@ func (f outboxFlags) check(action string) error {
 		return usagef("--json and --prometheus are two formats: leave one out")
 	case f.MaxAge < 0:
 		return usagef("--max-age is %s: write a time from 0s", f.MaxAge)
-	case f.Limit < 0:
-		return usagef("--limit is %d: write a number from 0", f.Limit)
+	case f.limit() < 0:
+		return usagef("--limit is %d: write a number from 0", f.limit())
 	case action == "resolve":
 		return f.checkKeys()
 	case action == "retry" || action == "drop":
@@ -106,6 +109,14 @@ func (f outboxFlags) check(action string) error {
 	}
 	_, err := f.after()
 	return err
+}
+
+// limit is how many to show of each outbox; 0 is all.
+func (f outboxFlags) limit() int {
+	if f.Limit == nil {
+		return defaultLimit
+	}
+	return *f.Limit
 }
 
 // after is the ID that a list begins behind.
@@ -151,6 +162,24 @@ func (pl place) name() string {
 	return plain(pl.Task + " " + pl.Node)
 }
 
+// found are the outboxes that are meant, as far as they can be read.
+type found struct {
+	places []place
+	unread bool // others could not be asked
+}
+
+// where ends a sentence about what is in none of the outboxes.
+func (in found) where() string {
+	if in.unread {
+		return " in the outboxes that could be read"
+	}
+	return ""
+}
+
+// byWhom is who delivers what was put into an outbox that no process works on.
+// That of a task that was deleted has no next start of its own.
+const byWhom = "by another process with this outbox within two minutes, or by the next start"
+
 func (p Process) outbox(ctx context.Context, c command) error {
 	f := c.Outbox
 	i := slices.IndexFunc(outboxActions, func(a outboxAction) bool { return a.name == f.Do })
@@ -167,7 +196,11 @@ func (p Process) outbox(ctx context.Context, c command) error {
 			return usagef("%s takes no IDs: leave out %s", action.name, plain(strings.Join(f.IDs, " ")))
 		}
 		if !slices.Contains(action.flags, flag) {
-			return usagef("--%s means nothing to %s: see %s outbox --help", flag, action.name, programName)
+			given := "--" + flag
+			if text, _ := p.LookupEnv(variable("outbox", flag)); text != "" {
+				given += " (" + variable("outbox", flag) + ")"
+			}
+			return usagef("%s means nothing to %s: see %s outbox --help", given, action.name, programName)
 		}
 	}
 	if err := f.check(action.name); err != nil {
@@ -175,7 +208,7 @@ func (p Process) outbox(ctx context.Context, c command) error {
 	}
 	s, err := resolve(c.flags, p.LookupEnv)
 	hidden := new(secrets)
-	hidden.add(s.secrets...)
+	s.hideTokens(hidden)
 	if err != nil {
 		return hidden.blotError(err)
 	}
@@ -184,7 +217,7 @@ func (p Process) outbox(ctx context.Context, c command) error {
 		return hidden.blotError(err)
 	}
 	// Those that can be read are shown before the others are complained of.
-	err = errors.Join(action.run(p, ctx, f, places), err)
+	err = errors.Join(action.run(p, ctx, f, found{places, err != nil}), err)
 	if err == nil && len(places) == 0 {
 		p.say("no outbox is in %s: nothing waits there", s.outbox)
 	}

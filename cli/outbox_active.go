@@ -11,17 +11,17 @@ import (
 )
 
 // outboxActive lists the alerts of each outbox that are not OK.
-func (p Process) outboxActive(ctx context.Context, f outboxFlags, places []place) error {
+func (p Process) outboxActive(ctx context.Context, f outboxFlags, in found) error {
 	var failed error
-	for i, pl := range places {
+	for i, pl := range in.places {
 		alerts, err := pl.active(ctx)
 		failed = errors.Join(failed, err)
 		if err != nil && len(alerts) == 0 {
 			continue
 		}
 		first := alerts
-		if f.Limit > 0 {
-			first = alerts[:min(f.Limit, len(alerts))]
+		if limit := f.limit(); limit > 0 {
+			first = alerts[:min(limit, len(alerts))]
 		}
 		if err := p.printActive(f, pl, first, i > 0); err != nil {
 			return fmt.Errorf("print: %w", err)

@@ -89,10 +89,44 @@ func TestOutboxResolveAllAsks(t *testing.T) {
 		dir := t.TempDir()
 		aBox(t, dir, "cpu")
 		r := runOn(t, true, strings.NewReader(""), boxVars, "outbox", "resolve", "--all", "--outbox", dir)
-		if r.code != 0 || r.stderr != "" || r.stdout != "cpu bigpanda3: 0 alerts were resolved\n" {
+		if r.code != 0 || r.stderr != "" || r.stdout != "nothing to resolve: every alert is OK\n" {
 			t.Errorf("it is asked about: %+v", r)
 		}
 	})
+}
+
+// Of many outboxes, only those with something to resolve are spoken of: how many
+// there are, what was done, and who tells BigPanda.
+func TestOutboxResolveAllOfMany(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 14 {
+		aBox(t, dir, fmt.Sprint("calm", i))
+	}
+	raise(aBox(t, dir, "cpu"), "a")
+	gone := aBox(t, dir, "disk")
+	raise(gone, "b")
+	if err := gone.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r := runOn(t, true, strings.NewReader("y\n"), boxVars, "outbox", "resolve", "--all", "--outbox", dir)
+	if want := "Tell BigPanda that 2 alerts are OK, of 2 outboxes? [y/N] "; r.code != 0 || r.stderr != want {
+		t.Errorf("exit code %d and %q, want %q", r.code, r.stderr, want)
+	}
+	if want := "cpu bigpanda3: 1 alert was resolved\n" +
+		"disk bigpanda3: 1 alert was resolved; BigPanda is told by another process with this outbox within two minutes, or by the next start\n"; r.stdout != want {
+		t.Errorf("stdout is %q, want %q", r.stdout, want)
+	}
+	if r := runBox(t, dir, "resolve", "--all"); r.code != 0 || r.stdout != "nothing to resolve: every alert is OK\n" {
+		t.Errorf("once more: %+v", r)
+	}
+	for task, want := range map[string]string{
+		"cpu":  `{"action":"resolve","kind":"active","folder":"DIR/cpu_bigpanda3.ce345025","task":"cpu","node":"bigpanda3","process":PID,"done":0,"changed":0}`,
+		"disk": `{"action":"resolve","kind":"active","folder":"DIR/disk_bigpanda3.c5b42a2f","task":"disk","node":"bigpanda3","process":0,"done":0,"changed":0}`,
+	} {
+		if r := runBox(t, dir, "resolve", "--all", "--json", "--task", task); r.code != 0 || golden(r.stdout, dir) != want+"\n" {
+			t.Errorf("as JSON: %+v, want %s", r, want)
+		}
+	}
 }
 
 // The beginning of a key does, where it is one alert's alone.

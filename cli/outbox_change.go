@@ -11,19 +11,19 @@ import (
 	"bigpanda-udf/outbox"
 )
 
-func (p Process) outboxRetry(ctx context.Context, f outboxFlags, places []place) error {
-	return p.changeOutbox(f, places, outboxChange{
+func (p Process) outboxRetry(ctx context.Context, f outboxFlags, in found) error {
+	return p.changeOutbox(f, in, outboxChange{
 		Kind: outbox.KindDead, noun: "dead letter", one: "is back in the queue", many: "are back in the queue",
 		run: func(pl place, s outbox.Selection) (outbox.Outcome, error) { return pl.control.Retry(ctx, s) },
 	})
 }
 
-func (p Process) outboxDrop(ctx context.Context, f outboxFlags, places []place) error {
+func (p Process) outboxDrop(ctx context.Context, f outboxFlags, in found) error {
 	kind, noun := outbox.KindDead, "dead letter"
 	if f.Queued {
 		kind, noun = outbox.KindQueued, "queued alert"
 	}
-	return p.changeOutbox(f, places, outboxChange{
+	return p.changeOutbox(f, in, outboxChange{
 		Kind: kind, noun: noun, one: "was dropped", many: "were dropped",
 		run: func(pl place, s outbox.Selection) (outbox.Outcome, error) { return pl.control.Drop(ctx, kind, s) },
 	})
@@ -45,14 +45,14 @@ const (
 
 // changeOutbox does something to what was selected, in each outbox, and says
 // what became of it.
-func (p Process) changeOutbox(f outboxFlags, places []place, change outboxChange) error {
+func (p Process) changeOutbox(f outboxFlags, in found, change outboxChange) error {
 	selected, err := f.selection()
 	if err != nil {
 		return err
 	}
 	var failed error
 	missing := make(map[uint64]int)
-	for _, pl := range places {
+	for _, pl := range in.places {
 		o, err := change.run(pl, selected)
 		failed = errors.Join(failed, err)
 		for _, id := range o.Missing {
@@ -67,16 +67,16 @@ func (p Process) changeOutbox(f outboxFlags, places []place, change outboxChange
 		}
 	}
 	var nowhere []uint64
-	if len(places) == 0 {
+	if len(in.places) == 0 {
 		nowhere = selected.IDs
 	}
 	for id, n := range missing {
-		if n == len(places) {
+		if n == len(in.places) {
 			nowhere = append(nowhere, id)
 		}
 	}
 	if slices.Sort(nowhere); len(nowhere) > 0 {
-		failed = errors.Join(failed, fmt.Errorf("there is no %s with the ID %s", change.noun, joined(nowhere)))
+		failed = errors.Join(failed, fmt.Errorf("there is no %s with the ID %s%s", change.noun, joined(nowhere), in.where()))
 	}
 	return failed
 }
@@ -89,9 +89,10 @@ func (p Process) sayOutcome(f outboxFlags, pl place, change outboxChange, o outb
 			Folder   string `json:"folder"`
 			Task     string `json:"task"`
 			Node     string `json:"node"`
+			Process  int    `json:"process"` // 0: none, see byWhom
 			Done     int    `json:"done"`
 			InFlight int    `json:"in_flight"`
-		}{f.Do, change.Kind, pl.Folder, pl.Task, pl.Node, o.Done, len(o.InFlight)})
+		}{f.Do, change.Kind, pl.Folder, pl.Task, pl.Node, pl.Process, o.Done, len(o.InFlight)})
 		return
 	}
 	if o.Done == 0 && !f.All && len(o.InFlight) == 0 {
@@ -102,7 +103,7 @@ func (p Process) sayOutcome(f outboxFlags, pl place, change outboxChange, o outb
 		fmt.Fprintf(p.Stdout, "; %s", counted(len(o.InFlight), stays, stay))
 	}
 	if f.Do == "retry" && o.Done > 0 && pl.Process == 0 {
-		fmt.Fprint(p.Stdout, "; the next start of the function delivers them")
+		fmt.Fprintf(p.Stdout, "; delivered %s", byWhom)
 	}
 	fmt.Fprintln(p.Stdout)
 }

@@ -13,21 +13,21 @@ import (
 // lister returns a page of a list, behind an ID.
 type lister func(pl place, after uint64, limit int) (outbox.Page, error)
 
-func (p Process) outboxList(ctx context.Context, f outboxFlags, places []place) error {
-	return p.listOutbox(f, places, outbox.KindQueued, func(pl place, after uint64, limit int) (outbox.Page, error) {
+func (p Process) outboxList(ctx context.Context, f outboxFlags, in found) error {
+	return p.listOutbox(f, in.places, outbox.KindQueued, func(pl place, after uint64, limit int) (outbox.Page, error) {
 		return pl.control.Queued(ctx, after, limit, f.Payload)
 	})
 }
 
-func (p Process) outboxDead(ctx context.Context, f outboxFlags, places []place) error {
-	return p.listOutbox(f, places, outbox.KindDead, func(pl place, after uint64, limit int) (outbox.Page, error) {
+func (p Process) outboxDead(ctx context.Context, f outboxFlags, in found) error {
+	return p.listOutbox(f, in.places, outbox.KindDead, func(pl place, after uint64, limit int) (outbox.Page, error) {
 		return pl.control.DeadLetters(ctx, after, limit, f.Payload)
 	})
 }
 
 // outboxExport prints everything that an outbox keeps.
-func (p Process) outboxExport(ctx context.Context, _ outboxFlags, places []place) error {
-	for _, pl := range places {
+func (p Process) outboxExport(ctx context.Context, _ outboxFlags, in found) error {
+	for _, pl := range in.places {
 		for _, list := range []struct {
 			kind string
 			next lister
@@ -103,7 +103,7 @@ func (p Process) listOutbox(f outboxFlags, places []place, kind string, next lis
 			}
 			return table.print(e)
 		}
-		more, err := eachEntry(pl, after, f.Limit, next, print)
+		more, err := eachEntry(pl, after, f.limit(), next, print)
 		if err != nil {
 			return err
 		}

@@ -39,26 +39,30 @@ func (f outboxFlags) checkKeys() error {
 }
 
 // outboxResolve tells BigPanda that alerts are OK.
-func (p Process) outboxResolve(ctx context.Context, f outboxFlags, places []place) error {
-	alerts := make([][]*udf.Active, len(places))
+func (p Process) outboxResolve(ctx context.Context, f outboxFlags, in found) error {
+	alerts := make([][]*udf.Active, len(in.places))
 	var failed error
-	total := 0
-	for i, pl := range places {
+	total, open := 0, 0
+	for i, pl := range in.places {
 		var err error
 		alerts[i], err = pl.active(ctx)
 		failed = errors.Join(failed, err)
-		total += len(alerts[i])
-	}
-	if f.All {
-		if total > 0 && !f.Yes && p.IsTerminal(p.Stdin) && !p.confirmed(total, len(places)) {
-			return errors.Join(failed, errors.New("nothing was resolved, as there was no yes"))
+		in.unread = in.unread || err != nil
+		if n := len(alerts[i]); n > 0 {
+			total, open = total+n, open+1
 		}
-	} else {
-		failed = errors.Join(failed, selectKeys(f.IDs, alerts))
+	}
+	switch {
+	case !f.All:
+		failed = errors.Join(failed, selectKeys(f.IDs, alerts, in.where()))
+	case total > 0 && !f.Yes && p.IsTerminal(p.Stdin) && !p.confirmed(total, open):
+		return errors.Join(failed, errors.New("nothing was resolved, as there was no yes"))
+	case total == 0 && len(in.places) > 0 && !f.JSON:
+		fmt.Fprintf(p.Stdout, "nothing to resolve: every alert is OK%s\n", in.where())
 	}
 	sameTimestamps(alerts)
 	now := time.Now() // of one alert, all outboxes send the same: BigPanda takes it once
-	for i, pl := range places {
+	for i, pl := range in.places {
 		failed = errors.Join(failed, p.resolveIn(ctx, f, pl, alerts[i], now))
 	}
 	return failed
@@ -77,7 +81,7 @@ func (p Process) confirmed(alerts, outboxes int) bool {
 // selectKeys leaves the alerts whose keys begin with one that was given. An
 // alert that several outboxes have is one. The error names what is nobody's,
 // and what is not one's alone.
-func selectKeys(given []string, alerts [][]*udf.Active) (failed error) {
+func selectKeys(given []string, alerts [][]*udf.Active, where string) (failed error) {
 	all := make(map[string]bool)
 	for _, some := range alerts {
 		for _, a := range some {
@@ -94,7 +98,7 @@ func selectKeys(given []string, alerts [][]*udf.Active) (failed error) {
 		}
 		switch len(found) {
 		case 0:
-			failed = errors.Join(failed, fmt.Errorf("no alert that is not OK has the key %s: see %s outbox active", shown(start), programName))
+			failed = errors.Join(failed, fmt.Errorf("no alert that is not OK has the key %s%s: see %s outbox active", shown(start), where, programName))
 		case 1:
 			meant[found[0]] = true
 		default:
@@ -155,21 +159,22 @@ func (p Process) sayResolved(f outboxFlags, pl place, o outbox.AmendOutcome) {
 			Folder   string `json:"folder"`
 			Task     string `json:"task"`
 			Node     string `json:"node"`
+			Process  int    `json:"process"` // 0: none, see byWhom
 			Done     int    `json:"done"`
 			Changed  int    `json:"changed"`
 			InMemory bool   `json:"in_memory,omitempty"`
-		}{f.Do, "active", pl.Folder, pl.Task, pl.Node, o.Done, len(o.Changed), o.InMemory})
+		}{f.Do, "active", pl.Folder, pl.Task, pl.Node, pl.Process, o.Done, len(o.Changed), o.InMemory})
 		return
 	}
-	if o.Done == 0 && !f.All {
+	if o.Done == 0 {
 		return // they are in another one
 	}
 	fmt.Fprintf(p.Stdout, "%s: %s resolved", pl.name(), counted(o.Done, "alert was", "alerts were"))
 	switch {
-	case o.Done > 0 && o.InMemory:
+	case o.InMemory:
 		fmt.Fprint(p.Stdout, "; the disk refuses it, so it is lost if the process ends now")
-	case o.Done > 0 && pl.Process == 0:
-		fmt.Fprint(p.Stdout, "; the next start of the function tells BigPanda")
+	case pl.Process == 0:
+		fmt.Fprintf(p.Stdout, "; BigPanda is told %s", byWhom)
 	}
 	fmt.Fprintln(p.Stdout)
 }

@@ -13,7 +13,8 @@ import (
 	"bigpanda-udf/outbox"
 )
 
-func (p Process) outboxStatus(_ context.Context, f outboxFlags, places []place) error {
+func (p Process) outboxStatus(_ context.Context, f outboxFlags, in found) error {
+	places := in.places
 	now := time.Now()
 	switch {
 	case f.JSON:
@@ -82,7 +83,7 @@ func remarks(s outbox.Status, now time.Time) (all []string) {
 		add("the last error, %s ago: %s", age(s.LastErrorTime, now), cut(s.LastError, maxLogValue))
 	}
 	if s.DiskRefuses {
-		add("the disk refuses to be written: %s changes are kept in memory, and lost if the process ends before it can be", count(s.KeptInMemory))
+		add("the disk refuses to be written: %s in memory, and lost if the process ends before it can be", counted(s.KeptInMemory, "change is kept", "changes are kept"))
 	}
 	if s.Process == 0 && s.Queued > 0 {
 		add("no process delivers what is queued: the next start of a function with this outbox folder, URL and token does")

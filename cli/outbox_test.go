@@ -257,7 +257,7 @@ func TestOutboxRetryAndDrop(t *testing.T) {
 				if err := box.Close(); err != nil {
 					t.Fatal(err)
 				}
-				whatNow = "; the next start of the function delivers them"
+				whatNow = "; delivered by another process with this outbox within two minutes, or by the next start"
 			}
 			dead := idsShown(t, runBox(t, dir, "dead", "--json", "--task=cpu"))
 			queued := idsShown(t, runBox(t, dir, "list", "--json", "--task=cpu"))
@@ -281,12 +281,12 @@ func TestOutboxRetryAndDrop(t *testing.T) {
 				{"drop a queued one", []string{"drop", "--queued", queued[1]}, 0, "cpu bigpanda3: 1 queued alert was dropped\n", ""},
 				{"drop all dead ones", []string{"drop", "--all"}, 0, "cpu bigpanda3: 0 dead letters were dropped\ndisk bigpanda3: 1 dead letter was dropped\n", ""},
 				{"retry all, as JSON", []string{"retry", "--all", "--json", "--task=disk"}, 0,
-					`{"action":"retry","kind":"dead","folder":"DIR/disk_bigpanda3.c5b42a2f","task":"disk","node":"bigpanda3","done":0,"in_flight":0}` + "\n", ""},
+					`{"action":"retry","kind":"dead","folder":"DIR/disk_bigpanda3.c5b42a2f","task":"disk","node":"bigpanda3","process":PID,"done":0,"in_flight":0}` + "\n", ""},
 				{"drop all queued of one that lives", []string{"drop", "--queued", "--all", "--task=disk"}, 0,
 					"disk bigpanda3: 1 queued alert was dropped; 1 is on the way to BigPanda and stays\n", ""},
 			} {
 				r := runBox(t, dir, step.args...)
-				if got := strings.ReplaceAll(r.stdout, dir, "DIR"); r.code != step.code || got != step.stdout {
+				if got := golden(r.stdout, dir); r.code != step.code || got != step.stdout {
 					t.Errorf("%s: exit code %d and %q, want %d and %q", step.name, r.code, got, step.code, step.stdout)
 				}
 				if !strings.Contains(r.stderr, step.said) || step.said == "" && r.stderr != "" {
@@ -320,6 +320,14 @@ func TestOutboxUsage(t *testing.T) {
 	}{
 		{name: "an unknown action", args: []string{"lst"}, code: 2, want: `"lst" is nothing that can be done: did you mean list?`},
 		{name: "a flag of another action", args: []string{"list", "--prometheus"}, code: 2, want: "--prometheus means nothing to list: see bigpanda-udf outbox --help"},
+		{name: "a limit to what is resolved", args: []string{"resolve", "--all", "--limit", "1"}, code: 2, want: "--limit means nothing to resolve: see bigpanda-udf outbox --help"},
+		{name: "a limit that is the default", args: []string{"resolve", "--all", "--limit=20"}, code: 2, want: "--limit means nothing to resolve"},
+		{name: "a limit to a status", args: []string{"--limit=20"}, code: 2, want: "--limit means nothing to status"},
+		{name: "a limit to retry", args: []string{"retry", "--all", "--limit=1"}, code: 2, want: "--limit means nothing to retry"},
+		{name: "a limit to drop", args: []string{"drop", "--all", "--limit=0"}, code: 2, want: "--limit means nothing to drop"},
+		{name: "a limit to an export", args: []string{"export", "--limit=20"}, code: 2, want: "--limit means nothing to export"},
+		{name: "a limit in the environment", vars: map[string]string{"BIGPANDA_OUTBOX_LIMIT": "5"}, args: []string{"export"}, code: 2, want: "--limit (BIGPANDA_OUTBOX_LIMIT) means nothing to export"},
+		{name: "a limit that is no number", args: []string{"active", "--limit=x"}, code: 2, want: `--limit: expected a valid 64 bit int but got "x"`},
 		{name: "IDs for a list", args: []string{"list", "5"}, code: 2, want: "list takes no IDs: leave out 5"},
 		{name: "two formats", args: []string{"--json", "--prometheus"}, code: 2, want: "--json and --prometheus are two formats"},
 		{name: "a bad limit", args: []string{"list", "--limit=-1"}, code: 2, want: "--limit is -1: write a number from 0"},
@@ -345,7 +353,8 @@ func TestOutboxUsage(t *testing.T) {
 	}
 }
 
-// An outbox that cannot be read does not hide the others.
+// An outbox that cannot be read does not hide the others, and what it holds is
+// not said to be nowhere.
 func TestOutboxUnreadable(t *testing.T) {
 	dir := t.TempDir()
 	if err := aBox(t, dir, "cpu").Close(); err != nil {
@@ -361,6 +370,19 @@ func TestOutboxUnreadable(t *testing.T) {
 	r := runBox(t, dir)
 	if r.code != 1 || !strings.Contains(r.stdout, "cpu") || !strings.Contains(r.stderr, "read the outbox "+bad+": it is damaged") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", r.code, r.stdout, r.stderr)
+	}
+	for _, tt := range []struct {
+		args         []string
+		stdout, said string
+	}{
+		{[]string{"resolve", "d5cb"}, "", "no alert that is not OK has the key d5cb in the outboxes that could be read: see bigpanda-udf outbox active\n"},
+		{[]string{"resolve", "--all"}, "nothing to resolve: every alert is OK in the outboxes that could be read\n", ""},
+		{[]string{"retry", "17"}, "", "there is no dead letter with the ID 17 in the outboxes that could be read\n"},
+	} {
+		r := runBox(t, dir, tt.args...)
+		if r.code != 1 || r.stdout != tt.stdout || !strings.Contains(r.stderr, tt.said) || !strings.Contains(r.stderr, bad+": it is damaged") {
+			t.Errorf("%q: exit code %d, stdout %q, stderr %q", tt.args, r.code, r.stdout, r.stderr)
+		}
 	}
 }
 

@@ -66,6 +66,9 @@ func checkFlags(node *kong.Node, args []string) error {
 		}
 	}
 	for _, arg := range args {
+		if arg == "--" {
+			break // what follows is no flag
+		}
 		flag, isFlag := flagOf(arg)
 		if !isFlag || arg == "-h" || strings.HasPrefix(arg, "--") && slices.Contains(known, flag) {
 			continue
