@@ -5,9 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
+	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -31,24 +32,30 @@ const acceptAgain = 100 * time.Millisecond
 type serveFlags struct {
 	functionFlags
 
-	Socket      string `placeholder:"PATH" help:"Where to listen; the same as socket of the function in kapacitor.conf. Not needed where systemd listens."`
-	SocketMode  string `placeholder:"MODE" help:"Who may connect, as the octal mode of the socket (0660)."`
-	SocketGroup string `placeholder:"GROUP" help:"The group of the socket, by name or number (that of the process)."`
+	Socket      string `placeholder:"PATH" help:"Where to listen for stream tasks, or for those that --edge says; the same as socket of the function in kapacitor.conf. Not needed where systemd listens."`
+	BatchSocket string `placeholder:"PATH" help:"Where to listen for batch tasks, alone or beside --socket."`
+	SocketMode  string `placeholder:"MODE" help:"Who may connect, as the octal mode of the sockets (0660)."`
+	SocketGroup string `placeholder:"GROUP" help:"The group of the sockets, by name or number (that of the process)."`
 }
 
 // Help is what kong prints above the flags.
 func (serveFlags) Help() string {
-	return `Is one function for any number of tasks. In kapacitor.conf the function then has
-socket and timeout, and neither prog, args nor env:
+	return `Is one function for any number of tasks, those of streams at --socket and those of
+batches at --batch-socket. In kapacitor.conf the functions then have socket and
+timeout, and neither prog, args nor env:
 
   [udf.functions.bigpanda]
     socket = "/run/bigpanda-udf/bigpanda.sock"
     timeout = "10s"
+  [udf.functions.bigpandaBatch]
+    socket = "/run/bigpanda-udf/bigpanda-batch.sock"
+    timeout = "10s"
 
-Start it before Kapacitor, which waits for the socket for five minutes. Kapacitor
+Start it before Kapacitor, which waits for each socket for five minutes. Kapacitor
 dials once for each use in each task: when this ends, so does every task that is
-connected, until it is enabled again. SIGTERM ends it after the input that is on
-its way. A socket of systemd is taken over, and systemd is told when all is ready.`
+connected, until "kapacitor reload TASK". SIGTERM ends it after the input that is
+on its way. Sockets of systemd are taken over, and systemd is told when all is
+ready.`
 }
 
 // serve serves until a signal.
@@ -63,12 +70,12 @@ func (p Process) serve(ctx context.Context, c command) error {
 	}
 	stopping, hurrying, release := stopSignals(ctx)
 	defer release()
-	listeners, err := c.Serve.listen()
+	sockets, err := c.Serve.listen(s)
 	if err != nil {
 		return hidden.blotError(err)
 	}
 	d := newServer(s, hidden, newLogger(p.Stderr, s.logLevel, s.logFormat, hidden), hurrying)
-	return hidden.blotError(d.serve(stopping, listeners))
+	return hidden.blotError(d.serve(stopping, sockets))
 }
 
 // server is the function for any number of tasks. Each connection is as a
@@ -82,11 +89,15 @@ type server struct {
 	hurrying context.Context // ends when there is no time left to deliver
 	look     chan struct{}   // capacity 1: outboxes may have been left with changes
 
+	connections atomic.Int64 // that there have been
+
 	// folders is held while outboxes are looked into, and for reading while one
 	// is opened: a lock that the look holds would hide what is in it.
 	folders sync.RWMutex
 
 	mu     sync.Mutex
+	lock   *os.File // on the folder of the outboxes; nil until it was got
+	noLock string   // why it was not, as the log has it
 	client *bigpanda.Client
 	way    way // nil until the settings made one
 	tasks  tasks
@@ -103,27 +114,32 @@ func newServer(s settings, hidden *secrets, log *slog.Logger, hurrying context.C
 // stopped: it never dials again.
 var errStopped = errors.New("bigpanda-udf serve was stopped: once it runs again, kapacitor reload this task")
 
-// serve serves until stopping is done or a listener fails, and then until all
-// that is connected has left.
-func (d *server) serve(stopping context.Context, listeners []net.Listener) error {
+// serve serves until stopping is done or a socket fails, and then until all that
+// is connected has left. It closes the sockets.
+func (d *server) serve(stopping context.Context, sockets []socket) error {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(stopping))
 	defer cancel(errStopped)
 	for _, warning := range d.settings.warnings {
 		d.log.Warn(d.hidden.blot(warning))
 	}
 	if d.settings.enabled {
-		if _, err := d.connect(); err != nil {
+		switch _, err := d.connect(stopping, daemonLeaves); {
+		case errors.Is(err, errTwoDaemons):
+			closeAll(sockets)
+			return err
+		case err != nil:
 			// Kapacitor does not start when nobody answers Info: what can be
 			// mended while this runs does not end it.
 			d.log.Error("every task with this function will fail at Init until this is mended", "error", err)
 		}
 	}
+	defer d.disown()
 	var workers sync.WaitGroup
 	workers.Go(func() { d.deliverLeftovers(ctx) })
-	failed := make(chan error, len(listeners))
-	for _, l := range listeners {
-		d.log.Info("listening", "socket", l.Addr().String())
-		workers.Go(func() { failed <- d.accept(ctx, l) })
+	failed := make(chan error, len(sockets))
+	for _, s := range sockets {
+		d.log.Info("listening", "socket", s.Addr().String(), "edge", s.edge)
+		workers.Go(func() { failed <- d.accept(ctx, s) })
 	}
 	d.tell(daemon.SdNotifyReady)
 	var err error
@@ -133,9 +149,7 @@ func (d *server) serve(stopping context.Context, listeners []net.Listener) error
 	}
 	cancel(errStopped)
 	d.tell(daemon.SdNotifyStopping)
-	for _, l := range listeners {
-		l.Close() // and removes its socket, unless that is systemd's
-	}
+	closeAll(sockets)
 	workers.Wait()
 	if d.client != nil {
 		d.client.Close()
@@ -153,16 +167,17 @@ func (d *server) tell(state string) {
 // accept serves each connection until ctx is done, and returns when all have
 // ended. There is no limit to their number but that of the system: one less
 // would be a task that fails, and who may connect is the socket's to say.
-func (d *server) accept(ctx context.Context, l net.Listener) error {
+func (d *server) accept(ctx context.Context, s socket) error {
 	var connections sync.WaitGroup
 	defer connections.Wait()
 	full := false
-	for n := 1; ; n++ {
-		conn, err := l.Accept()
+	for {
+		conn, err := s.Accept()
 		switch {
 		case err == nil:
 			full = false
-			connections.Go(func() { d.converse(ctx, conn, d.log.With("connection", n)) })
+			log := d.log.With("connection", d.connections.Add(1))
+			connections.Go(func() { d.converse(ctx, conn, s.edge, log) })
 		case ctx.Err() != nil:
 			return nil
 		case isNoRoom(err):
@@ -175,7 +190,7 @@ func (d *server) accept(ctx context.Context, l net.Listener) error {
 			case <-ctx.Done():
 			}
 		default:
-			return fmt.Errorf("accept connections at %s: %w", l.Addr(), err)
+			return fmt.Errorf("accept connections at %s: %w", s.Addr(), err)
 		}
 	}
 }
@@ -190,10 +205,14 @@ func isNoRoom(err error) bool {
 	return false
 }
 
-// connect returns the way to BigPanda, which it makes once that is possible.
-func (d *server) connect() (way, error) {
+// connect returns the way to BigPanda, which it makes once that is possible and
+// no other daemon has the outboxes; that one gets wait to leave them.
+func (d *server) connect(ctx context.Context, wait time.Duration) (way, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if err := d.own(ctx, wait); err != nil {
+		return nil, err
+	}
 	if d.way == nil {
 		client, err := d.settings.newClient(d.hidden)
 		if err != nil {
@@ -207,7 +226,7 @@ func (d *server) connect() (way, error) {
 
 // deliver opens the outbox of one use of the function, and begins to deliver.
 func (d *server) deliver(task, node string, wait time.Duration, log *slog.Logger) (*delivery, error) {
-	to, err := d.connect()
+	to, err := d.connect(d.hurrying, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,6 +15,7 @@ import (
 // to the end of its input.
 type connection struct {
 	server *server
+	edge   string // of its task
 	log    *slog.Logger
 	use    *use // nil while no outbox is open
 }
@@ -23,12 +23,12 @@ type connection struct {
 // converse serves one connection. It closes it before the outbox, so that
 // Kapacitor, which holds up all its task operations meanwhile, need not wait for
 // that; whoever opens another of the task does.
-func (d *server) converse(ctx context.Context, conn net.Conn, log *slog.Logger) {
-	c := &connection{server: d, log: log}
+func (d *server) converse(ctx context.Context, conn net.Conn, edge string, log *slog.Logger) {
+	c := &connection{server: d, edge: edge, log: log}
 	err := c.run(ctx, conn)
 	switch {
-	case errors.Is(err, errStopped):
-		log.Info("a connection ends before its input: Kapacitor is told to have its task reloaded")
+	case err == errStopped: // and nothing has failed beside it, which would be joined
+		log.Info("the daemon ends before a connection's input")
 	case err != nil:
 		log.Error("a connection ends before its input", "error", err)
 	}
@@ -44,8 +44,9 @@ func (c *connection) run(ctx context.Context, conn net.Conn) (err error) {
 			c.log.Error("handling a connection failed", "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
-	handler := c.server.settings.newHandler(c.open, nil, c.log)
-	return wire.Run(ctx, handler, conn, conn, c.server.settings.wireOptions(c.log))
+	s := c.server.settings
+	s.edge = c.edge
+	return wire.Run(ctx, s.newHandler(c.open, nil, c.log), conn, conn, s.wireOptions(c.log))
 }
 
 // open is udf.Config.Open.

@@ -13,8 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"github.com/coreos/go-systemd/v22/activation"
 )
 
 const (
@@ -30,9 +28,34 @@ const (
 	startsWithin = 3 * answersWithin
 )
 
-// listen returns the sockets of systemd, if that handed any over, else the one
+// A socket is where the tasks of one edge connect.
+type socket struct {
+	net.Listener
+	edge string
+}
+
+func closeAll(sockets []socket) {
+	for _, s := range sockets {
+		s.Close() // and removes it, unless that is systemd's to do
+	}
+}
+
+// A socketFlag is a socket that a flag names.
+type socketFlag struct{ flag, path, edge string }
+
+// sockets returns those that the flags name.
+func (f serveFlags) sockets(edge string) (named []socketFlag) {
+	for _, s := range []socketFlag{{"--socket", f.Socket, edge}, {"--batch-socket", f.BatchSocket, edgeBatch}} {
+		if s.path != "" {
+			named = append(named, s)
+		}
+	}
+	return named
+}
+
+// listen returns the sockets of systemd, if that handed any over, else those
 // that the flags name.
-func (f serveFlags) listen() ([]net.Listener, error) {
+func (f serveFlags) listen(s settings) ([]socket, error) {
 	mode, err := f.mode()
 	if err != nil {
 		return nil, err
@@ -41,34 +64,61 @@ func (f serveFlags) listen() ([]net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	handed, err := activation.Listeners()
-	if err != nil {
-		return nil, fmt.Errorf("take over the sockets of systemd: %w", err)
+	if f.BatchSocket != "" && s.edge == edgeBatch {
+		return nil, batchTwice(s, "--batch-socket")
 	}
-	if len(handed) > 0 {
-		if err := f.fits(handed); err != nil {
-			for _, l := range handed {
-				if l != nil {
-					l.Close()
-				}
-			}
+	named := f.sockets(s.edge)
+	if len(named) == 2 && samePath(f.Socket, f.BatchSocket) {
+		return nil, usagef("--socket and --batch-socket are both %q: give each a path of its own, since a function takes either streams or batches", shown(f.Socket))
+	}
+	if handed := takeOver(); len(handed) > 0 {
+		return f.sort(handed, named, s)
+	}
+	if len(named) == 0 {
+		return nil, usagef("no socket: set --socket (BIGPANDA_SERVE_SOCKET), for batch tasks --batch-socket (BIGPANDA_SERVE_BATCH_SOCKET), to the path that socket has in kapacitor.conf")
+	}
+	for _, n := range named {
+		if err := n.check(); err != nil {
 			return nil, err
 		}
-		return handed, nil
 	}
+	var sockets []socket
+	for _, n := range named {
+		l, err := n.listen(mode, group)
+		if err != nil {
+			closeAll(sockets)
+			return nil, err
+		}
+		sockets = append(sockets, socket{l, n.edge})
+	}
+	return sockets, nil
+}
+
+// batchTwice is the error of what says that a socket is for batch tasks while
+// --edge does so of the other.
+func batchTwice(s settings, what string) error {
+	return usagef("%s is batch, and %s is for batch tasks anyway: leave %[1]s out, and --socket is for stream tasks", s.where["edge"], what)
+}
+
+// samePath tells whether two paths are those of one socket. Its folder may have
+// several names, such as /run and /var/run.
+func samePath(a, b string) bool {
+	if filepath.Clean(a) == filepath.Clean(b) {
+		return true
+	}
+	one, errA := os.Stat(filepath.Dir(a))
+	other, errB := os.Stat(filepath.Dir(b))
+	return filepath.Base(a) == filepath.Base(b) && errA == nil && errB == nil && os.SameFile(one, other)
+}
+
+func (s socketFlag) check() error {
 	switch {
-	case f.Socket == "":
-		return nil, usagef("no socket: set --socket (BIGPANDA_SERVE_SOCKET) to the path that socket has in kapacitor.conf")
-	case strings.HasPrefix(f.Socket, "@"):
-		return nil, usagef("--socket is %q: write the path of a file, since a socket without one would be open to all", shown(f.Socket))
-	case len(f.Socket) > maxSocketPath:
-		return nil, usagef("--socket is longer than %d bytes, more than a socket's path can have: write a shorter one", maxSocketPath)
+	case strings.HasPrefix(s.path, "@"):
+		return usagef("%s is %q: write the path of a file, since a socket without one would be open to all", s.flag, shown(s.path))
+	case len(s.path) > maxSocketPath:
+		return usagef("%s is longer than %d bytes, more than a socket's path can have: write a shorter one", s.flag, maxSocketPath)
 	}
-	l, err := listenAt(f.Socket, mode, group)
-	if err != nil {
-		return nil, err
-	}
-	return []net.Listener{l}, nil
+	return nil
 }
 
 func (f serveFlags) mode() (os.FileMode, error) {
@@ -97,35 +147,14 @@ func (f serveFlags) group() (int, error) {
 	return strconv.Atoi(g.Gid)
 }
 
-// fits finds what the flags ask for and the sockets of systemd are not.
-func (f serveFlags) fits(handed []net.Listener) error {
-	named := f.Socket == ""
-	for _, l := range handed {
-		unix, ok := l.(*net.UnixListener)
-		if !ok {
-			return usagef("systemd hands over what is no unix stream socket: set ListenStream= of the socket unit to a path")
-		}
-		named = named || unix.Addr().String() == f.Socket
-	}
-	switch {
-	case !named:
-		return usagef("--socket is %q and systemd listens at %s: leave it out, or set ListenStream= of the socket unit to it", shown(f.Socket), handed[0].Addr())
-	case f.SocketMode != "":
-		return usagef("--socket-mode is for systemd to keep, which made the socket: set SocketMode= of the socket unit")
-	case f.SocketGroup != "":
-		return usagef("--socket-group is for systemd to keep, which made the socket: set SocketGroup= of the socket unit")
-	}
-	return nil
-}
-
-// listenAt makes a socket, in place of one that nobody listens at any more.
-func listenAt(path string, mode os.FileMode, group int) (net.Listener, error) {
-	unlock, err := lockFolderOf(path)
+// listen makes a socket, in place of one that nobody listens at any more.
+func (s socketFlag) listen(mode os.FileMode, group int) (net.Listener, error) {
+	unlock, err := s.lockFolder()
 	if err != nil {
 		return nil, err
 	}
 	defer unlock()
-	if err := removeStale(path); err != nil {
+	if err := s.removeStale(); err != nil {
 		return nil, err
 	}
 	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
@@ -133,66 +162,63 @@ func listenAt(path string, mode os.FileMode, group int) (net.Listener, error) {
 		// Linux do not take it.
 		return c.Control(func(fd uintptr) { syscall.Fchmod(int(fd), 0o600) })
 	}}
-	l, err := private.Listen(context.Background(), "unix", path)
+	l, err := private.Listen(context.Background(), "unix", s.path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: let this user write in the folder, or choose another path with --socket", err)
+		return nil, fmt.Errorf("%w: let this user write in the folder, or choose another path with %s", err, s.flag)
 	}
 	if group >= 0 {
-		if err := os.Lchown(path, -1, group); err != nil {
+		if err := os.Lchown(s.path, -1, group); err != nil {
 			l.Close()
 			return nil, fmt.Errorf("give the socket to its group: %w: run this as a member of the group", err)
 		}
 	}
-	if err := os.Chmod(path, mode); err != nil {
+	if err := os.Chmod(s.path, mode); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("give the socket its mode: %w", err)
 	}
 	return l, nil
 }
 
-// lockFolderOf keeps two daemons that start at once from taking each other's
-// socket for a stale one.
-func lockFolderOf(path string) (unlock func(), err error) {
-	folder, err := os.Open(filepath.Dir(path))
+// lockFolder keeps two daemons that start at once from taking each other's socket
+// for a stale one.
+func (s socketFlag) lockFolder() (unlock func(), err error) {
+	folder, err := os.Open(filepath.Dir(s.path))
 	if err != nil {
-		return nil, fmt.Errorf("listen at %s: %w: make the folder, or choose another path with --socket", path, err)
+		return nil, fmt.Errorf("listen at %s: %w: make the folder, or choose another path with %s", s.path, err, s.flag)
 	}
-	for late := time.Now().Add(startsWithin); ; time.Sleep(10 * time.Millisecond) {
-		err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		switch {
-		case err == nil:
-			return func() { folder.Close() }, nil
-		case errors.Is(err, syscall.EINTR):
-		case !errors.Is(err, syscall.EWOULDBLOCK):
-			folder.Close()
-			return nil, fmt.Errorf("listen at %s: lock the folder: %w", path, err)
-		case time.Now().After(late):
-			folder.Close()
-			return nil, fmt.Errorf("another process holds a lock on the folder of %s: stop it, or choose another folder with --socket", path)
-		}
+	err = lockWithin(context.Background(), folder, startsWithin)
+	switch {
+	case err == nil:
+		return func() { folder.Close() }, nil
+	case errors.Is(err, syscall.EWOULDBLOCK):
+		err = fmt.Errorf("another process holds a lock on the folder of %s: stop it, or choose another folder with %s", s.path, s.flag)
+	default:
+		err = fmt.Errorf("listen at %s: lock the folder: %w", s.path, err)
 	}
+	folder.Close()
+	return nil, err
 }
 
 // removeStale removes a socket that nobody listens at. Anything else that has
 // its name is an error.
-func removeStale(path string) error {
-	info, err := os.Lstat(path)
+func (s socketFlag) removeStale() error {
+	info, err := os.Lstat(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return fmt.Errorf("look for a socket: %w", err)
 	case info.Mode().Type() != os.ModeSocket:
-		return fmt.Errorf("%s is there and no socket: move it away, or choose another path with --socket", path)
+		return fmt.Errorf("%s is there and no socket: move it away, or choose another path with %s", s.path, s.flag)
 	}
-	conn, err := net.DialTimeout("unix", path, answersWithin)
+	conn, err := net.DialTimeout("unix", s.path, answersWithin)
 	switch {
 	case err == nil:
 		conn.Close()
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return os.Remove(path)
+		return os.Remove(s.path)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("whether somebody listens at %s cannot be told: %w: run this as the socket's owner, or choose another path with --socket", path, err)
+		return fmt.Errorf("whether somebody listens at %s cannot be told: %w: run this as the socket's owner, or choose another path with %s", s.path, err, s.flag)
 	}
-	return fmt.Errorf("another process listens at %s: stop it, or choose another path with --socket", path)
+	return fmt.Errorf("another process listens at %s: stop it, or choose another path with %s", s.path, s.flag)
 }

@@ -98,7 +98,7 @@ func leaveSocket(t *testing.T, path string) {
 
 func lockFolder(t *testing.T, path string) {
 	t.Helper()
-	unlock, err := lockFolderOf(path)
+	unlock, err := socketFlag{path: path}.lockFolder()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestServeTogether(t *testing.T) {
 
 func TestServeNeedsASocket(t *testing.T) {
 	r := run(t, nil, nil, "serve")
-	if want := "bigpanda-udf serve: no socket: set --socket (BIGPANDA_SERVE_SOCKET) to the path that socket has in kapacitor.conf\n"; r.code != 2 || r.stderr != want {
+	if want := "bigpanda-udf serve: no socket: set --socket (BIGPANDA_SERVE_SOCKET), for batch tasks --batch-socket (BIGPANDA_SERVE_BATCH_SOCKET), to the path that socket has in kapacitor.conf\n"; r.code != 2 || r.stderr != want {
 		t.Errorf("exit code %d and %q, want 2 and %q", r.code, r.stderr, want)
 	}
 	r = run(t, nil, map[string]string{"BIGPANDA_SERVE_SOCKET": "@abstract"}, "serve")
@@ -160,9 +160,9 @@ type daemonProcess struct {
 	notify *net.UnixConn // systemd's end
 }
 
-// startProcess starts the daemon with flags behind "serve". handed is the
-// socket that systemd hands over, if it does.
-func startProcess(t *testing.T, vars map[string]string, handed *net.UnixListener, flags ...string) *daemonProcess {
+// startProcess starts the daemon with flags behind "serve". handed are the
+// sockets that systemd hands over, if it does.
+func startProcess(t *testing.T, vars map[string]string, handed []*net.UnixListener, flags ...string) *daemonProcess {
 	t.Helper()
 	notify := filepath.Join(shortDir(t), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
@@ -172,21 +172,21 @@ func startProcess(t *testing.T, vars map[string]string, handed *net.UnixListener
 	conn.SetDeadline(time.Now().Add(patient))
 	// The process that LISTEN_PID names becomes the daemon.
 	script := "exec " + programName + ` serve "$@"`
-	if handed != nil {
-		script = "LISTEN_FDS=1 LISTEN_PID=$$ " + script
+	if len(handed) > 0 {
+		script = fmt.Sprintf("LISTEN_FDS=%d LISTEN_PID=$$ %s", len(handed), script)
 	}
 	cmd := exec.Command("sh", append([]string{"-c", script, "sh"}, flags...)...)
 	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify)
 	for name, v := range vars {
 		cmd.Env = append(cmd.Env, name+"="+v)
 	}
-	if handed != nil {
-		file, err := handed.File()
+	for _, l := range handed {
+		file, err := l.File()
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer file.Close()
-		cmd.ExtraFiles = []*os.File{file}
+		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
 	}
 	p := &daemonProcess{t: t, cmd: cmd, log: new(syncBuffer), notify: conn}
 	cmd.Stderr = p.log
@@ -267,50 +267,4 @@ func TestServeKilled(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	p.awaitState("STOPPING=1")
-}
-
-// systemd makes the socket and keeps it.
-func TestServeActivated(t *testing.T) {
-	api, url := newAPI(t, sandbox.Faults{})
-	for _, tt := range []struct {
-		name  string
-		flags []string // PATH is the socket's
-		want  string   // in stderr, where it does not start
-	}{
-		{name: "no flags"},
-		{name: "the same path", flags: []string{"--socket=PATH"}},
-		{name: "another path", flags: []string{"--socket=/elsewhere"}, want: `--socket is "/elsewhere" and systemd listens at PATH: leave it out, or set ListenStream=`},
-		{name: "a mode", flags: []string{"--socket-mode=0600"}, want: "set SocketMode= of the socket unit"},
-		{name: "a group", flags: []string{"--socket-group=0"}, want: "set SocketGroup= of the socket unit"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			path := filepath.Join(shortDir(t), "s")
-			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer l.Close()
-			for i, flag := range tt.flags {
-				tt.flags[i] = strings.ReplaceAll(flag, "PATH", path)
-			}
-			p := startProcess(t, serveVars(t, url), l, tt.flags...)
-			if tt.want != "" {
-				p.cmd.Wait()
-				if code := p.cmd.ProcessState.ExitCode(); code != 2 || !strings.Contains(p.log.String(), strings.ReplaceAll(tt.want, "PATH", path)) {
-					t.Errorf("exit code %d and %s", code, p.log)
-				}
-				return
-			}
-			p.awaitState("READY=1")
-			before := len(api.Events())
-			(&served{t: t, socket: path}).use("cpu", "bigpanda2").pass(level("a", "CRITICAL", time.Now().Unix()))
-			awaitEvents(t, api, before+1)
-			if code := p.kill(syscall.SIGTERM); code != 0 {
-				t.Errorf("exit code %d", code)
-			}
-			if _, err := os.Lstat(path); err != nil {
-				t.Errorf("systemd's socket is gone: %v", err)
-			}
-		})
-	}
 }

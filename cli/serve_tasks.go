@@ -177,7 +177,7 @@ func (d *server) deliverLeftovers(ctx context.Context) {
 }
 
 func (d *server) lookForLeftovers(ctx context.Context) {
-	to, err := d.connect()
+	to, err := d.connect(ctx, 0)
 	if err != nil {
 		return // it was said at the start, and is at each Init
 	}

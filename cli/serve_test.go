@@ -161,7 +161,7 @@ func TestServeEndsInOrder(t *testing.T) {
 	if got := c.receive().GetError().GetError(); got != errStopped.Error() {
 		t.Errorf("Kapacitor is told %q", got)
 	}
-	if log := s.log.String(); strings.Contains(log, "level=ERROR") || !strings.Contains(log, "Kapacitor is told to have its task reloaded") {
+	if log := s.log.String(); strings.Contains(log, "level=ERROR") || !strings.Contains(log, "the daemon ends before a connection's input") {
 		t.Errorf("the log is %s", log)
 	}
 	if err := api.SetFaults(sandbox.Faults{}); err != nil {
@@ -188,7 +188,7 @@ func TestServePanic(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		d.converse(t.Context(), there, slog.New(panickingLog{slog.NewTextHandler(&log, nil)}))
+		d.converse(t.Context(), there, edgeStream, slog.New(panickingLog{slog.NewTextHandler(&log, nil)}))
 	}()
 	here.SetDeadline(time.Now().Add(patient))
 	if _, err := here.Write(frames(t, askInit).Bytes()); err != nil {
@@ -231,7 +231,7 @@ func TestServeAccepts(t *testing.T) {
 	}
 	d := newServer(settings, new(secrets), slog.New(slog.NewTextHandler(&log, nil)), t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- d.serve(t.Context(), []net.Listener{&fullListener{l, 3}}) }()
+	go func() { ended <- d.serve(t.Context(), []socket{{&fullListener{l, 3}, edgeStream}}) }()
 	c := &served{t: t, socket: path}
 	c.use("cpu", "bigpanda2").end()
 	if n := strings.Count(log.String(), "no more connections"); n != 1 {

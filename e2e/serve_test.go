@@ -135,10 +135,22 @@ stream
 	for _, got := range byCheck(events) {
 		wantStatuses(t, got, "warning", "critical", "ok")
 	}
+	k.waitForQueue(t, filepath.Join(dir, "outbox"), 0) // else what BigPanda has is sent again
 	// It is killed: they end when they have noticed.
 	daemon.Process.Kill()
 	daemon.Wait()
 	k.write(fmt.Sprintf("one,host=h usage=%d %d", critical.usage, at(40)))
 	k.write(fmt.Sprintf("one,host=h usage=%d %d", critical.usage, at(41)))
-	t.Logf("killed: %s", k.waitForError("one"))
+	if got := k.waitForError("one"); !strings.Contains(got, "write error") {
+		t.Errorf("the task ends with %q", got)
+	}
+	serve(t, socket, env)
+	for _, id := range tasks {
+		k.disable(id)
+		k.enable(id)
+	}
+	feed(50, critical)
+	for _, got := range byCheck(panda.waitForCount(8)) {
+		wantStatuses(t, got, "warning", "critical", "ok", "critical")
+	}
 }
