@@ -81,18 +81,27 @@ func (p Process) changeOutbox(f outboxFlags, in found, change outboxChange) erro
 	return failed
 }
 
+// A deed is what was done in an outbox, as JSON has it.
+type deed struct {
+	Action  string `json:"action"`
+	Kind    string `json:"kind"`
+	Folder  string `json:"folder"`
+	Task    string `json:"task"`
+	Node    string `json:"node"`
+	Process int    `json:"process"` // 0: none, see byWhom
+	Done    int    `json:"done"`
+}
+
+func (pl place) deed(action, kind string, done int) deed {
+	return deed{action, kind, pl.Folder, pl.Task, pl.Node, pl.Process, done}
+}
+
 func (p Process) sayOutcome(f outboxFlags, pl place, change outboxChange, o outbox.Outcome) {
 	if f.JSON {
 		p.printJSON(struct {
-			Action   string `json:"action"`
-			Kind     string `json:"kind"`
-			Folder   string `json:"folder"`
-			Task     string `json:"task"`
-			Node     string `json:"node"`
-			Process  int    `json:"process"` // 0: none, see byWhom
-			Done     int    `json:"done"`
-			InFlight int    `json:"in_flight"`
-		}{f.Do, change.Kind, pl.Folder, pl.Task, pl.Node, pl.Process, o.Done, len(o.InFlight)})
+			deed
+			InFlight int `json:"in_flight"`
+		}{pl.deed(f.Do, change.Kind, o.Done), len(o.InFlight)})
 		return
 	}
 	if o.Done == 0 && !f.All && len(o.InFlight) == 0 {

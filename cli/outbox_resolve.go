@@ -154,16 +154,10 @@ func (p Process) resolveIn(ctx context.Context, f outboxFlags, pl place, alerts 
 func (p Process) sayResolved(f outboxFlags, pl place, o outbox.AmendOutcome) {
 	if f.JSON {
 		p.printJSON(struct {
-			Action   string `json:"action"`
-			Kind     string `json:"kind"`
-			Folder   string `json:"folder"`
-			Task     string `json:"task"`
-			Node     string `json:"node"`
-			Process  int    `json:"process"` // 0: none, see byWhom
-			Done     int    `json:"done"`
-			Changed  int    `json:"changed"`
-			InMemory bool   `json:"in_memory,omitempty"`
-		}{f.Do, "active", pl.Folder, pl.Task, pl.Node, pl.Process, o.Done, len(o.Changed), o.InMemory})
+			deed
+			Changed  int  `json:"changed"`
+			InMemory bool `json:"in_memory,omitempty"`
+		}{pl.deed(f.Do, "active", o.Done), len(o.Changed), o.InMemory})
 		return
 	}
 	if o.Done == 0 {
