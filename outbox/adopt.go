@@ -27,10 +27,10 @@ const (
 // The ids of changes keep them in the order of change.
 func (d *Disk) adopt() {
 	total := 0
-	err := leftovers(filepath.Dir(d.folder), d.folder, d.store, d.options, func(l leftover) (bool, error) {
-		// The other nodes of the task of a new outbox are those that an edit of
-		// the TICKscript has numbered anew, and their heirs when it is taken back.
-		if !l.sameNode && !l.heir && !(d.siblings && l.sameTask) && !d.forsaken(l) {
+	err := leftovers(filepath.Dir(d.folder), d.folder, d.options, func(l leftover) (bool, error) {
+		// Whose levels it has, and the other nodes of its task where it has taken
+		// over levels, are the node under another number.
+		if !l.sameNode && !bytes.Equal(l.heir, d.store) && !(d.siblings && l.sameTask) && !d.forsaken(l) {
 			return false, nil
 		}
 		for {

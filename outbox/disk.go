@@ -76,7 +76,8 @@ type Disk struct {
 	// over in the end. What it has from there is borrowed, and not on its disk;
 	// what it forgets stays there as a level without a value.
 	store    []byte // its random id
-	siblings bool   // its node was another one of the task, which an edit has numbered anew
+	heir     string // the store that had its levels when it was opened; "": it had
+	siblings bool   // it has taken over levels of its task's other nodes
 	numbered bool
 	borrowed map[string]Level // by key
 	db       *bolt.DB         // nil while it could not be opened again
@@ -202,6 +203,8 @@ func (d *Disk) start() error {
 	return d.view(func(tx *bolt.Tx) error {
 		meta, queue := tx.Bucket(bucketMeta), tx.Bucket(bucketQueue)
 		d.store = slices.Clone(meta.Get(keyStore))
+		d.heir = string(meta.Get(keyHeir))
+		d.isNew = d.isNew || meta.Get(keyBegins) != nil
 		d.queued, d.bytes = int(number(meta.Get(keyQueued))), number(meta.Get(keyBytes))
 		d.lastID = queue.Sequence()
 		d.full = d.options.MaxSize

@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"bytes"
 	"errors"
 	"path/filepath"
 	"slices"
@@ -16,16 +15,17 @@ const siblingsBegin = time.Second
 
 // inherit takes over levels before anybody asks for them: those of numbered
 // outboxes of the same node, of which the later change wins, and those of other
-// nodes of the task, if they are its own by now.
+// nodes of the task, where an edit of the TICKscript has numbered the node anew,
+// or such an edit is taken back.
 func (d *Disk) inherit() error {
 	d.askHolders()
-	wait := false
+	heirs := make(map[string]string) // of the task's other nodes, by store
 	err := d.beside(func(l leftover) error {
 		var theirs []Level
 		var last uint64
 		err := l.view(func(tx *bolt.Tx) error {
 			last = tx.Bucket(bucketQueue).Sequence()
-			if l.sameTask {
+			if l.sameNode {
 				theirs = allLevels(tx)
 			}
 			return nil
@@ -35,87 +35,104 @@ func (d *Disk) inherit() error {
 		}
 		// What comes now follows what is taken over, whatever the clock says.
 		d.lastID = max(d.lastID, last)
-		if l.sameNode {
+		if l.sameTask && !l.sameNode {
+			heirs[string(l.store)] = string(l.heir)
+		}
+		return d.takeLevels(theirs)
+	})
+	from := d.predecessors(heirs)
+	if len(from) > 0 {
+		d.siblings = true
+		err = errors.Join(err, d.succeed(from))
+	}
+	if d.heir == "" || d.numbered {
+		return err
+	}
+	// Its levels are its own again, whoever had them.
+	return errors.Join(err, d.mark(func(meta *bolt.Bucket) error { return meta.Delete(keyHeir) }))
+}
+
+// predecessors returns the stores whose levels are this one's to take over, given
+// the heirs of its task's other nodes whose processes are gone: for a new outbox
+// those that have levels of their own; for one whose levels went to another, the
+// one that has them now.
+func (d *Disk) predecessors(heirs map[string]string) (from []string) {
+	// It is marked as the heir before it takes them, and may have been killed then.
+	toTake := func(heir string) bool { return heir == "" || heir == string(d.store) }
+	if d.isNew {
+		for store, heir := range heirs {
+			if toTake(heir) {
+				from = append(from, store)
+			}
+		}
+		return from
+	}
+	at := d.heir
+	for range heirs {
+		if heir := heirs[at]; !toTake(heir) {
+			at = heir
+		}
+	}
+	if heir, gone := heirs[at]; gone && toTake(heir) {
+		return []string{at}
+	}
+	return nil
+}
+
+// succeed takes over the levels of other nodes of the task, unless their processes
+// begin just now. They keep a copy, which says whose the levels are.
+func (d *Disk) succeed(from []string) error {
+	if d.isNew {
+		// Or it would not be new after a kill.
+		if err := d.mark(func(meta *bolt.Bucket) error { return meta.Put(keyBegins, []byte{1}) }); err != nil {
+			return err
+		}
+	}
+	time.Sleep(siblingsBegin)
+	err := d.beside(func(l leftover) error {
+		if !slices.Contains(from, string(l.store)) {
+			return nil
+		}
+		if !d.numbered { // which borrows them
+			// One that cannot be written is left alone: it would go on as if its
+			// levels were true.
+			if err := l.update(func(tx *bolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyHeir, d.store) }); err != nil {
+				return err
+			}
+		}
+		var theirs []Level
+		err := l.view(func(tx *bolt.Tx) error {
+			theirs = allLevels(tx)
+			return nil
+		})
+		switch {
+		case err != nil:
+			return err
+		case d.isNew || d.numbered:
 			return d.takeLevels(theirs)
 		}
-		if d.succeeds(l) {
-			d.siblings = true
-			wait = wait || len(theirs) > 0
-		}
-		return nil
+		return d.replaceLevels(theirs)
 	})
-	if wait {
-		time.Sleep(siblingsBegin)
-		err = errors.Join(err, d.beside(d.moveLevels))
+	if err != nil || !d.isNew {
+		return err
 	}
-	return err
+	return d.mark(func(meta *bolt.Bucket) error { return meta.Delete(keyBegins) })
+}
+
+// mark writes down something about the outbox.
+func (d *Disk) mark(f func(meta *bolt.Bucket) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.update(func(tx *bolt.Tx) error { return f(tx.Bucket(bucketMeta)) })
 }
 
 // beside calls f with each leftover, one that stays.
 func (d *Disk) beside(f func(leftover) error) error {
-	return leftovers(filepath.Dir(d.folder), d.folder, d.store, d.options, func(l leftover) (bool, error) {
+	return leftovers(filepath.Dir(d.folder), d.folder, d.options, func(l leftover) (bool, error) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return false, f(l)
 	})
-}
-
-// succeeds reports whether this outbox is that of the leftover's node under
-// another number, which an edit of the TICKscript has given it: a new one, or one
-// from which the leftover had its levels before, when such an edit is taken back.
-func (d *Disk) succeeds(l leftover) bool {
-	return l.sameTask && !l.sameNode && (d.isNew || l.heir)
-}
-
-// moveLevels takes over the levels of a leftover that it succeeds, which has them
-// no longer: BigPanda is told by one node alone.
-func (d *Disk) moveLevels(l leftover) error {
-	if !d.succeeds(l) {
-		return nil
-	}
-	var theirs []Level
-	err := l.view(func(tx *bolt.Tx) error {
-		theirs = allLevels(tx)
-		return nil
-	})
-	switch {
-	case err != nil || len(theirs) == 0:
-		return err
-	case d.numbered:
-		return d.takeLevels(theirs) // which borrows them
-	}
-	err = d.update(func(tx *bolt.Tx) error {
-		if isHeirOf(tx, l.store) {
-			return nil
-		}
-		meta := tx.Bucket(bucketMeta)
-		return meta.Put(keyHeirOf, bytes.Join([][]byte{meta.Get(keyHeirOf), l.store}, nil))
-	})
-	if err == nil && l.heir {
-		err = d.replaceLevels(theirs)
-	} else if err == nil {
-		err = d.takeLevels(theirs)
-	}
-	if err != nil {
-		return err
-	}
-	return l.update(func(tx *bolt.Tx) error {
-		err := tx.DeleteBucket(bucketLevels)
-		if err == nil {
-			_, err = tx.CreateBucket(bucketLevels)
-		}
-		return err
-	})
-}
-
-// isHeirOf reports whether an outbox has ever taken over the levels of a store.
-func isHeirOf(tx *bolt.Tx, store []byte) bool {
-	for of := range slices.Chunk(tx.Bucket(bucketMeta).Get(keyHeirOf), storeSize) {
-		if bytes.Equal(of, store) {
-			return true
-		}
-	}
-	return false
 }
 
 func (d *Disk) levelsByKey() (map[string]Level, error) {

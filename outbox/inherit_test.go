@@ -66,9 +66,9 @@ func TestNodeNumberedAnewAndBack(t *testing.T) {
 	}
 }
 
-// The levels of a node that was numbered anew are in one outbox alone: a person
-// who looks at what is active sees each alert once.
-func TestLevelsMove(t *testing.T) {
+// The levels of a node that was numbered anew are those of one outbox alone: a
+// person who looks at what is active sees each alert once.
+func TestLevelsOfTheHeirCount(t *testing.T) {
 	dir := memoryDir(t)
 	was := openIn(t, dir, node("cpu", "bigpanda2")).adopted()
 	was.Append([]Change{aChange(1, "x")}, []Level{open("x", 1)})
@@ -80,6 +80,46 @@ func TestLevelsMove(t *testing.T) {
 		t.Errorf("the old number still has %v, %v", there, err)
 	}
 	is.log.has(t, 0, "level=ERROR")
+}
+
+// P5: so do three numbers, and an edit while nothing was open.
+func TestNodeNumberedAnewTwice(t *testing.T) {
+	dir := memoryDir(t)
+	was := openIn(t, dir, node("cpu", "bigpanda2")).adopted()
+	was.put(1, "a")
+	was.Dead(was.next(1)[0].ID, 400, "no") // so that its folder stays
+	was.close()
+	for _, number := range []string{"bigpanda3", "bigpanda4", "bigpanda2", "bigpanda2"} {
+		r := openIn(t, dir, node("cpu", number))
+		want := ""
+		if number == "bigpanda2" {
+			want = "x=crit"
+		}
+		if got := text(t, r); got != want {
+			t.Errorf("%s starts from %q, want %q", number, got, want)
+		}
+		if number == "bigpanda4" {
+			r.Append(nil, []Level{open("x", 1)})
+		}
+		r.close()
+	}
+}
+
+// A node that begins late, since its first Init failed, has its levels still.
+func TestNodeThatBeginsLate(t *testing.T) {
+	dir := memoryDir(t)
+	first := openIn(t, dir, node("cpu", "bigpanda2")).adopted()
+	first.Append(nil, []Level{open("x", 1)})
+	first.close()
+	openIn(t, dir, node("cpu", "bigpanda3")) // added, and lives
+	first = openIn(t, dir, node("cpu", "bigpanda2"))
+	if got := text(t, first); got != "x=crit" {
+		t.Errorf("it starts from %q", got)
+	}
+	var there int
+	if err := NewControl(first.folder, nil).Levels(t.Context(), func(Level) { there++ }); err != nil || there != 1 {
+		t.Errorf("a person sees %d levels, %v", there, err)
+	}
 }
 
 // A second node that an edit adds begins with nothing: the first one's process

@@ -19,7 +19,7 @@ type leftover struct {
 	folder             string
 	store              []byte
 	sameNode, sameTask bool
-	heir               bool // it has taken over this outbox's levels before
+	heir               []byte // the store that has its levels now; nil: it has them itself
 }
 
 // errLeftover is part of each error of a leftover's own file.
@@ -42,9 +42,9 @@ func ofLeftover(err error) error {
 
 // leftovers opens, one after the other, the outboxes in dir that no process works
 // on, with the URL in o and either its token, or its task and node. It leaves out
-// the folder that is the caller's own, as is the store. Where f returns true,
+// the folder that is the caller's own. Where f returns true,
 // nothing of worth is left in one, and it is removed.
-func leftovers(dir, own string, store []byte, o Options, f func(leftover) (empty bool, err error)) error {
+func leftovers(dir, own string, o Options, f func(leftover) (empty bool, err error)) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
@@ -65,7 +65,7 @@ func leftovers(dir, own string, store []byte, o Options, f func(leftover) (empty
 		empty := false
 		var l leftover
 		err = ofLeftover(guard(func() (err error) {
-			l, err = openLeftover(folder, store, o)
+			l, err = openLeftover(folder, o)
 			return err
 		}))
 		if err == nil && l.DB != nil {
@@ -124,7 +124,7 @@ func removeFolder(folder string) error {
 
 // openLeftover opens the database in a locked folder. The DB is nil if it is
 // not to be delivered with those options.
-func openLeftover(folder string, store []byte, o Options) (leftover, error) {
+func openLeftover(folder string, o Options) (leftover, error) {
 	l := leftover{folder: folder}
 	path := filepath.Join(folder, databaseName)
 	if info, err := os.Stat(path); err == nil && info.Size() == 0 {
@@ -141,7 +141,7 @@ func openLeftover(folder string, store []byte, o Options) (leftover, error) {
 			return nil
 		}
 		l.store = slices.Clone(meta.Get(keyStore))
-		l.heir = isHeirOf(tx, store)
+		l.heir = slices.Clone(meta.Get(keyHeir))
 		l.sameTask = string(meta.Get(keyTask)) == o.Task
 		l.sameNode = l.sameTask && string(meta.Get(keyNode)) == o.Node
 		mine = string(meta.Get(keyURL)) == o.URL &&

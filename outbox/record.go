@@ -17,7 +17,8 @@ const formatVersion = 1
 // The database of an outbox:
 //
 //	meta   version, store (a random id), task, node, url, token (a keyed hash),
-//	       queued, bytes, heir of (ids of stores whose levels it has taken over)
+//	       queued, bytes, heir (id of the store that has its levels now, if another
+//	       has), beginning (there until it has looked whose levels are its own)
 //	queue  lane → id (8 bytes, big-endian) → change
 //	levels hash of the series key → crc32c (4) of all that follows | time (8) |
 //	       len key | key | value
@@ -45,7 +46,8 @@ var (
 	keyToken   = []byte("token")
 	keyQueued  = []byte("queued")
 	keyBytes   = []byte("bytes")
-	keyHeirOf  = []byte("heir of")
+	keyHeir    = []byte("heir")
+	keyBegins  = []byte("beginning")
 )
 
 // storeSize is the size of a store's id, in bytes.

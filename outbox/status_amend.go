@@ -186,9 +186,12 @@ func (s *stopped) Amend(all []Amendment) (o AmendOutcome, err error) {
 	return o, nil
 }
 
-// levelsAfter returns a page of the levels.
+// levelsAfter returns a page of the levels, none where another outbox has them.
 func (s *stopped) levelsAfter(after []byte) (page levelPage, err error) {
 	err = s.view(func(tx *bolt.Tx) {
+		if tx.Bucket(bucketMeta).Get(keyHeir) != nil {
+			return
+		}
 		page = pageOfLevels(tx, after, func(string) bool { return false })
 	})
 	return page, err

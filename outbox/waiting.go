@@ -26,7 +26,7 @@ func Waiting(dir string, o Options) ([]Use, error) {
 	}
 	var uses []Use
 	oldest := make(map[Use]uint64)
-	err := leftovers(dir, "", nil, o, func(l leftover) (bool, error) {
+	err := leftovers(dir, "", o, func(l leftover) (bool, error) {
 		var use Use
 		first, queued := uint64(0), false
 		err := l.view(func(tx *bolt.Tx) error {

@@ -439,6 +439,16 @@ func TestResolveWhatHasChanged(t *testing.T) {
 	}
 }
 
+// One whose other series was OK so long ago that it is forgotten, is.
+func TestResolveWithAForgottenSeries(t *testing.T) {
+	r, _, c := aDisk(t)
+	r.send(at(0, "id", "WARNING").grouped("g1"), at(5, "id", "CRITICAL").grouped("g2"), at(10, "id", "OK").grouped("g2"))
+	r.send(at(200, "other", "CRITICAL"))
+	if n := resolveAll(t, c); n != 2 {
+		t.Errorf("%d alerts are resolved, want both", n)
+	}
+}
+
 // Two series that make one alert are resolved together, and each knows it.
 func TestResolveSharedAlert(t *testing.T) {
 	r, d, c := aDisk(t)

@@ -80,9 +80,11 @@ func (t *turn) Amend(do func(last func(alert string) int64) []outbox.Level) {
 	t.state.restored()
 }
 
-// last returns the newest timestamp that was sent for an alert, 0 for none.
+// last returns the newest timestamp that was sent for an alert. It is 0 for none,
+// and for one so long ago that the outbox may have forgotten the series that it
+// was sent for.
 func (s *state) last(alert string) int64 {
-	if a := s.alerts[alert]; a != nil {
+	if a := s.alerts[alert]; a != nil && a.last >= s.newest-timestampMemory {
 		return a.last
 	}
 	return 0
