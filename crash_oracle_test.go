@@ -112,7 +112,8 @@ func (c *crash) judge() verdict {
 
 // arrived reports whether BigPanda knows the last of an alert's changes. If it
 // is not known what the program held when the point came, it may have held this
-// very level: then another change that brought it there must have come.
+// very level: then another change that brought it there must have come. So it is
+// with one that was sure to be taken and brought nothing new.
 func arrived(changes []*crashChange, arrivals map[int][]arrival) bool {
 	last := changes[len(changes)-1]
 	for i := len(changes) - 1; i >= 0; i-- {
@@ -120,7 +121,7 @@ func arrived(changes []*crashChange, arrivals map[int][]arrival) bool {
 			return true
 		}
 		if i < len(changes)-1 && changes[i].sure() {
-			return false
+			return changes[i].level == last.level && arrived(changes[:i+1], arrivals)
 		}
 	}
 	return false
