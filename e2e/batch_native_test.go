@@ -119,7 +119,7 @@ func TestSameBatchPayloadAsTheNativeHandler(t *testing.T) {
 		"BIGPANDA_OUTBOX": "memory",
 	})
 	config["influxdb"] = db.config()
-	config["bigpanda"] = map[string]any{"enabled": true, "url": native.url, "token": token, "app-key": appKey}
+	config["bigpanda"] = nativeSection(native)
 	k := startKapacitor(t, config)
 	panda.failure = k.failure
 	for n, c := range batchComparisons {
@@ -187,7 +187,7 @@ func TestSameWindowPayloadAsTheNativeHandler(t *testing.T) {
 	needNativeHandler(t)
 	native, panda := startBigPanda(t), startBigPanda(t)
 	config := functionConfig(t, panda, nil)
-	config["bigpanda"] = map[string]any{"enabled": true, "url": native.url, "token": token, "app-key": appKey}
+	config["bigpanda"] = nativeSection(native)
 	k := startKapacitor(t, config)
 	panda.failure = k.failure
 	k.define(comparedTask, `

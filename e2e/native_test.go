@@ -76,9 +76,9 @@ func compare(t *testing.T, autoAttributes string, comparisons []comparison) {
 		"BIGPANDA_OUTBOX": "memory",
 	})
 	functionTable(config)["args"] = []string{"--config", "kapacitor.conf"}
-	config["bigpanda"] = map[string]any{
-		"enabled": true, "url": native.url, "token": token, "app-key": appKey, "auto-attributes": autoAttributes,
-	}
+	section := nativeSection(native)
+	section["auto-attributes"] = autoAttributes
+	config["bigpanda"] = section
 	k := startKapacitor(t, config)
 	panda.failure = k.failure
 	for _, c := range comparisons {
@@ -166,6 +166,12 @@ func (k *kapacitor) in(t *testing.T) *kapacitor { with := *k; with.t = t; return
 // in is the same for a BigPanda.
 func (b *bigPanda) in(t *testing.T) *bigPanda { with := *b; with.t = t; return &with }
 
+// nativeSection is the section of the native handler, which posts to a BigPanda of
+// its own.
+func nativeSection(b *bigPanda) map[string]any {
+	return map[string]any{"enabled": true, "url": b.url, "token": token, "app-key": appKey}
+}
+
 // payloads are what a BigPanda has taken, in order.
 func payloads(b *bigPanda) []payload {
 	var list []payload
@@ -183,7 +189,7 @@ func TestAlertsThatTheNativeHandlerLoses(t *testing.T) {
 	needNativeHandler(t)
 	native, panda := startBigPanda(t), startBigPanda(t)
 	config := functionConfig(t, panda, nil)
-	config["bigpanda"] = map[string]any{"enabled": true, "url": native.url, "token": token, "app-key": appKey}
+	config["bigpanda"] = nativeSection(native)
 	k := startKapacitor(t, config)
 	k.define("cpu", `
 var alerts = stream

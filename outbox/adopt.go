@@ -61,15 +61,12 @@ func (d *Disk) adopt() {
 		}
 		if l.sameNode {
 			// Its process may have gone after inherit looked.
-			var theirs []Level
-			if err := l.view(func(tx *bolt.Tx) error {
-				theirs = allLevels(tx)
-				return nil
-			}); err != nil {
+			theirs, err := l.levels()
+			if err != nil {
 				return false, err
 			}
 			d.mu.Lock()
-			err := d.takeLevels(theirs)
+			err = d.takeLevels(theirs)
 			d.mu.Unlock()
 			if err != nil {
 				return false, err

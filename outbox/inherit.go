@@ -100,11 +100,7 @@ func (d *Disk) succeed(from []string) error {
 				return err
 			}
 		}
-		var theirs []Level
-		err := l.view(func(tx *bolt.Tx) error {
-			theirs = allLevels(tx)
-			return nil
-		})
+		theirs, err := l.levels()
 		switch {
 		case err != nil:
 			return err

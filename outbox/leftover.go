@@ -29,6 +29,14 @@ func (l leftover) view(f func(*bolt.Tx) error) error {
 	return ofLeftover(guard(func() error { return l.View(f) }))
 }
 
+func (l leftover) levels() (all []Level, err error) {
+	err = l.view(func(tx *bolt.Tx) error {
+		all = allLevels(tx)
+		return nil
+	})
+	return all, err
+}
+
 func (l leftover) update(f func(*bolt.Tx) error) error {
 	return ofLeftover(guard(func() error { return l.Update(f) }))
 }
@@ -42,8 +50,8 @@ func ofLeftover(err error) error {
 
 // leftovers opens, one after the other, the outboxes in dir that no process works
 // on, with the URL in o and either its token, or its task and node. It leaves out
-// the folder that is the caller's own. Where f returns true,
-// nothing of worth is left in one, and it is removed.
+// the folder that is the caller's own. Where f returns true, nothing of worth is
+// left in one, and it is removed.
 func leftovers(dir, own string, o Options, f func(leftover) (empty bool, err error)) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
