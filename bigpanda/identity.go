@@ -117,6 +117,17 @@ func ParseKey(key, primary, secondary string) Identity {
 	return Identity{}
 }
 
+// AppKeyOf returns the app key of the identity that has a key, empty for what Key
+// did not return. It shares the key's memory.
+func AppKeyOf(key string) string {
+	digits, rest, _ := strings.Cut(key[min(1, len(key)):], ":")
+	n, err := strconv.Atoi(digits)
+	if err != nil || n < 0 || n > len(rest) {
+		return ""
+	}
+	return rest[:n]
+}
+
 // valid returns the identity as BigPanda sees it. One that was read off a
 // payload is so already.
 func (i Identity) valid() Identity {

@@ -43,11 +43,12 @@ func (h *Handler) payload(p *agent.Point, e event) bigpanda.Payload {
 	tags, fields := tags(p, consumed...), fields(p, consumed...)
 
 	var d attributeData
-	d.idData = idData{Name: p.Name, TaskName: h.task, Group: groupName(p.Group), Tags: tags}
+	group := string(h.view.group)
+	d.idData = idData{Name: p.Name, TaskName: h.task, Group: groupName(group), Tags: tags}
 	d.ID = e.id
 	d.Fields = fields
 	d.Level = e.level.String()
-	d.Time = time.Unix(0, p.Time).UTC()
+	d.Time = time.Unix(0, h.view.time).UTC()
 	d.Duration = e.duration
 	d.Message = message
 	if o.message != nil {
@@ -91,7 +92,7 @@ func (h *Handler) payload(p *agent.Point, e event) bigpanda.Payload {
 
 	// The native handler renders these of the event, whose group is empty
 	// where the alert node's own templates have "nil" (alert/types.go).
-	d.Group = p.Group
+	d.Group = group
 	switch {
 	case o.host != nil:
 		props["host"], _ = h.render("host", o.host, d)

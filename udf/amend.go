@@ -77,14 +77,12 @@ func (t *turn) Amend(do func(last func(alert string) int64) []outbox.Level) {
 	for _, l := range do(t.state.last) {
 		t.state.amend(l)
 	}
-	t.state.restored()
 }
 
-// last returns the newest timestamp that was sent for an alert. It is 0 for none,
-// and for one so long ago that the outbox may have forgotten the series that it
-// was sent for.
+// last returns the newest timestamp that was sent for an alert, 0 for one that
+// is not remembered.
 func (s *state) last(alert string) int64 {
-	if a := s.alerts[alert]; a != nil && a.last >= s.newest-timestampMemory {
+	if a := s.alerts[alert]; a != nil {
 		return a.last
 	}
 	return 0
@@ -97,6 +95,6 @@ func (s *state) amend(l outbox.Level) {
 		delete(s.series, l.Key)
 	}
 	if err := s.restore(l); err != nil {
-		delete(s.graves, l.Key) // it was never told, as after a restart
+		s.drop(l.Key) // it was never told, as after a restart
 	}
 }

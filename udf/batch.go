@@ -3,7 +3,6 @@ package udf
 import (
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
@@ -50,13 +49,14 @@ func (h *Handler) EndBatch(end *agent.EndBatch) error {
 	}
 	h.loaded()
 	defer h.survive("handling a batch failed: it passes on without an alert; please report this")
-	h.state.saw(end.GetTmax())
+	h.arrived() // the points may have come in a piece before
+	h.state.saw(min(end.GetTmax(), h.feed.latest()))
 	if b.point == nil {
 		return nil
 	}
-	h.arrived() // the points may have come in a piece before
 	p := h.options.pointOf(b, end)
 	h.view.of(p)
+	h.date()
 	if e, changes := h.look(); changes {
 		h.tell(p, e)
 	}
@@ -69,12 +69,12 @@ func (h *Handler) EndBatch(end *agent.EndBatch) error {
 // the point's, or the batch's when all of it is OK.
 //
 // The alert node writes its level and its id into the tags of the points, and
-// into those of the batch, from which Kapacitor makes the group anew: so the
-// group of a batch changes with its level. Here they are tags, for the level
-// and the id to be read from, and no part of the group.
+// into those of the batch. Here they are tags, for the level and the id to be
+// read from.
 func (o *options) pointOf(b batch, end *agent.EndBatch) *agent.Point {
 	p := &agent.Point{
-		Time: b.point.GetTime(), Name: b.begin.GetName(), Group: b.begin.GetGroup(), Tags: maps.Clone(b.begin.GetTags()),
+		Time: b.point.GetTime(), Name: b.begin.GetName(), Tags: maps.Clone(b.begin.GetTags()),
+		Group: b.begin.GetGroup(), ByName: b.begin.GetByName(), Dimensions: slices.Sorted(maps.Keys(b.begin.GetTags())),
 		FieldsString: b.point.FieldsString, FieldsDouble: b.point.FieldsDouble,
 		FieldsInt: b.point.FieldsInt, FieldsBool: b.point.FieldsBool,
 	}
@@ -84,7 +84,6 @@ func (o *options) pointOf(b batch, end *agent.EndBatch) *agent.Point {
 	if p.Tags == nil {
 		p.Tags = make(map[string]string)
 	}
-	var written []string
 	for name, isLevel := range o.alertTags() {
 		value, there := b.point.GetTags()[name]
 		if !there {
@@ -93,13 +92,7 @@ func (o *options) pointOf(b batch, end *agent.EndBatch) *agent.Point {
 		if _, known := o.parseLevel(value); isLevel && !known {
 			continue // a tag like any other
 		}
-		if p.Tags[name] == value {
-			written = append(written, name)
-		}
 		p.Tags[name] = value
-	}
-	if len(written) > 0 {
-		p.Group = groupOf(b.begin, written)
 	}
 	return p
 }
@@ -115,23 +108,4 @@ func (o *options) alertTags() map[string]bool {
 		tags[o.levelTag] = true
 	}
 	return tags
-}
-
-// groupOf returns the group of a batch as it is without some of its tags
-// (Kapacitor, models.ToGroupID).
-func groupOf(b *agent.BeginBatch, without []string) string {
-	var parts []string
-	for _, name := range slices.Sorted(maps.Keys(b.GetTags())) {
-		if !slices.Contains(without, name) {
-			parts = append(parts, name+"="+b.GetTags()[name])
-		}
-	}
-	group := strings.Join(parts, ",")
-	switch {
-	case !b.GetByName():
-		return group
-	case len(parts) == 0:
-		return b.GetName()
-	}
-	return b.GetName() + "\n" + group
 }

@@ -84,6 +84,7 @@ func (b bt) tagged(tag, level string) bt {
 func (r *rig) batch(b bt) []change {
 	r.t.Helper()
 	begin, points, end := b.messages()
+	r.clock(end.Tmax)
 	before := len(r.store.changes)
 	r.begin(begin)
 	for _, p := range points {
@@ -138,7 +139,7 @@ func TestBatchChanges(t *testing.T) {
 		{"open again", []bt{crit(0, 2), fine(60, 2), crit(120, 2)}, "CRITICAL@0 OK@70 CRITICAL@120"},
 		{"recovery of the unknown", []bt{fine(0, 3)}, "OK@10"},
 		{"empty ones", []bt{crit(0, 2), crit(60, 0), fine(120, 2), fine(180, 0)}, "CRITICAL@0 OK@130"},
-		{"empty ones tell the time too", []bt{crit(0, 2), fine(60, 1), stamped(130, "other", "", 0), crit(20, 1)}, "CRITICAL@0 OK@70 CRITICAL@20"},
+		{"late, behind an empty one", []bt{crit(0, 2), fine(60, 1), stamped(130, "other", "", 0), crit(20, 1)}, "CRITICAL@0 OK@70 CRITICAL@71"},
 		{"several levels: the highest counts, of its first point", []bt{
 			levels(0, "OK", "WARNING", "CRITICAL", "CRITICAL", "INFO"), levels(60, "OK", "WARNING", "OK", "WARNING"), levels(120, "OK", "OK"),
 		}, "CRITICAL@2 WARNING@61 OK@130"},

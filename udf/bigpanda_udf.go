@@ -19,6 +19,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -72,21 +73,23 @@ type Handler struct {
 	config Config
 	log    *slog.Logger
 
-	task     string
-	options  *options      // nil before a successful Init
-	store    Store         // nil when nothing is sent
-	isNew    bool          // the store was
-	loading  chan struct{} // closed when load has ended; nil once that is known
-	stopped  atomic.Bool   // load need not go on
-	state    *state
-	turn     *turn           // to look at the state
-	changes  []outbox.Change // not yet in the store
-	batch    batch           // the one at hand
-	feed     feed            // of the points
-	view     view            // of the point at hand
-	key      []byte          // of its series
-	words    map[string]meaning
-	rendered renderedIDs
+	task      string
+	appKey    string        // in force, as an identity has it
+	options   *options      // nil before a successful Init
+	store     Store         // nil when nothing is sent
+	isNew     bool          // the store was
+	loading   chan struct{} // closed when load has ended; nil once that is known
+	stopped   atomic.Bool   // load need not go on
+	state     *state
+	turn      *turn           // to look at the state
+	changes   []outbox.Change // not yet in the store
+	batch     batch           // the one at hand
+	feed      feed            // of the points
+	view      view            // of the point at hand
+	key       []byte          // of its series
+	words     map[string]meaning
+	rendered  renderedIDs
+	incidents incidents
 
 	counts       counts
 	noLevel      noLevel
@@ -97,6 +100,7 @@ type Handler struct {
 // counts are for the log: what became of the points.
 type counts struct {
 	points, changes, resent, unseen int
+	ahead                           int // changes dated now
 	noLevel, unknown, old           int // points that made no change for a lack of theirs
 	templates, panics, sharedAlerts int
 }
@@ -146,7 +150,7 @@ func (h *Handler) init(r *agent.InitRequest) error {
 	if err != nil {
 		return err
 	}
-	h.options, h.store = o, store
+	h.options, h.store, h.appKey = o, store, bigpanda.Payload{AppKey: o.appKey}.Identity().AppKey
 	h.feed = newFeed(o.resolveAfter, h.config.Now())
 	h.loading = make(chan struct{})
 	h.turn = own(store, h.loading, h.state)
@@ -171,6 +175,7 @@ func (h *Handler) load() {
 	if err = cmp.Or(err, unreadable); err != nil {
 		h.log.Error("what BigPanda was told cannot be read from the outbox: open alerts are sent again", "error", err)
 	}
+	h.noticeAppKey()
 }
 
 // loaded waits until load has ended, and until Commit nobody else touches the
@@ -210,6 +215,7 @@ func (h *Handler) Changes(point []byte) (changes bool) {
 	h.loaded()
 	defer h.survive(pointFailed)
 	h.arrived()
+	h.date()
 	if h.batch.open {
 		_, changes = h.stands()
 	} else {
@@ -232,6 +238,7 @@ func (h *Handler) Point(p *agent.Point) error {
 	defer h.survive(pointFailed)
 	h.arrived()
 	h.view.of(p)
+	h.date()
 	if h.batch.open {
 		if level, stands := h.stands(); stands {
 			h.batch.point, h.batch.level = p, level
@@ -256,6 +263,7 @@ func (h *Handler) Commit() {
 	defer h.turn.leave()
 	h.noticeNoLevel()
 	h.resolveUnseen()
+	h.state.forget(h.config.Now)
 	h.append()
 	h.keepSeen()
 	h.feed.fresh = false
@@ -309,7 +317,7 @@ func (h *Handler) Stop() {
 	if c.points > 0 && c.noLevel == c.points && h.noLevel.logged.IsZero() {
 		h.log.Error(noLevelText, "points", c.points)
 	}
-	h.log.Info("input ended", "points", c.points, "changes", c.changes, "resent", c.resent, "unseen", c.unseen,
+	h.log.Info("input ended", "points", c.points, "changes", c.changes, "resent", c.resent, "unseen", c.unseen, "ahead", c.ahead,
 		"no_level", c.noLevel, "unknown_level", c.unknown, "too_old", c.old,
 		"failed_templates", c.templates, "shared_alerts", c.sharedAlerts, "panics", c.panics)
 }

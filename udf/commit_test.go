@@ -138,14 +138,18 @@ func TestCommit(t *testing.T) {
 	})
 	t.Run("a resolved alert is forgotten", func(t *testing.T) {
 		r := start(t)
-		r.send(at(0, "x", "CRITICAL"), at(1, "x", "OK"))
-		r.send(at(61, "y", "OK"))
-		if len(r.store.commits) != 1 || len(r.store.kept) != 1 {
-			t.Fatalf("%d Appends, %d levels kept after 60 s", len(r.store.commits), len(r.store.kept))
+		var points []pt
+		for i := range 1001 { // of so many the outbox keeps the last timestamp
+			points = append(points, recovery(0, fmt.Sprint(i)))
 		}
-		r.send(at(62, "y", "OK"))
-		if len(r.store.commits) != 2 || len(r.store.kept) != 0 {
-			t.Fatalf("%d Appends, %d levels kept after 61 s", len(r.store.commits), len(r.store.kept))
+		r.send(points...)
+		r.send(at(59, "y", "OK"))
+		if len(r.store.commits) != 1 || len(r.store.kept) != 1001 {
+			t.Fatalf("%d Appends, %d levels kept after 59 s", len(r.store.commits), len(r.store.kept))
+		}
+		r.send(at(60, "y", "OK"))
+		if len(r.store.commits) != 2 || len(r.store.kept) != 1000 {
+			t.Fatalf("%d Appends, %d levels kept after 60 s", len(r.store.commits), len(r.store.kept))
 		}
 		if c := r.store.commits[1]; len(c.changes) != 0 || len(c.levels) != 1 || c.levels[0].Value != nil {
 			t.Errorf("forgotten with %d changes and levels %v", len(c.changes), c.levels)

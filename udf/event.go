@@ -3,6 +3,7 @@ package udf
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"slices"
 	"time"
 
@@ -17,7 +18,10 @@ type event struct {
 	level    Level
 	id       string
 	duration time.Duration
+	lasts    bool // it has a duration, which may be 0
 	resend   bool // the level is the same, and .resendAfter() is over
+	begins   bool // the level is the same, and a new incident begins at it
+	moves    bool // the alert is open under another app key than the one in force
 
 	levelFrom, idFrom, durationFrom source // what became of it is no attribute
 }
@@ -31,29 +35,37 @@ func (h *Handler) look() (e event, changes bool) {
 	if e.level, e.levelFrom, leveled = h.readLevel(); !leveled {
 		return e, false
 	}
-	e.duration, e.durationFrom = h.options.readDuration(v)
+	h.options.readDuration(v, &e)
+	if e.level == OK && e.lasts && e.duration == 0 {
+		h.incidents.denied = true
+	}
 	if e.level == OK && e.duration <= 0 && len(h.state.series) == 0 {
 		return e, false // whatever its id is
 	}
 
+	h.options.leaveOut(v, e)
 	var id []byte
 	id, e.idFrom = h.readID(v, e.levelFrom)
-	h.key = appendSeriesKey(emptied(h.key), v.bytes(v.group), id)
+	h.key = appendSeriesKey(emptied(h.key), v.group, id)
 	known, open := h.state.series[string(h.key)]
 	if open {
 		known.seen, known.fresh = h.state.now, true
+		e.moves = e.level != OK && bigpanda.AppKeyOf(known.alert.key) != h.appKey
 	}
 	switch {
-	case open && known.level != e.level:
+	case open && known.level != e.level, e.moves:
 	case open:
+		e.begins = h.begins(known, e)
 		after := int64(h.options.resendAfter)
-		if e.resend = after > 0 && v.time-known.told >= after; !e.resend {
+		e.resend = !e.begins && after > 0 && v.time-known.told >= after
+		if !e.begins && !e.resend {
+			h.note(known, e)
 			return e, false
 		}
 	case e.level == OK:
 		// The OK of an alert that this process never saw open: only |alert()
 		// knows a recovery, and it says how long the alert lasted.
-		if _, told := h.state.graves[string(h.key)]; told || e.duration <= 0 {
+		if h.state.isResolved(h.key) || e.duration <= 0 {
 			return e, false
 		}
 	}
@@ -68,25 +80,65 @@ func (h *Handler) look() (e event, changes bool) {
 	return e, true
 }
 
+// leaveOut takes out of the group what the alert node wrote into it: Kapacitor
+// makes the group anew from the tags into which .levelTag() and .idTag() write
+// (alert.go, augmentTagsWithEventState), and the level is no part of a series.
+// A tag of the source may be called level where the level is a field: it is one
+// of the alert node's if it says the same.
+func (o *options) leaveOut(v *view, e event) {
+	v.groupWithout(func(name []byte) bool {
+		switch string(name) {
+		case defaultID, o.idTag, o.levelTag, e.levelFrom.tag:
+			return true
+		case defaultLevel:
+			return string(v.tag(defaultLevel)) == e.level.String()
+		}
+		return false
+	})
+}
+
 // tell makes an alert of an event.
 func (h *Handler) tell(p *agent.Point, e event) {
 	payload := h.payload(p, e)
 	key := string(h.key)
-	alert, shared := h.state.tell(key, e.level, p.Time, &payload)
+	if e.moves {
+		h.resolve(key, unix(h.view.time), e.id+" goes on under another app key, which was set for the function")
+	}
+	if known, open := h.state.series[key]; open && !e.begins {
+		h.note(known, e)
+	}
+	alert, shared := h.state.tell(key, e, h.view.time, &payload)
 	if shared {
 		h.counts.sharedAlerts++
 		h.once("shared", func() {
-			h.log.Warn("two series make one BigPanda alert, each change of one overwrites the other: "+
-				"tell them apart by .primaryProperty('…'), .secondaryProperty('…') or .incidentIdentifier('…')",
-				"id", e.id, "group", p.Group)
+			h.log.Warn("two series make one BigPanda alert, each change of one overwrites the other: "+h.toTellApart(e),
+				"id", e.id, "group", string(h.view.group))
 		})
 	}
 	h.counts.changes++
-	if e.resend {
+	switch {
+	case e.resend:
 		h.counts.resent++
+	case e.begins:
+		h.once("begins", func() {
+			h.log.Info("a new incident of an alert whose OK never came, as with .noRecoveries() or a |where() on the level: it is told again",
+				"id", e.id, "group", string(h.view.group))
+		})
 	}
+	h.noticeTime()
 	h.change(alert, e.level, payload)
-	h.log.Debug("level changed", "id", e.id, "group", p.Group, "to", e.level, "timestamp", payload.Timestamp)
+	h.log.Debug("level changed", "id", e.id, "group", string(h.view.group), "to", e.level, "timestamp", payload.Timestamp)
+}
+
+// toTellApart says what is to be done where two series make one alert.
+func (h *Handler) toTellApart(e event) string {
+	for _, d := range h.view.dims {
+		name := string(h.view.bytes(d))
+		if string(h.view.tag(name)) == e.level.String() {
+			return fmt.Sprintf("their group holds the level, in the tag %s; if |alert() writes it, say .levelTag('%[1]s') on @bigpanda() too", name)
+		}
+	}
+	return "tell them apart by .primaryProperty('…'), .secondaryProperty('…') or .incidentIdentifier('…')"
 }
 
 // change puts a change where the next Commit takes it from.
@@ -96,17 +148,16 @@ func (h *Handler) change(alert string, level Level, p bigpanda.Payload) {
 	})
 }
 
-// readDuration returns how long the alert has lasted, as |alert() counts it:
-// an integer of nanoseconds.
-func (o *options) readDuration(v *view) (d time.Duration, from source) {
+// readDuration reads how long the alert has lasted, as |alert() counts it: an
+// integer of nanoseconds.
+func (o *options) readDuration(v *view, e *event) {
 	name := o.durationField
 	if name == "" {
 		name = defaultDuration
 	}
-	if e := v.fieldOf(name, kindInt); e != nil {
-		return time.Duration(e.number), source{field: name}
+	if f := v.fieldOf(name, kindInt); f != nil {
+		e.duration, e.lasts, e.durationFrom = time.Duration(f.number), true, source{field: name}
 	}
-	return 0, source{}
 }
 
 // readID returns the alert's id, valid as long as the view, and where it was
@@ -133,7 +184,7 @@ func (v *view) defaultID() []byte {
 	start := len(v.text)
 	v.text = append(v.text, v.bytes(v.name)...)
 	v.text = append(v.text, ':')
-	v.text = append(v.text, groupName(v.bytes(v.group))...)
+	v.text = append(v.text, groupName(v.group)...)
 	return v.text[start:]
 }
 
@@ -178,7 +229,7 @@ func (r *renderedIDs) add(id []byte) {
 func (h *Handler) renderID(v *view, levelFrom source) []byte {
 	// A map's entries come in any order.
 	slices.SortStableFunc(v.tags, func(a, b entry) int { return bytes.Compare(v.bytes(a.name), v.bytes(b.name)) })
-	input := appendPart(appendPart(emptied(h.rendered.input), v.bytes(v.name)), v.bytes(v.group))
+	input := appendPart(appendPart(emptied(h.rendered.input), v.bytes(v.name)), v.group)
 	for _, e := range v.tags {
 		if name := v.bytes(e.name); string(name) != levelFrom.tag {
 			input = appendPart(appendPart(input, name), v.bytes(e.text))
@@ -193,7 +244,7 @@ func (h *Handler) renderID(v *view, levelFrom source) []byte {
 		tags[string(v.bytes(e.name))] = string(v.bytes(e.text))
 	}
 	delete(tags, levelFrom.tag)
-	data := idData{Name: string(v.bytes(v.name)), TaskName: h.task, Group: string(groupName(v.bytes(v.group))), Tags: tags}
+	data := idData{Name: string(v.bytes(v.name)), TaskName: h.task, Group: string(groupName(v.group)), Tags: tags}
 	id := v.defaultID()
 	if text, ok := h.render("id", h.options.id, data); ok {
 		id = []byte(text)

@@ -14,6 +14,7 @@ import (
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/tick"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
 
@@ -38,11 +39,12 @@ type rig struct {
 	store  *fakeStore
 	log    *bytes.Buffer
 	now    time.Time
+	stands bool     // the clock does, whatever the points say
 	opened []string // "task/node" of each Open
 }
 
 // newRig makes a handler with an app key, a new and empty store, both kinds of
-// automatic attributes, and a clock that stands at epoch.
+// automatic attributes, and a clock that stands at epoch until points are later.
 func newRig(t testing.TB, change ...func(*udf.Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, store: &fakeStore{t: t, isNew: true}, log: new(bytes.Buffer), now: time.Unix(epoch, 0)}
@@ -95,10 +97,20 @@ func (r *rig) send(points ...pt) []change {
 	r.t.Helper()
 	before := len(r.store.changes)
 	for _, p := range points {
+		r.clock(p.message().Time)
+	}
+	for _, p := range points {
 		r.point(p)
 	}
 	r.h.Commit()
 	return r.store.changes[before:]
+}
+
+// clock is where a point's time, in Unix nanoseconds, finds the clock.
+func (r *rig) clock(t int64) {
+	if at := time.Unix(0, t); at.After(r.now) && !r.stands {
+		r.now = at
+	}
 }
 
 func (r *rig) point(p pt) {
@@ -110,6 +122,7 @@ func (r *rig) point(p pt) {
 // point only if they change something.
 func (r *rig) message(p *agent.Point) {
 	r.t.Helper()
+	r.clock(p.Time)
 	b, err := proto.Marshal(p)
 	if err == nil && !r.h.Changes(b) {
 		return
@@ -158,6 +171,8 @@ type pt struct {
 	group  string
 	tags   map[string]string
 	fields map[string]any
+	by     []string // the group's tags; group, unless set, is made of them
+	byName bool     // and of the name
 }
 
 func (p pt) message() *agent.Point {
@@ -168,6 +183,9 @@ func (p pt) message() *agent.Point {
 	}
 	if m.Name == "" {
 		m.Name = "cpu"
+	}
+	if len(p.by) > 0 {
+		tick.Grouping{Tags: p.by, ByName: p.byName}.Apply(m)
 	}
 	for name, v := range p.fields {
 		switch v := v.(type) {
@@ -216,6 +234,13 @@ func (p pt) with(field string, v any) pt {
 func (p pt) tagged(tag, v string) pt {
 	p.tags = maps.Clone(p.tags)
 	p.tags[tag] = v
+	return p
+}
+
+// groupedBy returns the point in the group that Kapacitor makes of some of its
+// tags.
+func (p pt) groupedBy(names ...string) pt {
+	p.by = slices.Sorted(slices.Values(names))
 	return p
 }
 

@@ -1,6 +1,10 @@
 package udf
 
-import "time"
+import (
+	"time"
+
+	"bigpanda-udf/bigpanda"
+)
 
 // A function that never sees a level is set up wrongly, which is the commonest
 // mistake of all: it is said after so many points, or so long, without one,
@@ -77,4 +81,53 @@ func (h *Handler) once(key string, say func()) {
 	}
 	h.said[key] = true
 	say()
+}
+
+// maxAhead is how far ahead of the machine's clock a point may be dated. Clocks
+// differ by seconds, and what is dated years ahead would stay BigPanda's newest
+// of its alert for as long.
+const maxAhead = 5 * time.Minute
+
+// latest returns the newest time that is taken from a point, in Unix nanoseconds.
+func (f *feed) latest() int64 { return f.last.Add(maxAhead).UnixNano() }
+
+// date dates the point in view now if its own time is too far ahead.
+func (h *Handler) date() {
+	h.view.ahead = h.view.time > h.feed.latest()
+	if h.view.ahead {
+		h.view.time = h.feed.last.UnixNano()
+	}
+}
+
+// noticeTime says that the time of the point in view, of which an alert is made,
+// is no time.
+func (h *Handler) noticeTime() {
+	switch at := time.Unix(0, h.view.time).UTC(); {
+	case h.view.ahead:
+		h.counts.ahead++
+		h.once("ahead", func() {
+			h.log.Warn("a point is dated more than 5 minutes ahead of this machine's clock, and its alert now: set the clock of the host that it comes from, or of this one",
+				"group", string(h.view.group))
+		})
+	case at.Year() == 1970:
+		h.once("1970", func() {
+			h.log.Warn("a point is of 1970, and BigPanda may ignore what is that old: it was written in seconds or milliseconds and read as nanoseconds; write it with ?precision=s or ?precision=ms",
+				"group", string(h.view.group), "point_time", at)
+		})
+	}
+}
+
+// noticeAppKey says that alerts are open under another app key than the one in
+// force.
+func (h *Handler) noticeAppKey() {
+	open, of := 0, ""
+	for _, known := range h.state.series {
+		if key := bigpanda.AppKeyOf(known.alert.key); key != h.appKey {
+			open, of = open+1, key
+		}
+	}
+	if open > 0 {
+		h.log.Warn("the app key has changed: alerts that are open under the old one are resolved there, and told under the new one, each with its next point",
+			"app_key", h.appKey, "was", of, "open", open)
+	}
 }

@@ -121,6 +121,7 @@ func (h *Handler) restore(b []byte) error {
 		}
 	}
 	h.state.restored()
+	h.noticeAppKey()
 	for l := range h.state.records() {
 		h.state.pending = append(h.state.pending, l)
 	}

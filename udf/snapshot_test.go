@@ -46,11 +46,11 @@ func (r *rig) restarted(options ...*agent.Option) *rig {
 	return after.init(options...)
 }
 
-// history opens some alerts, resolves others, and has one resolved for long.
+// history opens some alerts and resolves others, one long ago.
 func history(r *rig) {
 	r.t.Helper()
 	r.send(
-		at(0, "forgotten", "CRITICAL"), at(1, "forgotten", "OK"),
+		at(0, "early", "CRITICAL"), at(1, "early", "OK"),
 		at(90, "open", "WARNING"), at(91, "open", "CRITICAL"), at(91, "open", "WARNING"),
 		at(95, "other", "INFO").grouped("g"),
 		at(99, "resolved", "CRITICAL"), at(99, "resolved", "OK"),
@@ -61,9 +61,9 @@ func history(r *rig) {
 var (
 	future = []pt{
 		at(92, "open", "WARNING"), at(92, "open", "CRITICAL"), recovery(96, "other").grouped("g"), recovery(96, "other").grouped("g"),
-		recovery(99, "resolved"), at(99, "resolved", "CRITICAL"), at(1, "forgotten", "OK"), recovery(1, "forgotten"),
+		recovery(99, "resolved"), at(99, "resolved", "CRITICAL"), at(1, "early", "OK"), recovery(1, "early"), at(1, "early", "CRITICAL"),
 	}
-	wantFuture = "CRITICAL@93 OK@96 CRITICAL@101 OK@1"
+	wantFuture = "CRITICAL@93 OK@96 CRITICAL@101 CRITICAL@2"
 )
 
 func TestLevelsOutliveTheProcess(t *testing.T) {
@@ -75,8 +75,8 @@ func TestLevelsOutliveTheProcess(t *testing.T) {
 	t.Run("by the outbox", func(t *testing.T) {
 		r := start(t)
 		history(r)
-		if len(r.store.kept) != 3 {
-			t.Errorf("%d levels kept, want 3", len(r.store.kept))
+		if len(r.store.kept) != 4 {
+			t.Errorf("%d levels kept, want 4", len(r.store.kept))
 		}
 		after := r.restarted()
 		if len(after.store.commits) != 1 {
@@ -145,6 +145,7 @@ func TestSnapshot(t *testing.T) {
 	})
 	t.Run("is the same for the same levels", func(t *testing.T) {
 		one, two := start(t), start(t)
+		one.stands, two.stands = true, true // for when they were seen
 		for i := range 50 {
 			one.send(at(float64(i), fmt.Sprint("id", i), "CRITICAL"))
 		}
@@ -216,7 +217,7 @@ func TestRestore(t *testing.T) {
 
 	t.Run("into a new outbox, which keeps it", func(t *testing.T) {
 		r := start(t).restore(full)
-		if len(r.store.commits) != 1 || len(r.store.commits[0].changes) != 0 || len(r.store.kept) != 3 {
+		if len(r.store.commits) != 1 || len(r.store.commits[0].changes) != 0 || len(r.store.kept) != 4 {
 			t.Errorf("%d Appends, %d levels kept", len(r.store.commits), len(r.store.kept))
 		}
 		wantTold(t, r.restarted().send(future...), wantFuture)

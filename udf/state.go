@@ -2,6 +2,7 @@ package udf
 
 import (
 	"cmp"
+	"container/list"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,32 +16,40 @@ import (
 	"bigpanda-udf/outbox"
 )
 
-// timestampMemory is how long, in seconds of the points' time, a resolved
-// alert keeps its last timestamp: BigPanda drops an event that is not later
-// than the last one of its alert (BigPanda, docs/deduplication), so one that
-// opens again within the second must know it.
-const timestampMemory = 60
+// Of the alerts that were resolved, the last timestamp is remembered: BigPanda
+// drops an event that is not later than the last one of its alert (BigPanda,
+// docs/deduplication), and one that opens again may come within the second, or
+// late. Those of a minute are, by the machine's clock, and besides so many, each
+// until as many others were resolved after it: no clock of a point has a say.
+const (
+	resolvedMemory = time.Minute
+	maxResolved    = 1000
+	// maxForgotten is how many are forgotten at once: points wait for it.
+	maxForgotten = 1000
+)
 
 // state is what BigPanda was told: the level of every series that is not OK,
-// and the last timestamp of every alert of theirs. Its size follows the number
-// of active alerts (P7).
+// and the last timestamp of every alert of theirs, and of alerts that were
+// resolved. Its size follows the number of active alerts (P7).
 type state struct {
-	series  map[string]*series   // by series key; none is OK
-	alerts  map[string]*alert    // by Identity.Key
-	graves  map[string]tombstone // by series key: resolved, and not yet forgotten
-	burials []burial             // ascending by last; those of series that opened again do nothing
-	names   []names              // the first are none
-	newest  int64                // the newest point time seen, in Unix seconds
-	now     moment               // when the points at hand came
-	pending []outbox.Level       // not yet in the outbox
+	series   map[string]*series       // by series key; none is OK
+	alerts   map[string]*alert        // by Identity.Key
+	resolved map[string]*list.Element // by the key of the level in the outbox
+	order    *list.List               // of *resolution, what was resolved first in front
+	names    []names                  // the first are none
+	newest   int64                    // the newest point time seen, in Unix seconds
+	now      moment                   // when the points at hand came
+	pending  []outbox.Level           // not yet in the outbox
 }
 
 // A series is what was last told of a series that is not OK.
 type series struct {
 	level  Level
 	fresh  bool   // seen is later than the outbox knows
+	grown  bool   // the duration has, since the incident was told
 	lasted uint32 // from the change of the level to told, in seconds: it was told repeatedly
 	told   int64  // time of the point that was told, in Unix nanoseconds
+	last   int64  // time of the newest point, in Unix nanoseconds
 	seen   moment // when the last point came, of whatever time
 	alert  *alert
 }
@@ -83,17 +92,13 @@ func (s *state) identity(a *alert) bigpanda.Identity {
 	return bigpanda.ParseKey(a.key, n.primary, n.secondary)
 }
 
-// A tombstone is what was last told of a series that went OK.
-type tombstone struct {
+// A resolution is what is remembered of a series that went OK, or of an alert
+// which that series no longer makes.
+type resolution struct {
+	key   string // of the level in the outbox
 	alert *alert
-	last  int64 // the timestamp that it was told with
-}
-
-// A burial is the forgetting of a tombstone and of its alert, each unless it
-// was told of again by then.
-type burial struct {
-	series string
-	tombstone
+	last  int64  // the timestamp that was told
+	at    uint32 // when, in Unix seconds of the machine's clock
 }
 
 // appendSeriesKey joins what makes a series: ids may repeat across groups, and
@@ -104,35 +109,33 @@ func appendSeriesKey(b, group, id []byte) []byte {
 
 func newState() *state {
 	return &state{
-		series: make(map[string]*series),
-		alerts: make(map[string]*alert),
-		graves: make(map[string]tombstone),
-		names:  make([]names, 1),
-		newest: math.MinInt64,
+		series:   make(map[string]*series),
+		alerts:   make(map[string]*alert),
+		resolved: make(map[string]*list.Element),
+		order:    list.New(),
+		names:    make([]names, 1),
+		newest:   math.MinInt64,
 	}
 }
 
-// saw takes note of a point's time, in Unix nanoseconds, and forgets what was
-// resolved long enough before it. It does so here and not at the end of a piece
-// of input: both members of an HA pair must forget at the same point (P10).
-func (s *state) saw(t int64) {
-	s.newest = max(s.newest, unix(t))
-	if len(s.burials) > 0 && s.newest > s.burials[0].last+timestampMemory {
-		s.bury()
-	}
-}
+// saw takes note of a point's time, in Unix nanoseconds.
+func (s *state) saw(t int64) { s.newest = max(s.newest, unix(t)) }
+
+// isResolved reports whether a series was told to be OK, as far as that is
+// remembered.
+func (s *state) isResolved(key []byte) bool { return s.resolved[string(key)] != nil }
 
 // tell records that BigPanda is told of a series: it fixes the payload's
 // identity and timestamp, and returns the alert's key. shared reports that
 // another open series makes the same alert.
-func (s *state) tell(key string, level Level, pointTime int64, p *bigpanda.Payload) (alertKey string, shared bool) {
+func (s *state) tell(key string, e event, pointTime int64, p *bigpanda.Payload) (alertKey string, shared bool) {
 	p.Timestamp = unix(pointTime)
 	since := p.Timestamp
 	known, open := s.series[key]
 	var a *alert
 	if open {
 		a = known.alert
-		if known.level == level {
+		if known.level == e.level && !e.begins {
 			since = min(since, known.since())
 		}
 	} else {
@@ -141,6 +144,7 @@ func (s *state) tell(key string, level Level, pointTime int64, p *bigpanda.Paylo
 		if shared = a.open > 0; !shared {
 			a.names = s.name(identity)
 		}
+		s.reopen(key, a)
 	}
 	if p.Timestamp <= a.last {
 		p.Timestamp = a.last + 1
@@ -151,27 +155,24 @@ func (s *state) tell(key string, level Level, pointTime int64, p *bigpanda.Paylo
 	identity := s.identity(a)
 	identity.Apply(p)
 
-	if level == OK {
+	if e.level == OK {
 		if open {
 			a.open--
 			delete(s.series, key)
 		}
-		t := tombstone{a, a.last}
-		s.graves[key] = t
-		// Times of different alerts come in any order, and one far ahead must
-		// not hold up the forgetting of all others.
-		after, _ := slices.BinarySearchFunc(s.burials, t.last+1, byLast)
-		s.burials = slices.Insert(s.burials, after, burial{key, t})
+		s.remember(resolution{key, a, a.last, s.now.unix})
 	} else {
-		delete(s.graves, key)
 		if !open {
 			a.open++
 			known = &series{alert: a}
 			s.series[key] = known
 		}
-		*known = series{level: level, lasted: seconds(unix(pointTime) - since), told: pointTime, seen: s.now, alert: a}
+		*known = series{
+			level: e.level, grown: known.grown && !e.begins, lasted: seconds(unix(pointTime) - since),
+			told: pointTime, last: max(known.last, pointTime), seen: s.now, alert: a,
+		}
 	}
-	s.pending = append(s.pending, record{level, pointTime, since, int64(s.now.unix), a.last, identity}.level(key))
+	s.pending = append(s.pending, record{e.level, pointTime, since, int64(s.now.unix), a.last, identity}.level(key))
 	return a.key, shared
 }
 
@@ -193,29 +194,74 @@ func (s *state) alert(key string) *alert {
 	return a
 }
 
-func byLast(b burial, last int64) int { return cmp.Compare(b.last, last) }
+// remember puts a resolution behind all others.
+func (s *state) remember(r resolution) {
+	s.drop(r.key)
+	s.resolved[r.key] = s.order.PushBack(&r)
+}
 
-// bury forgets the alerts that were resolved long enough ago.
-func (s *state) bury() {
-	n := 0
-	for ; n < len(s.burials) && s.newest > s.burials[n].last+timestampMemory; n++ {
-		b := s.burials[n]
-		if s.graves[b.series] == b.tombstone {
-			delete(s.graves, b.series)
-			s.pending = append(s.pending, outbox.Level{Key: b.series, Time: b.last})
-		}
-		// Not with the tombstone alone: that is gone if the series opened again
-		// as another alert.
-		if b.alert.open == 0 && b.alert.last == b.last {
-			delete(s.alerts, b.alert.key)
-		}
+// drop takes out what is remembered under a key.
+func (s *state) drop(key string) {
+	if known := s.resolved[key]; known != nil {
+		s.order.Remove(known)
+		delete(s.resolved, key)
 	}
-	s.burials = s.burials[n:]
+}
+
+// reopen makes way for the level of a series that was told to be OK. Of an alert
+// that it made then, and does not now, the last timestamp is kept under a key of
+// the alert's own.
+func (s *state) reopen(key string, a *alert) {
+	known := s.resolved[key]
+	if known == nil {
+		return
+	}
+	if r := known.Value.(*resolution); r.alert != a {
+		own := *r
+		own.key = alertLevel + r.alert.key
+		s.remember(own)
+		s.pending = append(s.pending, s.resolvedLevel(&own))
+	}
+	s.drop(key)
+}
+
+// alertLevel stands before the key of an alert where that has a level of its own
+// in the outbox: a series key holds one zero byte, and no group or id begins with
+// one.
+const alertLevel = "\x00\x00"
+
+// resolvedLevel is what is kept of a resolution.
+func (s *state) resolvedLevel(r *resolution) outbox.Level {
+	return record{Level: OK, Last: r.last, Identity: s.identity(r.alert)}.level(r.key)
+}
+
+// forget lets go of what was resolved long ago, where more than enough is
+// remembered.
+func (s *state) forget(now func() time.Time) {
+	if s.order.Len() <= maxResolved {
+		return
+	}
+	before := now().Add(-resolvedMemory).Unix()
+	for range min(maxForgotten, s.order.Len()-maxResolved) {
+		first := s.order.Front()
+		r := first.Value.(*resolution)
+		switch {
+		case int64(r.at) > before:
+			return
+		case r.alert.open > 0 && r.alert.last == r.last:
+			s.order.MoveToBack(first) // nothing else in the outbox tells this timestamp
+			continue
+		case r.alert.open == 0 && r.alert.last == r.last:
+			delete(s.alerts, r.alert.key)
+		}
+		s.drop(r.key)
+		s.pending = append(s.pending, outbox.Level{Key: r.key, Time: r.last})
+	}
 }
 
 // records are everything that a restart must know, each with the key of its
-// alert: what is open, and then what is resolved, which matters for a minute
-// only. There are size of them.
+// alert: what is open, and then what is resolved, the last one first. There are
+// size of them.
 func (s *state) records() iter.Seq2[outbox.Level, string] {
 	return func(yield func(outbox.Level, string) bool) {
 		for key, known := range s.series {
@@ -223,15 +269,16 @@ func (s *state) records() iter.Seq2[outbox.Level, string] {
 				return
 			}
 		}
-		for key, t := range s.graves {
-			if !yield(record{Level: OK, Last: t.last, Identity: s.identity(t.alert)}.level(key), t.alert.key) {
+		for e := s.order.Back(); e != nil; e = e.Prev() {
+			r := e.Value.(*resolution)
+			if !yield(s.resolvedLevel(r), r.alert.key) {
 				return
 			}
 		}
 	}
 }
 
-func (s *state) size() int { return len(s.graves) + len(s.series) }
+func (s *state) size() int { return s.order.Len() + len(s.series) }
 
 // restore takes over one of what records gave. restored is to be called after
 // the last one.
@@ -250,20 +297,27 @@ func (s *state) restore(l outbox.Level) error {
 	}
 	a.last = max(a.last, r.Last)
 	if r.Level == OK {
-		t := tombstone{a, r.Last}
-		s.graves[l.Key] = t
-		s.burials = append(s.burials, burial{l.Key, t})
+		s.remember(resolution{key: l.Key, alert: a, last: r.Last})
 		return nil
 	}
 	a.open++
 	s.series[l.Key] = &series{
-		level: r.Level, lasted: seconds(unix(r.Told) - r.since()), told: r.Told, seen: moment{unix: seconds(r.seen())}, alert: a,
+		level: r.Level, lasted: seconds(unix(r.Told) - r.since()), told: r.Told, last: r.Told, seen: moment{unix: seconds(r.seen())}, alert: a,
 	}
 	return nil
 }
 
+// restored brings what was resolved into its order, which the outbox does not
+// keep.
 func (s *state) restored() {
-	slices.SortFunc(s.burials, func(a, b burial) int { return cmp.Compare(a.last, b.last) })
+	var all []*resolution
+	for e := s.order.Front(); e != nil; e = e.Next() {
+		all = append(all, e.Value.(*resolution))
+	}
+	slices.SortFunc(all, func(a, b *resolution) int { return cmp.Compare(a.last, b.last) })
+	for _, r := range all {
+		s.order.MoveToBack(s.resolved[r.key])
+	}
 }
 
 // A record is what is kept of a series in the outbox and in a snapshot.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"testing"
+	"time"
 
 	"bigpanda-udf/bigpanda"
 )
@@ -18,7 +19,7 @@ func TestRecordsOfWhatIsOpenComeFirst(t *testing.T) {
 		if i%2 == 0 {
 			level = OK
 		}
-		s.tell(fmt.Sprint(i), level, 1e9, p)
+		s.tell(fmt.Sprint(i), event{level: level}, 1e9, p)
 	}
 	n := 0
 	for l := range s.records() {
@@ -44,98 +45,113 @@ func TestStateForgets(t *testing.T) {
 		run  func(s *state)
 	}{
 		{"resolved alerts", func(s *state) {
-			for i := range 1000 {
-				s.tell(fmt.Sprint("series", i), Critical, second, payload(fmt.Sprint("host", i)))
-				s.tell(fmt.Sprint("series", i), OK, 2*second, payload(""))
+			for i := range 3000 {
+				s.tell(fmt.Sprint("series", i), event{level: Critical}, second, payload(fmt.Sprint("host", i)))
+				s.tell(fmt.Sprint("series", i), event{level: OK}, 2*second, payload(""))
 			}
 		}},
 		{"resolved alerts behind a point of a clock that is ahead", func(s *state) {
 			s.saw(4e9 * second)
-			for i := range int64(1000) {
+			for i := range int64(3000) {
 				s.saw(i * second)
-				s.tell(fmt.Sprint("series", i), Critical, i*second, payload(fmt.Sprint("host", i)))
-				s.tell(fmt.Sprint("series", i), OK, i*second, payload(""))
+				s.tell(fmt.Sprint("series", i), event{level: Critical}, i*second, payload(fmt.Sprint("host", i)))
+				s.tell(fmt.Sprint("series", i), event{level: OK}, i*second, payload(""))
 			}
 		}},
 		{"recoveries of unseen series", func(s *state) {
-			for i := range 1000 {
-				s.tell(fmt.Sprint("series", i), OK, second, payload(fmt.Sprint("host", i)))
+			for i := range 3000 {
+				s.tell(fmt.Sprint("series", i), event{level: OK}, second, payload(fmt.Sprint("host", i)))
 			}
 		}},
 		{"a series that is another alert each time", func(s *state) {
-			for i := range 1000 {
-				s.tell("series", Critical, second, payload(fmt.Sprint("host", i)))
-				s.tell("series", OK, second, payload(""))
+			for i := range 3000 {
+				s.tell("series", event{level: Critical}, second, payload(fmt.Sprint("host", i)))
+				s.tell("series", event{level: OK}, second, payload(""))
 			}
 		}},
 		{"many series that are one alert", func(s *state) {
-			for i := range 1000 {
-				s.tell(fmt.Sprint("series", i), Critical, second, payload("host"))
+			for i := range 3000 {
+				s.tell(fmt.Sprint("series", i), event{level: Critical}, second, payload("host"))
 			}
-			for i := range 1000 {
-				s.tell(fmt.Sprint("series", i), OK, second, payload("host"))
+			for i := range 3000 {
+				s.tell(fmt.Sprint("series", i), event{level: OK}, second, payload("host"))
 			}
 		}},
 		{"an alert whose timestamp is what tells it apart", func(s *state) {
-			for i := range 1000 {
+			for i := range 3000 {
 				p := payload("host")
 				p.Properties["primary_property"] = "timestamp"
-				s.tell(fmt.Sprint("series", i%10), Critical, second, p)
-				s.tell(fmt.Sprint("series", i%10), OK, second, payload("host"))
+				s.tell(fmt.Sprint("series", i%10), event{level: Critical}, second, p)
+				s.tell(fmt.Sprint("series", i%10), event{level: OK}, second, payload("host"))
 			}
 		}},
 		{"one that was taken over from another process", func(s *state) {
 			before := newState()
-			before.tell("open", Critical, second, payload("a"))
-			before.tell("resolved", Critical, second, payload("b"))
-			before.tell("resolved", OK, second, payload("b"))
+			before.tell("open", event{level: Critical}, second, payload("a"))
+			before.tell("resolved", event{level: Critical}, second, payload("b"))
+			before.tell("resolved", event{level: OK}, second, payload("b"))
 			for l := range before.records() {
 				if err := s.restore(l); err != nil {
 					t.Fatal(err)
 				}
 			}
 			s.restored()
-			s.tell("open", OK, second, payload("a"))
+			s.tell("open", event{level: OK}, second, payload("a"))
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newState()
 			tt.run(s)
-			if len(s.graves) == 0 {
+			if s.order.Len() == 0 {
 				t.Fatal("nothing is remembered at all")
 			}
-			s.saw(1e4 * second)
-			if len(s.series)+len(s.alerts)+len(s.graves)+len(s.burials) > 0 {
-				t.Errorf("still there: %d series, %d alerts, %d graves, %d burials", len(s.series), len(s.alerts), len(s.graves), len(s.burials))
+			forgetAll(s)
+			if len(s.series) > 0 || len(s.alerts) > maxResolved || s.order.Len() > maxResolved || len(s.resolved) != s.order.Len() {
+				t.Errorf("still there: %d series, %d alerts, %d and %d resolved", len(s.series), len(s.alerts), len(s.resolved), s.order.Len())
 			}
 		})
 	}
-	t.Run("with one alert far ahead of the others", func(t *testing.T) {
+	t.Run("not within a minute", func(t *testing.T) {
 		s := newState()
-		s.saw(1e6 * second)
-		s.tell("future", Critical, 1e6*second, payload("future"))
-		s.tell("future", OK, 1e6*second, payload("future"))
-		for i := range 1000 {
-			s.tell(fmt.Sprint("series", i), Critical, second, payload(fmt.Sprint("host", i)))
-			s.tell(fmt.Sprint("series", i), OK, second, payload(""))
+		s.now = moment{unix: 1000}
+		for i := range 3000 {
+			s.tell(fmt.Sprint("series", i), event{level: OK}, second, payload(fmt.Sprint("host", i)))
 		}
-		s.saw((1e6 + 1) * second)
-		if len(s.graves) != 1 || len(s.alerts) != 1 || len(s.burials) != 1 {
-			t.Errorf("%d graves, %d alerts, %d burials, want the one from ahead", len(s.graves), len(s.alerts), len(s.burials))
+		for range 10 {
+			s.forget(func() time.Time { return time.Unix(1059, 0) })
+		}
+		if s.order.Len() != 3000 {
+			t.Errorf("%d are left", s.order.Len())
 		}
 	})
-	t.Run("but not an open alert", func(t *testing.T) {
+	t.Run("not the last timestamp of an alert that is open", func(t *testing.T) {
 		s := newState()
-		s.tell("a", Critical, second, payload("host"))
-		s.tell("b", Critical, second, payload("host"))
-		s.tell("a", OK, second, payload("host"))
-		s.saw(1e4 * second)
-		if len(s.series) != 1 || len(s.alerts) != 1 || len(s.graves) != 0 {
-			t.Errorf("%d series, %d alerts, %d graves", len(s.series), len(s.alerts), len(s.graves))
+		s.tell("a", event{level: Critical}, second, payload("host"))
+		s.tell("b", event{level: Critical}, second, payload("host"))
+		s.tell("a", event{level: OK}, second, payload("host"))
+		for i := range 3000 {
+			s.tell(fmt.Sprint("series", i), event{level: OK}, second, payload(fmt.Sprint("host", i)))
+		}
+		forgetAll(s)
+		last := int64(0)
+		for l, alert := range s.records() {
+			if alert == s.series["b"].alert.key {
+				last = max(last, l.Time)
+			}
+		}
+		if last != 3 {
+			t.Errorf("the outbox has timestamp %d, and 3 was sent", last)
 		}
 		p := payload("host")
-		if s.tell("b", OK, second, p); p.Timestamp != 4 {
+		if s.tell("b", event{level: OK}, second, p); p.Timestamp != 4 {
 			t.Errorf("timestamp %d, want one more than the last", p.Timestamp)
 		}
 	})
+}
+
+// forgetAll is an hour in which much comes.
+func forgetAll(s *state) {
+	for range 100 {
+		s.forget(func() time.Time { return time.Unix(3600, 0) })
+	}
 }

@@ -128,9 +128,15 @@ func (h *Handler) resolveUnseen() {
 	if len(unseen) == 0 {
 		return
 	}
-	now := h.config.Now()
+	// Not later than the points, which may be of the past, nor than now: one of
+	// them may be of the future.
+	at := min(h.config.Now().Unix(), h.state.newest)
 	for _, key := range unseen {
-		h.resolve(key, now)
+		known := h.state.series[key]
+		_, id, _ := strings.Cut(key, "\x00")
+		h.resolve(key, at, fmt.Sprintf("%s was %s, and then no point of it came for %s: resolved by .resolveAfter()",
+			id, known.level, formatDuration(h.feed.after)))
+		h.counts.unseen++
 	}
 	h.log.Info("alerts of which no point came for .resolveAfter() are resolved; "+
 		"if they are not over, the |alert() node has .stateChangesOnly(): give it a duration that is shorter",
@@ -164,12 +170,12 @@ func (h *Handler) unseen() (keys []string) {
 	return keys[:min(len(keys), maxUnseen)]
 }
 
-// resolve tells BigPanda that the alert of an open series is over. There is no
-// point to make a payload of: it is what makes up the alert, and why.
-func (h *Handler) resolve(key string, now time.Time) {
+// resolve tells BigPanda that the alert of an open series is over, at a time in
+// Unix seconds. It is made of what makes up the alert, and of why: what a point
+// holds may be another alert's.
+func (h *Handler) resolve(key string, at int64, why string) {
 	known := h.state.series[key]
 	_, id, _ := strings.Cut(key, "\x00")
-	why := fmt.Sprintf("%s was %s, and then no point of it came for %s: resolved by .resolveAfter()", id, known.level, formatDuration(h.feed.after))
 	p := bigpanda.Payload{AppKey: h.options.appKey, Status: h.options.status(OK), Properties: map[string]string{
 		"check": id, "task": h.task, "description": cut(why, bigpanda.MaxDescription),
 	}}
@@ -178,13 +184,9 @@ func (h *Handler) resolve(key string, now time.Time) {
 		// what has no primary property.
 		p.Properties["primary_property"] = "task"
 	}
-	// Not later than the points, which may be of the past, nor than now: one of
-	// them may be of the future.
-	at := min(now.Unix(), h.state.newest)
-	alert, _ := h.state.tell(key, OK, at*int64(time.Second), &p)
-	h.counts.unseen++
+	alert, _ := h.state.tell(key, event{level: OK}, at*int64(time.Second), &p)
 	h.change(alert, OK, p)
-	h.log.Debug("not seen for long, and resolved", "id", id, "timestamp", p.Timestamp)
+	h.log.Debug("resolved", "id", id, "why", why, "timestamp", p.Timestamp)
 }
 
 // noticeSilence says, once, that no points come at all. Keepalives come to it.

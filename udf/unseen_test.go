@@ -140,10 +140,10 @@ func TestResolveAfter(t *testing.T) {
 			r.send(at(0, "id", "CRITICAL"), at(1e8, "future", "OK"))
 			r.alive(11*minute, 10*second)
 		}, "CRITICAL@0 OK@660"},
-		{"later than what was told, whatever the clocks say", all(resolveAfter), func(r *rig) {
-			r.send(at(7200, "id", "WARNING"), at(7200, "id", "CRITICAL"))
-			r.alive(11*minute, 10*second)
-		}, "WARNING@7200 CRITICAL@7201 OK@7202"},
+		{"later than what was told, whatever the clocks say", all(opt("resolveAfter", minute)), func(r *rig) {
+			r.send(at(290, "id", "WARNING"), at(290, "id", "CRITICAL"))
+			r.alive(2*minute, 10*second)
+		}, "WARNING@290 CRITICAL@291 OK@292"},
 		{"off", nil, func(r *rig) {
 			r.seen("id", "CRITICAL")
 			r.alive(24*time.Hour, minute)
@@ -151,6 +151,7 @@ func TestResolveAfter(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := start(t, tt.options...)
+			r.stands = true
 			tt.run(r)
 			wantTold(t, r.store.changes, tt.want)
 			wantOneAlert(t, r.store.changes)
@@ -223,6 +224,7 @@ func TestResolveAfter(t *testing.T) {
 	})
 	t.Run("a batch counts when it has ended", func(t *testing.T) {
 		r := newRig(t, func(c *udf.Config) { c.Edge = agent.EdgeType_BATCH }).init(resolveAfter)
+		r.stands = true
 		r.batch(stamped(0, "gone", "CRITICAL", 3))
 		for i := range 12 {
 			r.now = r.now.Add(minute)

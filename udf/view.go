@@ -17,8 +17,11 @@ import (
 type view struct {
 	data   []byte // what spans are of
 	time   int64
+	ahead  bool // of the clock: time is not the point's
 	name   span
-	group  span
+	group  []byte // without what the alert node wrote into it, once groupWithout was asked
+	dims   []span // names of the tags that make the group
+	byName bool   // the measurement makes it, too
 	tags   []entry
 	fields []entry
 	text   []byte // of what is no text in data
@@ -92,11 +95,11 @@ func (v *view) scan(b []byte) bool {
 	if len(b) > math.MaxUint32 {
 		return false
 	}
-	v.data, v.time, v.name, v.group = b, 0, span{}, span{}
-	if cap(v.tags)+cap(v.fields) > 4*maxEntries { // made by of
-		v.tags, v.fields = nil, nil
+	v.data, v.time, v.name, v.group, v.byName = b, 0, span{}, nil, false
+	if cap(v.tags)+cap(v.fields)+cap(v.dims) > 4*maxEntries { // made by of
+		v.tags, v.fields, v.dims = nil, nil, nil
 	}
-	v.tags, v.fields, v.text = v.tags[:0], v.fields[:0], emptied(v.text)
+	v.tags, v.fields, v.dims, v.text = v.tags[:0], v.fields[:0], v.dims[:0], emptied(v.text)
 	s := scanner{data: b}
 	for s.at < len(b) {
 		tag := b[s.at]
@@ -105,12 +108,14 @@ func (v *view) scan(b []byte) bool {
 		case wireTime:
 			v.time = int64(s.varint(len(b)))
 		case wireByName:
-			s.varint(len(b))
+			v.byName = protowire.DecodeBool(s.varint(len(b)))
 		case wireName:
 			v.name = s.span(len(b))
 		case wireGroup:
-			v.group = s.span(len(b))
-		case wireDatabase, wireRetentionPolicy, wireDimensions:
+			v.group = v.bytes(s.span(len(b)))
+		case wireDimensions:
+			v.dims = append(v.dims, s.span(len(b)))
+		case wireDatabase, wireRetentionPolicy:
 			s.span(len(b))
 		case wireTags:
 			v.tags = append(v.tags, s.entry(kindString, wireTextValue))
@@ -125,7 +130,7 @@ func (v *view) scan(b []byte) bool {
 		default:
 			return false
 		}
-		if s.bad || len(v.tags)+len(v.fields) > maxEntries {
+		if s.bad || len(v.tags)+len(v.fields)+len(v.dims) > maxEntries {
 			return false
 		}
 	}
@@ -269,12 +274,15 @@ func (v *view) bytes(s span) []byte { return v.data[s.from:s.to:s.to] }
 
 // of makes the view of a point that was decoded.
 func (v *view) of(p *agent.Point) {
-	tags, fields, text := v.tags[:0], v.fields[:0], v.text[:0]
-	if cap(tags)+cap(fields) > 4*maxEntries {
-		tags, fields = nil, nil // of a point that scan had not taken
+	tags, fields, dims, text := v.tags[:0], v.fields[:0], v.dims[:0], v.text[:0]
+	if cap(tags)+cap(fields)+cap(dims) > 4*maxEntries {
+		tags, fields, dims = nil, nil, nil // of a point that scan had not taken
 	}
-	*v = view{time: p.Time, tags: tags, fields: fields, text: text}
-	v.name, v.group = v.add(p.Name), v.add(p.Group)
+	*v = view{time: p.Time, group: []byte(p.Group), byName: p.ByName, tags: tags, fields: fields, dims: dims, text: text}
+	v.name = v.add(p.Name)
+	for _, name := range p.Dimensions {
+		v.dims = append(v.dims, v.add(name))
+	}
 	for name, value := range p.Tags {
 		v.tags = append(v.tags, entry{name: v.add(name), text: v.add(value)})
 	}
@@ -307,6 +315,36 @@ func (v *view) tag(name string) []byte {
 		}
 	}
 	return nil
+}
+
+// groupWithout takes the tags for which without is true out of the group, as
+// Kapacitor makes one of tags (models.ToGroupID).
+func (v *view) groupWithout(without func(name []byte) bool) {
+	kept := v.dims[:0]
+	for _, d := range v.dims {
+		if !without(v.bytes(d)) {
+			kept = append(kept, d)
+		}
+	}
+	if len(kept) == len(v.dims) {
+		return
+	}
+	v.dims = kept
+	start := len(v.text)
+	if v.byName {
+		v.text = append(v.text, v.bytes(v.name)...)
+		if len(kept) > 0 {
+			v.text = append(v.text, '\n')
+		}
+	}
+	for i, d := range kept {
+		if i > 0 {
+			v.text = append(v.text, ',')
+		}
+		name := v.bytes(d)
+		v.text = append(append(append(v.text, name...), '='), v.tag(string(name))...)
+	}
+	v.group = v.text[start:len(v.text):len(v.text)]
 }
 
 // field returns a field, nil when it is not there.

@@ -1,0 +1,51 @@
+package udf
+
+import "time"
+
+// An incident may end without an OK that comes here: .noRecoveries() and a
+// |where() on the level keep it back, .flapping() may swallow it, a |barrier()
+// that deletes forgets the incident. The next one then begins at the level at
+// which the series is open. The duration that |alert() counts tells: it is 0 on
+// the first point of an incident, and reaches back to that on each later one
+// (Kapacitor, alert.go, triggered and duration).
+//
+// The field of that name may be another's, though. It is not taken for
+// |alert()'s while it is 0 on an OK, and a 0 soon after another one is not taken
+// for the beginning of an incident.
+type incidents struct {
+	denied bool // the last thing that was seen of the durations speaks against them
+}
+
+// sameIncident is how close behind a point of an open series one with duration 0
+// begins no incident, unless the duration had grown in between: this close come
+// the evaluations of an alert node, and a field that is always 0 would make an
+// alert of each.
+const sameIncident = time.Minute
+
+// begins reports whether a point that comes at the level of its open series
+// begins a new incident.
+func (h *Handler) begins(known *series, e event) bool {
+	at := h.view.time
+	if !e.lasts || e.duration != 0 || at <= known.last {
+		return false
+	}
+	if !h.incidents.denied && (known.grown || at-known.last >= int64(sameIncident)) {
+		return true
+	}
+	h.once("duration 0", func() {
+		h.log.Warn("the duration is 0 on a point of an alert that is open, which begins an incident in |alert(), "+
+			"and is not taken for that, since it is 0 on OKs too, or on points less than a minute apart: "+
+			"if that field is not the duration of |alert(), name another one with .durationField('…')",
+			"group", string(h.view.group), "field", e.durationFrom.field)
+	})
+	return false
+}
+
+// note takes note of a point of an open series, in which no incident begins.
+func (h *Handler) note(known *series, e event) {
+	at := h.view.time
+	if e.duration > 0 && at-int64(e.duration) <= known.last {
+		known.grown, h.incidents.denied = true, false
+	}
+	known.last = max(known.last, at)
+}
