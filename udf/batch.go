@@ -50,7 +50,7 @@ func (h *Handler) EndBatch(end *agent.EndBatch) error {
 	h.loaded()
 	defer h.survive("handling a batch failed: it passes on without an alert; please report this")
 	h.arrived() // the points may have come in a piece before
-	h.state.saw(min(end.GetTmax(), h.feed.latest()))
+	h.state.saw(min(end.GetTmax(), h.feed.latest))
 	if b.point == nil {
 		return nil
 	}

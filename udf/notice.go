@@ -88,12 +88,9 @@ func (h *Handler) once(key string, say func()) {
 // of its alert for as long.
 const maxAhead = 5 * time.Minute
 
-// latest returns the newest time that is taken from a point, in Unix nanoseconds.
-func (f *feed) latest() int64 { return f.last.Add(maxAhead).UnixNano() }
-
 // date dates the point in view now if its own time is too far ahead.
 func (h *Handler) date() {
-	h.view.ahead = h.view.time > h.feed.latest()
+	h.view.ahead = h.view.time > h.feed.latest
 	if h.view.ahead {
 		h.view.time = h.feed.last.UnixNano()
 	}

@@ -45,6 +45,7 @@ type feed struct {
 	after  time.Duration // .resolveAfter(); 0: nothing is resolved
 	passed time.Duration // since the start of the process
 	last   time.Time     // when the last point came, or the process started
+	latest int64         // time that is taken from a point, in Unix nanoseconds
 	fresh  bool          // a point has come since the last Commit
 	silent bool          // it was said that none do
 	due    time.Duration // of passed, when the open series are gone through next
@@ -67,6 +68,7 @@ func (h *Handler) arrived() {
 	t := h.config.Now()
 	f.passed += max(0, min(t.Sub(f.last), f.after/maxPause))
 	f.last, f.fresh, f.silent = t, true, false
+	f.latest = t.Add(maxAhead).UnixNano()
 	h.state.now = moment{feed: uint32(f.passed / time.Second), unix: uint32(t.Unix())}
 }
 
