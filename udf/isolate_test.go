@@ -145,7 +145,7 @@ func TestBadAreSortedOut(t *testing.T) {
 // are known to have failed by themselves before, and whether they are new.
 func TestOutageAmongBad(t *testing.T) {
 	for _, connections := range []int{1, 4} {
-		for _, code := range []int{0, 500, 401} {
+		for _, code := range []int{500, 401} {
 			t.Run(fmt.Sprintf("%d, connections %d", code, connections), func(t *testing.T) {
 				inBubble(t, SenderOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
 					r.api.answer(bad(status(500)))
@@ -156,8 +156,8 @@ func TestOutageAmongBad(t *testing.T) {
 					}
 					r.api.answer(always(status(code)))
 					began := time.Since(r.api.start)
-					for n := range 3600 {
-						time.Sleep(time.Second)
+					for n := range 360 {
+						time.Sleep(10 * time.Second)
 						r.append(fmt.Sprint("x/later", n))
 					}
 					first, last := 0, 0
