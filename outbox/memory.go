@@ -102,7 +102,8 @@ func (m *Memory) forget(c Change) {
 // Next takes the oldest changes of one lane for delivery, in the order of
 // change: at most max of them, and no more than MaxBatchBytes unless the first
 // alone is larger. It takes no change of an alert that is in flight, and none
-// of a lane that skip, which may be nil, reports true for. It waits until
+// of a lane that skip, which may be nil, reports true for. Alerts that were
+// postponed come last, and in a piece of their own. It waits until
 // there is one; the error is then ctx's, or ErrClosed. What it returns is in
 // flight until Ack, Dead or Release.
 func (m *Memory) Next(ctx context.Context, max int, skip func(lane string) bool) (taken []Change, err error) {
@@ -113,7 +114,9 @@ func (m *Memory) Next(ctx context.Context, max int, skip func(lane string) bool)
 			return false, nil, ErrClosed
 		}
 		for _, id := range m.schedule.take(max, skip) {
-			taken = append(taken, m.changes[id])
+			c := m.changes[id]
+			c.Postponed = m.schedule.flying[id].postponed > 0
+			taken = append(taken, c)
 		}
 		return len(taken) > 0, m.schedule.wake, nil
 	})
@@ -163,6 +166,16 @@ func (m *Memory) land(id uint64) (Change, bool) {
 func (m *Memory) Release(ids ...uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.schedule.release(ids...)
+	m.schedule.awake()
+}
+
+// Postpone releases changes, and lets all other alerts go before theirs until
+// one of the alert's changes is delivered or dead.
+func (m *Memory) Postpone(ids ...uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.schedule.postpone(ids...)
 	m.schedule.release(ids...)
 	m.schedule.awake()
 }

@@ -34,6 +34,9 @@ type Change struct {
 	Level string
 	// Payload is what is sent. It is never changed after Append.
 	Payload []byte
+	// Postponed is set by Next: the change is of an alert that was postponed. It
+	// is not stored.
+	Postponed bool
 }
 
 // A Level is what was last told about one series.

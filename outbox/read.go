@@ -83,10 +83,12 @@ func (d *Disk) take(max int, skip func(lane string) bool) []Change {
 	damaged := make(map[uint64]error)
 	err := d.view(func(tx *bolt.Tx) error {
 		for _, id := range ids {
-			c, err := d.read(tx, d.schedule.flying[id].lane, id)
+			l := d.schedule.flying[id]
+			c, err := d.read(tx, l.lane, id)
 			if err != nil {
 				damaged[id] = err
 			} else {
+				c.Postponed = l.postponed > 0
 				changes = append(changes, c)
 			}
 		}

@@ -20,6 +20,8 @@ type schedule struct {
 	flying map[uint64]*line // whose ticket is in flight
 	lanes  map[string]*lane // every lane that has a ready line
 	wake   chan struct{}    // closed, and made anew, when something may have become ready or done
+
+	postponed uint64 // how often something was
 }
 
 func newSchedule() schedule {
@@ -37,7 +39,8 @@ type line struct {
 	alert, lane string
 	queued      []ticket // ascending by id
 	flying      []ticket
-	at          int // in its lane's heap, -1 when not there
+	at          int    // in its lane's heap, -1 when not there
+	postponed   uint64 // when, as the schedule counts; 0: not
 }
 
 func (l *line) ready() bool { return len(l.queued) > 0 && len(l.flying) == 0 }
@@ -62,13 +65,22 @@ func (s *schedule) add(alert, lane string, t ticket) bool {
 	return true
 }
 
-// take puts up to max tickets of one lane in flight, the oldest first, and no
-// more than MaxBatchBytes unless the first alone is larger. It returns their
-// ids in ascending order.
+// before says which of two ready lines leaves first: one that was not postponed,
+// then the one that was longest ago, then the one with the oldest ticket.
+func (l *line) before(other *line) bool {
+	if l.postponed != other.postponed {
+		return l.postponed < other.postponed
+	}
+	return l.queued[0].id < other.queued[0].id
+}
+
+// take puts up to max tickets of one lane in flight, and no more than
+// MaxBatchBytes unless the first alone is larger. It returns their ids: the
+// oldest first, or when only alerts that were postponed are left, some of these.
 func (s *schedule) take(max int, skip func(lane string) bool) []uint64 {
 	var oldest *lane
 	for name, l := range s.lanes {
-		if (oldest == nil || l.head() < oldest.head()) && (skip == nil || !skip(name)) {
+		if (oldest == nil || l.ready[0].before(oldest.ready[0])) && (skip == nil || !skip(name)) {
 			oldest = l
 		}
 	}
@@ -78,9 +90,13 @@ func (s *schedule) take(max int, skip func(lane string) bool) []uint64 {
 	var ids []uint64
 	var touched []*line
 	size := 0
+	postponed := oldest.ready[0].postponed > 0
 	for len(ids) < max && len(oldest.ready) > 0 {
 		l := oldest.ready[0]
 		t := l.queued[0]
+		if l.postponed > 0 != postponed {
+			break
+		}
 		if size += t.size; size > MaxBatchBytes && len(ids) > 0 {
 			break
 		}
@@ -113,8 +129,20 @@ func (s *schedule) land(id uint64) (*line, ticket) {
 		return nil, ticket{}
 	}
 	t := s.recall(l, id)
+	l.postponed = 0
 	s.settle(l)
 	return l, t
+}
+
+// postpone puts the alerts of changes that are in flight behind all others, for
+// when they are ready again.
+func (s *schedule) postpone(ids ...uint64) {
+	s.postponed++
+	for _, id := range ids {
+		if l := s.flying[id]; l != nil {
+			l.postponed = s.postponed
+		}
+	}
 }
 
 // release puts tickets that are in flight back in their places.
@@ -220,12 +248,11 @@ func (s *schedule) awake() {
 	s.wake = make(chan struct{})
 }
 
-// A lane is a heap of ready lines, the one with the oldest ticket first.
+// A lane is a heap of ready lines, in the order in which they leave.
 type lane struct{ ready []*line }
 
-func (h *lane) head() uint64       { return h.ready[0].queued[0].id }
 func (h *lane) Len() int           { return len(h.ready) }
-func (h *lane) Less(i, j int) bool { return h.ready[i].queued[0].id < h.ready[j].queued[0].id }
+func (h *lane) Less(i, j int) bool { return h.ready[i].before(h.ready[j]) }
 func (h *lane) Swap(i, j int) {
 	h.ready[i], h.ready[j] = h.ready[j], h.ready[i]
 	h.ready[i].at, h.ready[j].at = i, j

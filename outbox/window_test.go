@@ -102,6 +102,37 @@ func TestStuckAlertLeavesRoom(t *testing.T) {
 	}
 }
 
+// Alerts that are postponed make room for those behind them, as far as the window
+// goes.
+func TestPostponedLeaveRoom(t *testing.T) {
+	dir := memoryDir(t)
+	for name, reopen := range map[string]bool{"queued by this process": false, "queued by one before": true} {
+		t.Run(name, func(t *testing.T) {
+			r := openIn(t, dir).small(32, 4)
+			for n := range 15 {
+				r.put(1, fmt.Sprint("bad", n))
+			}
+			r.put(1, "good")
+			if reopen {
+				r.close()
+				r = openIn(t, dir).small(32, 4)
+			}
+			for range 15 {
+				r.Postpone(idsOf(r.next(1))...)
+			}
+			if got := r.next(100); payloadsOf(got) != "good#1" {
+				t.Errorf("got %s", payloadsOf(got))
+			} else {
+				r.ack(got)
+			}
+			if all := r.drain(); len(all) != 15 {
+				t.Errorf("%d of 15 have left", len(all))
+			}
+			r.close()
+		})
+	}
+}
+
 // A lane that is held, with more changes than the window holds, does not hold
 // back another (P5).
 func TestHeldLaneLeavesRoom(t *testing.T) {
@@ -209,7 +240,11 @@ func TestSmallWindow(t *testing.T) {
 						d.ack([]Change{c})
 					}
 				}
-				d.Release(idsOf(all[n:])...)
+				if back := idsOf(all[n:]); r.IntN(3) == 0 {
+					d.Postpone(back...)
+				} else {
+					d.Release(back...)
+				}
 				waiting[alert] = waiting[alert][n:]
 				delete(flying, alert)
 			}

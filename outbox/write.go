@@ -200,6 +200,19 @@ func (d *Disk) Release(ids ...uint64) {
 	d.schedule.awake()
 }
 
+// Postpone releases changes, and lets all other alerts that are known in memory
+// go before theirs, as Memory.Postpone does. It is forgotten with the process.
+func (d *Disk) Postpone(ids ...uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
+	d.schedule.postpone(ids...)
+	d.release(ids...)
+	d.schedule.awake()
+}
+
 // commit writes what is new and all that was refused before, as one. It goes
 // a second way round a failure: with the database opened anew, or, on a full
 // disk, after what is done with has made room.

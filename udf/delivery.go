@@ -1,6 +1,7 @@
 package udf
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"slices"
@@ -28,26 +29,36 @@ type delivery struct {
 	lane string
 	// stuck are the alerts of which a change could not be delivered now: what
 	// the piece holds of them besides must not overtake it.
-	stuck  map[string]bool
-	passed bool // BigPanda has accepted a part of the piece
+	stuck map[string]bool
+	// passed says that BigPanda takes alerts: it has accepted a part of the
+	// piece, or the piece is of alerts that let others go first.
+	passed bool
+	failed bool   // a part of the piece has
+	before int    // as many requests of the app key were accepted before
+	near   uint64 // the change of the piece that was accepted last
 }
 
 func newDelivery(s *Sender, lane string) *delivery {
-	return &delivery{Sender: s, lane: lane, stuck: make(map[string]bool)}
+	return &delivery{Sender: s, lane: lane, stuck: make(map[string]bool), before: s.lanes.count(lane)}
 }
 
 // deliver sends a batch. When it returns, each of the changes is delivered,
-// dead, parked or released.
+// dead, parked, released or postponed.
 func (d *delivery) deliver(ctx context.Context, batch []outbox.Change) {
 	batch = d.notStuck(batch)
 	wait := newBackoff(retryInitial, retryMax)
 	failed, throttled := 0, 0
+	var failure *bigpanda.Error
 	for len(batch) > 0 {
-		if d.lanes.held(d.lane) {
-			d.release(batch)
+		switch held := d.lanes.held(d.lane); {
+		case held && failed > 0:
+			d.suspect(ctx, batch, failure, wait)
+			return
+		case held:
+			d.giveUp(batch)
 			return
 		}
-		failure := d.send(ctx, batch)
+		failure = d.send(ctx, batch)
 		if failure == nil {
 			return
 		}
@@ -64,12 +75,12 @@ func (d *delivery) deliver(ctx context.Context, batch []outbox.Change) {
 			d.refuse(batch[0], failure)
 			return
 		case failure.Class == bigpanda.Refused:
-			d.halve(ctx, batch)
+			d.isolate(ctx, batch)
 			return
 		case failure.Class == bigpanda.HoldAppKey, throttled == inARow:
 			d.hold(batch, failure)
 			return
-		case failure.Class == bigpanda.Hold, failed == suspectAfter:
+		case failure.Class == bigpanda.Hold, failed == suspectAfter, failed > 0 && d.passed:
 			d.suspect(ctx, batch, failure, wait)
 			return
 		}
@@ -81,7 +92,7 @@ func (d *delivery) deliver(ctx context.Context, batch []outbox.Change) {
 }
 
 // suspect finds out whether a batch that fails is itself at fault, by sending
-// single alerts of it: where BigPanda accepts one, the rest goes on in halves,
+// single alerts of it: where BigPanda accepts one, the rest goes on in pieces,
 // until what is at fault stands alone.
 func (d *delivery) suspect(ctx context.Context, batch []outbox.Change, why *bigpanda.Error, wait *backoff.ExponentialBackOff) {
 	firsts := firstOfEach(batch)
@@ -90,42 +101,55 @@ func (d *delivery) suspect(ctx context.Context, batch []outbox.Change, why *bigp
 		d.park(batch[0], why, wait)
 		return
 	case d.passed, len(firsts) == 1:
-		d.halve(ctx, batch)
+		d.isolate(ctx, batch)
 		return
 	}
-	for _, one := range firsts[:min(len(firsts), maxCanaries)] {
-		if !d.pause(ctx, why, wait) || d.lanes.held(d.lane) {
+	for i, one := range firsts[:min(len(firsts), maxCanaries)] {
+		if !d.pause(ctx, why, wait) {
 			d.release(batch)
+			return
+		}
+		// It may be held because of another batch: that says little of this one.
+		if i > 0 && d.lanes.held(d.lane) {
+			d.giveUp(batch)
 			return
 		}
 		why = d.send(ctx, []outbox.Change{one})
 		switch {
 		case why == nil:
-			d.halve(ctx, without(batch, one))
+			d.isolate(ctx, without(batch, one))
 			return
 		case ctx.Err() != nil:
 			d.release(batch)
 			return
 		case why.Class == bigpanda.Refused: // an answer, too
 			d.refuse(one, why)
-			d.halve(ctx, without(batch, one))
+			d.isolate(ctx, without(batch, one))
 			return
 		case why.Class == bigpanda.HoldAppKey:
 			d.hold(batch, why)
 			return
 		}
 	}
+	if d.othersPass() {
+		d.postpone(batch)
+		return
+	}
 	d.hold(batch, why)
 }
+
+// othersPass reports whether BigPanda takes alerts of the app key meanwhile.
+func (d *delivery) othersPass() bool { return d.passed || d.lanes.count(d.lane) > d.before }
 
 // send sends changes once. nil means that they are delivered; else they are
 // still in flight.
 func (d *delivery) send(ctx context.Context, changes []outbox.Change) *bigpanda.Error {
 	failure := d.post(ctx, d.lane, changes)
+	d.failed = d.failed || failure != nil
 	switch {
 	case failure == nil:
 		d.ack(changes)
-		d.passed = true
+		d.passed, d.near = true, changes[0].ID
 	case ctx.Err() != nil:
 	case failure.Class == bigpanda.Hold && !d.passed:
 		d.gate.hold(failure)
@@ -133,13 +157,6 @@ func (d *delivery) send(ctx context.Context, changes []outbox.Change) *bigpanda.
 		d.delivering.met("delivery fails and is tried again", failure.Reason, failure)
 	}
 	return failure
-}
-
-// halve delivers a batch as two, so that in the end a bad alert stands alone.
-func (d *delivery) halve(ctx context.Context, batch []outbox.Change) {
-	middle := len(batch) / 2
-	d.deliver(ctx, batch[:middle])
-	d.deliver(ctx, batch[middle:])
 }
 
 // pause waits before another try; where the gate is shut, that is wait enough.
@@ -150,35 +167,53 @@ func (d *delivery) pause(ctx context.Context, why *bigpanda.Error, wait *backoff
 	return sleep(ctx, max(wait.NextBackOff(), why.RetryAfter))
 }
 
-// probe sends one alert of a held lane, chosen by chance, and when it is
-// accepted, as many others as fit in a batch.
+// probe sends one alert of a held lane, and when it is accepted, as many others
+// as fit in a batch. Of alerts that were not postponed it is the newest, since
+// what is bad came before; else one by chance.
 func (d *delivery) probe(ctx context.Context, batch []outbox.Change) {
-	one := firstOfEach(batch)[0]
+	firsts := firstOfEach(batch)
+	one := firsts[0]
+	if one.Postponed {
+		one = firsts[rand.IntN(len(firsts))]
+	}
 	failure := d.send(ctx, []outbox.Change{one})
 	switch {
 	case failure == nil:
-		d.deliver(ctx, d.fit(without(batch, one)))
-		return
+		at := slices.IndexFunc(batch, func(c outbox.Change) bool { return c.ID == one.ID })
+		d.deliver(ctx, d.fit(without(batch, one), at))
 	case ctx.Err() != nil:
 		d.lanes.leave(d.lane)
+		d.release(batch)
 	default:
+		// The next probe is to be with something else, and for what nothing is
+		// known of yet this one stands.
+		if one.Postponed {
+			d.postpone([]outbox.Change{one})
+			d.release(without(batch, one))
+		} else {
+			d.postpone(batch)
+		}
 		d.lanes.failed(d.lane, failure)
 	}
-	d.release(batch)
 }
 
-// fit releases what is too much for one batch, and returns the rest.
-func (d *delivery) fit(batch []outbox.Change) []outbox.Change {
+// fit releases what is too much for one batch, and returns the rest, in order of
+// change: what is next to one place of it.
+func (d *delivery) fit(batch []outbox.Change, at int) []outbox.Change {
 	size := min(len(batch), d.options.BatchSize)
-	d.queue.Release(ids(batch[size:])...)
-	return batch[:size]
+	from := min(max(0, at-size/2), len(batch)-size)
+	d.release(batch[:from])
+	d.queue.Release(ids(batch[from+size:])...)
+	return slices.SortedFunc(slices.Values(batch[from:from+size]), func(a, b outbox.Change) int {
+		return cmp.Compare(a.ID, b.ID)
+	})
 }
 
 // refuse puts an alert that BigPanda refuses for good among the dead letters,
 // unless so many are refused that the fault must be elsewhere.
 func (d *delivery) refuse(c outbox.Change, why *bigpanda.Error) {
 	if !d.lanes.refused(d.lane, why) {
-		d.release([]outbox.Change{c})
+		d.postpone([]outbox.Change{c})
 		return
 	}
 	d.log.Error("BigPanda refuses an alert for good: it is now a dead letter",
@@ -191,10 +226,19 @@ func (d *delivery) refuse(c outbox.Change, why *bigpanda.Error) {
 // hold holds the lane, because of what a batch of it met.
 func (d *delivery) hold(batch []outbox.Change, why *bigpanda.Error) {
 	d.lanes.hold(d.lane, why)
-	d.release(batch)
+	d.postpone(batch)
 }
 
-// ack and release are all that ends a flight well.
+// giveUp gives back what is not sent, since the app key is held meanwhile.
+func (d *delivery) giveUp(batch []outbox.Change) {
+	if d.failed {
+		d.postpone(batch)
+	} else {
+		d.release(batch)
+	}
+}
+
+// ack, release and postpone are all that ends a flight well.
 
 func (d *delivery) ack(delivered []outbox.Change) {
 	if err := d.queue.Ack(ids(delivered)...); err != nil {
@@ -209,6 +253,13 @@ func (d *delivery) release(undelivered []outbox.Change) {
 		d.stuck[c.Alert] = true
 	}
 	d.queue.Release(ids(undelivered)...)
+}
+
+func (d *delivery) postpone(undelivered []outbox.Change) {
+	for _, c := range undelivered {
+		d.stuck[c.Alert] = true
+	}
+	d.queue.Postpone(ids(undelivered)...)
 }
 
 // notStuck releases what must not overtake a change that is stuck, and returns
@@ -228,7 +279,8 @@ func (d *delivery) notStuck(batch []outbox.Change) []outbox.Change {
 	return free
 }
 
-// firstOfEach returns the first change of each alert in a batch, shuffled.
+// firstOfEach returns the first change of each alert in a batch: that of the
+// newest alert, then the others, shuffled.
 func firstOfEach(batch []outbox.Change) (firsts []outbox.Change) {
 	seen := make(map[string]bool, len(batch))
 	for _, c := range batch {
@@ -237,7 +289,9 @@ func firstOfEach(batch []outbox.Change) (firsts []outbox.Change) {
 			firsts = append(firsts, c)
 		}
 	}
-	rand.Shuffle(len(firsts), func(i, j int) { firsts[i], firsts[j] = firsts[j], firsts[i] })
+	slices.Reverse(firsts)
+	rest := firsts[1:]
+	rand.Shuffle(len(rest), func(i, j int) { rest[i], rest[j] = rest[j], rest[i] })
 	return firsts
 }
 

@@ -41,9 +41,11 @@ type lane struct {
 	backoff *backoff.ExponentialBackOff
 	said    complaint
 
+	accepted int // requests
+
 	// Since the last one was accepted:
-	refused int  // single alerts
-	alone   bool // one failed alone
+	refused int // single alerts
+	alone   int // single alerts that failed
 }
 
 func (l *lanes) init(log *slog.Logger, a *alarm) {
@@ -184,10 +186,18 @@ func (l *lanes) accepted(key string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lane := l.get(key)
-	lane.refused, lane.alone = 0, false
+	lane.accepted++
+	lane.refused, lane.alone = 0, 0
 	if lane.held {
 		l.open(key, lane)
 	}
+}
+
+// count returns how many requests of an app key BigPanda accepted so far.
+func (l *lanes) count(key string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.get(key).accepted
 }
 
 func (l *lanes) open(key string, lane *lane) {
@@ -214,14 +224,13 @@ func (l *lanes) refused(key string, why *bigpanda.Error) (own bool) {
 	return false
 }
 
-// failedAlone notes an alert that failed by itself, and reports whether the
+// failedAlone counts an alert that failed by itself, and reports whether the
 // fault is taken for its own: it is for the first, since with one alert there
-// is nothing to compare.
-func (l *lanes) failedAlone(key string) (own bool) {
+// is nothing to compare, and for some more where others passed.
+func (l *lanes) failedAlone(key string, othersPass bool) (own bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	lane := l.get(key)
-	own = !lane.held && !lane.alone
-	lane.alone = true
-	return own
+	lane.alone++
+	return !lane.held && (lane.alone == 1 || othersPass && lane.alone < inARow)
 }

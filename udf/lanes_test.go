@@ -167,7 +167,7 @@ func TestLaneStragglers(t *testing.T) {
 		complain bool // the log names the other cause
 	}{
 		{"another is not found while one tries", func(l *lanes) { l.hold("x", status(404)) }, true, false, true},
-		{"another fails alone while one tries", func(l *lanes) { l.failedAlone("x") }, true, false, false},
+		{"another fails alone while one tries", func(l *lanes) { l.failedAlone("x", true) }, true, false, false},
 		{"another is refused while one tries", func(l *lanes) { l.refused("x", status(400)) }, true, false, false},
 		{"another is accepted while one tries", func(l *lanes) { l.accepted("x") }, false, true, false},
 		{"one tries in vain after another was accepted", func(l *lanes) {
@@ -213,23 +213,32 @@ func TestLaneStragglers(t *testing.T) {
 	}
 }
 
-// An alert that fails alone is at fault itself if it is the first since
-// another was accepted, and its lane is not held.
+// An alert that fails alone is at fault itself if it is the first since another
+// was accepted, and its lane is not held; and so are nine while others pass.
 func TestLaneFailedAlone(t *testing.T) {
 	var l lanes
 	l.init(slog.New(slog.DiscardHandler), new(alarm))
 	for i, step := range []struct {
 		before func()
+		passed bool
 		own    bool
 	}{
-		{func() {}, true},
-		{func() {}, false},
-		{func() { l.accepted("y") }, false},
-		{func() { l.accepted("x") }, true},
-		{func() { l.accepted("x"); l.hold("x", status(503)) }, false},
+		{func() {}, false, true},
+		{func() {}, false, false},
+		{func() { l.accepted("y") }, false, false},
+		{func() { l.accepted("x") }, false, true},
+		{func() {}, true, true},
+		{func() {}, false, false},
+		{func() {
+			for range inARow - 4 {
+				l.failedAlone("x", true)
+			}
+		}, true, false},
+		{func() { l.accepted("x") }, true, true},
+		{func() { l.accepted("x"); l.hold("x", status(503)) }, true, false},
 	} {
 		step.before()
-		if own := l.failedAlone("x"); own != step.own {
+		if own := l.failedAlone("x", step.passed); own != step.own {
 			t.Errorf("step %d: got %v", i, own)
 		}
 	}
@@ -338,7 +347,11 @@ func TestFirstOfEach(t *testing.T) {
 	orders := make(map[string]bool)
 	for range 200 {
 		var order []string
-		for _, c := range firstOfEach(batch) {
+		firsts := firstOfEach(batch)
+		if firsts[0].Alert != "x/c" {
+			t.Fatalf("the first is of %s, not of the newest alert", firsts[0].Alert)
+		}
+		for _, c := range firsts {
 			order = append(order, string(c.Payload))
 		}
 		orders[fmt.Sprint(order)] = true
@@ -347,7 +360,7 @@ func TestFirstOfEach(t *testing.T) {
 			t.Fatalf("got %v", order)
 		}
 	}
-	if len(orders) != 6 {
-		t.Errorf("of 6 orders there were %d", len(orders))
+	if len(orders) != 2 {
+		t.Errorf("of 2 orders there were %d", len(orders))
 	}
 }

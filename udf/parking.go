@@ -26,14 +26,20 @@ type parking struct {
 
 	mu   sync.Mutex
 	all  []parked
-	busy bool // one is under way, or has just been
+	busy bool                        // one is under way, or has just been
+	idle *backoff.ExponentialBackOff // since the last alert was accepted, parked or not
 }
 
 type parked struct {
 	change  outbox.Change
 	until   time.Time
 	backoff *backoff.ExponentialBackOff
+	tried   bool // since it was parked
 	said    complaint
+}
+
+func (p *parking) init(a *alarm) {
+	p.alarm, p.idle = a, newBackoff(retryInitial, retryMax)
 }
 
 // add parks an alert for its next wait, and for as long as BigPanda asked to
@@ -46,7 +52,12 @@ func (p *parking) add(one parked, atLeast time.Duration) bool {
 	}
 	wait := max(one.backoff.NextBackOff(), atLeast)
 	one.until = time.Now().Add(wait)
-	p.all = append(p.all, one)
+	if one.tried {
+		p.all = append(p.all, one)
+	} else {
+		// It may be good, and does not wait for those that are known.
+		p.all = slices.Insert(p.all, 0, one)
+	}
 	p.alarm.ringAfter(wait)
 	return true
 }
@@ -69,14 +80,28 @@ func (p *parking) take() (parked, bool) {
 // rest says that the one that was taken is done with, and leaves the
 // connection to others for as long as it took: several that BigPanda never
 // answers must not use up all the time of a single connection. To wait at the
-// gate may take far longer than a request, and does not count.
-func (p *parking) rest(took time.Duration) {
-	time.AfterFunc(min(took, maxRest), func() {
+// gate may take far longer than a request, and does not count. While nothing is
+// accepted it waits longer each time: in an outage, many may be parked.
+func (p *parking) rest(took time.Duration, accepted bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	wait := min(took, maxRest)
+	if !accepted {
+		wait = max(wait, p.idle.NextBackOff())
+	}
+	time.AfterFunc(wait, func() {
 		p.mu.Lock()
 		p.busy = false
 		p.mu.Unlock()
 		p.alarm.ring()
 	})
+}
+
+// accepted says that BigPanda took an alert.
+func (p *parking) accepted() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.idle.Reset()
 }
 
 // empty removes and returns all of them.
@@ -94,7 +119,7 @@ func (p *parking) empty() (changes []outbox.Change) {
 // holds back only itself, unless the fault may be elsewhere.
 func (d *delivery) park(c outbox.Change, why *bigpanda.Error, wait *backoff.ExponentialBackOff) {
 	own := d.passed || why.Class != bigpanda.Hold
-	if own && d.lanes.failedAlone(d.lane) {
+	if own && d.lanes.failedAlone(d.lane, d.othersPass()) {
 		d.stuck[c.Alert] = true
 		d.parkAgain(parked{change: c, backoff: wait}, why)
 		return
@@ -118,10 +143,10 @@ func (d *delivery) parkAgain(p parked, why *bigpanda.Error) {
 // others.
 func (s *Sender) deliverParked(ctx context.Context, p parked) {
 	began := time.Now()
-	defer func() { s.parking.rest(time.Since(began)) }()
 	d := newDelivery(s, p.change.Lane)
 	one := []outbox.Change{p.change}
 	failure := s.post(ctx, d.lane, one)
+	defer func() { s.parking.rest(time.Since(began), failure == nil) }()
 	switch {
 	case failure == nil:
 		d.ack(one)
@@ -132,6 +157,7 @@ func (s *Sender) deliverParked(ctx context.Context, p parked) {
 	case failure.Class == bigpanda.Refused:
 		d.refuse(p.change, failure)
 	default:
+		p.tried = true
 		d.parkAgain(p, failure)
 	}
 }

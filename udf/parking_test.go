@@ -141,7 +141,8 @@ func TestParkedWaitAtTheGate(t *testing.T) {
 
 func TestParkingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := parking{alarm: new(alarm)}
+		var p parking
+		p.init(new(alarm))
 		one := func(id uint64) parked {
 			return parked{change: outbox.Change{ID: id}, backoff: newBackoff(retryInitial, retryMax)}
 		}
@@ -163,7 +164,7 @@ func TestParkingIsBounded(t *testing.T) {
 		if _, ok := p.take(); ok {
 			t.Error("there are two at once")
 		}
-		p.rest(time.Second)
+		p.rest(time.Second, true)
 		time.Sleep(time.Second - 1)
 		if _, ok := p.take(); ok {
 			t.Error("there is no rest")

@@ -36,23 +36,27 @@ const (
 // process.
 const answerWithin = 500 * time.Millisecond
 
-// probeChoice is out of how many queued alerts the one is chosen with which a
+// probeChoice is out of how many queued changes the one is chosen with which a
 // held app key is tried: the oldest may be just those that it is held for.
-const probeChoice = 1000
+const probeChoice = 2000
 
 // A Queue is what a Sender needs of an outbox.
 type Queue interface {
 	// Next takes up to max changes of one lane, in the order of change, and
 	// waits until there are any. It takes none of an alert that is in flight,
-	// and none of a lane that skip reports true for. Its context ends when the
-	// right to send does, and whenever skip may report something else.
+	// and none of a lane that skip reports true for. Alerts that were postponed
+	// come last, the one that was longest ago first, and never in a piece with
+	// others. Its context ends when the right to send does, and whenever skip
+	// may report something else.
 	Next(ctx context.Context, max int, skip func(lane string) bool) ([]outbox.Change, error)
-	// Ack, Dead and Release end the flight of changes, in any order: they are
-	// delivered, or refused for good, or not delivered. With an error the
-	// flight has ended too, but the changes may come again after a restart.
+	// Ack, Dead, Release and Postpone end the flight of changes, in any order:
+	// they are delivered, or refused for good, or not delivered, and postponed
+	// then, so that other alerts go first. With an error the flight has ended
+	// too, but the changes may come again after a restart.
 	Ack(ids ...uint64) error
 	Dead(id uint64, status int, answer string) error
 	Release(ids ...uint64)
+	Postpone(ids ...uint64)
 }
 
 // An API takes encoded alerts of one app key to BigPanda. Its errors are
@@ -106,7 +110,7 @@ func NewSender(q Queue, api API, o SenderOptions) *Sender {
 	s := &Sender{queue: q, api: api, options: o, log: o.Log}
 	s.gate.init(o.Log, o.Rate)
 	s.lanes.init(o.Log, &s.alarm)
-	s.parking.alarm = &s.alarm
+	s.parking.init(&s.alarm)
 	s.delivering.log, s.storing.log = o.Log, o.Log
 	return s
 }
@@ -167,7 +171,9 @@ func (s *Sender) next(ctx context.Context) error {
 	case probe:
 		d.probe(ctx, batch)
 	default:
-		d.deliver(ctx, d.fit(batch))
+		// That an app key is not held is due to others than the postponed.
+		d.passed = batch[0].Postponed
+		d.deliver(ctx, d.fit(batch, 0))
 	}
 	return nil
 }
@@ -190,6 +196,7 @@ func (s *Sender) post(ctx context.Context, lane string, batch []outbox.Change) *
 		s.last.accepted(time.Now())
 		s.gate.open()
 		s.lanes.accepted(lane)
+		s.parking.accepted()
 		s.delivering.over("alerts are delivered again")
 		return nil
 	}

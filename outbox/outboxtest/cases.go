@@ -133,6 +133,50 @@ func testReleaseBits(_ *testing.T, b *box) {
 	}
 }
 
+func testPostpone(t *testing.T, b *box) {
+	b.append("x/a", "x/b", "x/c", "y/d")
+	b.Postpone(ids(b.want(2, "x/a#1 x/b#2"))...)
+	b.append("x/e", "x/a")
+	b.want(100, "x/c#3 x/e#1")
+	b.want(100, "y/d#4")
+	got := b.want(100, "x/a#1 x/b#2 x/a#2")
+	for _, c := range got {
+		if !c.Postponed {
+			t.Errorf("%s does not say that it was postponed", c.Payload)
+		}
+	}
+	b.Release(ids(got)...)
+	b.want(100, "x/a#1 x/b#2 x/a#2") // still
+}
+
+func testPostponeAgain(t *testing.T, b *box) {
+	b.append("a", "b", "c", "d")
+	all := b.want(100, "a#1 b#2 c#3 d#4")
+	b.Postpone(ids(all[2:])...)
+	b.Postpone(ids(all[:2])...)
+	c := b.want(1, "c#3")
+	b.Postpone(ids(c)...)
+	got := b.want(100, "d#4 a#1 b#2 c#3")
+	b.Release(ids(got)...)
+	b.ok(b.Ack(b.want(1, "d#4")[0].ID))
+	b.append("e", "d") // which is no longer postponed
+	if got := b.want(100, "e#1 d#2"); got[0].Postponed || got[1].Postponed {
+		t.Errorf("what was not postponed says so: %+v", got)
+	}
+}
+
+func testPostponeOrder(_ *testing.T, b *box) {
+	b.append("a", "a", "b", "a")
+	a := b.want(2, "a#1 a#2")
+	b.Postpone(a[1].ID)
+	b.want(100, "b#3")
+	b.want(100, "")
+	b.Release(a[0].ID)
+	b.append("c")
+	b.want(100, "c#1")
+	b.want(100, "a#1 a#2 a#4")
+}
+
 func testAnyOrder(_ *testing.T, b *box) {
 	b.append("a", "b", "c", "a", "b", "c")
 	got := b.want(100, "a#1 b#2 c#3 a#4 b#5 c#6")

@@ -23,6 +23,9 @@ type model struct {
 	lastID   uint64
 	dead     int
 	givenUp  int
+
+	postponed map[string]int // alerts, and when, in turn
+	turn      int
 }
 
 func (m *model) next(max int, skip func(string) bool) (piece []outbox.Change) {
@@ -31,9 +34,16 @@ func (m *model) next(max int, skip func(string) bool) (piece []outbox.Change) {
 		flies[c.Alert] = true
 	}
 	size := 0
-	for _, c := range m.queued {
+	inOrder := slices.SortedStableFunc(slices.Values(m.queued), func(a, b outbox.Change) int {
+		return cmp.Compare(m.postponed[a.Alert], m.postponed[b.Alert])
+	})
+	for _, c := range inOrder {
+		c.Postponed = m.postponed[c.Alert] > 0
 		if flies[c.Alert] || skip(c.Lane) || len(piece) > 0 && c.Lane != piece[0].Lane {
 			continue
+		}
+		if len(piece) > 0 && c.Postponed != piece[0].Postponed {
+			break
 		}
 		size += len(c.Payload)
 		if len(piece) == max || len(piece) > 0 && size > outbox.MaxBatchBytes {
@@ -55,6 +65,13 @@ func (m *model) land(id uint64) (outbox.Change, bool) {
 	c := m.inFlight[i]
 	m.inFlight = slices.Delete(m.inFlight, i, i+1)
 	return c, true
+}
+
+// done removes a change for good, and reports whether it was in flight.
+func (m *model) done(id uint64) bool {
+	c, ok := m.land(id)
+	delete(m.postponed, c.Alert)
+	return ok
 }
 
 func (m *model) release(id uint64) {
@@ -100,7 +117,7 @@ func testModel(t *testing.T, open Open, length Length) {
 
 // walk does the same at random to an outbox and to its model.
 func walk(t *testing.T, b *box, limit int64, steps int, r *rand.Rand) {
-	m := new(model)
+	m := &model{postponed: make(map[string]int)}
 	taken := make(map[uint64]uint64) // the outbox's IDs of changes that have left, by the model's
 	real := func(ids ...uint64) []uint64 {
 		all := make([]uint64, len(ids))
@@ -122,7 +139,7 @@ func walk(t *testing.T, b *box, limit int64, steps int, r *rand.Rand) {
 		return all
 	}
 	for step := range steps {
-		switch r.IntN(8) {
+		switch r.IntN(9) {
 		case 0, 1, 2:
 			var changes []outbox.Change
 			for range r.IntN(8) {
@@ -159,14 +176,21 @@ func walk(t *testing.T, b *box, limit int64, steps int, r *rand.Rand) {
 			if (err != nil) != (want == nil) || !slices.Equal(numbers, ids(want)) {
 				t.Fatalf("step %d: Next(%d) but lane %s: got %d, %v, want %d", step, max, lane, numbers, err, ids(want))
 			}
-			if !slices.IsSorted(ids(got)) {
-				t.Fatalf("step %d: IDs that do not ascend: %d", step, ids(got))
+			last := make(map[string]uint64)
+			for i, c := range got {
+				if c.ID <= last[c.Alert] || i > 0 && !c.Postponed && c.ID <= got[i-1].ID {
+					t.Fatalf("step %d: IDs that do not ascend: %d", step, ids(got))
+				}
+				if c.Postponed != want[i].Postponed {
+					t.Fatalf("step %d: change %d: postponed: %v", step, c.ID, c.Postponed)
+				}
+				last[c.Alert] = c.ID
 			}
 		case 5:
 			all := someIDs()
 			b.ok(b.Ack(real(all...)...))
 			for _, id := range all {
-				m.land(id)
+				m.done(id)
 			}
 		case 6:
 			all := someIDs()
@@ -177,8 +201,20 @@ func walk(t *testing.T, b *box, limit int64, steps int, r *rand.Rand) {
 		case 7:
 			id := anID()
 			b.ok(b.Dead(real(id)[0], 400, "no"))
-			if _, ok := m.land(id); ok {
+			if m.done(id) {
 				m.dead++
+			}
+		case 8:
+			all := someIDs()
+			b.Postpone(real(all...)...)
+			m.turn++
+			for _, id := range all {
+				if i := slices.IndexFunc(m.inFlight, func(c outbox.Change) bool { return c.ID == id }); i >= 0 {
+					m.postponed[m.inFlight[i].Alert] = m.turn
+				}
+			}
+			for _, id := range all {
+				m.release(id)
 			}
 		}
 		b.stats(m.stats())

@@ -22,6 +22,7 @@ type Outbox interface {
 	Ack(ids ...uint64) error
 	Dead(id uint64, status int, answer string) error
 	Release(ids ...uint64)
+	Postpone(ids ...uint64)
 	Drain(ctx context.Context) error
 	Stats() outbox.Stats
 	Close() error
@@ -56,6 +57,9 @@ func Run(t *testing.T, open Open, length Length) {
 		{"an alert waits until the last of its changes has landed (P5)", testPartlyLanded},
 		{"what is released is back in its place (P5)", testRelease},
 		{"what is released bit by bit is back in its place (P5)", testReleaseBits},
+		{"what is postponed leaves last, and not with others", testPostpone},
+		{"what is postponed leaves in the order of that", testPostponeAgain},
+		{"an alert that is postponed keeps its order (P5)", testPostponeOrder},
 		{"Ack, Dead and Release come in any order, and twice", testAnyOrder},
 		{"IDs that are not in flight mean nothing", testUnknownIDs},
 		{"payloads of one piece stay below the limit of a request", testBatchBytes},
