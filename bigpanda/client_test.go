@@ -170,6 +170,8 @@ func TestNewClientErrors(t *testing.T) {
 		{"a token file that is a directory", Options{TokenFile: t.TempDir()}, []string{"token file", "may read"}},
 		{"an empty token file", Options{Token: testToken, TokenFile: writeFile(t, "token", " \n")}, []string{"token file", "empty", "put"}},
 		{"a token file with two lines", Options{TokenFile: writeFile(t, "token", testToken+"\n"+testToken)}, []string{"token file", "one line"}},
+		{"a token file with a byte-order mark", Options{TokenFile: writeFile(t, "token", "\ufeff"+testToken)}, []string{"token file", "byte-order mark", "without BOM"}},
+		{"a token file in UTF-16", Options{TokenFile: writeFile(t, "token", "\xff\xfet\x00")}, []string{"token file", "byte-order mark", "without BOM"}},
 		{"a CA file that is missing", Options{Token: "t", CAFile: missing}, []string{"CA file " + missing, "no such file", "may read"}},
 		{"a CA file without a certificate", Options{Token: "t", CAFile: notPEM}, []string{"CA file " + notPEM, "PEM"}},
 	}

@@ -4,11 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"html"
-	"io"
 	"os"
 	"regexp"
 	"strings"
 	"sync"
+
+	"bigpanda-udf/regularfile"
 )
 
 const (
@@ -17,6 +18,8 @@ const (
 	// maxToken is how long a token may be, in bytes. BigPanda's are far shorter;
 	// a server would refuse the header of a longer one.
 	maxToken = 4 << 10
+	// maxTokenFile leaves room for what is trimmed.
+	maxTokenFile = 2 * maxToken
 )
 
 // token hands out the token that is valid now.
@@ -52,16 +55,11 @@ func newToken(o Options) (*token, error) {
 
 // readToken reads a token file. The error names the file and the mend.
 func readToken(file string) (*secret, error) {
-	f, err := os.Open(file)
+	text, err := regularfile.Read(file, maxTokenFile)
 	if errors.Is(err, os.ErrNotExist) && !strings.ContainsRune(file, os.PathSeparator) {
 		// Not repeated: it may be the token, put in the wrong place.
 		return nil, errors.New("read token file: there is no file of the name that is given; give its full path, or set BIGPANDA_TOKEN if it is the token itself")
 	}
-	if err != nil {
-		return nil, fmt.Errorf("read token file %s: %w; name a file that this process may read", file, bare(err))
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, 2*maxToken))
 	if err != nil {
 		return nil, fmt.Errorf("read token file %s: %w; name a file that this process may read", file, bare(err))
 	}
@@ -91,9 +89,6 @@ func (t *token) renew(used *secret) error {
 	if t.get() != used {
 		return nil // another request was faster
 	}
-	if info, err := os.Stat(t.file); err == nil && !info.Mode().IsRegular() {
-		return nil // a pipe gives its token once, and opening it again may take for ever
-	}
 	s, err := readToken(t.file) // not under the lock: a disk may be slow
 	if err != nil || s.text == used.text {
 		return err
@@ -116,6 +111,11 @@ type secret struct {
 
 // newSecret checks and trims a token. Its errors say nothing of what it is.
 func newSecret(text string) (*secret, error) {
+	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} { // UTF-8, and both kinds of UTF-16
+		if strings.HasPrefix(text, mark) {
+			return nil, errors.New("it begins with a byte-order mark; save it as plain text without one (UTF-8 without BOM)")
+		}
+	}
 	text = strings.TrimSpace(text)
 	if len(text) > maxToken {
 		return nil, fmt.Errorf("it is longer than %d bytes; give the organisation's API token and nothing else", maxToken)

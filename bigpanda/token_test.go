@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -132,27 +131,24 @@ func TestOnToken(t *testing.T) {
 	}
 }
 
-// What came through a pipe is not there a second time, and nobody may ever
-// write to it again.
-func TestPipeIsReadOnce(t *testing.T) {
-	address, given := wants(t, "other", "of-the-pipe")
-	file := filepath.Join(t.TempDir(), "pipe")
+// P6: nobody may ever write to a pipe that takes the file's place.
+func TestTokenStaysWhenItsFileBecomesAPipe(t *testing.T) {
+	address, given := wants(t, "other", "old")
+	file := writeFile(t, "token", "old")
+	c := dial(t, Options{URL: address, TokenFile: file})
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
 	if err := syscall.Mkfifo(file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wrote := make(chan error, 1)
-	go func() { wrote <- os.WriteFile(file, []byte("of-the-pipe\n"), 0) }()
-	c := dial(t, Options{URL: address, TokenFile: file})
-	if err := <-wrote; err != nil {
-		t.Fatal(err)
-	}
-	if _, e := send(t, c); e == nil || e.Reason != ReasonToken {
+	if _, e := send(t, c); e == nil || e.Reason != ReasonToken || !strings.Contains(e.Mend, "it is a pipe and no regular file") {
 		t.Errorf("%+v, want a refused token", e)
 	}
 	if _, e := send(t, c); e != nil {
 		t.Error(e)
 	}
-	if got := fmt.Sprint(given()); got != "[of-the-pipe of-the-pipe]" {
+	if got := fmt.Sprint(given()); got != "[old old]" {
 		t.Errorf("the server was given %s", got)
 	}
 }

@@ -10,8 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"time"
+
+	"bigpanda-udf/regularfile"
 )
 
 // How long each phase of a request may take; Options.Timeout ends all of them.
@@ -65,7 +66,7 @@ func readRoots(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
-	text, err := os.ReadFile(file)
+	text, err := regularfile.Read(file, regularfile.MaxCertificates)
 	if err != nil {
 		return nil, fmt.Errorf("read CA file %s: %w; name a file that this process may read, or leave the setting out", file, bare(err))
 	}

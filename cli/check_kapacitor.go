@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"bigpanda-udf/regularfile"
+
 	"github.com/BurntSushi/toml"
 )
 
@@ -46,7 +48,7 @@ type functionConf struct {
 
 // kapacitor checks the functions of a kapacitor.conf that are this program.
 func (k *checkup) kapacitor(ctx context.Context, f checkupFlags) error {
-	data, err := os.ReadFile(f.KapacitorConf)
+	data, err := regularfile.Read(f.KapacitorConf, regularfile.MaxText)
 	if err != nil {
 		return usagef("--kapacitor-conf: %w", err)
 	}

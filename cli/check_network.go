@@ -22,9 +22,6 @@ const (
 // files can be read.
 func (k *checkup) network(ctx context.Context, s settings, sound bool) {
 	none := s.token+s.tokenFile == ""
-	if !isFile(s.tokenFile) {
-		s.tokenFile = "" // it was said
-	}
 	client, err := s.newClient(k.hidden)
 	withToken := err == nil
 	if err != nil {

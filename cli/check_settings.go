@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"bigpanda-udf/regularfile"
 )
 
 // settingValues say what each setting is, for people.
@@ -92,23 +94,12 @@ func (k *checkup) settings(s settings, err error) {
 // placeholderAppKey is what stands in kapacitor.conf.snippet.
 const placeholderAppKey = "YOUR_APP_KEY"
 
-// isFile tells whether a path is not known to lead to something else than a
-// file: a pipe would be waited for.
-func isFile(path string) bool {
-	info, err := os.Stat(path)
-	return err != nil || info.Mode().IsRegular()
-}
-
 // hideTokens adds every token to those that are not shown, also that of the
 // token file, which a payload or an answer in the outbox may repeat. A file that
-// cannot be read hides nothing. A pipe is not opened: it would be waited for,
-// and gives its token only once.
+// cannot be read hides nothing.
 func (s settings) hideTokens(hidden *secrets) {
 	hidden.add(s.secrets...)
-	if !isFile(s.tokenFile) {
-		return
-	}
-	if data, err := os.ReadFile(s.tokenFile); err == nil {
+	if data, err := regularfile.Read(s.tokenFile, regularfile.MaxText); err == nil {
 		hidden.add(string(data))
 	}
 }

@@ -4,10 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"time"
+
+	"bigpanda-udf/regularfile"
 
 	"github.com/BurntSushi/toml"
 )
@@ -54,7 +55,7 @@ func configKeys() map[string]kind {
 // kapacitor.conf: what else it holds does not matter. It notes in s what the
 // operator should be warned of.
 func readConfigFile(path string, s *settings) (layer, error) {
-	data, err := os.ReadFile(path)
+	data, err := regularfile.Read(path, regularfile.MaxText)
 	if err != nil {
 		return nil, fmt.Errorf("read config file: %w: name a kapacitor.conf that this user may read", err)
 	}

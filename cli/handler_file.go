@@ -6,11 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"bigpanda-udf/regularfile"
 	"bigpanda-udf/udf"
 
 	"go.yaml.in/yaml/v3"
@@ -30,7 +30,7 @@ var (
 // defaults of the options. What the settings have too comes back as their
 // layer.
 func readHandlerFile(path string, d *udf.Defaults) (layer, error) {
-	data, err := os.ReadFile(path)
+	data, err := regularfile.Read(path, regularfile.MaxText)
 	if err != nil {
 		return nil, fmt.Errorf("read handler file: %w: name a file that this user may read", err)
 	}

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"bigpanda-udf/regularfile"
 	"bigpanda-udf/tick"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -82,9 +84,24 @@ func sameOption(a, b *agent.Option) bool {
 	return a.Name == b.Name && (len(a.Values) == 1 || a.Values[0].GetStringValue() == b.Values[0].GetStringValue())
 }
 
+// readScript reads a TICKscript. It may come through a pipe, which ends with
+// whoever started this; a device may have no end.
+func readScript(name string) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, regularfile.MaxText+1))
+	if err == nil && len(text) > regularfile.MaxText {
+		err = fmt.Errorf("%s is larger than %d bytes", name, regularfile.MaxText)
+	}
+	return text, err
+}
+
 // chooseUse finds the call that is meant.
 func (f replayFlags) chooseUse() (u tick.Use, err error) {
-	text, err := os.ReadFile(f.Tick)
+	text, err := readScript(f.Tick)
 	if err != nil {
 		return u, fmt.Errorf("--tick: read the TICKscript: %w", err)
 	}

@@ -2,10 +2,7 @@ package cli
 
 import (
 	"encoding/json"
-	"os"
-	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"bigpanda-udf/sandbox"
@@ -96,36 +93,6 @@ func TestSendJSON(t *testing.T) {
 func TestSendHidesToken(t *testing.T) {
 	_, url := newAPI(t, sandbox.Faults{Body: "your token is " + testToken})
 	run(t, nil, nil, "send", "--app-key=k", "--url="+url, "--token-file="+write(t, "token", testToken+"\n"), "--attribute=x="+testToken)
-}
-
-// A token that a password manager writes into a pipe is there once.
-func TestSendTokenOfAPipe(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		faults sandbox.Faults
-		code   int
-		stdout string // a part
-	}{
-		{"accepted", sandbox.Faults{}, 0, "\naccepted\n"},
-		{"refused", sandbox.Faults{Token: "another"}, 1, "answered 401 Unauthorized"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			_, url := newAPI(t, tt.faults)
-			pipe := filepath.Join(t.TempDir(), "pipe")
-			if err := syscall.Mkfifo(pipe, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			wrote := make(chan error, 1)
-			go func() { wrote <- os.WriteFile(pipe, []byte(testToken+"\n"), 0) }()
-			r := run(t, nil, nil, "send", "--app-key=k", "--url="+url, "--token-file="+pipe, "--attribute=x="+testToken)
-			if err := <-wrote; err != nil {
-				t.Fatal(err)
-			}
-			if r.code != tt.code || !strings.Contains(r.stdout, tt.stdout) || !strings.Contains(r.stdout, `"x":"`+tokenShown+`"`) {
-				t.Errorf("exit code %d, stdout %s, stderr %s", r.code, r.stdout, r.stderr)
-			}
-		})
-	}
 }
 
 func TestSendWithHandlerFile(t *testing.T) {

@@ -89,6 +89,8 @@ type server struct {
 	hurrying context.Context // ends when there is no time left to deliver
 	look     chan struct{}   // capacity 1: outboxes may have been left with changes
 
+	initWithin time.Duration // the constant, but in tests
+
 	connections atomic.Int64 // that there have been
 
 	// folders is held while outboxes are looked into, and for reading while one
@@ -106,7 +108,7 @@ type server struct {
 func newServer(s settings, hidden *secrets, log *slog.Logger, hurrying context.Context) *server {
 	return &server{
 		settings: s, hidden: hidden, log: log, hurrying: hurrying,
-		look: make(chan struct{}, 1), tasks: make(tasks),
+		look: make(chan struct{}, 1), tasks: make(tasks), initWithin: initWithin,
 	}
 }
 

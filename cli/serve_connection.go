@@ -6,10 +6,17 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"time"
 
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
 )
+
+// initWithin is how long a connection may go on without an Init that succeeds.
+// Kapacitor sends Info and hangs up, or Init, as soon as it has dialled (udf.go,
+// services/udf/service.go), and gives up when an answer takes longer than the
+// function's timeout, 10 s unless set: a minute is for a machine that swaps.
+const initWithin = time.Minute
 
 // A connection is one use of the function in one task, from Kapacitor's dialling
 // to the end of its input.
@@ -46,7 +53,9 @@ func (c *connection) run(ctx context.Context, conn net.Conn) (err error) {
 	}()
 	s := c.server.settings
 	s.edge = c.edge
-	return wire.Run(ctx, s.newHandler(c.open, nil, c.log), conn, conn, s.wireOptions(c.log))
+	o := s.wireOptions(c.log)
+	o.InitWithin = c.server.initWithin
+	return wire.Run(ctx, s.newHandler(c.open, nil, c.log), conn, conn, o)
 }
 
 // open is udf.Config.Open.

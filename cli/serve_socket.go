@@ -182,7 +182,7 @@ func (s socketFlag) listen(mode os.FileMode, group int) (net.Listener, error) {
 // lockFolder keeps two daemons that start at once from taking each other's socket
 // for a stale one.
 func (s socketFlag) lockFolder() (unlock func(), err error) {
-	folder, err := os.Open(filepath.Dir(s.path))
+	folder, err := os.OpenFile(filepath.Dir(s.path), os.O_RDONLY|syscall.O_DIRECTORY, 0) // else a pipe would be waited for
 	if err != nil {
 		return nil, fmt.Errorf("listen at %s: %w: make the folder, or choose another path with %s", s.path, err, s.flag)
 	}

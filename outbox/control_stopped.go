@@ -74,7 +74,8 @@ func (s *stopped) takeLock(write bool) (err error) {
 	if write {
 		flag, how = os.O_RDWR, syscall.LOCK_EX
 	}
-	s.lock, err = os.OpenFile(path, flag|syscall.O_CLOEXEC, 0)
+	// A pipe would be waited for.
+	s.lock, err = os.OpenFile(path, flag|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		// A copy without it: then no process works there, and the database has

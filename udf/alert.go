@@ -1,7 +1,6 @@
 package udf
 
 import (
-	"text/template"
 	"time"
 
 	"bigpanda-udf/bigpanda"
@@ -148,7 +147,7 @@ func cut(s string, limit int) string {
 
 // render executes a template of an option. One that fails is counted, logged
 // the first time, and gives nothing.
-func (h *Handler) render(option string, t *template.Template, data any) (text string, ok bool) {
+func (h *Handler) render(option string, t *compiled, data any) (text string, ok bool) {
 	text, err := render(t, data)
 	if err != nil {
 		h.counts.templates++

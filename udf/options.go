@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/template"
 	"time"
 
 	"bigpanda-udf/bigpanda"
@@ -38,8 +37,8 @@ type options struct {
 	messageField         string
 	durationField        string
 
-	id, incidentIdentifier, message, details, host *template.Template // nil: not set
-	attributes                                     []attribute        // by name
+	id, incidentIdentifier, message, details, host *compiled   // nil: not set
+	attributes                                     []attribute // by name
 
 	infoStatus           string
 	autoTags, autoFields bool
@@ -51,7 +50,7 @@ type options struct {
 
 type attribute struct {
 	name     string
-	template *template.Template
+	template *compiled
 }
 
 var (
@@ -81,11 +80,11 @@ var optionTable = map[string]option{
 	"messageField":      textOption(func(o *options) *string { return &o.messageField }),
 	"durationField":     textOption(func(o *options) *string { return &o.durationField }),
 
-	"id":                 templateOption(func(o *options) **template.Template { return &o.id }, idNames),
-	"incidentIdentifier": templateOption(func(o *options) **template.Template { return &o.incidentIdentifier }, incidentNames),
-	"message":            templateOption(func(o *options) **template.Template { return &o.message }, messageNames),
-	"details":            templateOption(func(o *options) **template.Template { return &o.details }, detailsNames),
-	"host":               templateOption(func(o *options) **template.Template { return &o.host }, attributeNames),
+	"id":                 templateOption(func(o *options) **compiled { return &o.id }, idNames),
+	"incidentIdentifier": templateOption(func(o *options) **compiled { return &o.incidentIdentifier }, incidentNames),
+	"message":            templateOption(func(o *options) **compiled { return &o.message }, messageNames),
+	"details":            templateOption(func(o *options) **compiled { return &o.details }, detailsNames),
+	"host":               templateOption(func(o *options) **compiled { return &o.host }, attributeNames),
 
 	"attribute": {types: stringsType, keyed: true, set: func(o *options, args []argument) error {
 		return o.addAttribute(args[0].text, args[1].text)
@@ -125,7 +124,7 @@ func textOption(field func(*options) *string) option {
 }
 
 // templateOption is a template over the named data; empty leaves it unset.
-func templateOption(field func(*options) **template.Template, names []string) option {
+func templateOption(field func(*options) **compiled, names []string) option {
 	return option{types: stringType, set: func(o *options, args []argument) (err error) {
 		if args[0].text != "" {
 			*field(o), err = compile(args[0].text, names)

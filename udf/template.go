@@ -1,8 +1,9 @@
 package udf
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"text/template"
@@ -51,38 +52,6 @@ var (
 	attributeNames = append(slices.Clone(detailsNames), "Details")
 )
 
-// printFunc is the function that every printed value goes through, rangeFunc
-// that for what a range goes over.
-const (
-	printFunc = "_print"
-	rangeFunc = "_range"
-)
-
-// maxTurns is how far a template may count: a number may come with the data,
-// and nothing else that a range goes over is larger than the point.
-const maxTurns = 1000
-
-func countable(v any) (any, error) {
-	switch n := reflect.ValueOf(v); {
-	case n.CanInt() && n.Int() > maxTurns, n.CanUint() && n.Uint() > maxTurns:
-		return nil, fmt.Errorf("range over %d: a template may count to %d", v, maxTurns)
-	}
-	return v, nil
-}
-
-// functions are those of text/template that would write <no value> or <nil>
-// for a missing value, and printFunc.
-var functions = template.FuncMap{
-	printFunc:  func(v any) any { return present(v)[0] },
-	rangeFunc:  countable,
-	"print":    func(v ...any) string { return fmt.Sprint(present(v...)...) },
-	"printf":   func(f string, v ...any) string { return fmt.Sprintf(f, present(v...)...) },
-	"println":  func(v ...any) string { return fmt.Sprintln(present(v...)...) },
-	"html":     func(v ...any) string { return template.HTMLEscaper(present(v...)...) },
-	"js":       func(v ...any) string { return template.JSEscaper(present(v...)...) },
-	"urlquery": func(v ...any) string { return template.URLQueryEscaper(present(v...)...) },
-}
-
 // nothing is what a missing value renders as, whatever the verb of a printf.
 type nothing struct{}
 
@@ -98,37 +67,64 @@ func present(values ...any) []any {
 	return values
 }
 
+// A compiled template is not for concurrent use: each execution is counted on
+// its one budget.
+type compiled struct {
+	*template.Template
+	budget *budget
+}
+
+// maxTemplate is how long the text of a template may be, in bytes: more than
+// anybody writes. What stands outside of loops is not counted, but by this.
+const maxTemplate = 64 << 10
+
 // compile parses a template and checks that it asks for known names only. What
 // it prints is made to leave out missing values, where text/template would
-// print <no value>: missingkey=zero does not, for a map of interfaces.
-func compile(text string, names []string) (*template.Template, error) {
+// print <no value>: missingkey=zero does not, for a map of interfaces. And it is
+// made to count what it does.
+func compile(text string, names []string) (*compiled, error) {
+	if len(text) > maxTemplate {
+		return nil, fmt.Errorf("the template is longer than %d bytes: make it shorter", maxTemplate)
+	}
+	c := &compiled{budget: new(budget)}
+	functions := c.budget.functions()
 	t, err := template.New("").Funcs(functions).Parse(text)
 	if err != nil {
 		return nil, fmt.Errorf("parse template: %s", strings.TrimPrefix(err.Error(), "template: :"))
 	}
+	// Only now: no template may call these by itself.
+	c.Template = t.Funcs(c.budget.counters())
 	for _, named := range t.Templates() {
 		if named.Tree == nil {
 			continue
 		}
 		// What a {{define}} gets as its dot is known only where it is called.
-		w := walker{names: names, rootDot: named.Name() == ""}
+		isMain := named.Name() == ""
+		w := walker{names: names, functions: functions, rootDot: isMain, repeats: !isMain}
 		w.walk(named.Root, w.rootDot)
 		if w.err != nil {
 			return nil, w.err
 		}
+		if !isMain {
+			countIn(named.Root, w.nodes+callSteps)
+		}
 	}
-	return t, nil
+	return c, nil
 }
 
 // A walker goes over a parsed template.
 type walker struct {
-	names   []string
-	rootDot bool // $ is the data
-	err     error
+	names     []string
+	functions template.FuncMap // that count what they do
+	rootDot   bool             // $ is the data
+	repeats   bool             // what is walked over may be executed many times
+	nodes     int              // that were walked over; those of a loop count in it
+	err       error
 }
 
 // walk looks at one node; dot says whether the dot is the template's data there.
 func (w *walker) walk(n parse.Node, dot bool) {
+	w.nodes++
 	switch n := n.(type) {
 	case *parse.ListNode:
 		if n != nil {
@@ -146,6 +142,7 @@ func (w *walker) walk(n parse.Node, dot bool) {
 			for _, c := range n.Cmds {
 				w.walk(c, dot)
 			}
+			w.countArguments(n)
 		}
 	case *parse.CommandNode:
 		for _, a := range n.Args {
@@ -166,19 +163,27 @@ func (w *walker) walk(n parse.Node, dot bool) {
 	case *parse.WithNode:
 		w.branch(&n.BranchNode, dot, false)
 	case *parse.RangeNode:
-		w.branch(&n.BranchNode, dot, false)
+		w.walk(n.Pipe, dot)
+		w.walk(n.ElseList, dot)
 		through(n.Pipe, rangeFunc)
+		outside := *w
+		w.nodes, w.repeats = 0, true
+		w.walk(n.List, false)
+		countIn(n.List, w.nodes+turnSteps)
+		w.nodes, w.repeats = outside.nodes, outside.repeats
+	case *parse.StringNode:
+		w.nodes += len(n.Text) / stepBytes
 	case *parse.TemplateNode:
 		w.walk(n.Pipe, dot)
+		if n.Name == "" && w.err == nil { // the whole, whose nodes do not count
+			w.err = errors.New("a template without a name is called: give it one with {{ define }}")
+		}
 	}
 }
 
 // through sends a pipeline's value through a function.
 func through(pipe *parse.PipeNode, function string) {
-	pipe.Cmds = append(pipe.Cmds, &parse.CommandNode{
-		NodeType: parse.NodeCommand, Pos: pipe.Pos,
-		Args: []parse.Node{parse.NewIdentifier(function).SetPos(pipe.Pos)},
-	})
+	pipe.Cmds = append(pipe.Cmds, call(pipe.Pos, function))
 }
 
 func (w *walker) branch(n *parse.BranchNode, dot, inside bool) {
@@ -195,9 +200,11 @@ func (w *walker) check(name string) {
 
 // render executes a template. It never returns invalid UTF-8, which neither
 // JSON nor the protocol can carry.
-func render(t *template.Template, data any) (string, error) {
+func render(t *compiled, data any) (string, error) {
 	var b rendered
-	if err := t.Execute(&b, data); err != nil {
+	t.budget.renew()
+	err := t.Execute(&b, data)
+	if err = cmp.Or(t.budget.over, err); err != nil {
 		return "", err
 	}
 	return strings.ToValidUTF8(b.text.String(), "\uFFFD"), nil

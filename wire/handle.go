@@ -46,6 +46,8 @@ func (s *session) handle(frame, body []byte) (end bool, err error) {
 	case *agent.Request_Init:
 		res, err := s.handler.Init(m.Init)
 		if err == nil && res.GetSuccess() {
+			s.ready, s.late = true, nil
+			s.in.grow(s.options.MaxFrame)
 			s.mirrors = s.mirror != nil && s.mirror.Mirrors()
 		}
 		err = s.answer(&agent.Response{Message: &agent.Response_Init{Init: res}}, err)

@@ -18,6 +18,9 @@ const (
 	// busySize is how many bytes are there when more is likely to follow at once:
 	// then the next read begins before they are handled.
 	busySize = 16 << 10
+	// earlyPiece is pieceSize before the first Init that succeeds: whoever has said
+	// nothing yet gets little memory.
+	earlyPiece = 16 << 10
 	// maxEmptyReads is how many reads in a row may bring neither bytes nor an
 	// error before the stream counts as broken.
 	maxEmptyReads = 100
@@ -32,7 +35,9 @@ const (
 //	                            start                             end
 //	next: | headroom  | a read is under way …                            |
 type reader struct {
-	max        int // largest length of a frame, in bytes
+	max        int  // largest length of a frame, in bytes
+	piece      int  // how much one read may bring, in bytes
+	early      bool // max is only until Init
 	buf        []byte
 	start, end int
 	spare      []byte // for the next read, which owns it while reading
@@ -51,20 +56,25 @@ type readDone struct {
 	err error
 }
 
-func newReader(in io.Reader, max int) *reader {
+// newReader reads frames of at most max bytes, as those before Init are if early.
+func newReader(in io.Reader, max int, early bool) *reader {
 	r := &reader{
 		max:     max,
-		buf:     newBuffer(),
-		spare:   newBuffer(),
+		piece:   pieceSize,
+		early:   early,
 		want:    make(chan []byte),
 		got:     make(chan readDone, 1),
 		stopped: make(chan struct{}),
+	}
+	if early {
+		r.piece = earlyPiece
 	}
 	go r.pump(in)
 	return r
 }
 
-func newBuffer() []byte { return make([]byte, headroom+pieceSize) }
+// grow is called once frames may have max bytes.
+func (r *reader) grow(max int) { r.max, r.piece, r.early = max, pieceSize, false }
 
 func (r *reader) pump(in io.Reader) {
 	defer close(r.stopped)
@@ -83,6 +93,10 @@ func (r *reader) begin(limit int) (<-chan readDone, error) {
 	}
 	if !r.reading {
 		r.reading = true
+		limit = min(limit, r.piece)
+		if len(r.spare) < headroom+limit {
+			r.spare = make([]byte, headroom+r.piece)
+		}
 		r.want <- r.spare[headroom : headroom+limit]
 	}
 	return r.got, nil
@@ -119,7 +133,7 @@ func (r *reader) join(n int) {
 		r.buf, r.spare = r.spare, r.buf
 		r.start, r.end = headroom-len(part), headroom+n
 		if len(r.spare) > headroom+pieceSize {
-			r.spare = newBuffer() // a large frame is over
+			r.spare = nil // a large frame is over
 		}
 		return
 	case len(part)+n > len(r.buf):
@@ -149,6 +163,8 @@ func (r *reader) next() (frame, body []byte, err error) {
 		return nil, nil, errors.New("the length of a frame is no 64-bit varint")
 	case n == 0:
 		return nil, nil, nil
+	case size > uint64(r.max) && r.early:
+		return nil, nil, fmt.Errorf("a frame of %d bytes before Init is over the limit of %d bytes: this is not Kapacitor, or its stream is out of step", size, r.max)
 	case size > uint64(r.max):
 		return nil, nil, fmt.Errorf("a frame of %d bytes is over the limit of %d bytes: raise --max-frame, unless the stream is out of step", size, r.max)
 	case uint64(len(b)-n) < size:

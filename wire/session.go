@@ -39,12 +39,14 @@ type session struct {
 
 	in      *reader
 	out     *writer
-	sent    *collector    // nil without Options.Responses
-	request agent.Request // the frame at hand
-	frames  uint64        // frames that came, the one at hand included
-	mirrors bool          // what mirror said after the last Init
-	dirty   bool          // frames were handled since the last Commit
-	piece   []byte        // output of the piece at hand
+	sent    *collector       // nil without Options.Responses
+	request agent.Request    // the frame at hand
+	frames  uint64           // frames that came, the one at hand included
+	ready   bool             // an Init succeeded
+	late    <-chan time.Time // when an Init should have; nil once it has
+	mirrors bool             // what mirror said after the last Init
+	dirty   bool             // frames were handled since the last Commit
+	piece   []byte           // output of the piece at hand
 
 	ctx     context.Context
 	done    <-chan struct{} // ctx's; nil once seen
@@ -120,9 +122,24 @@ func (s *session) serve() error {
 			if end || err != nil {
 				return err
 			}
+			if err := s.bound(); err != nil {
+				return err
+			}
 		}
 		s.flush()
 	}
+}
+
+// bound keeps requests of a few bytes from making output without end.
+func (s *session) bound() error {
+	if !s.ready && len(s.piece)+s.out.waiting() > maxEarly {
+		return fmt.Errorf("more than %d bytes of answers wait before Init: this is not Kapacitor", maxEarly)
+	}
+	if len(s.piece) >= s.pace.high {
+		s.flush()
+		s.admit()
+	}
+	return nil
 }
 
 // reason is why the context is done, if that was said.
@@ -214,6 +231,8 @@ func (s *session) read(limit int) error {
 			over = time.After(time.Until(s.readBy))
 		case <-over:
 			return errLeft
+		case <-s.late:
+			return fmt.Errorf("there was no Init within %s: this is not Kapacitor, or it has given up", s.options.InitWithin)
 		}
 	}
 }

@@ -24,7 +24,7 @@
 //     (or not) without, and Point is not called.
 //   - Commit, if it has one (Committer), is called at the end of each piece of
 //     input: the whole frames that one read brought, about 256 KiB of them at
-//     most, or one larger frame. Nothing that the piece gave rise to, mirrored
+//     most, or one larger frame, or as many as gave rise to 4 MiB. Nothing that the piece gave rise to, mirrored
 //     data or answer, goes out before Commit has returned; what is sent on
 //     Options.Responses does not wait, and may be sent by Commit itself. A read
 //     that completes no frame is no piece. Commit may come before Init, and
@@ -52,6 +52,8 @@
 //     is none, a frame that does not parse or holds no known request, an end
 //     within a frame) ends Run like an error of the handler. Memory follows the
 //     bytes that came, never the length that a frame claims.
+//   - With Options.InitWithin, input before an Init that succeeds has little time
+//     and memory. More ends Run like an error of the handler.
 //   - The end of the input is the end. What is left of the output has
 //     Options.Grace to go out.
 //   - When the context is done, reading goes on, to the end of the input or for
@@ -83,6 +85,11 @@ import (
 // More than this is not a message but a stream out of step.
 const DefaultMaxFrame = 64 << 20
 
+// maxEarly is the largest frame before the first Init that succeeds, in bytes, and
+// how much output may wait until then: whoever has said nothing yet gets little
+// memory. An Init is the options of one node, some kilobytes of templates.
+const maxEarly = 1 << 20
+
 // DefaultGrace bounds how long leaving takes. Kapacitor holds up all its task
 // operations meanwhile, so the process must be gone within a second of the end
 // of its input (P8): this leaves a quarter of it for the slow reading of the
@@ -94,6 +101,11 @@ type Options struct {
 	// MaxFrame is the largest length of a frame that is accepted, in bytes,
 	// without its varint. DefaultMaxFrame when not positive.
 	MaxFrame int
+	// InitWithin is for streams of whoever can connect: how long the first Init
+	// that succeeds may take to come. Then it is the end like an error of the
+	// handler. Until then, a frame may have 1 MiB at most, and as much output may
+	// wait. 0: there are no such limits.
+	InitWithin time.Duration
 	// Grace is how long leaving may take in all: reading on after the context
 	// is done, and waiting for an output that is not taken. The handler's own
 	// time is not part of it. DefaultGrace when not positive.
@@ -151,13 +163,19 @@ func run(ctx context.Context, h agent.Handler, in io.Reader, out io.Writer, o Op
 		handler: h,
 		options: o,
 		pace:    p,
-		in:      newReader(in, o.MaxFrame),
+		ready:   o.InitWithin <= 0,
 		out:     newWriter(out),
 		ctx:     ctx,
 		done:    ctx.Done(),
 	}
 	s.mirror, _ = h.(Mirror)
 	s.committer, _ = h.(Committer)
+	if s.ready {
+		s.in = newReader(in, o.MaxFrame, false)
+	} else {
+		s.in = newReader(in, min(o.MaxFrame, maxEarly), true)
+		s.late = time.After(o.InitWithin)
+	}
 	if o.Responses != nil {
 		s.sent = newCollector(o.Responses, s.out)
 	}

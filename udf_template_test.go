@@ -1,0 +1,68 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+)
+
+// P1, P6: no template takes the process or the keepalives of its task.
+func TestTemplatesLeaveTimeForKeepalives(t *testing.T) {
+	calls := `{{ define "0" }}{{ end }}`
+	for i := range 39 {
+		calls += fmt.Sprintf(`{{ define "%d" }}{{ template "%d" }}{{ template "%[2]d" }}{{ end }}`, i+1, i)
+	}
+	for _, tt := range []struct{ name, text string }{
+		{"a text that doubles", `{{ $x := .Name }}{{ range 40 }}{{ $x = print $x $x }}{{ end }}`},
+		{"loops in loops", `{{ range 1000 }}{{ range 1000 }}{{ range 1000 }}{{ end }}{{ end }}{{ end }}`},
+		{"calls of calls", calls + `{{ template "39" }}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			bp, env := newBigPanda(t)
+			f := start(t, env)
+			f.mustInit(option("details", tt.text))
+			const points = 50
+			var input []*agent.Request
+			for i := range int64(points) {
+				input = append(input, point(fmt.Sprint("web", i), "CRITICAL", 1000+i))
+			}
+			begin := time.Now()
+			f.send(append(input, keepalive(7))...)
+			for f.receive().GetKeepalive() == nil {
+			}
+			// Kapacitor's timeout is 10 s unless set.
+			took := time.Since(begin)
+			if took > 10*time.Second {
+				t.Errorf("the keepalive behind %d points was answered after %s", points, took)
+			}
+			waitEvents(t, bp, points)
+			t.Logf("the keepalive was answered after %s; at most %d MiB of memory", took, peakMemory(t, f)>>20)
+			if code := f.end(); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			if log := f.stderr.String(); strings.Count(log, "a template failed") != 1 || !strings.Contains(log, fmt.Sprint("failed_templates=", points)) {
+				t.Error("the log does not say once that the template failed")
+			}
+		})
+	}
+}
+
+// peakMemory is the most memory that the program had, in bytes.
+func peakMemory(t testing.TB, f *function) int64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.cmd.Process.Pid))
+	if err != nil {
+		t.Skip(err) // on Linux alone
+	}
+	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib << 10
+}
