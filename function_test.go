@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +22,10 @@ import (
 	"github.com/influxdata/kapacitor/udf/agent"
 	"google.golang.org/protobuf/proto"
 )
+
+// A folder for outboxes that a group may write is refused, and t.TempDir makes such
+// ones where the umask is 002.
+func init() { syscall.Umask(0o022) }
 
 // asChild in the environment makes the test binary the program itself, so that
 // the tests speak to a real process over real pipes.

@@ -1,11 +1,17 @@
 package main
 
 import (
+	"encoding/base64"
+	"errors"
 	"fmt"
+	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"bigpanda-udf/sandbox"
@@ -13,18 +19,44 @@ import (
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
-// P9: the token appears nowhere but in the request's header.
-func TestTokenIsNotSeen(t *testing.T) {
+// P9: the token appears nowhere but in the request's header, the URL's query
+// nowhere but in what is asked, and the proxy's password nowhere at all: neither in
+// what the function and the other commands write, nor in files and their names,
+// also when BigPanda or the proxy repeats all of them.
+func TestSecretsAreNotSeen(t *testing.T) {
+	const (
+		query    = "qu3ry-not-to-be-seen"
+		password = "pa55word-not-to-be-seen"
+	)
+	secrets := []string{token, query, password, base64.StdEncoding.EncodeToString([]byte("proxyuser:" + password))}
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, source := range []string{"BIGPANDA_TOKEN=" + token, "BIGPANDA_TOKEN_FILE=" + file} {
 		t.Run(strings.SplitN(source, "=", 2)[0], func(t *testing.T) {
-			bp, env := newBigPanda(t)
-			f := start(t, append(slices.DeleteFunc(env, func(s string) bool { return strings.HasPrefix(s, "BIGPANDA_TOKEN") }), source), "--log-level=debug")
+			bp := sandbox.New(sandbox.Options{Token: token})
+			t.Cleanup(bp.Close)
+			var through atomic.Int64
+			proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if strings.HasSuffix(r.Header.Get("Proxy-Authorization"), secrets[3]) && r.URL.Query().Get("key") == query {
+					through.Add(1)
+				}
+				bp.ServeHTTP(w, r)
+			}))
+			t.Cleanup(proxy.Close)
+			outbox := filepath.Join(t.TempDir(), "outbox")
+			env := []string{source, "BIGPANDA_APP_KEY=app", "BIGPANDA_OUTBOX=" + outbox, "NO_PROXY=", "no_proxy=",
+				"BIGPANDA_URL=http://bigpanda.example/data/v2/alerts?key=" + query,
+				"http_proxy=" + strings.Replace(proxy.URL, "://", "://proxyuser:"+password+"@", 1), "HTTP_PROXY=",
+			}
+			f := start(t, env, "--log-level=debug")
 			f.mustInit(option("attribute", "env", `{{ .Tags.token }}{{ .Name }}`))
-			for _, faults := range []sandbox.Faults{{Status: 401, Count: 1, Body: "bad token " + token}, {Status: 400, Count: 1, Body: `{"error":"` + token + `"}`}} {
+			repeated := strings.Join(secrets, " ")
+			for _, faults := range []sandbox.Faults{
+				{Status: 400, Count: 1, Body: `{"error":"` + repeated + `"}`},
+				{Status: 401, Count: 1, Body: "bad token " + repeated},
+			} {
 				if err := bp.SetFaults(faults); err != nil {
 					t.Fatal(err)
 				}
@@ -39,36 +71,86 @@ func TestTokenIsNotSeen(t *testing.T) {
 			f.send(&agent.Request{Message: &agent.Request_Snapshot{Snapshot: &agent.SnapshotRequest{}}})
 			for f.receive().GetSnapshot() == nil {
 			}
-			waitEvents(t, bp, 1)
+			waitEvents(t, bp, 1) // the first is a dead letter by then
 			cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", f.cmd.Process.Pid))
 			if err != nil && !os.IsNotExist(err) {
 				t.Fatal(err)
 			}
+			seen := map[string]string{"ps": string(cmdline)}
+			command := func(args ...string) {
+				c := exec.Command(os.Args[0], args...)
+				c.Env = append(append(os.Environ(), asChild+"="+string(asProgram)), env...)
+				out, err := c.CombinedOutput()
+				if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+					t.Fatal(err)
+				}
+				if len(out) == 0 {
+					t.Errorf("%q says nothing", args)
+				}
+				seen[strings.Join(args, " ")] = string(out)
+			}
+			outboxes := func() {
+				for _, args := range []string{"status", "status --json", "status --prometheus", "list --payload", "dead", "dead --json", "export", "active", "active --json"} {
+					command(append([]string{"outbox"}, strings.Fields(args)...)...)
+				}
+			}
+			command("outbox", "--json") // beside the process
+			command("outbox", "export")
 			if code := f.end(); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
-			seen := map[string]string{"stderr": f.stderr.String(), "stdout": f.raw.String(), "ps": string(cmdline)}
-			for i, e := range bp.Events() {
-				seen[fmt.Sprint("payload ", i)] = string(e.Payload)
-			}
-			outbox := strings.TrimPrefix(env[slices.IndexFunc(env, func(s string) bool { return strings.HasPrefix(s, "BIGPANDA_OUTBOX=") })], "BIGPANDA_OUTBOX=")
-			stored, err := filepath.Glob(filepath.Join(outbox, "*", "*.db"))
-			if err != nil || len(stored) == 0 {
-				t.Fatalf("no outbox: %v", err)
-			}
-			for _, path := range stored {
-				data, err := os.ReadFile(path)
-				if err != nil {
+			outboxes()
+			command("check")
+			command("check", "--json")
+			for _, status := range []int{200, 400, 407, 500} {
+				if err := bp.SetFaults(sandbox.Faults{Status: status, Body: repeated}); err != nil {
 					t.Fatal(err)
 				}
-				seen[path] = string(data)
+				command("send", "--attribute=x="+repeated)
+				command("send", "--json")
+				command("check")
 			}
-			if len(seen) < 5 || seen["stderr"] == "" {
-				t.Fatal("there is nothing to search")
+			command("check", "--url=https://proxyuser:"+password+"@h/?key="+query)
+			command("send", "--ulr=http://h/?key="+query)
+			command("send", "http://h/?key="+query)
+			command("https://proxyuser:" + password + "@h/")
+			conf := filepath.Join(t.TempDir(), "kapacitor.conf")
+			if err := os.WriteFile(conf, []byte(`[udf.functions.bigpanda]
+  prog = "bigpanda-udf"
+  args = ["--url", "http://bigpanda.example/?key=`+query+`"]
+  timeout = "10s"
+  [udf.functions.bigpanda.env]
+    BIGPANDA_TOKEN = "`+token+`"
+    HTTP_PROXY = "`+strings.Replace(proxy.URL, "://", "://proxyuser:"+password+"@", 1)+`"
+`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			command("check", "--kapacitor-conf", conf)
+
+			seen["stderr"], seen["stdout"] = f.stderr.String(), f.raw.String()
+			for i, e := range bp.Events() {
+				if e.Payload.Text("x") == "" { // what was asked for is sent
+					seen[fmt.Sprint("payload ", i)] = string(e.Payload)
+				}
+			}
+			stored := 0
+			err = filepath.WalkDir(outbox, func(path string, e fs.DirEntry, err error) error {
+				if err != nil || !e.Type().IsRegular() {
+					return err
+				}
+				data, err := os.ReadFile(path)
+				seen[path] = path + string(data)
+				stored++
+				return err
+			})
+			if err != nil || stored == 0 || through.Load() < 10 || seen["stderr"] == "" || !strings.Contains(seen["outbox dead"], "[secret]") {
+				t.Fatalf("there is nothing to search: %v, %d files, %d requests through the proxy\n%s", err, stored, through.Load(), seen["outbox dead"])
 			}
 			for where, text := range seen {
-				if strings.Contains(text, token) {
-					t.Errorf("the token is in %s", where)
+				for _, secret := range secrets {
+					if strings.Contains(text, secret) {
+						t.Errorf("%s is in %s:\n%s", secret, where, tail(text))
+					}
 				}
 			}
 		})

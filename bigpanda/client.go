@@ -59,10 +59,14 @@ type Options struct {
 	Proxy func(*url.URL) (*url.URL, error) `json:"-"`
 }
 
-// Format writes the options without the token, whatever the verb.
+// Format writes the options without the token, nor what is secret in the URL,
+// whatever the verb.
 func (o Options) Format(f fmt.State, _ rune) {
 	if o.Token != "" {
 		o.Token = blotted
+	}
+	if o.URL != "" {
+		o.URL = PublicURL(o.URL)
 	}
 	type plain Options // without this method
 	fmt.Fprintf(f, "%+v", plain(o))
@@ -97,7 +101,7 @@ func NewClient(o Options) (*Client, error) {
 	if o.UserAgent == "" {
 		o.UserAgent = DefaultUserAgent
 	}
-	token, err := newToken(o)
+	token, err := newToken(o, echoesOf(addressSecrets(o, u)...))
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +140,7 @@ func endpoint(text string) (*url.URL, error) {
 		return fail("it has no host")
 	case u.User != nil:
 		return fail("it has a user name or password, which BigPanda does not take: leave it out and set the token")
-	case u.Query().Has("access_token"):
+	case hasAccessToken(text):
 		return fail("it has an access_token, which would end up in logs: leave it out and set the token")
 	}
 	if port := u.Port(); port != "" {
@@ -147,11 +151,21 @@ func endpoint(text string) (*url.URL, error) {
 	return u, nil
 }
 
+// addressSecrets are those of the endpoint, and of the proxy that is asked for it.
+func addressSecrets(o Options, u *url.URL) []string {
+	secrets := AddressSecrets(u.String())
+	if proxy, err := proxyBy(o.Proxy)(&http.Request{URL: u}); err == nil && proxy != nil {
+		secrets = append(secrets, AddressSecrets(proxy.String())...)
+	}
+	return secrets
+}
+
 // Answer is what the endpoint said.
 type Answer struct {
 	Status int // of HTTP; 0 if there was no answer
 	// Body is the beginning of the answer's body, at most about 2 KiB, with the
-	// token blotted out.
+	// token blotted out, and what is secret in the addresses of the endpoint and
+	// the proxy.
 	Body string
 }
 
@@ -225,6 +239,10 @@ func readBody(resp *http.Response) ([]byte, error) {
 	}
 	return body, err
 }
+
+// ShortToken reports whether the token that is valid now is shorter than MinToken,
+// so that nothing can keep it out of what is shown.
+func (c *Client) ShortToken() bool { return len(c.token.get().text) < MinToken }
 
 // Fingerprint returns a keyed hash of the token that is valid now: equal for
 // equal tokens and keys, and of no use to find the token.

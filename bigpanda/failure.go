@@ -9,8 +9,9 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"unicode"
 	"unicode/utf8"
+
+	"bigpanda-udf/printable"
 )
 
 // unanswered makes the error of a request that got no answer, or only a part of
@@ -98,7 +99,7 @@ func isTimeout(err error) bool {
 }
 
 // failure is an error with a text that stays the same from one attempt to the
-// next and holds no token.
+// next and holds no secret.
 type failure struct {
 	text string
 	err  error // nil if its own text would show the token
@@ -149,15 +150,7 @@ func stableText(err error) string {
 const maxText = 400
 
 // oneLine makes a text fit for a log.
-func oneLine(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	return shorten(text, maxText)
-}
+func oneLine(text string) string { return shorten(printable.Text(text), maxText) }
 
 // shorten cuts a text at a number of bytes, between two characters.
 func shorten(text string, limit int) string {

@@ -138,9 +138,9 @@ func TestTextsDoNotChange(t *testing.T) {
 		{"a name server that errs", func(port int) error {
 			return &net.DNSError{Name: "h", Err: fmt.Sprint("read udp ", local(port))}
 		}, "look up h: no usable answer"},
-		{"anything else", func(int) error { return errors.New("a\nb") }, "a b"},
+		{"anything else", func(int) error { return errors.New("a\nb") }, "a·b"},
 	}
-	s, err := newSecret(testToken)
+	s, err := newSecret(testToken, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

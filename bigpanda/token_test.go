@@ -220,7 +220,7 @@ func TestEchoOfTheToken(t *testing.T) {
 }
 
 func TestPartOfTheTokenAtTheEnd(t *testing.T) {
-	s, err := newSecret(testToken)
+	s, err := newSecret(testToken, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strings"
 
 	"golang.org/x/net/http/httpproxy"
 )
@@ -69,7 +68,7 @@ func (p Process) check(ctx context.Context, c command) error {
 	if err != nil {
 		return usageError{err}
 	}
-	k := &checkup{p: p, json: f.JSON, hidden: new(secrets), who: who}
+	k := &checkup{p: p, json: f.JSON, hidden: p.secretsOf(settings{}), who: who}
 	switch {
 	case f.KapacitorConf == "" && f.Function != "":
 		return usagef("--function names one of a kapacitor.conf: add --kapacitor-conf FILE, or leave it out")
@@ -112,11 +111,12 @@ func (k *checkup) examine(ctx context.Context, flags map[string]string, lookup f
 // that is no address is not used, which nobody says but this.
 func (k *checkup) proxyFrom(lookup func(string) (string, bool)) func(*url.URL) (*url.URL, error) {
 	either := func(name string) string {
-		if text, _ := lookup(name); text != "" {
-			return text
+		for _, text := range eitherCase(lookup, name) {
+			if text != "" {
+				return text
+			}
 		}
-		text, _ := lookup(strings.ToLower(name))
-		return text
+		return ""
 	}
 	c := httpproxy.Config{HTTPProxy: either("HTTP_PROXY"), HTTPSProxy: either("HTTPS_PROXY"), NoProxy: either("NO_PROXY")}
 	for name, text := range map[string]string{"HTTP_PROXY": c.HTTPProxy, "HTTPS_PROXY": c.HTTPSProxy} {

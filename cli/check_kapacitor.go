@@ -83,7 +83,7 @@ func (k *checkup) kapacitor(ctx context.Context, f checkupFlags) error {
 	for _, name := range names {
 		k.function = name
 		if !k.json {
-			fmt.Fprintf(k.p.Stdout, "\n[udf.functions.%s]\n", plain(name))
+			fmt.Fprintf(k.p.Stdout, "\n[udf.functions.%s]\n", plain(k.hidden.blot(name)))
 		}
 		k.section(ctx, conf.UDF.Functions[name])
 	}
@@ -160,9 +160,9 @@ func (k *checkup) section(ctx context.Context, fn functionConf) {
 	case err != nil:
 		k.fail("args", "", "%s", err)
 	case c.helped, c.name != functionMode:
-		k.fail("args", mend, "%q make it a command, and no function", fn.Args)
+		k.fail("args", mend, "%q make it a command, and no function", shownAll(fn.Args))
 	default:
-		k.ok("args", "%q", fn.Args)
+		k.ok("args", "%q", shownAll(fn.Args))
 	}
 	k.examine(ctx, c.flags, env)
 }

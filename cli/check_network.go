@@ -38,6 +38,9 @@ func (k *checkup) network(ctx context.Context, s settings, sound bool) {
 		}
 	}
 	defer client.Close()
+	if client.ShortToken() {
+		k.fail("token", mendShortToken, shortToken)
+	}
 	probe := client.Probe(ctx, s.defaults.AppKey)
 	u, err := url.Parse(strings.TrimSpace(s.url))
 	if ctx.Err() != nil || err != nil {

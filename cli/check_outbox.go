@@ -63,6 +63,13 @@ func (k *checkup) outbox(ctx context.Context, s settings) {
 		k.ok("outbox", "%s is not there yet: %s may make it in %s", s.outbox, k.who.name, there)
 		return
 	}
+	if fault, mend := outbox.FolderFault(s.outbox, info, int(k.who.uid)); fault != "" {
+		k.fail("outbox", mend+", or "+setIt, "%s", fault)
+		return
+	}
+	if parent := outbox.LooseParent(s.outbox); parent != "" {
+		k.warn("outbox", "chmod +t "+parent, "others may put another folder in the place of %s, as they may write to %s", s.outbox, parent)
+	}
 	owner := ""
 	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 		owner = ", of " + userName(stat.Uid)

@@ -2,12 +2,12 @@ package cli
 
 import (
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
+	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/regularfile"
 )
 
@@ -18,7 +18,7 @@ var settingValues = map[string]func(settings) string{
 	"enabled":              func(s settings) string { return strconv.FormatBool(s.enabled) },
 	"token-file":           func(s settings) string { return s.tokenFile },
 	"app-key":              func(s settings) string { return s.defaults.AppKey },
-	"url":                  func(s settings) string { return shownURL(s.url) },
+	"url":                  func(s settings) string { return bigpanda.PublicURL(s.url) },
 	"auto-attributes":      func(s settings) string { return s.defaults.AutoAttributes },
 	"insecure-skip-verify": func(s settings) string { return strconv.FormatBool(s.insecureSkipVerify) },
 	"ca-file":              func(s settings) string { return s.caFile },
@@ -33,19 +33,6 @@ var settingValues = map[string]func(settings) string{
 	"drain-timeout":        func(s settings) string { return s.drainTimeout.String() },
 	"log-level":            func(s settings) string { return strings.ToLower(s.logLevel.String()) },
 	"log-format":           func(s settings) string { return s.logFormat },
-}
-
-// shownURL is an address without what may be a secret in it.
-func shownURL(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return "(not an address)"
-	}
-	if u.RawQuery != "" {
-		u.RawQuery = "…"
-	}
-	u.Fragment = ""
-	return shown(u.Redacted())
 }
 
 // settings prints each setting with where it came from, and what is wrong with
@@ -94,11 +81,12 @@ func (k *checkup) settings(s settings, err error) {
 // placeholderAppKey is what stands in kapacitor.conf.snippet.
 const placeholderAppKey = "YOUR_APP_KEY"
 
-// hideTokens adds every token to those that are not shown, also that of the
-// token file, which a payload or an answer in the outbox may repeat. A file that
-// cannot be read hides nothing.
+// hideTokens adds what is secret in the settings to what is not shown, also the
+// token of the token file, which a payload or an answer in the outbox may
+// repeat. A file that cannot be read hides nothing.
 func (s settings) hideTokens(hidden *secrets) {
 	hidden.add(s.secrets...)
+	hidden.addAddresses(s.addresses...)
 	if data, err := regularfile.Read(s.tokenFile, regularfile.MaxText); err == nil {
 		hidden.add(string(data))
 	}

@@ -83,7 +83,24 @@ func TestCheck(t *testing.T) {
 		{"a file for an outbox", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"] = r.dir + "/token" }, 1, "fail  outbox  DIR/token is no folder; set --outbox"},
 		{"an outbox below a file", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"] = r.dir + "/token/x" }, 1, "fail  outbox  it cannot be looked at: DIR/token/x: not a directory; set --outbox"},
 		{"an outbox for all", func(r *checkRig) { os.Chmod(r.dir+"/outbox", 0o755) }, 1, "warn  outbox  others may look into DIR/outbox (drwxr-xr-x, of "},
+		{"an outbox that others may write", func(r *checkRig) { os.Chmod(r.dir+"/outbox", 0o777) }, 1, "fail  outbox  others may write to DIR/outbox (drwxrwxrwx); chmod 700 DIR/outbox, or set --outbox"},
+		{"an outbox that a group may write", func(r *checkRig) { os.Chmod(r.dir+"/outbox", 0o770) }, 1, "fail  outbox  others may write to DIR/outbox (drwxrwx---); chmod 700"},
+		{"an outbox where others may put another", func(r *checkRig) { os.Chmod(r.dir, 0o777) }, 1, "warn  outbox  others may put another folder in the place of DIR/outbox, as they may write to DIR; chmod +t DIR\n"},
 		{"more queue than disk", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX_MAX_SIZE"] = "4EiB" }, 1, "and the queue may grow to 4.0 EiB; make room, or set --outbox-max-size"},
+
+		// What is secret in addresses; run looks for it.
+		{"a query", func(r *checkRig) { r.vars["BIGPANDA_URL"] += "?key=" + testQuery }, 0, "/data/v2/alerts?… (BIGPANDA_URL)\n"},
+		{"a fragment", func(r *checkRig) { r.vars["BIGPANDA_URL"] += "#" + testQuery }, 0, "/data/v2/alerts?… (BIGPANDA_URL)\n"},
+		{"the token in the query", func(r *checkRig) { r.vars["BIGPANDA_URL"] += "?Access_Token=" + testQuery }, 1, "BIGPANDA_URL: use url: it has an access_token, which would end up in logs: leave it out and set the token; it looks like https://api"},
+		{"the token in the path", func(r *checkRig) { r.vars["BIGPANDA_URL"] += ";access%5Ftoken=" + testQuery }, 1, "/… (BIGPANDA_URL)\n"},
+		{"the token as a part of the path", func(r *checkRig) { r.vars["BIGPANDA_URL"] += "/" + testToken }, 1, "/data/v2/alerts/[token] (BIGPANDA_URL)\n"},
+		{"the token as the user", func(r *checkRig) { r.vars["BIGPANDA_URL"] = "https://" + testQuery + "@h/" }, 1, "ok  url  https://…@h/ (BIGPANDA_URL)\n"},
+		{"the token as the URL", func(r *checkRig) { r.vars["BIGPANDA_URL"] = testQuery }, 1, "ok  url  (not an address) (BIGPANDA_URL)\n"},
+		{"a proxy's password", func(r *checkRig) {
+			r.proxied(strings.Replace(r.proxy(http.StatusBadGateway), "://", "://user:"+testPassword+"@", 1))
+		}, 1, "fail  proxy  the proxy answered 502 Bad Gateway"},
+		{"a proxy's password, without http", func(r *checkRig) { r.proxied("user:" + testPassword + "@127.0.0.1:1") }, 1, "ok  proxy  127.0.0.1:1\n"},
+		{"a proxy's password that makes it no address", func(r *checkRig) { r.proxied("http://user:" + testPassword + "%@h:1") }, 1, "warn  proxy  HTTPS_PROXY is no address"},
 
 		// The way to BigPanda.
 		{"no such host", func(r *checkRig) { r.vars["BIGPANDA_URL"] = "https://nowhere.invalid/" }, 1, "fail  lookup  dial tcp: look up nowhere.invalid: "},
@@ -105,6 +122,7 @@ func TestCheck(t *testing.T) {
 
 		// What BigPanda says.
 		{"a wrong token", func(r *checkRig) { r.file("token", "another", 0o600) }, 1, "answered 401 Unauthorized; check the token: it is the organisation's API token"},
+		{"a token that is a word", func(r *checkRig) { r.file("token", "any", 0o600) }, 1, "fail  token  the token is shorter than 8 characters: what is so short is found in words, so it is not hidden where it is repeated; put the organisation's whole API token in its place\n"},
 		{"an API that looks at no token first", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 400}) }, 0, "note  token  not refused, but whether it is right cannot be told: what is no alert gets 400 Bad Request with another, too; prove it with a test alert: bigpanda-udf send"},
 		{"an API that takes what is no alert", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 201}) }, 0, "note  token  not refused, but"},
 		{"a forbidden token", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 403}) }, 1, "fail  token  "},

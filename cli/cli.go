@@ -14,6 +14,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
+
+	"bigpanda-udf/printable"
 
 	"github.com/mattn/go-isatty"
 )
@@ -93,19 +97,35 @@ func (p Process) fail(command string, err error) int {
 	if command != "" {
 		name += " " + command
 	}
-	hidden := new(secrets)
-	if token, ok := p.LookupEnv(variable("token")); ok {
-		hidden.add(token)
-	}
-	p.say("%s: %v", name, hidden.blotError(err))
+	p.say("%s: %v", name, p.secretsOf(settings{}).blotError(err))
 	if errors.As(err, new(usageError)) {
 		return exitUsage
 	}
 	return exitFailed
 }
 
-// say writes a message for people.
-func (p Process) say(format string, args ...any) { fmt.Fprintf(p.Stderr, format+"\n", args...) }
+// secretsOf returns what nothing may show of the settings, and of what they may
+// not have been made of: the arguments and the environment.
+func (p Process) secretsOf(s settings) *secrets {
+	hidden := new(secrets)
+	token, _ := p.LookupEnv(variable("token"))
+	hidden.add(append(s.secrets, token)...)
+	hidden.addAddresses(s.addresses...)
+	url, _ := p.LookupEnv(variable("url"))
+	hidden.addAddresses(append(proxyVariables(p.LookupEnv), url)...)
+	hidden.addAddresses(addressesIn(p.Args)...)
+	return hidden
+}
+
+// addressesIn returns the arguments with an address in them.
+func addressesIn(args []string) []string {
+	return slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return !strings.Contains(arg, "://") })
+}
+
+// say writes a message for people. It may have several lines.
+func (p Process) say(format string, args ...any) {
+	fmt.Fprintln(p.Stderr, printable.Lines(fmt.Sprintf(format, args...)))
+}
 
 func isTerminal(stream any) bool {
 	f, ok := stream.(*os.File)

@@ -7,16 +7,28 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"unicode"
 
 	"bigpanda-udf/sandbox"
 )
 
-// testToken is in the environment of nearly every test, and in none of the
-// outputs (P9): run looks for it.
-const testToken = "t0ken-of-the-tests-4711"
+// A folder for outboxes that a group may write is refused, and t.TempDir makes such
+// ones where the umask is 002.
+func init() { syscall.Umask(0o022) }
+
+// testToken is in the environment of nearly every test, testQuery in the URL and
+// testPassword in the proxy of some, and none of them in any output (P9): run looks
+// for them.
+const (
+	testToken    = "t0ken-of-the-tests-4711"
+	testQuery    = "qu3ry-of-the-tests"
+	testPassword = "pa55word-of-the-tests"
+)
 
 // result is what a run of the program left behind.
 type result struct {
@@ -53,8 +65,17 @@ func runOn(t *testing.T, terminal bool, stdin io.Reader, vars map[string]string,
 		IsTerminal: func(any) bool { return terminal },
 	})
 	r := result{code, stdout.String(), stderr.String()}
-	if strings.Contains(r.stdout+r.stderr, testToken) {
-		t.Errorf("P9: %q shows the token:\n%s\n%s", args, r.stdout, r.stderr)
+	for _, secret := range []string{testToken, testQuery, testPassword} {
+		if strings.Contains(r.stdout+r.stderr, secret) {
+			t.Errorf("P9: %q shows %s:\n%s\n%s", args, secret, r.stdout, r.stderr)
+		}
+	}
+	shown := r.stderr
+	if len(args) > 0 && slices.Contains([]string{"send", "sandbox", "demo", "replay", "check", "outbox", "version"}, args[0]) {
+		shown += r.stdout // in function mode it is frames
+	}
+	if i := strings.IndexFunc(shown, func(r rune) bool { return r != '\n' && !unicode.IsGraphic(r) }); i >= 0 {
+		t.Errorf("%q shows %q, which a terminal obeys or nobody sees", args, shown[i:min(len(shown), i+20)])
 	}
 	return r
 }

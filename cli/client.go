@@ -7,6 +7,12 @@ import (
 	"bigpanda-udf/bigpanda"
 )
 
+// What is said of a token that is shorter than bigpanda.MinToken.
+const (
+	shortToken     = "the token is shorter than 8 characters: what is so short is found in words, so it is not hidden where it is repeated"
+	mendShortToken = "put the organisation's whole API token in its place"
+)
+
 // newClient makes the client that the settings describe. Every error names the
 // setting and the mend.
 func (s settings) newClient(hidden *secrets) (*bigpanda.Client, error) {

@@ -101,9 +101,10 @@ func (s settings) openOutbox(task, node string, to way, wait time.Duration, log 
 	return outbox.Open(s.outbox, o)
 }
 
-// outboxOptions are those that every outbox of the process has.
+// outboxOptions are those that every outbox of the process has. What is behind the
+// path of the URL may be a secret, and is neither kept nor part of a folder's name.
 func (s settings) outboxOptions(to way, log *slog.Logger) outbox.Options {
-	return outbox.Options{URL: s.url, Fingerprint: to.Fingerprint, MaxSize: s.outboxMaxSize, Log: log}
+	return outbox.Options{URL: outbox.WithoutQuery(s.url), Fingerprint: to.Fingerprint, MaxSize: s.outboxMaxSize, Log: log}
 }
 
 // watch logs a line from time to time while alerts wait or are held.

@@ -78,7 +78,7 @@ func (s *screen) changed(c fleetChange) {
 }
 
 func (s *screen) delivered(e sandbox.Event, q sandbox.Request) {
-	what := fmt.Sprintf("%-8s %s", e.Title, s.paint(e.Status, e.Status))
+	what := fmt.Sprintf("%-8s %s", cell(e.Title), s.paint(e.Status, cell(e.Status)))
 	if q.Alerts > 1 {
 		what += fmt.Sprintf("  (one of %d in a request)", q.Alerts)
 	}
@@ -110,7 +110,7 @@ func (s *screen) waiting() { s.line("end", "of the fleet's points; what still wa
 func (s *screen) logged(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fmt.Fprintf(s.messages, "the function's log: %s\n", line)
+	fmt.Fprintf(s.messages, "the function's log: %s\n", plain(line))
 }
 
 // summary prints the counts. It returns an error unless all went well.

@@ -32,8 +32,7 @@ func (p Process) runFunction(ctx context.Context, c command, argErr error) int {
 	if argErr != nil {
 		err = argErr
 	}
-	hidden := new(secrets)
-	hidden.add(s.secrets...)
+	hidden := p.secretsOf(s)
 	stopping, hurrying, release := stopSignals(ctx)
 	defer release()
 	f := &function{
@@ -80,6 +79,9 @@ func (f *function) open(task, node string) (udf.Store, error) {
 	client, err := f.settings.newClient(f.hidden)
 	if err != nil {
 		return nil, f.hidden.blotError(err)
+	}
+	if client.ShortToken() {
+		f.log.Warn(shortToken + ": " + mendShortToken)
 	}
 	d, err := f.settings.deliver(task, node, client, predecessorLeaves, f.log)
 	if err != nil {

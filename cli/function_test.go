@@ -83,6 +83,10 @@ func silence(t *testing.T, beginning io.Reader) io.Reader {
 func TestBadSettingFailsInit(t *testing.T) {
 	missing := "/nonexistent/file"
 	ok := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k"}
+	loose := t.TempDir()
+	if err := os.Chmod(loose, 0o777); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name string
 		args []string
@@ -105,6 +109,9 @@ func TestBadSettingFailsInit(t *testing.T) {
 		{name: "a missing token file", vars: map[string]string{"BIGPANDA_TOKEN_FILE": missing}, want: "BIGPANDA_TOKEN_FILE: read token file " + missing + ": no such file or directory; name a file that this process may read"},
 		{name: "a missing CA file", args: []string{"--ca-file", missing}, want: "--ca-file: read CA file " + missing + ": no such file or directory; name a file that this process may read, or leave the setting out"},
 		{name: "a bad URL", vars: map[string]string{"BIGPANDA_URL": "bigpanda"}, want: "BIGPANDA_URL: use url: "},
+		{name: "a token in the URL", vars: map[string]string{"BIGPANDA_URL": "https://h/?ACCESS_TOKEN=" + testQuery}, want: "BIGPANDA_URL: use url: it has an access_token, which would end up in logs: leave it out and set the token; it looks like https://api.bigpanda.io/data/v2/alerts"},
+		{name: "an outbox that others may write", args: []string{"--outbox", loose}, want: "the outbox in " + loose + " cannot be written safely, as others may write to " + loose + " (drwxrwxrwx): let the user that kapacitord runs as write there alone (chmod 700 " + loose + "), or set --outbox (BIGPANDA_OUTBOX) to a folder of its own"},
+		{name: "a URL as a command", args: []string{"https://user:" + testPassword + "@h/?key=" + testQuery}, want: `unknown command "https://…@h/?…": see bigpanda-udf --help`},
 		{name: "a token with a blank", vars: map[string]string{"BIGPANDA_TOKEN": "to ken"}, want: "BIGPANDA_TOKEN: use token: "},
 		{name: "no app key", vars: map[string]string{"BIGPANDA_APP_KEY": ""}, want: "no app key: "},
 	} {

@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/printable"
 )
 
 const (
@@ -21,33 +24,51 @@ const (
 	maxLogLine  = 32 << 10
 )
 
-// tokenShown stands where the token stood.
-const tokenShown = "[token]"
+// tokenShown stands where the token stood, secretShown where what is secret in an
+// address did: the query of the URL, a proxy's password.
+const (
+	tokenShown  = "[token]"
+	secretShown = "[secret]"
+)
 
-// secrets are the tokens that nothing may show (P9). Safe for concurrent use;
-// the zero value holds none.
+// secrets are the tokens, and the secrets of addresses, that nothing may show
+// (P9). What is shorter than bigpanda.MinToken is not searched for. Safe for
+// concurrent use; the zero value holds none.
 type secrets struct {
-	mu     sync.RWMutex
-	tokens []string // longest first, as one may hold another
+	mu  sync.RWMutex
+	all []hiddenText // longest first, as one may hold another
 }
 
-func (s *secrets) add(tokens ...string) {
+type hiddenText struct{ text, shown string }
+
+func (s *secrets) add(tokens ...string) { s.hide(tokenShown, tokens) }
+
+// addAddresses adds what is secret in the addresses of endpoints and proxies.
+func (s *secrets) addAddresses(addresses ...string) {
+	for _, address := range addresses {
+		s.hide(secretShown, bigpanda.AddressSecrets(address))
+	}
+}
+
+func (s *secrets) hide(shown string, texts []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, t := range tokens {
-		if t = strings.TrimSpace(t); t != "" && !slices.Contains(s.tokens, t) {
-			s.tokens = append(s.tokens, t)
+	for _, t := range texts {
+		t = strings.TrimSpace(t)
+		known := func(h hiddenText) bool { return h.text == t }
+		if len(t) >= bigpanda.MinToken && !slices.ContainsFunc(s.all, known) {
+			s.all = append(s.all, hiddenText{t, shown})
 		}
 	}
-	slices.SortStableFunc(s.tokens, func(a, b string) int { return len(b) - len(a) })
+	slices.SortStableFunc(s.all, func(a, b hiddenText) int { return len(b.text) - len(a.text) })
 }
 
-// blot returns the text with each token blotted out.
+// blot returns the text with each secret blotted out.
 func (s *secrets) blot(text string) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for _, t := range s.tokens {
-		text = strings.ReplaceAll(text, t, tokenShown)
+	for _, h := range s.all {
+		text = strings.ReplaceAll(text, h.text, h.shown)
 	}
 	return text
 }
@@ -85,22 +106,25 @@ func newLogger(w io.Writer, level slog.Level, format string, hidden *secrets) *s
 			return a
 		},
 	}
-	w = &lineWriter{w: w, hidden: hidden}
 	if format == formatJSON {
-		return slog.New(slog.NewJSONHandler(w, o))
+		// slog escapes in JSON what encoding/json does: C1 and bidirectional marks
+		// are left as they are.
+		return slog.New(slog.NewJSONHandler(&lineWriter{w, hidden, printable.JSON}, o))
 	}
-	return slog.New(slog.NewTextHandler(w, o))
+	// slog quotes a text with anything in it that is not drawn.
+	return slog.New(slog.NewTextHandler(&lineWriter{w, hidden, func(line []byte) []byte { return line }}, o))
 }
 
 // lineWriter takes one line with each Write, as slog's handlers write. It is
 // the last resort: many long values together, or a token in a key.
 type lineWriter struct {
-	w      io.Writer
-	hidden *secrets
+	w       io.Writer
+	hidden  *secrets
+	visible func(line []byte) []byte // makes visible what the handler has not
 }
 
 func (l *lineWriter) Write(line []byte) (int, error) {
-	text := cut(l.hidden.blot(string(bytes.TrimRight(line, "\n"))), maxLogLine)
+	text := cut(l.hidden.blot(string(l.visible(bytes.TrimRight(line, "\n")))), maxLogLine)
 	if _, err := io.WriteString(l.w, text+"\n"); err != nil {
 		return 0, err
 	}

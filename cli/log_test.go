@@ -97,11 +97,12 @@ func TestLogLevel(t *testing.T) {
 
 func TestBlot(t *testing.T) {
 	hidden := new(secrets)
-	hidden.add("", " abc\n", "abcdef", "abc")
-	if got, want := hidden.blot("abc abcdef ab"), "[token] [token] ab"; got != want {
+	hidden.add("", "any", " abcdefgh\n", "abcdefgh-ijk", "abcdefgh")
+	hidden.addAddresses("https://h/?lmnopqrs=tuvwxyz0", "", "http://company.example/?a=any")
+	if got, want := hidden.blot("abcdefgh abcdefgh-ijk abcdefg any company tuvwxyz0 ?lmnopqrs=tuvwxyz0"), "[token] [token] abcdefg any company [secret] ?[secret]"; got != want {
 		t.Errorf("blotted to %q, want %q", got, want)
 	}
-	err := usageError{errors.New("abc is bad")}
+	err := usageError{errors.New("abcdefgh is bad")}
 	blotted := hidden.blotError(err)
 	if blotted.Error() != "[token] is bad" || !errors.As(blotted, new(usageError)) {
 		t.Errorf("the error is blotted to %#v", blotted)

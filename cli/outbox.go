@@ -207,7 +207,7 @@ func (p Process) outbox(ctx context.Context, c command) error {
 		return err
 	}
 	s, err := resolve(c.flags, p.LookupEnv)
-	hidden := new(secrets)
+	hidden := p.secretsOf(s)
 	s.hideTokens(hidden)
 	if err != nil {
 		return hidden.blotError(err)

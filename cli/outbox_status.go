@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/printable"
 )
 
 func (p Process) outboxStatus(_ context.Context, f outboxFlags, in found) error {
@@ -19,6 +21,7 @@ func (p Process) outboxStatus(_ context.Context, f outboxFlags, in found) error 
 	switch {
 	case f.JSON:
 		for _, pl := range places {
+			pl.Status.URL = bigpanda.PublicURL(pl.Status.URL) // earlier releases kept its query
 			if err := p.printJSON(pl.Status); err != nil {
 				return err
 			}
@@ -136,7 +139,7 @@ var outboxMetrics = []metric{
 func writeMetrics(w io.Writer, places []place, now time.Time) {
 	const prefix = "bigpanda_udf_outbox_"
 	labels := func(pl place) string {
-		return fmt.Sprintf("task=%s,node=%s,folder=%s", label(pl.Task), label(pl.Node), label(filepath.Base(pl.Folder)))
+		return fmt.Sprintf("task=%s,node=%s,folder=%s", pl.label(pl.Task), pl.label(pl.Node), pl.label(filepath.Base(pl.Folder)))
 	}
 	for _, m := range outboxMetrics {
 		fmt.Fprintf(w, "# HELP %s%s %s\n# TYPE %[1]s%[2]s %[4]s\n", prefix, m.name, m.help, m.kind)
@@ -147,14 +150,14 @@ func writeMetrics(w io.Writer, places []place, now time.Time) {
 	fmt.Fprintf(w, "# HELP %sheld 1 while alerts are held until somebody mends what is wrong; app_key is empty for all.\n# TYPE %[1]sheld gauge\n", prefix)
 	for _, pl := range places {
 		for _, h := range pl.Held {
-			fmt.Fprintf(w, "%sheld{%s,app_key=%s} 1\n", prefix, labels(pl), label(h.AppKey))
+			fmt.Fprintf(w, "%sheld{%s,app_key=%s} 1\n", prefix, labels(pl), pl.label(h.AppKey))
 		}
 	}
 }
 
 // label is a label's value in the text format.
-func label(text string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(strings.ToValidUTF8(text, "\uFFFD")) + `"`
+func (pl place) label(text string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(printable.Lines(pl.hidden.blot(text))) + `"`
 }
 
 func oneIf(b bool) float64 {

@@ -135,10 +135,10 @@ disk  bigpanda3  0       -       0 B   0     0         -          none     disk_
 `},
 		{name: "an unknown task", args: []string{"list", "--task=dusk"}, code: 1, said: "no outbox in DIR is of that task and folder: see bigpanda-udf outbox status"},
 		{name: "max-age", args: []string{"--folder=cpu_alert_bigpanda3.f8877690", "--max-age=1h", "--json"}, code: 1, want: `
-{"folder":"DIR/cpu_alert_bigpanda3.f8877690","task":"cpu\talert","node":"bigpanda3","url":"http://127.0.0.1:9/?cpu%09alert","format_version":1,"process":PID,"queued":2,"in_flight":1,"bytes":28,"oldest":"TIME","dead":1,"given_up":0,"kept_in_memory":0,"disk_refuses":false,"held":[{"app_key":"","reason":"BigPanda does not accept the token [token]: set another","since":"TIME"},{"app_key":"k","reason":"no such app key"}],"last_success":"TIME","last_error":"401 Unauthorized","last_error_time":"TIME"}
+{"folder":"DIR/cpu_alert_bigpanda3.f8877690","task":"cpu\talert","node":"bigpanda3","url":"http://127.0.0.1:9/?…","format_version":1,"process":PID,"queued":2,"in_flight":1,"bytes":28,"oldest":"TIME","dead":1,"given_up":0,"kept_in_memory":0,"disk_refuses":false,"held":[{"app_key":"","reason":"BigPanda does not accept the token [token]: set another","since":"TIME"},{"app_key":"k","reason":"no such app key"}],"last_success":"TIME","last_error":"401 Unauthorized","last_error_time":"TIME"}
 `, said: "bigpanda-udf outbox: cpu·alert bigpanda3: the oldest alert waits for AGE, longer than 1h0m0s\n"},
 		{name: "max-age that is not reached", args: []string{"--task=disk", "--max-age=1s", "--json"}, want: `
-{"folder":"DIR/disk_bigpanda3.c5b42a2f","task":"disk","node":"bigpanda3","url":"http://127.0.0.1:9/?disk","format_version":1,"process":0,"queued":0,"in_flight":0,"bytes":0,"dead":0,"given_up":0,"kept_in_memory":0,"disk_refuses":false}
+{"folder":"DIR/disk_bigpanda3.c5b42a2f","task":"disk","node":"bigpanda3","url":"http://127.0.0.1:9/?…","format_version":1,"process":0,"queued":0,"in_flight":0,"bytes":0,"dead":0,"given_up":0,"kept_in_memory":0,"disk_refuses":false}
 `},
 		{name: "list", args: []string{"list", "--payload"}, want: `
 cpu·alert bigpanda3 (DIR/cpu_alert_bigpanda3.f8877690):

@@ -120,15 +120,28 @@ func parseAutoAttributes(text string) (string, error) {
 	return text, nil
 }
 
-// shown is a bad value as an error repeats it: bounded, and without the part of
-// a URL that may be a secret.
+// shown is a bad value or an argument as it is repeated: bounded, and without the
+// parts of a URL that may be a secret.
 func shown(text string) string {
 	if scheme, rest, ok := strings.Cut(text, "://"); ok {
 		if at := strings.LastIndex(rest, "@"); at >= 0 {
-			text = scheme + "://…" + rest[at:]
+			rest = "…" + rest[at:]
 		}
+		if query := strings.IndexAny(rest, "?#"); query >= 0 {
+			rest = rest[:query] + "?…"
+		}
+		text = scheme + "://" + rest
 	}
 	return cut(text, 200)
+}
+
+// shownAll are arguments as they are repeated.
+func shownAll(args []string) []string {
+	all := make([]string, len(args))
+	for i, arg := range args {
+		all[i] = shown(arg)
+	}
+	return all
 }
 
 func isLoopback(host string) bool {

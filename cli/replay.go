@@ -51,8 +51,7 @@ func (r *replayed) look(p *agent.Point) {
 func (p Process) replay(ctx context.Context, c command) error {
 	f := c.Replay
 	s, err := resolve(c.flags, p.LookupEnv)
-	hidden := new(secrets)
-	hidden.add(s.secrets...)
+	hidden := p.secretsOf(s)
 	if err != nil {
 		return hidden.blotError(err)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/printable"
 )
 
 // alertPrinter prints alerts, as a table or as lines of JSON.
@@ -26,7 +27,7 @@ func newAlertPrinter(out io.Writer, asJSON bool, hidden *secrets) *alertPrinter 
 
 func (a *alertPrinter) print(c outbox.Change) error {
 	if a.asJSON {
-		_, err := fmt.Fprintln(a.out, a.hidden.blot(string(bigpanda.Body(c.Lane, [][]byte{c.Payload}))))
+		_, err := fmt.Fprintf(a.out, "%s\n", printable.JSON([]byte(a.hidden.blot(string(bigpanda.Body(c.Lane, [][]byte{c.Payload}))))))
 		return err
 	}
 	if a.rows == 0 {

@@ -91,7 +91,7 @@ func (p Process) introduceSandbox(addr net.Addr, host string, withToken bool) {
 	if !isLoopback(host) {
 		p.say("warning: %s is not only for this machine: everybody on the network can see and change the sandbox", addr)
 	}
-	url, token := "http://"+addr.String()+sandbox.Path, "any"
+	url, token := "http://"+addr.String()+sandbox.Path, "any-token"
 	p.say("The console is at %s", consoleURL(addr))
 	if withToken {
 		token = "…"
@@ -151,7 +151,7 @@ func (r *requestPrinter) print(q sandbox.Request) {
 
 func requestLine(q sandbox.Request) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s ", q.Received.Format("15:04:05.000"), q.Method)
+	fmt.Fprintf(&b, "%s %s ", q.Received.Format("15:04:05.000"), cell(q.Method))
 	if q.Status == 0 {
 		b.WriteString("no answer")
 	} else {

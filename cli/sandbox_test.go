@@ -21,7 +21,7 @@ func TestSandboxIntroducesItself(t *testing.T) {
 		want       []string
 		warns      bool
 	}{
-		{"any token", "127.0.0.1", false, []string{"The console is at http://192.0.2.1:8089/\n", "http://192.0.2.1:8089/data/v2/alerts;", "BIGPANDA_TOKEN=any "}, false},
+		{"any token", "127.0.0.1", false, []string{"The console is at http://192.0.2.1:8089/\n", "http://192.0.2.1:8089/data/v2/alerts;", "BIGPANDA_TOKEN=any-token "}, false},
 		{"one token", "localhost", true, []string{"BIGPANDA_TOKEN=… "}, false},
 		{"an address of the network", "192.0.2.1", false, nil, true},
 		{"every address", "", false, nil, true},

@@ -30,7 +30,7 @@ func scan(model *kong.Application, args []string) (name string, ordered []string
 		for _, n := range model.Leaves(true) {
 			commands = append(commands, n.Name)
 		}
-		return name, nil, usagef("unknown command %q: %s", args[word],
+		return name, nil, usagef("unknown command %q: %s", shown(args[word]),
 			didYouMean(args[word], append(commands, "help"), "%q", "see "+programName+" --help"))
 	}
 	return name, args, nil

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/printable"
 )
 
 // sendFlags are the settings and the test alert. It is a warning unless asked
@@ -41,8 +42,7 @@ type sendReport struct {
 // send sends one test alert, once, and tells what was sent and answered.
 func (p Process) send(ctx context.Context, c command) error {
 	s, err := resolve(c.flags, p.LookupEnv)
-	hidden := new(secrets)
-	hidden.add(s.secrets...)
+	hidden := p.secretsOf(s)
 	if err != nil {
 		return hidden.blotError(err)
 	}
@@ -62,7 +62,7 @@ func (p Process) send(ctx context.Context, c command) error {
 	alert := payload.Encode()
 	answer, err := client.Send(ctx, payload.AppKey, [][]byte{alert})
 	r := sendReport{
-		URL:       hidden.blot(s.url),
+		URL:       hidden.blot(bigpanda.PublicURL(s.url)),
 		Payload:   json.RawMessage(hidden.blot(string(bigpanda.Body(payload.AppKey, [][]byte{alert})))),
 		Status:    answer.Status,
 		Answer:    hidden.blot(strings.TrimSpace(answer.Body)),
@@ -87,12 +87,13 @@ func (p Process) printSent(r sendReport, asJSON bool) error {
 		return p.printJSON(r)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "sent to %s\n%s\n", r.URL, r.Payload)
+	fmt.Fprintf(&b, "sent to %s\n%s\n", r.URL, printable.JSON(r.Payload))
 	if r.Status != 0 {
 		fmt.Fprintf(&b, "answered %s\n", bigpanda.StatusText(r.Status))
 	}
 	if r.Answer != "" {
-		fmt.Fprintln(&b, r.Answer)
+		// Of one line: an answer shall not look like what follows it.
+		fmt.Fprintln(&b, printable.Text(r.Answer))
 	}
 	switch {
 	case r.Duplicate:

@@ -63,8 +63,7 @@ func (p Process) serve(ctx context.Context, c command) error {
 	// As in function mode, and also when whoever reads the log is gone.
 	signal.Ignore(syscall.SIGPIPE)
 	s, err := resolve(c.flags, p.LookupEnv)
-	hidden := new(secrets)
-	hidden.add(s.secrets...)
+	hidden := p.secretsOf(s)
 	if err != nil {
 		return hidden.blotError(err)
 	}
@@ -219,6 +218,9 @@ func (d *server) connect(ctx context.Context, wait time.Duration) (way, error) {
 		client, err := d.settings.newClient(d.hidden)
 		if err != nil {
 			return nil, d.hidden.blotError(err)
+		}
+		if client.ShortToken() {
+			d.log.Warn(shortToken + ": " + mendShortToken)
 		}
 		d.client = client
 		d.way = newSharedWay(client, d.settings.connections, d.settings.rate)

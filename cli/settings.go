@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"bigpanda-udf/bigpanda"
@@ -65,8 +66,9 @@ type settings struct {
 	where map[string]string
 	// warnings are for the operator, at Init.
 	warnings []string
-	// secrets are all tokens that were seen, also those that lost to another.
-	secrets []string
+	// secrets are all tokens that were seen, also those that lost to another, and
+	// addresses all URLs and proxies, which may hold secrets.
+	secrets, addresses []string
 }
 
 // A setting is one row of the settings table. Its name is that of the flag and
@@ -179,6 +181,10 @@ func resolve(flags map[string]string, lookup func(string) (string, bool)) (setti
 		s.outbox = stateFolder(lookup)
 	}
 	s.resolveToken(layers)
+	s.addresses = proxyVariables(lookup)
+	for _, l := range layers {
+		s.addresses = append(s.addresses, l["url"].text)
+	}
 	s.warnOfPlainHTTP()
 	for _, err := range errs {
 		if err != nil {
@@ -213,6 +219,19 @@ func (s *settings) warnOfPlainHTTP() {
 	if err == nil && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 		s.warnings = append(s.warnings, "url is http: the token crosses the network unencrypted, use https")
 	}
+}
+
+// proxyVariables returns the values of the variables that name a proxy.
+func proxyVariables(lookup func(string) (string, bool)) []string {
+	return append(eitherCase(lookup, "HTTP_PROXY"), eitherCase(lookup, "HTTPS_PROXY")...)
+}
+
+// eitherCase returns what a variable holds that is named in capitals or in small
+// letters, in this order.
+func eitherCase(lookup func(string) (string, bool), name string) []string {
+	capitals, _ := lookup(name)
+	small, _ := lookup(strings.ToLower(name))
+	return []string{capitals, small}
 }
 
 // stateFolder is where the outbox is unless a setting says otherwise: in the

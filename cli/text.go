@@ -1,14 +1,15 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 	"unicode/utf8"
+
+	"bigpanda-udf/printable"
 
 	"github.com/dustin/go-humanize"
 )
@@ -20,11 +21,17 @@ const maxCell = 80
 // one width: so a long list begins at once, and takes no memory.
 const flushEvery = 20
 
-// printJSON prints an object in a line of its own.
+// printJSON prints an object in a line of its own, that does nothing to a
+// terminal either.
 func (p Process) printJSON(v any) error {
-	e := json.NewEncoder(p.Stdout)
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	_, err := p.Stdout.Write(printable.JSON(b.Bytes()))
+	return err
 }
 
 func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 8, 2, ' ', 0) }
@@ -32,14 +39,7 @@ func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 
 func cell(text string) string { return plain(cut(text, maxCell)) }
 
 // plain is a text that does nothing to a terminal or a table.
-func plain(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return '·'
-	}, text)
-}
+func plain(text string) string { return printable.Text(text) }
 
 // cut returns at most max bytes of the text, and how many more there were.
 func cut(text string, max int) string {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 )
 
@@ -12,6 +13,10 @@ import (
 // They wait far more than they compute, so the number of processors, Go's own
 // choice, would be too few.
 const parallel = "8"
+
+// A folder for outboxes that a group may write is refused, and t.TempDir makes such
+// ones where the umask is 002.
+func init() { syscall.Umask(0o022) }
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asMirror) != "" {

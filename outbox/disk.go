@@ -43,7 +43,8 @@ type Options struct {
 	// Task and Node are the use of the function that the outbox belongs to.
 	Task, Node string
 	// URL is where its alerts go, and Fingerprint makes a keyed hash of the
-	// token that they go with: others with the same two may deliver them.
+	// token that they go with: others with the same two may deliver them. The URL
+	// is kept and shown as it is, so it is one WithoutQuery.
 	URL         string
 	Fingerprint func(key []byte) []byte
 	// MaxSize is the limit of the queue in bytes; 0 means DefaultMaxSize.

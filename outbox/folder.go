@@ -37,6 +37,15 @@ func lockFolder(dir string, o Options) (folder string, lock *os.File, err error)
 		if err := os.MkdirAll(folder, 0o700); err != nil {
 			return "", nil, unwritable(dir, err)
 		}
+		for _, f := range []string{dir, folder} {
+			if fault, mend := faultOf(f); fault != "" {
+				if f == dir {
+					os.Remove(folder) // which is empty if it was made just now
+				}
+				return "", nil, fmt.Errorf("the outbox in %s cannot be written safely, as %s: let the user that kapacitord runs as write there alone (%s), "+
+					"or set --outbox (BIGPANDA_OUTBOX) to a folder of its own", dir, fault, mend)
+			}
+		}
 		lock, err := tryLock(folder)
 		switch {
 		case err == nil:
@@ -125,6 +134,15 @@ func tryLock(folder string) (*os.File, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+// WithoutQuery returns a URL without its query and fragment, which may hold
+// secrets. One that has neither stays as it is, and so does the folder's name.
+func WithoutQuery(url string) string {
+	if end := strings.IndexAny(url, "?#"); end >= 0 {
+		return url[:end]
+	}
+	return url
 }
 
 // folderName is a name that any file system takes, that a person can read, and

@@ -70,6 +70,11 @@ func leftovers(dir, own string, o Options, f func(leftover) (empty bool, err err
 		if err != nil {
 			continue // its process lives
 		}
+		if fault, mend := faultOf(folder); fault != "" {
+			failed = errors.Join(failed, fmt.Errorf("%s: run %s, or remove it", fault, mend))
+			lock.Close()
+			continue
+		}
 		empty := false
 		var l leftover
 		err = ofLeftover(guard(func() (err error) {
@@ -152,7 +157,9 @@ func openLeftover(folder string, o Options) (leftover, error) {
 		l.heir = slices.Clone(meta.Get(keyHeir))
 		l.sameTask = string(meta.Get(keyTask)) == o.Task
 		l.sameNode = l.sameTask && string(meta.Get(keyNode)) == o.Node
-		mine = string(meta.Get(keyURL)) == o.URL &&
+		url := string(meta.Get(keyURL))
+		// Earlier releases kept the query, too, and named the folder by it.
+		mine = (url == o.URL || WithoutQuery(url) == o.URL) &&
 			(l.sameNode || bytes.Equal(meta.Get(keyToken), o.Fingerprint(meta.Get(keyStore))))
 		return nil
 	})

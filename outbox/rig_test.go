@@ -12,11 +12,16 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
+
+// A folder for outboxes that a group may write is refused, and t.TempDir makes such
+// ones where the umask is 002.
+func init() { syscall.Umask(0o022) }
 
 const testToken = "s3cret-t0ken-of-a-test"
 

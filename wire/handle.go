@@ -5,7 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
+
+	"bigpanda-udf/printable"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -176,7 +177,6 @@ func appendFrame(b []byte, res *agent.Response) ([]byte, error) {
 	return framed, nil
 }
 
-// validText replaces what protobuf does not allow in a string.
-func validText(s string) string {
-	return strings.ToValidUTF8(s, "\uFFFD")
-}
+// validText replaces what protobuf does not allow in a string, and what a terminal
+// would obey: Kapacitor logs an error, and shows it to whoever enables the task.
+func validText(s string) string { return printable.Text(s) }

@@ -216,6 +216,7 @@ func TestRunEndsAfterAFailedInit(t *testing.T) {
 		want string
 	}{
 		{"with a reason", &agent.InitResponse{Error: "no app key: set .appKey()"}, "init false no app key: set .appKey()"},
+		{"with a reason that a terminal would obey", &agent.InitResponse{Error: "a\x1b[2Jb\u009bc\u202ed\ne"}, "init false a·[2Jb·c·d·e"},
 		{"with a reason that is no UTF-8", &agent.InitResponse{Error: "open caf\xe9"}, "init false open caf\uFFFD"},
 		{"without", &agent.InitResponse{}, "init false "},
 	} {
