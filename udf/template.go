@@ -100,10 +100,14 @@ func present(values ...any) []any {
 
 // compile parses a template and checks that it asks for known names only. What
 // it prints is made to leave out missing values, where text/template would
-// print <no value>: missingkey=zero does not, for a map of interfaces.
-func compile(text string, names []string) (*template.Template, error) {
-	t, err := template.New("").Funcs(functions).Parse(text)
+// print <no value>: missingkey=zero does not, for a map of interfaces. further
+// are functions that only this template has.
+func compile(text string, names []string, further template.FuncMap) (*template.Template, error) {
+	t, err := template.New("").Funcs(functions).Funcs(further).Parse(text)
 	if err != nil {
+		if misplaced := misplacedJSON(err); misplaced != nil {
+			return nil, misplaced
+		}
 		return nil, fmt.Errorf("parse template: %s", strings.TrimPrefix(err.Error(), "template: :"))
 	}
 	for _, named := range t.Templates() {
