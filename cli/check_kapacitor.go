@@ -52,6 +52,9 @@ func (k *checkup) kapacitor(ctx context.Context, f checkupFlags) error {
 	}
 	var conf kapacitorConf
 	if err := toml.Unmarshal(data, &conf); err != nil {
+		if twice := twiceInTOML(data); twice != "" {
+			return usagef("--kapacitor-conf: kapacitord does not start with %s: %s", f.KapacitorConf, twice)
+		}
 		// The error's own text may repeat a secret.
 		where := ""
 		if at := (toml.ParseError{}); errors.As(err, &at) {

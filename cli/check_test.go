@@ -83,6 +83,9 @@ func TestCheck(t *testing.T) {
 		{"a file for an outbox", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"] = r.dir + "/token" }, 1, "fail  outbox  DIR/token is no folder; set --outbox"},
 		{"an outbox below a file", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"] = r.dir + "/token/x" }, 1, "fail  outbox  it cannot be looked at: DIR/token/x: not a directory; set --outbox"},
 		{"an outbox for all", func(r *checkRig) { os.Chmod(r.dir+"/outbox", 0o755) }, 1, "warn  outbox  others may look into DIR/outbox (drwxr-xr-x, of "},
+		{"an outbox that goes with its container", func(r *checkRig) { r.onFileSystem("overlay") }, 1,
+			"warn  outbox  DIR/outbox is on overlay: what was not delivered is lost with the container, or with the machine's next start; mount a volume there, or set --outbox"},
+		{"an outbox to be made, in memory", func(r *checkRig) { r.onFileSystem("tmpfs"); r.vars["BIGPANDA_OUTBOX"] += "/a" }, 1, "warn  outbox  DIR/outbox is on tmpfs: "},
 		{"more queue than disk", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX_MAX_SIZE"] = "4EiB" }, 1, "and the queue may grow to 4.0 EiB; make room, or set --outbox-max-size"},
 
 		// The way to BigPanda.
