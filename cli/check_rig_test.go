@@ -102,6 +102,11 @@ func (r *checkRig) certified(lasts time.Duration) {
 	r.vars["BIGPANDA_CA_FILE"] = r.file("ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), 0o600)
 }
 
+// oim has the Open Integration Manager asked.
+func (r *checkRig) oim() {
+	r.vars["BIGPANDA_URL"] = strings.Replace(r.vars["BIGPANDA_URL"], sandbox.Path, sandbox.OIMPath, 1)
+}
+
 // onFileSystem has all folders be on one that does not last.
 func (r *checkRig) onFileSystem(name string) {
 	was := passingFileSystem

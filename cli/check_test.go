@@ -112,6 +112,8 @@ func TestCheck(t *testing.T) {
 		{"an API that takes what is no alert", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 201}) }, 0, "note  token  not refused, but"},
 		{"a forbidden token", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 403}) }, 1, "fail  token  "},
 		{"an app key that nobody knows, or another region", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 404}) }, 1, "answered 404 Not Found; check that the app key exists and that the URL is the one of the organisation's region"},
+		{"a token or app key that the Open Integration Manager does not know", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 404}); r.oim() }, 1, "answered 404 Not Found; check that the URL is the one of the organisation's region, https://integrations.bigpanda.io/oim/api/alerts or, in the EU, https://eu.integrations.bigpanda.io/oim/api/alerts, and that app key and token are"},
+		{"the Open Integration Manager", func(r *checkRig) { r.oim() }, 0, "ok  token  accepted: what is no alert gets 400 Bad Request with it, and 401 with another\n"},
 		{"not found, without an app key", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 404}); delete(r.vars, "BIGPANDA_APP_KEY") }, 0, "answered 404 Not Found, which may be for want of an app key; set an app key, and check again"},
 		{"another path", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 405}) }, 1, "answered 405 Method Not Allowed; check the URL: the Alerts API is https://api.bigpanda.io/data/v2/alerts or"},
 		{"a redirect", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 302}) }, 1, "fail  answer  "},
