@@ -81,6 +81,7 @@ func (k *checkup) kapacitor(ctx context.Context, f checkupFlags) error {
 	if conf.BigPanda.Enabled && conf.BigPanda.Global {
 		k.warn("[bigpanda]", "set enabled = false there", "every alert is sent twice: Kapacitor's own handler is on for all alerts")
 	}
+	k.server(ctx)
 	for _, name := range names {
 		k.function = name
 		if !k.json {
