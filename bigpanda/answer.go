@@ -74,7 +74,7 @@ func (c *Client) answered(resp *http.Response, secret *secret) *Error {
 	case status == http.StatusRequestEntityTooLarge:
 		is(Refused, ReasonTooLarge, "make the alert smaller, such as its details or the number of its attributes")
 	case status >= 400 && status <= 499:
-		is(Refused, ReasonRefused, "see the answer kept with the alert for what BigPanda does not accept in it")
+		is(Refused, ReasonRefused, "see the answer for what BigPanda does not accept in the alert")
 	case status >= 300 && status <= 399:
 		is(Hold, ReasonRedirect, "set the URL to the API itself: a redirect"+target(resp, secret)+" is not followed, as the token would go there")
 	default:

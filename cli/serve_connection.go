@@ -17,7 +17,8 @@ type connection struct {
 	server *server
 	edge   string // of its task
 	log    *slog.Logger
-	use    *use // nil while no outbox is open
+	use    *use   // nil while no outbox is open
+	task   string // that it serves; "" before Init
 }
 
 // converse serves one connection. It closes it before the outbox, so that
@@ -46,7 +47,9 @@ func (c *connection) run(ctx context.Context, conn net.Conn) (err error) {
 	}()
 	s := c.server.settings
 	s.edge = c.edge
-	return wire.Run(ctx, s.newHandler(c.open, nil, c.log), conn, conn, s.wireOptions(c.log))
+	h := namedHandler{s.newHandler(c.open, nil, c.log), c.serves}
+	defer c.serves("")
+	return wire.Run(ctx, h, conn, conn, s.wireOptions(c.log))
 }
 
 // open is udf.Config.Open.
