@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -118,9 +119,14 @@ func (k *checkup) server(ctx context.Context) {
 	if err == nil {
 		err = k.topicHandlers(ctx, a, isOn)
 	}
-	var answer apiError
+	var (
+		answer      apiError
+		certificate *tls.CertificateVerificationError
+	)
 	switch {
 	case err == nil:
+	case errors.As(err, &certificate):
+		k.fail("kapacitord", "name the file of its certificate, or of the CA that signed it, in SSL_CERT_FILE", "%s", err)
 	case errors.As(err, &answer) && (answer.status == http.StatusUnauthorized || answer.status == http.StatusForbidden):
 		k.fail("kapacitord", "put a user and password into --kapacitor-url: http://USER:PASSWORD@"+a.base.Host, "%s", err)
 	default:
@@ -195,7 +201,7 @@ func (k *checkup) topicHandlers(ctx context.Context, a *kapacitorAPI, isOn bool)
 			if !isOn {
 				does = "which logs an error for each alert, as [bigpanda] is off"
 			}
-			k.warn(check, fmt.Sprintf("kapacitor delete topic-handlers %s %s", cell(topic), cell(h.ID)),
+			k.warn(check, fmt.Sprintf("kapacitor delete topic-handlers %s %s", shellWord(cell(topic)), shellWord(cell(h.ID))),
 				"the handler %s of kind %s is left at the topic %s, %s", cell(h.ID), handlerKind, cell(topic), does)
 		}
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -26,7 +27,8 @@ const (
 // fakeKapacitord answers as kapacitord does, and counts the requests.
 type fakeKapacitord struct {
 	enabled, global bool
-	kind            string // of a handler of the topic cpu; "": none
+	kind            string // of a handler; "": there is none
+	handlerAt       string // its topic; "": cpu
 	topics          []string
 	user, password  string
 	hook            func(w http.ResponseWriter, r *http.Request) (done bool)
@@ -43,7 +45,7 @@ func (f *fakeKapacitord) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, `{"error":"authorization failed","message":"authorization failed"}`)
 		return
 	}
-	path, isAPI := strings.CutPrefix(r.URL.EscapedPath(), "/kapacitor/v1")
+	path, isAPI := strings.CutPrefix(r.URL.Path, "/kapacitor/v1")
 	topic, isHandlers := strings.CutSuffix(strings.TrimPrefix(path, "/alerts/topics/"), "/handlers")
 	switch {
 	case r.Method != http.MethodGet || !isAPI:
@@ -58,7 +60,7 @@ func (f *fakeKapacitord) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"link": {"rel": "self", "href": "/kapacitor/v1/alerts/topics"}, "topics": [%s]}`, strings.Join(topics, ","))
 	case isHandlers:
 		handlers := ""
-		if topic == "cpu" && f.kind != "" {
+		if topic == cmp.Or(f.handlerAt, "cpu") && f.kind != "" {
 			handlers = strings.ReplaceAll(answeredHandler, "KIND", f.kind)
 		}
 		fmt.Fprint(w, strings.NewReplacer("TOPIC", topic, "HANDLERS", handlers).Replace(answeredHandlers))
@@ -100,6 +102,7 @@ func TestCheckAsksKapacitord(t *testing.T) {
 		{"on", fakeKapacitord{enabled: true}, "http://HOST", 1, []string{"warn  [bigpanda]  Kapacitor's own handler is on at HOST: alerts of nodes with .bigPanda()"}},
 		{"a topic handler that is left", fakeKapacitord{enabled: true, topics: []string{"a", "cpu"}, kind: "bigpanda"}, "http://HOST", 1,
 			[]string{"warn  topic handlers  the handler bp of kind bigpanda is left at the topic cpu, whose alerts it sends, too; kapacitor delete topic-handlers cpu bp\n"}},
+		{"a topic whose name a shell would read", fakeKapacitord{topics: []string{"a;b"}, handlerAt: "a;b", kind: "bigpanda"}, "http://HOST", 1, []string{"; kapacitor delete topic-handlers 'a;b' bp\n"}},
 		{"a topic handler that sends nothing", fakeKapacitord{topics: []string{"cpu"}, kind: "bigpanda"}, "http://HOST", 1,
 			[]string{"is left at the topic cpu, which logs an error for each alert, as [bigpanda] is off; kapacitor delete"}},
 		{"a topic behind those of many tasks", fakeKapacitord{topics: append(many, "cpu"), kind: "bigpanda"}, "http://HOST", 1,
@@ -151,6 +154,20 @@ func TestCheckAsksKapacitord(t *testing.T) {
 				t.Errorf("%d requests", kapacitord.asked)
 			}
 		})
+	}
+}
+
+// A certificate of its own is usual for Kapacitor.
+func TestCheckAsksKapacitordOverTLS(t *testing.T) {
+	s := httptest.NewUnstartedServer(&fakeKapacitord{})
+	s.Config.ErrorLog = quiet
+	s.StartTLS()
+	defer s.Close()
+	r := newCheckRig(t)
+	r.args = []string{"--kapacitor-url", "https://u:" + testToken + "@" + s.Listener.Addr().String()}
+	const want = "certificate signed by unknown authority; name the file of its certificate, or of the CA that signed it, in SSL_CERT_FILE\n"
+	if res, lines := r.run(); res.code != 1 || !strings.Contains(lines, want) {
+		t.Errorf("exit code %d, no %q in\n%s", res.code, want, lines)
 	}
 }
 

@@ -92,7 +92,7 @@ func TestPastedIntoKapacitorConf(t *testing.T) {
 	}
 }
 
-// P2: a kapacitor.conf with [udf] twice stops kapacitord, and check names the line
+// A kapacitor.conf with [udf] twice stops kapacitord, and check names the line
 // that is too much.
 func TestTwoUDFSections(t *testing.T) {
 	t.Parallel()
