@@ -70,17 +70,29 @@ func (c *Client) answered(resp *http.Response, secret *secret) *Error {
 	case status == http.StatusProxyAuthRequired:
 		is(Hold, ReasonProxy, mendProxyLogin)
 	case status == http.StatusNotFound, status == http.StatusGone:
-		is(HoldAppKey, ReasonNotFound, "check that the app key exists and that the URL is the one of the organisation's region, "+DefaultURL+" or, in the EU, "+EuropeURL)
+		is(HoldAppKey, ReasonNotFound, c.mendNotFound())
 	case status == http.StatusRequestEntityTooLarge:
 		is(Refused, ReasonTooLarge, "make the alert smaller, such as its details or the number of its attributes")
 	case status >= 400 && status <= 499:
-		is(Refused, ReasonRefused, "see the answer kept with the alert for what BigPanda does not accept in it")
+		is(Refused, ReasonRefused, "see the answer for what BigPanda does not accept in the alert")
 	case status >= 300 && status <= 399:
 		is(Hold, ReasonRedirect, "set the URL to the API itself: a redirect"+target(resp, secret)+" is not followed, as the token would go there")
 	default:
 		is(Hold, ReasonNotBigPanda, "check the URL, and that no proxy or login page answers for "+c.url.Host+": the answer is not one of BigPanda's API")
 	}
 	return e
+}
+
+// mendNotFound is what may be wrong where a 404 comes from: BigPanda has two APIs
+// in two regions, and an integration is known to one of them.
+func (c *Client) mendNotFound() string {
+	if strings.Contains(c.url.Path, "/oim/") || strings.Contains(c.url.Hostname(), "integrations.") {
+		return "check that the URL is the one of the organisation's region, " + OIMURL + " or, in the EU, " + OIMEuropeURL +
+			", and that app key and token are those of an integration of the Open Integration Manager: one of the Alerts API belongs to " +
+			DefaultURL + " or " + EuropeURL
+	}
+	return "check that the app key exists and that the URL is the one of the organisation's region, " + DefaultURL + " or, in the EU, " + EuropeURL +
+		"; an integration of the Open Integration Manager has " + OIMURL + " or " + OIMEuropeURL
 }
 
 const mendProxyLogin = "put the proxy's user name and password into HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT), or name BigPanda's host in NO_PROXY"

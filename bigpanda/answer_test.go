@@ -82,7 +82,7 @@ func TestMends(t *testing.T) {
 	tests := map[int][]string{
 		401: {"token", "organisation"},
 		403: {"token", "proxy", "127.0.0.1"},
-		404: {"app key", "region", EuropeURL},
+		404: {"app key", "region", EuropeURL, "Open Integration Manager has " + OIMURL},
 		407: {"HTTPS_PROXY", "NO_PROXY"},
 		413: {"smaller"},
 		429: {"--rate"},
@@ -94,6 +94,13 @@ func TestMends(t *testing.T) {
 			if !strings.Contains(e.Mend, want) {
 				t.Errorf("%d: %q does not say %q", status, e.Mend, want)
 			}
+		}
+	}
+	server := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) })
+	_, e := send(t, dial(t, Options{URL: server.URL + "/oim/api/alerts"}))
+	for _, want := range []string{"region, " + OIMURL + " or, in the EU, " + OIMEuropeURL, "app key and token", "one of the Alerts API belongs to " + DefaultURL} {
+		if !strings.Contains(e.Mend, want) {
+			t.Errorf("404 of OIM: %q does not say %q", e.Mend, want)
 		}
 	}
 }

@@ -22,6 +22,13 @@ const (
 	EuropeURL  = "https://eu-api.bigpanda.io/data/v2/alerts"
 )
 
+// The Open Integration Manager's (reference/oim-send-alerts), which newer
+// organisations have. It takes the same requests.
+const (
+	OIMURL       = "https://integrations.bigpanda.io/oim/api/alerts"
+	OIMEuropeURL = "https://eu.integrations.bigpanda.io/oim/api/alerts"
+)
+
 const (
 	// DefaultTimeout leaves a large batch time to be taken in and is short
 	// enough that a connection that hangs is noticed soon.

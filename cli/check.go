@@ -18,6 +18,7 @@ type checkupFlags struct {
 	functionFlags
 	KapacitorConf string `placeholder:"FILE" help:"Check the function's section in this kapacitor.conf, as kapacitord would start it."`
 	Function      string `placeholder:"NAME" help:"Which function of --kapacitor-conf (those whose prog is this program)."`
+	KapacitorURL  string `name:"kapacitor-url" placeholder:"URL" help:"Ask this running kapacitord, such as http://USER:PASSWORD@localhost:9092, whether its own BigPanda handler sends alerts, too."`
 	User          string `placeholder:"NAME" help:"Whose permissions to look at, such as kapacitor (the current user's)."`
 	JSON          bool   `name:"json" help:"Print a JSON object for each line."`
 }
@@ -52,11 +53,12 @@ type finding struct {
 
 // checkup is a check under way.
 type checkup struct {
-	p        Process
-	json     bool
-	hidden   *secrets
-	who      viewer
-	function string // of a kapacitor.conf
+	p          Process
+	json       bool
+	hidden     *secrets
+	who        viewer
+	function   string        // of a kapacitor.conf
+	kapacitord *kapacitorAPI // nil: it is not to be asked
 
 	lines, warned, failed int
 	err                   error // of the printing
@@ -69,10 +71,17 @@ func (p Process) check(ctx context.Context, c command) error {
 		return usageError{err}
 	}
 	k := &checkup{p: p, json: f.JSON, hidden: p.secretsOf(settings{}), who: who}
+	if f.KapacitorURL != "" {
+		if k.kapacitord, err = newKapacitorAPI(f.KapacitorURL); err != nil {
+			return usageError{err}
+		}
+		k.hidden.addAddresses(f.KapacitorURL)
+	}
 	switch {
 	case f.KapacitorConf == "" && f.Function != "":
 		return usagef("--function names one of a kapacitor.conf: add --kapacitor-conf FILE, or leave it out")
 	case f.KapacitorConf == "":
+		k.server(ctx)
 		k.examine(ctx, c.flags, p.LookupEnv)
 	case len(c.flags) > 0:
 		return usagef("--%s means nothing with --kapacitor-conf: only what stands in that file counts",

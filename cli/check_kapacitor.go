@@ -54,6 +54,9 @@ func (k *checkup) kapacitor(ctx context.Context, f checkupFlags) error {
 	}
 	var conf kapacitorConf
 	if err := toml.Unmarshal(data, &conf); err != nil {
+		if twice := twiceInTOML(data); twice != "" {
+			return usagef("--kapacitor-conf: kapacitord does not start with %s: %s", f.KapacitorConf, twice)
+		}
 		// The error's own text may repeat a secret.
 		where := ""
 		if at := (toml.ParseError{}); errors.As(err, &at) {
@@ -80,6 +83,7 @@ func (k *checkup) kapacitor(ctx context.Context, f checkupFlags) error {
 	if conf.BigPanda.Enabled && conf.BigPanda.Global {
 		k.warn("[bigpanda]", "set enabled = false there", "every alert is sent twice: Kapacitor's own handler is on for all alerts")
 	}
+	k.server(ctx)
 	for _, name := range names {
 		k.function = name
 		if !k.json {

@@ -23,6 +23,12 @@ func TestCheckUsage(t *testing.T) {
 		{"a setting beside a kapacitor.conf", []string{"--url=x", "--kapacitor-conf", conf}, "--url means nothing with --kapacitor-conf: only what stands in that file counts"},
 		{"a kapacitor.conf that is not there", []string{"--kapacitor-conf=nowhere"}, "--kapacitor-conf: open nowhere: no such file or directory"},
 		{"a kapacitor.conf that is none", []string{"--kapacitor-conf", write(t, "x.conf", "\ntoken = "+testToken)}, "is nothing that kapacitord would read in line 2: mend it"},
+		{"sections that stand there twice", []string{"--kapacitor-conf", write(t, "twice.conf", "[udf]\n[udf.functions]\n\n[udf]\n[udf.functions]\n  [udf.functions.bigpanda]\n    timeout = '10s'\n")},
+			"twice.conf: the section [udf] stands a second time in line 4: leave that line out; the section [udf.functions] stands a second time in line 5: leave that line out\n"},
+		{"a section with keys that stands there twice", []string{"--kapacitor-conf", write(t, "keys.conf", "[bigpanda]\nenabled = false\n[bigpanda] # mine\n# its token\ntoken = '"+testToken+"'\n")},
+			"keys.conf: the section [bigpanda] stands a second time in line 3: leave that line out, and move what is below it to the first [bigpanda]\n"},
+		{"a key that stands there twice", []string{"--kapacitor-conf", write(t, "key.conf", "[bigpanda]\ntoken = '"+testToken+"'\ntoken = '"+testToken+"'\n")},
+			"key.conf: the key bigpanda.token stands a second time in line 3: keep one\n"},
 		{"an environment that is no text", []string{"--kapacitor-conf", write(t, "y.conf", "[udf.functions.x.env]\nA = 1")}, "is nothing that kapacitord would read"},
 		{"a misspelt function", []string{"--kapacitor-conf", conf, "--function=bigpnda"}, "has no section [udf.functions.bigpnda]: did you mean bigpanda?"},
 	} {

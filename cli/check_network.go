@@ -138,7 +138,7 @@ func (k *checkup) answer(p bigpanda.Probe, s settings, withToken bool) {
 	case e.Reason == bigpanda.ReasonNotFound && s.defaults.AppKey == "":
 		k.note("answer", "set an app key, and check again; "+e.Mend, "%s, which may be for want of an app key", e.Err)
 	case e.Class == bigpanda.Refused:
-		k.fail("answer", "check the URL: the Alerts API is "+bigpanda.DefaultURL+" or, in the EU, "+bigpanda.EuropeURL, "%s", e.Err)
+		k.fail("answer", "check the URL: the Alerts API is "+bigpanda.DefaultURL+" or, in the EU, "+bigpanda.EuropeURL+", the Open Integration Manager "+bigpanda.OIMURL+" or "+bigpanda.OIMEuropeURL, "%s", e.Err)
 	case e.Reason == bigpanda.ReasonServer, e.Reason == bigpanda.ReasonThrottled:
 		k.fail("answer", "check again later: the function keeps its alerts until then", "%s", e.Err)
 	default:

@@ -102,6 +102,18 @@ func (r *checkRig) certified(lasts time.Duration) {
 	r.vars["BIGPANDA_CA_FILE"] = r.file("ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), 0o600)
 }
 
+// oim has the Open Integration Manager asked.
+func (r *checkRig) oim() {
+	r.vars["BIGPANDA_URL"] = strings.Replace(r.vars["BIGPANDA_URL"], sandbox.Path, sandbox.OIMPath, 1)
+}
+
+// onFileSystem has all folders be on one that does not last.
+func (r *checkRig) onFileSystem(name string) {
+	was := passingFileSystem
+	passingFileSystem = func(string) (string, bool) { return name, true }
+	r.t.Cleanup(func() { passingFileSystem = was })
+}
+
 func (r *checkRig) proxied(proxy string) {
 	r.vars["BIGPANDA_URL"], r.vars["https_proxy"] = "https://nowhere.invalid/", proxy
 }

@@ -86,6 +86,9 @@ func TestCheck(t *testing.T) {
 		{"an outbox that others may write", func(r *checkRig) { os.Chmod(r.dir+"/outbox", 0o777) }, 1, "fail  outbox  others may write to DIR/outbox (drwxrwxrwx); chmod 700 DIR/outbox, or set --outbox"},
 		{"an outbox that a group may write", func(r *checkRig) { os.Chmod(r.dir+"/outbox", 0o770) }, 1, "fail  outbox  others may write to DIR/outbox (drwxrwx---); chmod 700"},
 		{"an outbox where others may put another", func(r *checkRig) { os.Chmod(r.dir, 0o777) }, 1, "warn  outbox  others may put another folder in the place of DIR/outbox, as they may write to DIR; chmod +t DIR\n"},
+		{"an outbox that goes with its container", func(r *checkRig) { r.onFileSystem("overlay") }, 1,
+			"warn  outbox  DIR/outbox is on overlay: what was not delivered is lost with the container, or with the machine's next start; mount a volume there, or set --outbox"},
+		{"an outbox to be made, in memory", func(r *checkRig) { r.onFileSystem("tmpfs"); r.vars["BIGPANDA_OUTBOX"] += "/a" }, 1, "warn  outbox  DIR/outbox is on tmpfs: "},
 		{"more queue than disk", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX_MAX_SIZE"] = "4EiB" }, 1, "and the queue may grow to 4.0 EiB; make room, or set --outbox-max-size"},
 
 		// What is secret in addresses; run looks for it.
@@ -127,6 +130,8 @@ func TestCheck(t *testing.T) {
 		{"an API that takes what is no alert", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 201}) }, 0, "note  token  not refused, but"},
 		{"a forbidden token", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 403}) }, 1, "fail  token  "},
 		{"an app key that nobody knows, or another region", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 404}) }, 1, "answered 404 Not Found; check that the app key exists and that the URL is the one of the organisation's region"},
+		{"a token or app key that the Open Integration Manager does not know", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 404}); r.oim() }, 1, "answered 404 Not Found; check that the URL is the one of the organisation's region, https://integrations.bigpanda.io/oim/api/alerts or, in the EU, https://eu.integrations.bigpanda.io/oim/api/alerts, and that app key and token are"},
+		{"the Open Integration Manager", func(r *checkRig) { r.oim() }, 0, "ok  token  accepted: what is no alert gets 400 Bad Request with it, and 401 with another\n"},
 		{"not found, without an app key", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 404}); delete(r.vars, "BIGPANDA_APP_KEY") }, 0, "answered 404 Not Found, which may be for want of an app key; set an app key, and check again"},
 		{"another path", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 405}) }, 1, "answered 405 Method Not Allowed; check the URL: the Alerts API is https://api.bigpanda.io/data/v2/alerts or"},
 		{"a redirect", func(r *checkRig) { r.faulty(sandbox.Faults{Status: 302}) }, 1, "fail  answer  "},

@@ -61,6 +61,9 @@ func readConfigFile(path string, s *settings) (layer, error) {
 	}
 	var file map[string]any
 	if err := toml.Unmarshal(data, &file); err != nil {
+		if twice := twiceInTOML(data); twice != "" {
+			return nil, fmt.Errorf("config file %s: %s", path, twice)
+		}
 		// The error's own text repeats what stands there, which may be a secret.
 		var at toml.ParseError
 		if errors.As(err, &at) {

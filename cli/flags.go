@@ -20,7 +20,7 @@ type apiFlags struct {
 	Handler            *string `placeholder:"FILE" help:"Take the options' defaults from this Kapacitor handler file of kind bigpanda."`
 	TokenFile          *string `placeholder:"FILE" help:"Read the token from this file, again when BigPanda does not accept it."`
 	AppKey             *string `placeholder:"KEY" help:"The app key of alerts whose TICKscript sets none."`
-	URL                *string `name:"url" placeholder:"URL" help:"The Alerts API (${default_url})."`
+	URL                *string `name:"url" placeholder:"URL" help:"The Alerts API, or the Open Integration Manager (${default_url})."`
 	CAFile             *string `name:"ca-file" placeholder:"FILE" help:"Trust the certificates in this PEM file, instead of the system's."`
 	InsecureSkipVerify *bool   `help:"Accept any certificate."`
 	Timeout            *string `placeholder:"TIME" help:"How long one request may take (${default_timeout})."`

@@ -41,16 +41,18 @@ func (p Process) runFunction(ctx context.Context, c command, argErr error) int {
 		hidden:   hidden,
 		log:      newLogger(p.Stderr, s.logLevel, s.logFormat, hidden),
 	}
-	if err != nil {
-		// Kapacitor asks for Info alone when it starts: the operator should not
-		// have to wait for the first task to hear of this.
-		f.log.Error("every task with this function will fail at Init", "error", err)
-	}
 	handler := s.newHandler(f.open, hidden.blotError(err), f.log)
-	in := &countingReader{Reader: p.Stdin}
+	in := &watchedReader{Reader: p.Stdin}
+	switch {
+	case argErr != nil:
+		// A mistyped command comes here, too, and is no function.
+		in.first = func() { f.sayInitFails(argErr) }
+	case err != nil:
+		f.sayInitFails(err)
+	}
 	err = wire.Run(stopping, handler, in, p.Stdout, s.wireOptions(f.log))
 	f.close()
-	if argErr != nil && in.n == 0 {
+	if argErr != nil && !in.read {
 		// Kapacitor asks for Info first: this was a person or a script.
 		return p.fail(functionMode, argErr)
 	}
@@ -69,6 +71,12 @@ type function struct {
 	log      *slog.Logger
 	client   *bigpanda.Client
 	delivery *delivery // nil while nothing is open
+}
+
+// sayInitFails logs what every Init will say. Kapacitor asks for Info alone when it
+// starts: the operator should not have to wait for the first task to hear of this.
+func (f *function) sayInitFails(err error) {
+	f.log.Error("every task with this function will fail at Init", "error", err)
 }
 
 // open is udf.Config.Open.
@@ -102,15 +110,21 @@ func (f *function) close() {
 	f.client.Close()
 }
 
-// countingReader counts what is read.
-type countingReader struct {
+// watchedReader notes whether anything is read.
+type watchedReader struct {
 	io.Reader
-	n int64
+	first func() // if set, called once something is
+	read  bool
 }
 
-func (r *countingReader) Read(b []byte) (int, error) {
+func (r *watchedReader) Read(b []byte) (int, error) {
 	n, err := r.Reader.Read(b)
-	r.n += int64(n)
+	if n > 0 && !r.read {
+		r.read = true
+		if r.first != nil {
+			r.first()
+		}
+	}
 	return n, err
 }
 

@@ -137,6 +137,18 @@ func TestBadSettingFailsInit(t *testing.T) {
 	}
 }
 
+// Wrong arguments are logged as soon as kapacitord asks for Info, at its start.
+func TestWrongArgumentsAreLoggedAtInfo(t *testing.T) {
+	const said = `level=ERROR msg="every task with this function will fail at Init" error="unknown flag --conections: did you mean --connections?"`
+	r := run(t, frames(t, askInfo), nil, "--conections=2")
+	if r.code != 0 || strings.Count(r.stderr, said) != 1 {
+		t.Errorf("exit code %d, want 0 and once %q in\n%s", r.code, said, r.stderr)
+	}
+	if got := answers(t, r.stdout); len(got) != 1 || got[0].GetInfo() == nil {
+		t.Errorf("the answers are %v, want Info", got)
+	}
+}
+
 // Kapacitor asks for Info alone when it starts, before anything is set up.
 func TestInfoNeedsNothing(t *testing.T) {
 	r := run(t, frames(t, askInfo), nil)

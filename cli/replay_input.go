@@ -94,7 +94,7 @@ func (p Process) openInput(f replayFlags) (in input, err error) {
 	case f.File == "-":
 		in.name, in.file, bytes = "stdin", io.NopCloser(nil), p.Stdin
 	case extension == batchRecording:
-		return in, usagef("%s is the recording of a batch task: the function is for streams, so record one with kapacitor record stream", f.File)
+		return in, usagef("%s is the recording of a batch task, which replay does not take: record the points of a stream with kapacitor record stream (in a task, @bigpandaBatch() takes batches)", f.File)
 	default:
 		file, err := os.Open(f.File)
 		if err != nil {

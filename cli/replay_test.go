@@ -354,7 +354,7 @@ func TestReplayFiles(t *testing.T) {
 		{"none", nil, 2, "which points? Name a file of line protocol or a recording, or write - for stdin"},
 		{"one that is not there", []string{"nowhere"}, 2, "read the points: open nowhere: no such file or directory"},
 		{"a folder", []string{os.TempDir()}, 1, "bigpanda-udf replay: read " + os.TempDir() + ": is a directory\n"},
-		{"a batch", []string{"x.brpl"}, 2, "x.brpl is the recording of a batch task: the function is for streams, so record one with kapacitor record stream"},
+		{"a batch", []string{"x.brpl"}, 2, "x.brpl is the recording of a batch task, which replay does not take: record the points of a stream with kapacitor record stream (in a task, @bigpandaBatch() takes batches)"},
 		{"broken gzip", []string{write(t, "x.gz", gzipped(t, fleetPoints)[:60])}, 1, "unexpected EOF"},
 		{"no gzip", []string{write(t, "x.gz", "\x1f\x8b and more of it")}, 1, "begins like gzip and is none"},
 	} {

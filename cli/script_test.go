@@ -18,8 +18,10 @@ import (
 )
 
 // TestMain lets the test binary be the program: for the scripts, and for the
-// demo, which starts itself.
+// demo, which starts itself. Where the tests' own folders are (in a container, or
+// in memory) is nothing that a check is to find.
 func TestMain(m *testing.M) {
+	passingFileSystem = func(string) (string, bool) { return "", false }
 	testscript.Main(m, map[string]func(){programName: func() {
 		os.Exit(Run(context.Background(), Process{
 			Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv,
@@ -29,7 +31,7 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs the sessions in testdata. Their own commands:
 //
-//	api [FAULTS]         start a sandbox and set BIGPANDA_URL; FAULTS are JSON
+//	api [FAULTS]         start a sandbox and set BIGPANDA_URL, and OIM_URL; FAULTS are JSON
 //	freeport NAME        set a variable to a loopback address that nobody listens at
 //	await ADDRESS        wait until somebody does
 //	awaitsocket PATH     the same for a unix socket
@@ -59,6 +61,7 @@ func TestScripts(t *testing.T) {
 					server.Close()
 				})
 				ts.Setenv("BIGPANDA_URL", server.URL+sandbox.Path)
+				ts.Setenv("OIM_URL", server.URL+sandbox.OIMPath)
 			},
 			"freeport": func(ts *testscript.TestScript, _ bool, args []string) {
 				l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -71,8 +71,11 @@ func (p Process) send(ctx context.Context, c command) error {
 	}
 	if err != nil {
 		if failure := (*bigpanda.Error)(nil); errors.As(err, &failure) {
-			if failure.Reason == bigpanda.ReasonServer {
+			switch {
+			case failure.Reason == bigpanda.ReasonServer, failure.Reason == bigpanda.ReasonThrottled:
 				failure.Mend = "try again later: send makes one attempt, the function goes on until the alert is accepted"
+			case failure.Reason == bigpanda.ReasonRefused && r.Answer == "":
+				failure.Mend = "BigPanda does not say what it does not accept in the alert: leave out attributes one by one"
 			}
 			r.Mend = hidden.blot(failure.Mend)
 		}

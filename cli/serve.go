@@ -96,7 +96,9 @@ type server struct {
 	// is opened: a lock that the look holds would hide what is in it.
 	folders sync.RWMutex
 
-	mu     sync.Mutex
+	mu      sync.Mutex
+	running map[string]int // connections past Init, by task
+
 	lock   *os.File // on the folder of the outboxes; nil until it was got
 	noLock string   // why it was not, as the log has it
 	client *bigpanda.Client
@@ -107,7 +109,7 @@ type server struct {
 func newServer(s settings, hidden *secrets, log *slog.Logger, hurrying context.Context) *server {
 	return &server{
 		settings: s, hidden: hidden, log: log, hurrying: hurrying,
-		look: make(chan struct{}, 1), tasks: make(tasks), initWithin: initWithin,
+		look: make(chan struct{}, 1), tasks: make(tasks), running: make(map[string]int), initWithin: initWithin,
 	}
 }
 
@@ -148,6 +150,7 @@ func (d *server) serve(stopping context.Context, sockets []socket) error {
 	case err = <-failed:
 	case <-stopping.Done():
 	}
+	d.sayWhatToReload()
 	cancel(errStopped)
 	d.tell(daemon.SdNotifyStopping)
 	closeAll(sockets)

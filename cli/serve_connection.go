@@ -24,7 +24,8 @@ type connection struct {
 	server *server
 	edge   string // of its task
 	log    *slog.Logger
-	use    *use // nil while no outbox is open
+	use    *use   // nil while no outbox is open
+	task   string // that it serves; "" before Init
 }
 
 // converse serves one connection. It closes it before the outbox, so that
@@ -55,7 +56,9 @@ func (c *connection) run(ctx context.Context, conn net.Conn) (err error) {
 	s.edge = c.edge
 	o := s.wireOptions(c.log)
 	o.InitWithin = c.server.initWithin
-	return wire.Run(ctx, s.newHandler(c.open, nil, c.log), conn, conn, o)
+	h := namedHandler{s.newHandler(c.open, nil, c.log), c.serves}
+	defer c.serves("")
+	return wire.Run(ctx, h, conn, conn, o)
 }
 
 // open is udf.Config.Open.

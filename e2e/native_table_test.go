@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +70,9 @@ var (
 	})}
 	braces = difference{"details that begin with a brace are not sent", each(func(p payload) {
 		p["details"] = "{ " + p["check"].(string) + " }"
+	})}
+	serverInfo = difference{"a template has the server's name and ids", each(func(p payload) {
+		p["details"] = regexp.MustCompile(`"ServerInfo":\{[^}]*\},`).ReplaceAllString(p["details"].(string), "")
 	})}
 	sameSecond = difference{"two changes within a second have one timestamp, of which BigPanda takes the first", func(native []payload) []payload {
 		for i, p := range native {
@@ -178,6 +182,18 @@ var comparisons = []comparison{
 		alert:       `.details('` + htmlDetails + `')`,
 		function:    `.details('` + htmlDetails + `')`,
 		differences: []difference{htmlTemplate},
+	},
+	{
+		name: "details with JSON", groupBy: `'host'`, options: usualHost,
+		point:    `system,host=web-1,region=eu usage=USAGE,count=3i,up=true,note="<b>\"it's\" 1 + 1 & more</b>"`,
+		alert:    `.details('values: {{ json .Fields }}{{ jsonCompact .Tags }} {{ jsonCompact .Fields.nope }} {{ .Time | json }}')`,
+		function: `.details('values: {{ json .Fields }}{{ jsonCompact .Tags }} {{ jsonCompact .Fields.nope }} {{ .Time | json }}')`,
+	},
+	{
+		name: "details with JSON of all", point: usualPoint, groupBy: `'host'`, options: usualHost,
+		alert:       `.details('all: {{ jsonCompact . }}')`,
+		function:    `.details('all: {{ jsonCompact . }}')`,
+		differences: []difference{serverInfo},
 	},
 	{
 		name: "details that begin with a brace", point: usualPoint, groupBy: `'host'`, options: usualHost,

@@ -59,6 +59,13 @@ func TestWrongOptions(t *testing.T) {
 		}
 	}
 
+	// Of a capital letter it advises its own handler, of which the README warns.
+	_, err := k.try(http.MethodPost, "/tasks", strings.NewReader(fmt.Sprintf(`{"id": "capital", "type": "stream", "dbrps": [{"db": "d", "rp": "r"}], "script": %q}`,
+		strings.ReplaceAll(withOptions(""), "@bigpanda", "@bigPanda"))))
+	if err == nil || !strings.Contains(err.Error(), "no dynamic method") || !strings.Contains(err.Error(), "Use '.' operator instead") {
+		t.Errorf("to @bigPanda() Kapacitor says %v", err)
+	}
+
 	// The user mends the script, and the task runs.
 	k.call(http.MethodPatch, "/tasks/wrong-0", map[string]any{"script": withOptions(`.autoAttributes('tags')`)})
 	k.disable("wrong-0")

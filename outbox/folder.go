@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -86,6 +87,17 @@ func NetworkFileSystem(folder string) (name string, ok bool) {
 	return name, ok
 }
 
+// PassingFileSystem returns the kind of the file system that a folder is on, and
+// whether that is one that does not last: overlay, which goes with its container,
+// or one in memory. It is known on Linux alone.
+func PassingFileSystem(folder string) (name string, ok bool) {
+	if runtime.GOOS != "linux" {
+		return "", false // the same numbers mean something else
+	}
+	name, ok = passingFileSystems[fileSystem(folder)]
+	return name, ok
+}
+
 // fileSystem is the magic number of the file system that a folder is on, 0 if
 // that cannot be told. It is a variable for tests.
 var fileSystem = func(folder string) uint32 {
@@ -106,6 +118,13 @@ var networkFileSystems = map[uint32]string{
 	0x73757245: "coda",
 	0x01021997: "9p",
 	0x00c36400: "ceph",
+}
+
+// passingFileSystems are those of statfs(2) that PassingFileSystem finds.
+var passingFileSystems = map[uint32]string{
+	0x794c7630: "overlay",
+	0x01021994: "tmpfs",
+	0x858458f6: "ramfs",
 }
 
 // tryLock locks a folder, or fails at once with EWOULDBLOCK. The lock is on a

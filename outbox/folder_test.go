@@ -207,3 +207,35 @@ func TestNetworkFileSystem(t *testing.T) {
 		})
 	}
 }
+
+func TestPassingFileSystem(t *testing.T) {
+	for _, tt := range []struct {
+		kind uint32
+		want string
+	}{
+		{0x794c7630, "overlay"},
+		{0x01021994, "tmpfs"},
+		{0x858458f6, "ramfs"},
+		{0xef53, ""}, // ext4
+		{0, ""},      // not known
+	} {
+		was := fileSystem
+		fileSystem = func(string) uint32 { return tt.kind }
+		name, ok := PassingFileSystem("x")
+		fileSystem = was
+		if name != tt.want || ok != (tt.want != "") {
+			t.Errorf("%#x is %q, %t, want %q", tt.kind, name, ok, tt.want)
+		}
+	}
+}
+
+// As the system has it.
+func TestPassingFileSystemOfLinux(t *testing.T) {
+	mounts, err := os.ReadFile("/proc/self/mounts")
+	if err != nil || !strings.Contains(string(mounts), "tmpfs /dev/shm tmpfs") {
+		t.Skip("there is no tmpfs at /dev/shm")
+	}
+	if name, ok := PassingFileSystem("/dev/shm"); name != "tmpfs" || !ok {
+		t.Errorf("/dev/shm is %q, %t", name, ok)
+	}
+}

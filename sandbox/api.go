@@ -120,8 +120,8 @@ func (s *Server) pause(ctx context.Context, d time.Duration, lifted <-chan struc
 
 // take is the Alerts API as documented: it judges a call and takes its alerts.
 func (s *Server) take(c call, f Faults) answer {
-	if c.path != Path {
-		return refuse(http.StatusNotFound, "no such path: the Alerts API is at "+Path)
+	if c.path != Path && c.path != OIMPath {
+		return refuse(http.StatusNotFound, "no such path: the Alerts API is at "+Path+", the Open Integration Manager at "+OIMPath)
 	}
 	if c.method != http.MethodPost {
 		a := refuse(http.StatusMethodNotAllowed, "the method is "+c.method+", not POST")
@@ -132,7 +132,11 @@ func (s *Server) take(c call, f Faults) answer {
 	if token == "" {
 		token = s.options.Token
 	}
-	if reason := checkToken(c.header, token); reason != "" {
+	given, reason := c.token()
+	if reason == "" && token != "" && given != token {
+		reason = "the token is wrong"
+	}
+	if reason != "" {
 		return refuse(http.StatusUnauthorized, reason)
 	}
 	// The documentation has no 415: what is wrong with a header is a 400.
@@ -153,22 +157,6 @@ func (s *Server) take(c call, f Faults) answer {
 		return refuse(http.StatusNotFound, "no integration has this app_key")
 	}
 	return s.takeItems(c.batch, f)
-}
-
-// checkToken says what is wrong with the Authorization header, never what
-// stands in it. want "" takes any token.
-func checkToken(h http.Header, want string) string {
-	authorization := h.Get("Authorization")
-	scheme, token, _ := strings.Cut(authorization, " ")
-	switch {
-	case authorization == "":
-		return "the Authorization header is missing"
-	case !strings.EqualFold(scheme, "Bearer") || token == "":
-		return "the Authorization header is not \"Bearer TOKEN\""
-	case want != "" && token != want:
-		return "the token is wrong"
-	}
-	return ""
 }
 
 // takeItems takes the good alerts of a batch, unless a bad one has it refused.

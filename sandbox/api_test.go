@@ -22,6 +22,15 @@ func TestAnswers(t *testing.T) {
 			}
 		}
 	}
+	// oim has the token and app key of a call in headers, "" for none.
+	oim := func(token, key string) func(*http.Request) {
+		return func(r *http.Request) {
+			header("Authorization", "")(r)
+			header("X-Auth-Token", token)(r)
+			header("X-App-Key", key)(r)
+		}
+	}
+	const keyless = `{"status":"critical","host":"web01"}`
 	const good = `{"app_key":"k","status":"critical","host":"web01"}`
 	for _, test := range []struct {
 		name   string
@@ -88,6 +97,21 @@ func TestAnswers(t *testing.T) {
 		{name: "GET", cite: "POST …/data/v2/alerts", method: "GET", want: 405, reason: "not POST"},
 		{name: "PUT", cite: "POST …/data/v2/alerts", method: "PUT", body: good, want: 405, reason: "not POST"},
 		{name: "another version", cite: "POST …/data/v2/alerts", path: "/data/v1/alerts", body: good, want: 404, reason: "no such path"},
+		{name: "token in the query", cite: "?access_token=… where a client cannot send headers", path: Path + "?access_token=" + testToken, body: good, edit: header("Authorization", ""), want: 201},
+		{name: "wrong token in the query", cite: "401", path: Path + "?access_token=other", body: good, edit: header("Authorization", ""), want: 401, reason: "the token is wrong"},
+		{name: "token in OIM's header", cite: "header (x-auth-token) of OIM alone", body: good, edit: oim(testToken, ""), want: 401, reason: "missing"},
+		{name: "OIM", cite: "POST …/oim/api/alerts, the same bearer token", path: OIMPath, body: good, want: 201},
+		{name: "OIM, several", cite: "the same single and multiple form", path: OIMPath, body: `{"app_key":"k","alerts":[{"status":"ok","host":"a"},{"status":"critical","host":"b"}]}`, want: 201},
+		{name: "OIM, query", cite: "query (access_token, app_key)", path: OIMPath + "?access_token=" + testToken + "&app_key=k", body: keyless, edit: header("Authorization", ""), want: 201},
+		{name: "OIM, headers", cite: "header (x-auth-token, x-app-key)", path: OIMPath, body: keyless, edit: oim(testToken, "k"), want: 201},
+		{name: "OIM, several, headers", cite: "header (x-auth-token, x-app-key)", path: OIMPath, body: `{"alerts":[` + keyless + `]}`, edit: oim(testToken, "k"), want: 201},
+		{name: "OIM, wrong token", cite: "401", path: OIMPath, body: keyless, edit: oim("other", "k"), want: 401, reason: "the token is wrong"},
+		{name: "OIM, another app key", cite: "404 exists", path: OIMPath, body: keyless, edit: oim(testToken, "nobody"), want: 404, reason: "app_key"},
+		{name: "OIM, two app keys", cite: "unknown", path: OIMPath + "?app_key=l", body: good, want: 400, reason: "another in the query"},
+		{name: "OIM, an app key that is no text", cite: "unknown", path: OIMPath + "?app_key=k", body: `{"app_key":1,"status":"ok","host":"h"}`, want: 400, reason: "app_key is not a text"},
+		{name: "OIM, no app key", cite: "app_key", path: OIMPath, body: keyless, want: 400, reason: "app_key is missing"},
+		{name: "OIM, GET", cite: "POST …/oim/api/alerts", path: OIMPath, method: "GET", want: 405, reason: "not POST"},
+		{name: "another path of OIM", cite: "POST …/oim/api/alerts", path: "/oim/alerts", body: good, want: 404, reason: "no such path"},
 		{name: "another app key", cite: "404 exists", body: `{"app_key":"nobody","status":"ok","host":"h"}`, want: 404, reason: "app_key"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -109,7 +133,7 @@ func TestAnswers(t *testing.T) {
 				t.Errorf("the answer is not JSON: %s", got.body)
 			}
 			q := s.lastRequest()
-			if q.Status != test.want || q.Method != test.method || q.Path != test.path {
+			if q.Status != test.want || q.Method != test.method || q.Path != strings.Split(test.path, "?")[0] {
 				t.Errorf("in the record: %+v", q)
 			}
 			taken := test.want < 300
@@ -140,6 +164,14 @@ func TestTokenIsNowhere(t *testing.T) {
 	s.post(`{"app_key":"k"}`, 400)
 	for _, authorization := range []string{testToken, "Basic " + testToken, "Bearer x" + testToken} {
 		if _, err := s.do("POST", Path, "{}", func(r *http.Request) { r.Header.Set("Authorization", authorization) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, query := range []string{"?access_token=" + testToken, "?app_key=k&access_token=x" + testToken} {
+		if _, err := s.do("POST", OIMPath+query, "{}", func(r *http.Request) {
+			r.Header.Del("Authorization")
+			r.Header.Set("X-Auth-Token", testToken)
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -2,9 +2,11 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 )
 
@@ -17,6 +19,7 @@ const drainLimit = 64 << 20
 type call struct {
 	method, path string
 	header       http.Header
+	query        url.Values
 	size         int    // of the body as it was sent, as far as it was read
 	body         []byte // unzipped, at most maxBody+1 bytes
 	readErr      error
@@ -30,7 +33,7 @@ func readCall(r *http.Request, buffer *bytes.Buffer) call {
 		buffer.Grow(int(min(n, maxBody)) + bytes.MinRead)
 	}
 	_, err := buffer.ReadFrom(io.LimitReader(r.Body, maxBody+1))
-	c := call{method: r.Method, path: r.URL.Path, header: r.Header, size: buffer.Len(), body: buffer.Bytes(), readErr: err}
+	c := call{method: r.Method, path: r.URL.Path, header: r.Header, query: r.URL.Query(), size: buffer.Len(), body: buffer.Bytes(), readErr: err}
 	if isGzip(r.Header) && err == nil && c.size <= maxBody {
 		c.body, c.readErr = unzip(c.body)
 	}
@@ -39,9 +42,38 @@ func readCall(r *http.Request, buffer *bytes.Buffer) call {
 	case len(c.body) > maxBody:
 		io.CopyN(io.Discard, r.Body, drainLimit) // an error changes nothing: the answer is 413
 	default:
-		c.batch = readBatch(c.body)
+		c.batch = readKeyedBatch(c.body, c.appKey())
 	}
 	return c
+}
+
+// token returns what a call gives as its token. A reason says that it gives none
+// in a form that is documented, and never what stands there.
+func (c call) token() (token, reason string) {
+	if authorization := c.header.Get("Authorization"); authorization != "" {
+		scheme, token, _ := strings.Cut(authorization, " ")
+		if !strings.EqualFold(scheme, "Bearer") || token == "" {
+			return "", "the Authorization header is not \"Bearer TOKEN\""
+		}
+		return token, ""
+	}
+	token = c.query.Get("access_token")
+	if token == "" && c.path == OIMPath {
+		token = c.header.Get("X-Auth-Token")
+	}
+	if token == "" {
+		return "", "the Authorization header is missing"
+	}
+	return token, ""
+}
+
+// appKey returns the app key of a call that is not in its body, "" if there is
+// none.
+func (c call) appKey() string {
+	if c.path != OIMPath {
+		return ""
+	}
+	return cmp.Or(c.query.Get("app_key"), c.header.Get("X-App-Key"))
 }
 
 func isGzip(h http.Header) bool { return strings.EqualFold(h.Get("Content-Encoding"), "gzip") }

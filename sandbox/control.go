@@ -24,6 +24,7 @@ const indexText = `bigpanda-udf sandbox: a BigPanda to work against
 In a browser, this address shows the console.
 
 POST   /data/v2/alerts  the Alerts API
+POST   /oim/api/alerts  the same, of the Open Integration Manager
 GET    /incidents       what BigPanda's operators would see
 GET    /incidents/ID    one, with its timeline, tags and events (?before=SEQ&limit=N)
 GET    /events          the alerts taken          (?since=SEQ&limit=N)

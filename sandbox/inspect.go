@@ -117,7 +117,7 @@ func (s *Server) getRequest(w http.ResponseWriter, r *http.Request) {
 		page.Issues = append(page.Issues, Problem{"size", "", bigReason, outcomeRefused, "reference/alerts"})
 	}
 	if q.Accepted == 0 && q.Bytes <= len(q.Body) {
-		page.Alerts = showBody([]byte(q.Body))
+		page.Alerts = showBody([]byte(q.Body), q.AppKey)
 	}
 	writeJSON(w, page)
 }
@@ -152,15 +152,16 @@ func showEvents(events []Event) []Shown {
 	return shown
 }
 
-// showBody reads the alerts of a body that was refused.
-func showBody(body []byte) []Shown {
+// showBody reads the alerts of a body that was refused, with the app key of its
+// request.
+func showBody(body []byte, appKey string) []Shown {
 	shown := []Shown{}
-	b := readBatch(body)
+	b := readKeyedBatch(body, appKey)
 	if len(b.items) == 0 {
 		return shown // not as much as an object, or no alerts in it
 	}
 	body = bytes.TrimSpace(body)
-	top := objectFields(body, nil)
+	top := withAppKey(objectFields(body, nil), appKey)
 	alerts := valueOf(top, "alerts")
 	if alerts == nil {
 		return append(shown, showRefused(body, top, b.items[0]))

@@ -42,7 +42,10 @@ type batch struct {
 
 // readBatch reads the body of a request. It never fails: what is wrong is
 // said in the batch or in its items.
-func readBatch(body []byte) batch {
+func readBatch(body []byte) batch { return readKeyedBatch(body, "") }
+
+// readKeyedBatch is readBatch where an app key is beside the body, "" for none.
+func readKeyedBatch(body []byte, beside string) batch {
 	// Whether BigPanda mends text that is not UTF-8 is not documented.
 	if !utf8.Valid(body) {
 		return batch{err: "the body is not UTF-8"}
@@ -55,10 +58,14 @@ func readBatch(body []byte) batch {
 		return batch{err: "the body is not a JSON object"}
 	}
 	fields := objectFields(s.value(), nil)
+	fields = withAppKey(fields, beside)
 	b := batch{}
 	key := valueOf(fields, "app_key")
 	if b.err = checkAppKey(key); b.err == "" {
 		b.appKey = string(unquote(key))
+		if beside != "" && beside != b.appKey { // which one counts is not documented
+			return batch{err: "one app_key is in the body, and another in the query or header"}
+		}
 	}
 	if alerts := valueOf(fields, "alerts"); alerts != nil {
 		b.readAlerts(fields, alerts, key)
@@ -67,6 +74,15 @@ func readBatch(body []byte) batch {
 	it, _ := readItem(b.appKey, fields, nil)
 	b.items = []item{it}
 	return b
+}
+
+// withAppKey adds the app key that is beside a body, which may be "", to fields
+// that have none.
+func withAppKey(fields []field, beside string) []field {
+	if beside == "" || valueOf(fields, "app_key") != nil {
+		return fields
+	}
+	return insertField(fields, field{[]byte("app_key"), appendQuoted(nil, []byte(beside))})
 }
 
 // checkAppKey says what is wrong with the value of app_key, nil if there is

@@ -43,7 +43,7 @@ func (s *sandbox) do(method, path, body string, edit func(*http.Request)) (reply
 	if err != nil {
 		return reply{}, err
 	}
-	if strings.HasPrefix(path, "/data/") {
+	if strings.HasPrefix(path, "/data/") || strings.HasPrefix(path, "/oim/") {
 		r.Header.Set("Authorization", "Bearer "+testToken)
 		r.Header.Set("Content-Type", "application/json")
 	}

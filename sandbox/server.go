@@ -10,13 +10,17 @@
 // # The API
 //
 // POST /data/v2/alerts takes one alert (an object with app_key, status and
-// properties) or several ({"app_key": …, "alerts": […]}). The answers:
+// properties) or several ({"app_key": …, "alerts": […]}), and so does the Open
+// Integration Manager's POST /oim/api/alerts. The token is a bearer token, or
+// ?access_token=…; the Open Integration Manager also takes it as the header
+// X-Auth-Token, and the app key as ?app_key=… or X-App-Key where none is in the
+// body (reference/oim-alerts). The answers:
 //
 //	201  taken; a small JSON body
 //	204  every alert of the request is an exact duplicate; no body
 //	400  not JSON, or not as documented: {"error": "the reason"}
 //	401  no token, or not the one in Options.Token
-//	404  another path under /data/, or an app key not in Options.AppKeys
+//	404  another path under /data/ or /oim/, or an app key not in Options.AppKeys
 //	405  another method
 //	413  a body over 6 MB
 //
@@ -61,8 +65,12 @@ import (
 	"time"
 )
 
-// Path is where the Alerts API stands on the sandbox, as on BigPanda.
-const Path = "/data/v2/alerts"
+// Where the Alerts API and the Open Integration Manager stand on the sandbox, as
+// on BigPanda.
+const (
+	Path    = "/data/v2/alerts"
+	OIMPath = "/oim/api/alerts"
+)
 
 // Defaults of Options.Keep. A kept event takes about 1 KB, a kept request at
 // most about 3 KB: some 130 MB when both are full. Of events with long texts
@@ -143,7 +151,7 @@ func New(o Options) *Server {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if strings.HasPrefix(r.URL.Path, "/data/") {
+	if strings.HasPrefix(r.URL.Path, "/data/") || strings.HasPrefix(r.URL.Path, "/oim/") {
 		s.serveAPI(w, r)
 		return
 	}

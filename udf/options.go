@@ -80,11 +80,11 @@ var optionTable = map[string]option{
 	"messageField":      textOption(func(o *options) *string { return &o.messageField }),
 	"durationField":     textOption(func(o *options) *string { return &o.durationField }),
 
-	"id":                 templateOption(func(o *options) **compiled { return &o.id }, idNames),
-	"incidentIdentifier": templateOption(func(o *options) **compiled { return &o.incidentIdentifier }, incidentNames),
-	"message":            templateOption(func(o *options) **compiled { return &o.message }, messageNames),
-	"details":            templateOption(func(o *options) **compiled { return &o.details }, detailsNames),
-	"host":               templateOption(func(o *options) **compiled { return &o.host }, attributeNames),
+	"id":                 templateOption(func(o *options) **compiled { return &o.id }, idNames, nil),
+	"incidentIdentifier": templateOption(func(o *options) **compiled { return &o.incidentIdentifier }, incidentNames, nil),
+	"message":            templateOption(func(o *options) **compiled { return &o.message }, messageNames, nil),
+	"details":            templateOption(func(o *options) **compiled { return &o.details }, detailsNames, jsonFunctions),
+	"host":               templateOption(func(o *options) **compiled { return &o.host }, attributeNames, nil),
 
 	"attribute": {types: stringsType, keyed: true, set: func(o *options, args []argument) error {
 		return o.addAttribute(args[0].text, args[1].text)
@@ -124,10 +124,10 @@ func textOption(field func(*options) *string) option {
 }
 
 // templateOption is a template over the named data; empty leaves it unset.
-func templateOption(field func(*options) **compiled, names []string) option {
+func templateOption(field func(*options) **compiled, names []string, further textFunctions) option {
 	return option{types: stringType, set: func(o *options, args []argument) (err error) {
 		if args[0].text != "" {
-			*field(o), err = compile(args[0].text, names)
+			*field(o), err = compile(args[0].text, names, further)
 		}
 		return err
 	}}
@@ -151,7 +151,7 @@ func (o *options) addAttribute(name, text string) error {
 	case "app_key", "alerts", "status", "timestamp":
 		return fmt.Errorf("an attribute cannot be called %s, which BigPanda defines: choose another name", name)
 	}
-	t, err := compile(text, attributeNames)
+	t, err := compile(text, attributeNames, nil)
 	if err != nil {
 		return err
 	}
@@ -212,7 +212,7 @@ func parseOptions(given []*agent.Option, d Defaults) (*options, error) {
 		return nil, fmt.Errorf("setting auto-attributes: %w", err)
 	}
 	if d.Host != "" {
-		if o.host, err = compile(d.Host, attributeNames); err != nil {
+		if o.host, err = compile(d.Host, attributeNames, nil); err != nil {
 			return nil, fmt.Errorf("host of the handler file: %w", err)
 		}
 	}

@@ -209,7 +209,12 @@ func TestInitRefuses(t *testing.T) {
 		{"handed to another template", all(opt("id", `{{ define "x" }}{{ end }}{{ template "x" .Foo }}`)), "option .id(): " + fmt.Sprintf(lacks, "Foo", idKnows)},
 		{"a template that is none", all(opt("message", "{{ .ID ")), "option .message(): parse template: 1: unclosed action"},
 		{"a template on several lines", all(opt("details", "a\n{{ .ID }}\n{{ end }}")), "option .details(): parse template: 3: unexpected {{end}}"},
-		{"a function that Kapacitor has", all(opt("details", "{{ json . }}")), `option .details(): parse template: 1: function "json" not defined`},
+		{"a function that there is not", all(opt("details", "{{ jsonIndent . }}")), `option .details(): parse template: 1: function "jsonIndent" not defined`},
+		{"json in the id", all(opt("id", "{{ json .Tags }}")), "option .id(): only .details() has the function json, as in Kapacitor: move it there, or name single values here"},
+		{"json in the incident identifier", all(opt("incidentIdentifier", "{{ .Tags | jsonCompact }}")), "option .incidentIdentifier(): only .details() has the function jsonCompact, as in Kapacitor: move it there, or name single values here"},
+		{"json in the message", all(opt("message", "{{ jsonCompact .Fields }}")), "option .message(): only .details() has the function jsonCompact, as in Kapacitor: move it there, or name single values here"},
+		{"json in the host", all(opt("host", "{{ json .Tags }}")), "option .host(): only .details() has the function json, as in Kapacitor: move it there, or name single values here"},
+		{"json in an attribute", all(opt("attribute", "a", "{{ json .Fields }}")), "option .attribute('a', …): only .details() has the function json, as in Kapacitor: move it there, or name single values here"},
 		{"a template of an attribute", all(opt("attribute", "a", "{{")), "option .attribute('a', …): parse template: 1: unclosed action"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

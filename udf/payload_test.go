@@ -111,6 +111,15 @@ func TestPayload(t *testing.T) {
 		{"details", all(opt("details", "{{ .Message }}, {{ .ID }}, {{ .Group }}")), critical, plain(properties{"details": "id is CRITICAL, id, nil"})},
 		{"details that render nothing", all(opt("details", "{{ .Tags.x }}")), critical, plain(nil)},
 		{"details that fail", all(opt("details", "a {{ index .Tags.host 9 }}")), critical, plain(nil)},
+		{"details with JSON", all(opt("details", "{{ json .Fields }}{{ jsonCompact .Tags }}")), critical.with("n", 3).with("s", "<a> & 'b'"),
+			plain(properties{"n": "3", "s": "<a> & 'b'", "details": `{"n":3,"s":"\u003ca\u003e \u0026 'b'"}` + "\n" + `{"host":"a"}`})},
+		{"details with JSON of all", all(opt("details", "{{ jsonCompact . }}")), critical,
+			plain(properties{"details": `{"Name":"cpu","TaskName":"task","Group":"nil","Tags":{"host":"a"},"ID":"id","Fields":{},"Level":"CRITICAL",` +
+				`"Time":"2023-11-14T22:13:20Z","Duration":0,"Message":"id is CRITICAL"}`})},
+		{"details with JSON of what is not there", all(opt("details", "{{ json .Fields.x }}{{ jsonCompact .Tags.x }}")), critical, plain(properties{"details": "null\nnull"})},
+		{"details with JSON of what it cannot tell", all(opt("details", "a{{ json .Fields }}{{ jsonCompact .Fields }}b")), critical.with("x", math.NaN()), plain(properties{"x": "NaN", "details": "ab"})},
+		{"details with JSON of too much", all(opt("details", "{{ jsonCompact .Fields }}")), critical.with("x", strings.Repeat("x", 1<<20)), plain(properties{"x": strings.Repeat("x", 1<<20)})},
+		{"details with JSON that grows too much", all(opt("details", "{{ len (json .Fields) }}")), critical.with("x", strings.Repeat("\x01", 1<<18)), plain(properties{"x": strings.Repeat("\x01", 1<<18)})},
 		{"details are seen by host and attributes", all(opt("details", "d"), opt("host", "{{ .Details }}h"), opt("attribute", "x", "{{ .Details }}x")), critical, plain(properties{"details": "d", "host": "dh", "x": "dx"})},
 
 		// Host.

@@ -81,15 +81,18 @@ const maxTemplate = 64 << 10
 // compile parses a template and checks that it asks for known names only. What
 // it prints is made to leave out missing values, where text/template would
 // print <no value>: missingkey=zero does not, for a map of interfaces. And it is
-// made to count what it does.
-func compile(text string, names []string) (*compiled, error) {
+// made to count what it does. further are functions that only this template has.
+func compile(text string, names []string, further textFunctions) (*compiled, error) {
 	if len(text) > maxTemplate {
 		return nil, fmt.Errorf("the template is longer than %d bytes: make it shorter", maxTemplate)
 	}
 	c := &compiled{budget: new(budget)}
-	functions := c.budget.functions()
+	functions := c.budget.functions(further)
 	t, err := template.New("").Funcs(functions).Parse(text)
 	if err != nil {
+		if misplaced := misplacedJSON(err); misplaced != nil {
+			return nil, misplaced
+		}
 		return nil, fmt.Errorf("parse template: %s", strings.TrimPrefix(err.Error(), "template: :"))
 	}
 	// Only now: no template may call these by itself.

@@ -21,7 +21,7 @@ func BenchmarkTemplates(b *testing.B) {
 		{"range", `<ul>{{ range $k, $v := .Tags }}{{ if ne $k "host" }}<li>{{ $k }}: {{ html $v }}</li>{{ end }}{{ end }}</ul>`},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
-			t, err := compile(bm.text, attributeNames)
+			t, err := compile(bm.text, attributeNames, nil)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -55,10 +55,13 @@ func (b *budget) handle(n int) error {
 	return b.over
 }
 
-// functions are those of text/template that make texts. They would write
-// <no value> or <nil> for a missing value, too.
-func (b *budget) functions() template.FuncMap {
-	return template.FuncMap{
+// textFunctions are functions that make texts, by name.
+type textFunctions map[string]func(values ...any) (string, error)
+
+// functions are those of text/template that make texts, which would write
+// <no value> or <nil> for a missing value, and others besides.
+func (b *budget) functions(further textFunctions) template.FuncMap {
+	all := template.FuncMap{
 		"print":    b.text(plain(fmt.Sprint)),
 		"printf":   b.printf,
 		"println":  b.text(plain(fmt.Sprintln)),
@@ -66,6 +69,10 @@ func (b *budget) functions() template.FuncMap {
 		"js":       b.text(plain(template.JSEscaper)),
 		"urlquery": b.text(plain(template.URLQueryEscaper)),
 	}
+	for name, f := range further {
+		all[name] = b.text(f)
+	}
+	return all
 }
 
 func plain(f func(...any) string) func(...any) (string, error) {
