@@ -166,7 +166,7 @@ func (k *checkup) fail(check, mend, format string, args ...any) {
 // print prints a line at once: what follows may take its time.
 func (k *checkup) print(f finding) {
 	k.lines++
-	f.Function = k.function
+	f.Function = k.hidden.blot(k.function)
 	f.Found, f.Mend = plain(k.hidden.blot(f.Found)), plain(k.hidden.blot(f.Mend))
 	var err error
 	if k.json {
