@@ -344,9 +344,9 @@ func functionOnStockAgent() int {
 		Defaults: udf.Defaults{AppKey: os.Getenv("BIGPANDA_APP_KEY"), AutoAttributes: "tags,fields"},
 		Enabled:  true,
 		Log:      log,
-		Open: func(task, node string) (udf.Store, error) {
+		Open: func(u udf.Use) (udf.Store, error) {
 			disk, err := outbox.Open(os.Getenv("BIGPANDA_OUTBOX"), outbox.Options{
-				Task: task, Node: node, URL: os.Getenv("BIGPANDA_URL"), Fingerprint: client.Fingerprint, Log: log,
+				Task: u.Task, Node: u.Node, URL: os.Getenv("BIGPANDA_URL"), Fingerprint: client.Fingerprint, Log: log,
 			})
 			if err == nil {
 				go udf.NewSender(disk, client, udf.SenderOptions{Log: log}).Run(ctx)

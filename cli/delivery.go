@@ -37,7 +37,7 @@ type way interface {
 
 // newHandler makes the handler of one use of the function. err, if there is
 // one, fails its Init.
-func (s settings) newHandler(open func(task, node string) (udf.Store, error), err error, log *slog.Logger) *udf.Handler {
+func (s settings) newHandler(open func(udf.Use) (udf.Store, error), err error, log *slog.Logger) *udf.Handler {
 	return udf.New(udf.Config{
 		Defaults: s.defaults,
 		Edge:     s.edgeType(),
@@ -65,8 +65,8 @@ type delivery struct {
 
 // deliver opens the outbox of one use of the function in one task, and begins
 // to deliver. Where another process has that outbox, it gets wait to leave it.
-func (s settings) deliver(task, node string, to way, wait time.Duration, log *slog.Logger) (*delivery, error) {
-	queue, err := s.openOutbox(task, node, to, wait, log)
+func (s settings) deliver(u udf.Use, to way, wait time.Duration, log *slog.Logger) (*delivery, error) {
+	queue, err := s.openOutbox(u.Task, u.Node, to, wait, log)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +75,7 @@ func (s settings) deliver(task, node string, to way, wait time.Duration, log *sl
 		BatchSize:   s.batchSize,
 		Connections: s.connections,
 		Rate:        s.rate,
+		AppKey:      u.AppKey,
 		Log:         log,
 	})
 	// Not the context of the signals: requests that are under way when the

@@ -80,7 +80,7 @@ func (f *function) sayInitFails(err error) {
 }
 
 // open is udf.Config.Open.
-func (f *function) open(task, node string) (udf.Store, error) {
+func (f *function) open(u udf.Use) (udf.Store, error) {
 	for _, warning := range f.settings.warnings {
 		f.log.Warn(f.hidden.blot(warning))
 	}
@@ -91,7 +91,7 @@ func (f *function) open(task, node string) (udf.Store, error) {
 	if client.ShortToken() {
 		f.log.Warn(shortToken + ": " + mendShortToken)
 	}
-	d, err := f.settings.deliver(task, node, client, predecessorLeaves, f.log)
+	d, err := f.settings.deliver(u, client, predecessorLeaves, f.log)
 	if err != nil {
 		return nil, f.hidden.blotError(err)
 	}

@@ -87,7 +87,7 @@ func (p Process) replay(ctx context.Context, c command) error {
 	h := udf.New(udf.Config{
 		Defaults: s.defaults,
 		Enabled:  true,
-		Open:     func(string, string) (udf.Store, error) { return store, nil },
+		Open:     func(udf.Use) (udf.Store, error) { return store, nil },
 		Log:      log,
 	})
 	// The node's name is Kapacitor's to give, and no part of a payload.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/udf"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 )
@@ -232,7 +233,7 @@ func (d *server) connect(ctx context.Context, wait time.Duration) (way, error) {
 }
 
 // deliver opens the outbox of one use of the function, and begins to deliver.
-func (d *server) deliver(task, node string, wait time.Duration, log *slog.Logger) (*delivery, error) {
+func (d *server) deliver(u udf.Use, wait time.Duration, log *slog.Logger) (*delivery, error) {
 	to, err := d.connect(d.hurrying, 0)
 	if err != nil {
 		return nil, err
@@ -241,6 +242,6 @@ func (d *server) deliver(task, node string, wait time.Duration, log *slog.Logger
 	s.rate = 0 // that is the way's to keep, for all of them
 	d.folders.RLock()
 	defer d.folders.RUnlock()
-	delivery, err := s.deliver(task, node, to, wait, log)
+	delivery, err := s.deliver(u, to, wait, log)
 	return delivery, d.hidden.blotError(err)
 }

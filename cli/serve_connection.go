@@ -62,14 +62,14 @@ func (c *connection) run(ctx context.Context, conn net.Conn) (err error) {
 }
 
 // open is udf.Config.Open.
-func (c *connection) open(task, node string) (udf.Store, error) {
+func (c *connection) open(of udf.Use) (udf.Store, error) {
 	d := c.server
-	u := d.join(task, node)
+	u := d.join(of.Task, of.Node)
 	wait := predecessorLeaves
 	if u.beside {
 		wait = 0 // who has the outbox is this process, and was waited for
 	}
-	delivery, err := d.deliver(task, node, wait, c.log.With("task", task, "node", node))
+	delivery, err := d.deliver(of, wait, c.log.With("task", of.Task, "node", of.Node))
 	if err != nil {
 		d.leave(u, func() {})
 		return nil, err

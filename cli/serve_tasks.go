@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/udf"
 )
 
 // tasks is who works on the outboxes of each task. The outboxes of one task are
@@ -219,7 +220,7 @@ func (d *server) keep(ctx context.Context, taskID, node string) {
 // whether that could be opened.
 func (d *server) empty(ctx context.Context, taskID, node string) (opened bool) {
 	log := d.log.With("task", taskID, "node", node)
-	delivery, err := d.deliver(taskID, node, predecessorLeaves, log)
+	delivery, err := d.deliver(udf.Use{Task: taskID, Node: node}, predecessorLeaves, log)
 	if err != nil {
 		log.Error("what waits in an outbox cannot be delivered: it is tried again in a minute", "error", err)
 		return false

@@ -166,7 +166,7 @@ func aDisk(t *testing.T, options ...*agent.Option) (*rig, *outbox.Disk, *outbox.
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRig(t, func(c *udf.Config) { c.Open = func(string, string) (udf.Store, error) { return d, nil } }).init(options...)
+	r := newRig(t, func(c *udf.Config) { c.Open = func(udf.Use) (udf.Store, error) { return d, nil } }).init(options...)
 	return r, d, outbox.NewControl(folders[0], nil)
 }
 
@@ -224,7 +224,7 @@ func TestLastSeen(t *testing.T) {
 
 	r.h.Stop()
 	now := r.now
-	r = newRig(t, func(c *udf.Config) { c.Open = func(string, string) (udf.Store, error) { return d, nil } }).init(opt("resendAfter", 10*minute))
+	r = newRig(t, func(c *udf.Config) { c.Open = func(udf.Use) (udf.Store, error) { return d, nil } }).init(opt("resendAfter", 10*minute))
 	r.now = now
 	point(10*minute, 590, "a", "CRITICAL")
 	want("after a restart", "a CRITICAL since 570 seen 1620", "b CRITICAL since -90 seen 60")
@@ -292,7 +292,7 @@ func TestLastSeenOfBatches(t *testing.T) {
 	now := r.now
 	r = newRig(t, func(c *udf.Config) {
 		c.Edge = agent.EdgeType_BATCH
-		c.Open = func(string, string) (udf.Store, error) { return d, nil }
+		c.Open = func(udf.Use) (udf.Store, error) { return d, nil }
 	}).init()
 	r.now = now
 	for range 3 {

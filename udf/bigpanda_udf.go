@@ -46,6 +46,10 @@ type Forgetful interface {
 	Undelivered() []outbox.Change
 }
 
+// A Use is one @bigpanda() in one task, as Kapacitor numbers the node. AppKey is
+// the one that its alerts go to.
+type Use struct{ Task, Node, AppKey string }
+
 // Config is what a Handler is made of, besides the options of a TICKscript.
 type Config struct {
 	// Defaults of the options.
@@ -59,7 +63,7 @@ type Config struct {
 	Err error
 	// Open opens the outbox for one use in one task. Init calls it, once the
 	// options are known to be good.
-	Open func(task, node string) (Store, error)
+	Open func(Use) (Store, error)
 	// Log gets what an operator should know. Required.
 	Log *slog.Logger
 	// Now is the clock; nil means time.Now.
@@ -146,7 +150,7 @@ func (h *Handler) init(r *agent.InitRequest) error {
 	if o.appKey == "" {
 		return errors.New("no app key: add .appKey('…') to @bigpanda(), or set app-key (BIGPANDA_APP_KEY) for the function")
 	}
-	store, err := h.config.Open(r.GetTaskID(), r.GetNodeID())
+	store, err := h.config.Open(Use{r.GetTaskID(), r.GetNodeID(), o.appKey})
 	if err != nil {
 		return err
 	}

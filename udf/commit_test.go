@@ -172,7 +172,7 @@ func TestStopEndsTheReadingOfLevels(t *testing.T) {
 	h := udf.New(udf.Config{
 		Defaults: udf.Defaults{AppKey: "key"},
 		Enabled:  true,
-		Open:     func(string, string) (udf.Store, error) { return store, nil },
+		Open:     func(udf.Use) (udf.Store, error) { return store, nil },
 		Log:      slog.New(slog.DiscardHandler),
 	})
 	if res, err := h.Init(&agent.InitRequest{}); err != nil || !res.Success {

@@ -94,7 +94,7 @@ func TestInitFails(t *testing.T) {
 		{"bad setting", func(c *udf.Config) { c.Err = bad }},
 		{"bad setting of a function that is switched off", func(c *udf.Config) { c.Err, c.Enabled = bad, false }},
 		{"no outbox", func(c *udf.Config) {
-			c.Open = func(string, string) (udf.Store, error) { return nil, bad }
+			c.Open = func(udf.Use) (udf.Store, error) { return nil, bad }
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -184,6 +184,9 @@ func (d *delivery) probe(ctx context.Context, batch []outbox.Change) {
 	case ctx.Err() != nil:
 		d.lanes.leave(d.lane)
 		d.release(batch)
+	case d.outdated(failure):
+		d.lanes.leave(d.lane)
+		d.hold(batch, failure)
 	default:
 		// The next probe is to be with something else, and for what nothing is
 		// known of yet this one stands.
@@ -218,6 +221,10 @@ func (d *delivery) refuse(c outbox.Change, why *bigpanda.Error) {
 	}
 	d.log.Error("BigPanda refuses an alert for good: it is now a dead letter",
 		"app_key", d.lane, "error", why, "answer", why.Answer, "payload", logged(c))
+	d.dead(c, why)
+}
+
+func (d *delivery) dead(c outbox.Change, why *bigpanda.Error) {
 	if err := d.queue.Dead(c.ID, why.Status, why.Answer); err != nil {
 		d.storing.met("a dead letter cannot be kept: it may be sent again", "dead", err)
 	}
@@ -225,8 +232,27 @@ func (d *delivery) refuse(c outbox.Change, why *bigpanda.Error) {
 
 // hold holds the lane, because of what a batch of it met.
 func (d *delivery) hold(batch []outbox.Change, why *bigpanda.Error) {
+	if d.outdated(why) {
+		d.expire(batch, why)
+		return
+	}
 	d.lanes.hold(d.lane, why)
 	d.postpone(batch)
+}
+
+// outdated reports whether the piece is of an app key that BigPanda does not know
+// and that is no longer in force: nobody would ever mend it.
+func (d *delivery) outdated(why *bigpanda.Error) bool {
+	return why.Class == bigpanda.HoldAppKey && d.options.AppKey != "" && d.lane != d.options.AppKey && d.lanes.count(d.options.AppKey) > 0
+}
+
+// expire makes dead letters of a batch whose app key is outdated.
+func (d *delivery) expire(batch []outbox.Change, why *bigpanda.Error) {
+	d.log.Warn("changes that are queued under an app key that BigPanda does not know, and that is no longer in force, are given up: they are now dead letters",
+		"app_key", d.lane, "in_force", d.options.AppKey, "changes", len(batch), "error", why)
+	for _, c := range batch {
+		d.dead(c, why)
+	}
 }
 
 // giveUp gives back what is not sent, since the app key is held meanwhile.

@@ -51,8 +51,8 @@ func newRig(t testing.TB, change ...func(*udf.Config)) *rig {
 	c := udf.Config{
 		Defaults: udf.Defaults{AppKey: "key", AutoAttributes: "tags,fields"},
 		Enabled:  true,
-		Open: func(task, node string) (udf.Store, error) {
-			r.opened = append(r.opened, task+"/"+node)
+		Open: func(u udf.Use) (udf.Store, error) {
+			r.opened = append(r.opened, u.Task+"/"+u.Node)
 			return r.store, nil
 		},
 		Log: slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelInfo})),

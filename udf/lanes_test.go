@@ -364,3 +364,46 @@ func TestFirstOfEach(t *testing.T) {
 		t.Errorf("of 2 orders there were %d", len(orders))
 	}
 }
+
+// An app key that was mended: what waits under the old one, which BigPanda does
+// not know, is given up, but not before it takes alerts of the new one: the fault
+// may be the address's or the token's.
+func TestOutdatedAppKey(t *testing.T) {
+	t.Run("given up", func(t *testing.T) {
+		inBubble(t, SenderOptions{AppKey: "right"}, func(t *testing.T, r *senderRig) {
+			r.api.answer(always(status(404)))
+			r.append(many("wrong", 900)...)
+			time.Sleep(10 * time.Minute)
+			if n := len(r.queue.DeadLetters()); n != 0 {
+				t.Fatalf("%d dead letters while nothing is accepted", n)
+			}
+			r.api.answer(laneRule("wrong", status(404)))
+			r.append("right/1")
+			r.within(2*holdMax+10*time.Second, "all are dead letters", func() bool { return len(r.queue.DeadLetters()) == 900 && r.queue.Stats().Queued == 0 })
+			if r.lines("no longer in force") == 0 || r.lines("payload=") > 0 {
+				t.Error("the log has no line on it, or one for each alert")
+			}
+		})
+	})
+	t.Run("not one that BigPanda knows", func(t *testing.T) {
+		inBubble(t, SenderOptions{AppKey: "right"}, func(t *testing.T, r *senderRig) {
+			r.append("right/1", "old/1")
+			r.drain(time.Minute)
+			if n := r.api.delivered(); n != 2 {
+				t.Errorf("%d were delivered", n)
+			}
+		})
+	})
+	t.Run("not the one in force, nor where none is known", func(t *testing.T) {
+		for _, o := range []SenderOptions{{AppKey: "wrong"}, {}} {
+			inBubble(t, o, func(t *testing.T, r *senderRig) {
+				r.api.answer(laneRule("wrong", status(404)))
+				r.append("right/1", "wrong/1")
+				time.Sleep(10 * time.Minute)
+				if n := r.queue.Stats().Queued; n != 1 || len(r.queue.DeadLetters()) > 0 {
+					t.Errorf("%d are queued, and %d dead letters", n, len(r.queue.DeadLetters()))
+				}
+			})
+		}
+	})
+}

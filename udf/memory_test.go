@@ -25,7 +25,7 @@ func benchmarkActiveAlerts(b *testing.B, options ...*agent.Option) {
 	const alerts = 1_000_000
 	for b.Loop() {
 		r := newRig(b, func(c *udf.Config) {
-			c.Open = func(string, string) (udf.Store, error) { return forgetful{}, nil }
+			c.Open = func(udf.Use) (udf.Store, error) { return forgetful{}, nil }
 		}).init(options...)
 		keys := 0
 		before := heap()

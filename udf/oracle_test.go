@@ -200,8 +200,8 @@ func cutFrames(b []byte) (all [][]byte) {
 func (s *session) rig(t *testing.T) *rig {
 	return newRig(t, func(c *udf.Config) {
 		open := c.Open
-		c.Open = func(task, node string) (udf.Store, error) {
-			store, err := open(task, node)
+		c.Open = func(u udf.Use) (udf.Store, error) {
+			store, err := open(u)
 			if s.forgetful {
 				store = undelivered{store.(*fakeStore)}
 			}

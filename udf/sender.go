@@ -70,7 +70,11 @@ type SenderOptions struct {
 	BatchSize   int     // alerts in a request
 	Connections int     // requests at once
 	Rate        float64 // requests a second, 0: no limit
-	Log         *slog.Logger
+	// AppKey is the one in force. What is queued under another one is sent to
+	// that; when BigPanda does not know it (404, 410) but takes alerts of this
+	// one, it is given up, as dead letters. Empty: no app key is given up.
+	AppKey string
+	Log    *slog.Logger
 }
 
 // Sender delivers what a Queue holds, at least once, and in order for each

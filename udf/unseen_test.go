@@ -205,7 +205,7 @@ func TestResolveAfter(t *testing.T) {
 	t.Run("many at once, a part in each commit", func(t *testing.T) {
 		stored := new(counter)
 		r := newRig(t, func(c *udf.Config) {
-			c.Open = func(string, string) (udf.Store, error) { return stored, nil }
+			c.Open = func(udf.Use) (udf.Store, error) { return stored, nil }
 		}).init(resolveAfter)
 		for i := range 25_000 {
 			r.point(at(0, fmt.Sprint("id", i), "CRITICAL"))
