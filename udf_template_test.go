@@ -41,7 +41,7 @@ func TestTemplatesLeaveTimeForKeepalives(t *testing.T) {
 				t.Errorf("the keepalive behind %d points was answered after %s", points, took)
 			}
 			waitEvents(t, bp, points)
-			t.Logf("the keepalive was answered after %s; at most %d MiB of memory", took, peakMemory(t, f)>>20)
+			t.Logf("the keepalive was answered after %s; at most %d MiB of memory", took, memoryOf(t, f, "VmHWM")>>20)
 			if code := f.end(); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
@@ -52,14 +52,15 @@ func TestTemplatesLeaveTimeForKeepalives(t *testing.T) {
 	}
 }
 
-// peakMemory is the most memory that the program had, in bytes.
-func peakMemory(t testing.TB, f *function) int64 {
+// memoryOf is the memory that the program has (VmRSS), or had at most (VmHWM), in
+// bytes.
+func memoryOf(t testing.TB, f *function, which string) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.cmd.Process.Pid))
 	if err != nil {
 		t.Skip(err) // on Linux alone
 	}
-	_, rest, _ := strings.Cut(string(status), "VmHWM:")
+	_, rest, _ := strings.Cut(string(status), which+":")
 	kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
 	if err != nil {
 		t.Fatal(err)

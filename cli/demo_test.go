@@ -83,7 +83,7 @@ func TestDemoResult(t *testing.T) {
 				var at int64
 				fmt.Sscan(a, &host, &status, &at)
 				body := fmt.Sprintf(`{"app_key":"k","host":%q,"status":%q,"timestamp":%d}`, host, status, begin.Unix()+at)
-				r, _ := http.NewRequest(http.MethodPost, sandbox.Path, strings.NewReader(body))
+				r, _ := http.NewRequest(http.MethodPost, "http://localhost"+sandbox.Path, strings.NewReader(body))
 				r.Header.Set("Authorization", "Bearer x")
 				r.Header.Set("Content-Type", "application/json")
 				d.server.ServeHTTP(&discardResponse{http.Header{}}, r)

@@ -113,7 +113,7 @@ func consoleURL(addr net.Addr) string {
 // serveSandbox serves until ctx is done. Requests that are under way then get a
 // moment to end.
 func serveSandbox(ctx context.Context, l net.Listener, server *sandbox.Server) error {
-	s := &http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second}
+	s := &http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(l) }()
 	select {

@@ -88,6 +88,7 @@ type server struct {
 	log      *slog.Logger
 	hurrying context.Context // ends when there is no time left to deliver
 	look     chan struct{}   // capacity 1: outboxes may have been left with changes
+	ended    chan struct{}   // capacity 1: a connection has
 
 	initWithin time.Duration // the constant, but in tests
 
@@ -110,7 +111,7 @@ type server struct {
 func newServer(s settings, hidden *secrets, log *slog.Logger, hurrying context.Context) *server {
 	return &server{
 		settings: s, hidden: hidden, log: log, hurrying: hurrying,
-		look: make(chan struct{}, 1), tasks: make(tasks), running: make(map[string]int), initWithin: initWithin,
+		look: make(chan struct{}, 1), ended: make(chan struct{}, 1), tasks: make(tasks), running: make(map[string]int), initWithin: initWithin,
 	}
 }
 
@@ -140,6 +141,7 @@ func (d *server) serve(stopping context.Context, sockets []socket) error {
 	defer d.disown()
 	var workers sync.WaitGroup
 	workers.Go(func() { d.deliverLeftovers(ctx) })
+	workers.Go(func() { d.giveMemoryBack(ctx) })
 	failed := make(chan error, len(sockets))
 	for _, s := range sockets {
 		d.log.Info("listening", "socket", s.Addr().String(), "edge", s.edge)

@@ -18,6 +18,10 @@ import (
 // function's timeout, 10 s unless set: a minute is for a machine that swaps.
 const initWithin = time.Minute
 
+// giveBackAfter is how long after the end of a connection its memory is given
+// back, and how often at most: looking for it is a collection of all garbage.
+const giveBackAfter = 5 * time.Second
+
 // A connection is one use of the function in one task, from Kapacitor's dialling
 // to the end of its input.
 type connection struct {
@@ -41,6 +45,28 @@ func (d *server) converse(ctx context.Context, conn net.Conn, edge string, log *
 		log.Error("a connection ends before its input", "error", err)
 	}
 	c.end(func() { conn.Close() })
+	select {
+	case d.ended <- struct{}{}:
+	default:
+	}
+}
+
+// giveMemoryBack gives back to the system what connections that have ended had:
+// by itself, Go keeps it for minutes.
+func (d *server) giveMemoryBack(ctx context.Context) {
+	for {
+		select {
+		case <-d.ended:
+		case <-ctx.Done():
+			return
+		}
+		select { // more may end with it
+		case <-time.After(giveBackAfter):
+		case <-ctx.Done():
+			return
+		}
+		debug.FreeOSMemory()
+	}
 }
 
 // run speaks the protocol. A panic is the connection's end and nobody else's,

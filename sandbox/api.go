@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"mime"
 	"net/http"
+	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -147,6 +149,8 @@ func (s *Server) take(c call, f Faults) answer {
 		return refuse(http.StatusBadRequest, "Content-Encoding is set, and compressed bodies are not documented")
 	}
 	switch {
+	case errors.Is(c.readErr, os.ErrDeadlineExceeded):
+		return refuse(http.StatusRequestTimeout, "the body did not come within "+s.bodyTimeout.String())
 	case c.readErr != nil:
 		return refuse(http.StatusBadRequest, "the body ended early, or is not what Content-Encoding says")
 	case len(c.body) > maxBody:

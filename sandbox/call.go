@@ -8,12 +8,44 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 )
 
 // A body over the limit is still read, up to this many bytes more, and
 // thrown away: a client that is cut off while it writes sees a broken
 // connection and not the 413.
 const drainLimit = 64 << 20
+
+// bodyTimeout is how long the body of a request may take to come: more than one of
+// 6 MB takes on any line that a sandbox is at.
+const bodyTimeout = 30 * time.Second
+
+// limitBody gives the body of a request its time, whether somebody reads it or
+// the http.Server throws it away. Once it is there, the connection may be silent
+// for as long as the answer hangs.
+func (s *Server) limitBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength == 0 {
+		return
+	}
+	c := http.NewResponseController(w)
+	// Errors are those of a w that is no connection.
+	_ = c.SetReadDeadline(time.Now().Add(s.bodyTimeout))
+	r.Body = body{r.Body, func() { _ = c.SetReadDeadline(time.Time{}) }}
+}
+
+// body is that of a request. It calls done at its end.
+type body struct {
+	io.ReadCloser
+	done func()
+}
+
+func (b body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err == io.EOF {
+		b.done()
+	}
+	return n, err
+}
 
 // call is a request to the API, read whole.
 type call struct {
@@ -29,9 +61,7 @@ type call struct {
 // readCall reads the body and what is in it.
 func readCall(r *http.Request, buffer *bytes.Buffer) call {
 	buffer.Reset()
-	if n := r.ContentLength; n > 0 {
-		buffer.Grow(int(min(n, maxBody)) + bytes.MinRead)
-	}
+	// It grows with what comes: Content-Length is only a claim.
 	_, err := buffer.ReadFrom(io.LimitReader(r.Body, maxBody+1))
 	c := call{method: r.Method, path: r.URL.Path, header: r.Header, query: r.URL.Query(), size: buffer.Len(), body: buffer.Bytes(), readErr: err}
 	if isGzip(r.Header) && err == nil && c.size <= maxBody {

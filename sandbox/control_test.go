@@ -181,18 +181,46 @@ func TestGuard(t *testing.T) {
 	}
 }
 
+// Nor can it add alerts by leading a name of its own to this machine, or fill the
+// record.
+func TestGuardOfTheAPI(t *testing.T) {
+	s := start(t, Options{Hosts: []string{"Sandbox.example"}})
+	for host, want := range map[string]int{
+		"": 201, "localhost": 201, "[::1]:8089": 201, "sandbox.example:8089": 201,
+		"evil.example": 403, "evil.example:8089": 403, "192.0.2.1": 403,
+	} {
+		before := s.Stats().Requests
+		got, err := s.do("POST", Path, `{"app_key":"k","status":"ok","host":"`+host+`"}`, func(r *http.Request) {
+			if host != "" {
+				r.Host = host
+			}
+		})
+		if err != nil || got.status != want {
+			t.Errorf("host %q: %d %s, %v; want %d", host, got.status, got.body, err, want)
+		}
+		if want == 403 && (s.Stats().Requests != before || !strings.Contains(got.body, "Host header")) {
+			t.Errorf("host %q: it is in the record, or the reason is not said: %s", host, got.body)
+		}
+	}
+}
+
 // The address that the connection came in on serves as a name, also when the
 // sandbox listens on all of them.
 func TestGuardListenAddress(t *testing.T) {
 	s := New(Options{})
 	for host, want := range map[string]int{"192.0.2.7:8089": 200, "192.0.2.8:8089": 403, "": 403} {
 		local := &net.TCPAddr{IP: net.ParseIP("192.0.2.7"), Port: 8089}
-		r := httptest.NewRequest("GET", "/faults", nil)
-		r.Host = host
-		w := httptest.NewRecorder()
-		s.ServeHTTP(w, r.WithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, net.Addr(local))))
-		if w.Code != want {
-			t.Errorf("host %q: %d, want %d", host, w.Code, want)
+		for _, path := range []string{"/faults", Path} {
+			r := httptest.NewRequest("GET", path, nil)
+			r.Host = host
+			w := httptest.NewRecorder()
+			s.ServeHTTP(w, r.WithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, net.Addr(local))))
+			if want == 200 && path == Path {
+				want = 405 // as the API says to a GET
+			}
+			if w.Code != want {
+				t.Errorf("%s of host %q: %d, want %d", path, host, w.Code, want)
+			}
 		}
 	}
 }

@@ -19,6 +19,7 @@
 //	201  taken; a small JSON body
 //	204  every alert of the request is an exact duplicate; no body
 //	400  not JSON, or not as documented: {"error": "the reason"}
+//	408  a body that does not come within 30 seconds
 //	401  no token, or not the one in Options.Token
 //	404  another path under /data/ or /oim/, or an app key not in Options.AppKeys
 //	405  another method
@@ -51,13 +52,15 @@
 // The console is a page that is told of changes while it is open. It needs
 // nothing but this server, which tells the browser to let it have nothing else.
 //
-// Control answers only requests that name this machine in their Host header,
-// and has but the console's address for a web page of another origin: a browser
-// on the same machine cannot be used to look in or to reach in.
+// Only requests that name this machine in their Host header are answered; others
+// get a 403, and are in no record. Control has but the console's address for a web
+// page of another origin. So a browser on the same machine cannot be used to look
+// in or to reach in.
 package sandbox
 
 import (
 	"cmp"
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
@@ -97,8 +100,7 @@ type Options struct {
 	// DefaultKeepIncidents. Resolved ones go first, those before the others
 	// that had no event for longest.
 	KeepIncidents int
-	// Hosts are further names that a control request may have in its Host
-	// header, beside loopback and the address that it was sent to.
+	// Hosts are further names that a request may have in its Host header, beside loopback and the address that it was sent to.
 	Hosts []string
 	// Now is the clock of the record and of the rate limit; nil: time.Now.
 	Now func() time.Time
@@ -122,6 +124,8 @@ type Server struct {
 	pages  atomic.Int64  // that are told of changes
 	closed chan struct{} // closed by Close
 	close  sync.Once
+
+	bodyTimeout time.Duration // the constant, but in tests
 }
 
 // New returns a Server with an empty record.
@@ -129,7 +133,7 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{options: o, born: uint64(o.Now().UnixNano()), closed: make(chan struct{})}
+	s := &Server{options: o, born: uint64(o.Now().UnixNano()), closed: make(chan struct{}), bodyTimeout: bodyTimeout}
 	if len(o.AppKeys) > 0 {
 		s.appKeys = make(map[string]bool)
 		for _, k := range o.AppKeys {
@@ -151,6 +155,12 @@ func New(o Options) *Server {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !s.isOwnHost(r) {
+		setHeaders(w.Header())
+		fail(w, http.StatusForbidden, errors.New("the Host header names neither loopback nor the address that the sandbox listens on: send to one of these, or start it with --listen NAME:PORT"))
+		return
+	}
+	s.limitBody(w, r)
 	if strings.HasPrefix(r.URL.Path, "/data/") || strings.HasPrefix(r.URL.Path, "/oim/") {
 		s.serveAPI(w, r)
 		return
