@@ -379,7 +379,7 @@ func TestOutdatedAppKey(t *testing.T) {
 			}
 			r.api.answer(laneRule("wrong", status(404)))
 			r.append("right/1")
-			r.within(2*holdMax+10*time.Second, "all are dead letters", func() bool { return len(r.queue.DeadLetters()) == 900 && r.queue.Stats().Queued == 0 })
+			r.within(2*holdMax+10*time.Second, "all are dead letters", func() bool { return r.queue.Stats().Dead == 900 && r.queue.Stats().Queued == 0 })
 			if r.lines("no longer in force") == 0 || r.lines("payload=") > 0 {
 				t.Error("the log has no line on it, or one for each alert")
 			}
