@@ -42,6 +42,7 @@ func TestSecretsAreNotSeen(t *testing.T) {
 				if strings.HasSuffix(r.Header.Get("Proxy-Authorization"), secrets[3]) && r.URL.Query().Get("key") == query {
 					through.Add(1)
 				}
+				r.Host = "localhost" // where the proxy finds that host
 				bp.ServeHTTP(w, r)
 			}))
 			t.Cleanup(proxy.Close)
