@@ -2,6 +2,7 @@ package udf
 
 import (
 	"cmp"
+	"container/heap"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -28,7 +29,7 @@ type state struct {
 	series  map[string]*series   // by series key; none is OK
 	alerts  map[string]*alert    // by Identity.Key
 	graves  map[string]tombstone // by series key: resolved, and not yet forgotten
-	burials []burial             // ascending by last; those of series that opened again do nothing
+	burials burials              // those of series that opened again do nothing
 	names   []names              // the first are none
 	newest  int64                // the newest point time seen, in Unix seconds
 	now     moment               // when the points at hand came
@@ -96,6 +97,24 @@ type burial struct {
 	tombstone
 }
 
+// burials are a heap, the one that was told longest ago first: times of different
+// alerts come in any order, and one far ahead must not hold up the forgetting of
+// all others.
+type burials []burial
+
+func (b burials) Len() int           { return len(b) }
+func (b burials) Less(i, j int) bool { return b[i].last < b[j].last }
+func (b burials) Swap(i, j int)      { b[i], b[j] = b[j], b[i] }
+func (b *burials) Push(x any)        { *b = append(*b, x.(burial)) }
+
+func (b *burials) Pop() any {
+	last := len(*b) - 1
+	x := (*b)[last]
+	(*b)[last] = burial{} // which holds texts
+	*b = (*b)[:last]
+	return x
+}
+
 // appendSeriesKey joins what makes a series: ids may repeat across groups, and
 // groups may hold several ids.
 func appendSeriesKey(b, group, id []byte) []byte {
@@ -158,10 +177,7 @@ func (s *state) tell(key string, level Level, pointTime int64, p *bigpanda.Paylo
 		}
 		t := tombstone{a, a.last}
 		s.graves[key] = t
-		// Times of different alerts come in any order, and one far ahead must
-		// not hold up the forgetting of all others.
-		after, _ := slices.BinarySearchFunc(s.burials, t.last+1, byLast)
-		s.burials = slices.Insert(s.burials, after, burial{key, t})
+		heap.Push(&s.burials, burial{key, t})
 	} else {
 		delete(s.graves, key)
 		if !open {
@@ -193,13 +209,10 @@ func (s *state) alert(key string) *alert {
 	return a
 }
 
-func byLast(b burial, last int64) int { return cmp.Compare(b.last, last) }
-
 // bury forgets the alerts that were resolved long enough ago.
 func (s *state) bury() {
-	n := 0
-	for ; n < len(s.burials) && s.newest > s.burials[n].last+timestampMemory; n++ {
-		b := s.burials[n]
+	for len(s.burials) > 0 && s.newest > s.burials[0].last+timestampMemory {
+		b := heap.Pop(&s.burials).(burial)
 		if s.graves[b.series] == b.tombstone {
 			delete(s.graves, b.series)
 			s.pending = append(s.pending, outbox.Level{Key: b.series, Time: b.last})
@@ -210,7 +223,6 @@ func (s *state) bury() {
 			delete(s.alerts, b.alert.key)
 		}
 	}
-	s.burials = s.burials[n:]
 }
 
 // records are everything that a restart must know, each with the key of its
@@ -263,7 +275,7 @@ func (s *state) restore(l outbox.Level) error {
 }
 
 func (s *state) restored() {
-	slices.SortFunc(s.burials, func(a, b burial) int { return cmp.Compare(a.last, b.last) })
+	heap.Init(&s.burials)
 }
 
 // A record is what is kept of a series in the outbox and in a snapshot.
