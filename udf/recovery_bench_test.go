@@ -3,6 +3,7 @@ package udf_test
 import (
 	"fmt"
 	"math/rand/v2"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,8 +68,17 @@ func benchmarkRecovery(b *testing.B, alerts int, over float64) {
 		}
 		pass(opened)
 		b.StartTimer()
-		began := time.Now()
+		began := cpuTime(b)
 		pass(resolved)
-		b.ReportMetric(float64(time.Since(began).Nanoseconds())/float64(alerts), "ns/alert")
+		b.ReportMetric(float64((cpuTime(b)-began).Nanoseconds())/float64(alerts), "CPU-ns/alert")
 	}
+}
+
+// cpuTime is what this process has taken of all cores.
+func cpuTime(b *testing.B) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
