@@ -43,7 +43,7 @@ func benchmarkRecovery(b *testing.B, alerts int, over float64) {
 	for b.Loop() {
 		b.StopTimer()
 		r := newRig(b, func(c *udf.Config) {
-			c.Open = func(string, string) (udf.Store, error) { return forgetful{}, nil }
+			c.Open = func(udf.Use) (udf.Store, error) { return forgetful{}, nil }
 		}).init()
 		opened, resolved := make([][]byte, alerts), make([][]byte, alerts)
 		for i := range alerts {
