@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 )
 
 const (
@@ -78,8 +79,13 @@ func (r *reader) grow(max int) { r.max, r.piece, r.early = max, pieceSize, false
 
 func (r *reader) pump(in io.Reader) {
 	defer close(r.stopped)
+	var d density
 	for b := range r.want {
+		if d.dense {
+			time.Sleep(denseWait)
+		}
 		n, err := in.Read(b)
+		d.read(n, time.Now())
 		r.got <- readDone{n, err}
 	}
 }

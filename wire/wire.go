@@ -48,6 +48,10 @@
 //     longer reads, can finish the write it is in and close the input.
 //   - Output that breaks is thrown away from then on. The input is still read to
 //     its end, handed over and committed; then Run returns the write's error.
+//   - While points come densely (20,000 in a second and more, not in bulk), each
+//     read waits for a millisecond, which spares Kapacitor waking the process with
+//     each write. A frame is seen, and so a keepalive answered, that much later at
+//     most, and the end of the input by twice that.
 //   - Input that cannot be trusted (a frame over Options.MaxFrame, a length that
 //     is none, a frame that does not parse or holds no known request, an end
 //     within a frame) ends Run like an error of the handler. Memory follows the
