@@ -23,7 +23,7 @@ e2e-oldest: ## the same with the oldest Kapacitor that it was run with, but for 
 	cd e2e && KAPACITOR_VERSION=1.5.9 go test -count=1 -timeout 20m -skip '^TestBrowser' ./...
 
 bench: ## what a point costs beside the stock agent, storms, memory, and what waits in the outbox
-	go test -run '^$$' -bench Wire -benchtime 1x -timeout 60m .
+	go test -run '^$$' -bench 'Wire|Latency' -benchtime 1x -timeout 60m .
 	go test -run '^$$' -bench ActiveAlerts -benchtime 1x ./udf
 	go test -run '^$$' -bench Storm -benchtime 5x .
 	go test -run '^$$' -bench Outbox -benchtime 1x .

@@ -19,8 +19,8 @@ const parallel = "8"
 func init() { syscall.Umask(0o022) }
 
 func TestMain(m *testing.M) {
-	if os.Getenv(asMirror) != "" {
-		os.Exit(runMirror())
+	if kind := os.Getenv(asMirror); kind != "" {
+		os.Exit(runMirror(kind))
 	}
 	flag.Parse()
 	given := false

@@ -17,7 +17,7 @@ import (
 )
 
 // serve starts the daemon at a socket with the environment of a function.
-func serve(t *testing.T, socket string, env map[string]any) *exec.Cmd {
+func serve(t testing.TB, socket string, env map[string]any) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(function, "serve", "--socket", socket)
 	cmd.Env = []string{"HOME=" + filepath.Dir(socket)}
@@ -48,6 +48,17 @@ func serve(t *testing.T, socket string, env map[string]any) *exec.Cmd {
 	}
 }
 
+// onSocket makes a function's section one of a daemon's socket, and returns the
+// environment that the daemon is to have.
+func onSocket(table map[string]any, socket string) (env map[string]any) {
+	env = table["env"].(map[string]any)
+	delete(table, "env")
+	delete(table, "prog")
+	delete(table, "args")
+	table["socket"] = socket
+	return env
+}
+
 // P4, P5: Kapacitor speaks to one daemon for all tasks; when that ends, they end
 // with an error, and go on where they were once they are enabled again.
 func TestServe(t *testing.T) {
@@ -60,12 +71,7 @@ func TestServe(t *testing.T) {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "s")
 	config := functionConfig(t, panda, map[string]string{"BIGPANDA_OUTBOX": filepath.Join(dir, "outbox")})
-	table := functionTable(config)
-	env := table["env"].(map[string]any)
-	delete(table, "env")
-	delete(table, "prog")
-	delete(table, "args")
-	table["socket"] = socket
+	env := onSocket(functionTable(config), socket)
 	daemon := serve(t, socket, env)
 	k := startKapacitor(t, config)
 	tasks := []string{"one", "two"}

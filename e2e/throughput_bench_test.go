@@ -19,65 +19,54 @@ import (
 const (
 	noFunction     = ""
 	mirrorFunction = "@mirror()"   // hands every point back, on Kapacitor's own agent
+	rawFunction    = "@raw()"      // copies bytes
 	thisFunction   = "@bigpanda()" // the program as it is, an outbox on disk
+	thisSink       = "@bigpanda().passThrough(FALSE)"
 )
 
 // A throughputCase is one line of BenchmarkThroughput's table.
 type throughputCase struct {
 	function string
-	series   int
+	socket   bool    // the function is a daemon's
 	changing float64 // part of the points that change their level
 }
 
+// throughputSeries is in how many series the points are.
+const throughputSeries = 1_000
+
 type throughputResult struct {
-	throughputCase
 	perSecond float64
-	// Processor time of a point, in nanoseconds.
-	functionCPU, kapacitordCPU float64
+	// Of a point: processor time in nanoseconds, and system calls of the function.
+	functionCPU, kapacitordCPU, reads, writes float64
 }
 
 // BenchmarkThroughput prints a table of how fast the real Kapacitor passes
 // points through a task: with no function in it, with a mirror on Kapacitor's
-// own agent, and with this one. BENCH_POINTS points for each line of it, the
-// median of BENCH_ROUNDS runs, each with a server of its own.
+// own agent, with the least that a function could do, and with this one.
+// BENCH_POINTS points for each line of it, the median of BENCH_ROUNDS rounds,
+// each with a server of its own for each line.
 func BenchmarkThroughput(b *testing.B) {
 	rounds, points := setting("BENCH_ROUNDS", 3), setting("BENCH_POINTS", 200_000)
-	var table []throughputResult
-	for _, series := range []int{10, 1_000} {
-		for _, c := range []throughputCase{
-			{noFunction, series, 0},
-			{mirrorFunction, series, 0},
-			{thisFunction, series, 0},
-			{thisFunction, series, 0.001},
-		} {
-			b.Run(fmt.Sprintf("%s/series=%d/changing=%g", c.name(), series, c.changing), func(b *testing.B) {
-				for b.Loop() {
-					var runs []throughputResult
-					for range rounds {
-						runs = append(runs, c.run(b, points))
-					}
-					median := throughputResult{
-						throughputCase: c,
-						perSecond:      middle(runs, func(r throughputResult) float64 { return r.perSecond }),
-						functionCPU:    middle(runs, func(r throughputResult) float64 { return r.functionCPU }),
-						kapacitordCPU:  middle(runs, func(r throughputResult) float64 { return r.kapacitordCPU }),
-					}
-					b.ReportMetric(median.perSecond, "points/s")
-					b.ReportMetric(median.functionCPU, "function-CPU-ns/point")
-					b.ReportMetric(median.kapacitordCPU, "kapacitord-CPU-ns/point")
-					table = append(table, median)
-				}
-			})
+	cases := []throughputCase{
+		{noFunction, false, 0},
+		{mirrorFunction, false, 0},
+		{rawFunction, false, 0},
+		{thisFunction, false, 0},
+		{thisFunction, true, 0},
+		{thisFunction, false, 0.001},
+		{thisFunction, true, 0.001},
+		{thisFunction, false, 0.01},
+		{thisSink, false, 0},
+	}
+	for b.Loop() {
+		runs := make([][]throughputResult, len(cases))
+		for range rounds {
+			for i, c := range cases {
+				runs[i] = append(runs[i], c.run(b, points))
+			}
 		}
+		printThroughput(cases, runs)
 	}
-	printThroughput(table)
-}
-
-func (c throughputCase) name() string {
-	if c.function == noFunction {
-		return "none"
-	}
-	return c.function
 }
 
 // writers is how many clients write at once, each to series of its own: while
@@ -85,15 +74,29 @@ func (c throughputCase) name() string {
 const writers = 2
 
 // run passes points through a task, in a server that it starts and stops.
-func (c throughputCase) run(b *testing.B, points int) throughputResult {
+func (c throughputCase) run(b *testing.B, points int) (r throughputResult) {
 	b.Helper()
 	panda := startBigPanda(b)
-	config := functionConfig(b, panda, nil)
-	mirror, err := mirrorConfig()
+	dir, err := os.MkdirTemp("", "throughput") // a socket's path is short
 	if err != nil {
 		b.Fatal(err)
 	}
-	merge(config, map[string]any{"udf": map[string]any{"functions": map[string]any{"mirror": mirror}}})
+	defer os.RemoveAll(dir)
+	config := functionConfig(b, panda, map[string]string{"BIGPANDA_OUTBOX": filepath.Join(dir, "outbox")})
+	for name, kind := range map[string]string{"mirror": stockAgent, "raw": rawCopier} {
+		section, err := mirrorConfig(kind)
+		if err != nil {
+			b.Fatal(err)
+		}
+		functionTables(config)[name] = section
+	}
+	var function int // the process
+	if c.socket {
+		socket := filepath.Join(dir, "s")
+		daemon := serve(b, socket, onSocket(functionTable(config), socket))
+		defer daemon.Process.Kill()
+		function = daemon.Process.Pid
+	}
 	k := startKapacitor(b, config)
 	// The last node lets nothing through: it is there to count.
 	k.define("throughput", `
@@ -103,11 +106,14 @@ stream
         .groupBy('host')
     `+c.function+`
     |where(lambda: FALSE)`)
-	functions := 0
-	if c.function != noFunction {
-		functions = 1
+	last := "where"
+	if c.function == thisSink {
+		last = "bigpanda" // nothing comes further
 	}
-	k.waitForFunctions(functions)
+	if c.function != noFunction && !c.socket {
+		k.waitForFunctions(1)
+		function = k.functions()[0].id
+	}
 
 	var input [writers][][]byte
 	changes := 0
@@ -116,7 +122,7 @@ stream
 		input[w] = bodies
 		changes += n
 	}
-	functionBefore, kapacitordBefore := k.processorTimes()
+	before, kapacitord := usageOf(b, function), usageOf(b, k.cmd.Process.Pid)
 	begin := time.Now()
 	written := make(chan error, writers)
 	for _, bodies := range input {
@@ -131,22 +137,24 @@ stream
 		if err := k.failure(); err != nil {
 			b.Fatal(err)
 		}
-		if seen := k.collected("throughput", "where"); seen != points {
+		if seen := k.collected("throughput", last); seen != points {
 			return fmt.Sprintf("it has seen %d of %d", seen, points)
 		}
 		return ""
 	})
 	took := time.Since(begin)
+	after, kapacitordAfter := usageOf(b, function), usageOf(b, k.cmd.Process.Pid)
 	if got := len(panda.waitForCount(changes)); got != changes {
 		b.Errorf("%d alerts came for %d changes", got, changes)
 	}
-	functionAfter, kapacitordAfter := k.processorTimes()
 	k.stop()
+	n := float64(points)
 	return throughputResult{
-		throughputCase: c,
-		perSecond:      float64(points) / took.Seconds(),
-		functionCPU:    float64(functionAfter-functionBefore) / float64(points),
-		kapacitordCPU:  float64(kapacitordAfter-kapacitordBefore) / float64(points),
+		perSecond:     n / took.Seconds(),
+		functionCPU:   float64(after.cpu-before.cpu) / n,
+		kapacitordCPU: float64(kapacitordAfter.cpu-kapacitord.cpu) / n,
+		reads:         float64(after.reads-before.reads) / n,
+		writes:        float64(after.writes-before.writes) / n,
 	}
 }
 
@@ -156,7 +164,7 @@ stream
 func (c throughputCase) input(writer, points int) (bodies [][]byte, changes int) {
 	const lines = 5_000 // in a request, as Telegraf is often set to
 	r := rand.New(rand.NewPCG(1, uint64(writer)))
-	series := c.series / writers
+	const series = throughputSeries / writers
 	critical := make([]bool, series)
 	var body bytes.Buffer
 	for i := range points {
@@ -201,50 +209,63 @@ func (k *kapacitor) collected(id, kind string) int {
 	return 0
 }
 
-// processorTimes returns what the functions and the server have used so far.
-func (k *kapacitor) processorTimes() (functions, kapacitord time.Duration) {
-	k.t.Helper()
-	for _, p := range k.functions() {
-		functions += processorTime(k.t, p.id)
-	}
-	return functions, processorTime(k.t, k.cmd.Process.Pid)
+// A usage is what a process has used so far.
+type usage struct {
+	cpu           time.Duration // to 20 ms
+	reads, writes int           // system calls
 }
 
-// processorTime returns what a process has used so far, to 20 ms.
-func processorTime(t testing.TB, id int) time.Duration {
+// usageOf reads /proc (proc(5)); 0 is no process.
+func usageOf(t testing.TB, id int) (u usage) {
 	t.Helper()
+	if id == 0 {
+		return u
+	}
 	const tick = time.Second / 100 // on all of Go's ports to Linux
-	path := filepath.Join("/proc", strconv.Itoa(id), "stat")
-	text, err := os.ReadFile(path)
-	if err != nil {
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(id), name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	stat := read("stat")
+	// The name, in parentheses, may hold anything: begin after it.
+	var user, kernel time.Duration
+	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
+	if _, err := fmt.Sscan(strings.Join(fields[11:13], " "), (*int64)(&user), (*int64)(&kernel)); err != nil {
 		t.Fatal(err)
 	}
-	// The name, in parentheses, may hold anything: begin after it.
-	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
-	var used time.Duration
-	for _, ticks := range fields[11:13] { // in user mode, and in the kernel: see proc(5)
-		n, err := strconv.Atoi(string(ticks))
-		if err != nil {
-			t.Fatalf("read %s: %v", path, err)
-		}
-		used += time.Duration(n) * tick
+	u.cpu = (user + kernel) * tick
+	if _, err := fmt.Sscanf(read("io"), "rchar: %d\nwchar: %d\nsyscr: %d\nsyscw: %d", new(int), new(int), &u.reads, &u.writes); err != nil {
+		t.Fatal(err)
 	}
-	return used
+	return u
 }
 
-func printThroughput(table []throughputResult) {
+func printThroughput(cases []throughputCase, runs [][]throughputResult) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "\nseries\tchanging\tfunction\tpoints/s\tof none\tof the mirror\tfunction CPU µs/point\tkapacitord CPU µs/point\t")
-	var none, mirror float64
-	for _, r := range table {
-		switch r.function {
-		case noFunction:
-			none, mirror = r.perSecond, 0
-		case mirrorFunction:
-			mirror = r.perSecond
+	fmt.Fprintln(w, "\nchanging\tfunction\tpoints/s\tof the mirror\tof the copier\tfunction CPU µs/point\tkapacitord CPU µs/point\treads/point\twrites/point\t")
+	median := func(i int, value func(throughputResult) float64) float64 { return middle(runs[i], value) }
+	perSecond := func(r throughputResult) float64 { return r.perSecond }
+	var mirror, raw float64
+	for i, c := range cases {
+		name, speed := c.function, median(i, perSecond)
+		switch {
+		case name == noFunction:
+			name = "none"
+		case name == mirrorFunction:
+			mirror = speed
+		case name == rawFunction:
+			raw = speed
+		case c.socket:
+			name += " on a socket"
 		}
-		fmt.Fprintf(w, "%d\t%g %%\t%s\t%.0f\t%s\t%s\t%.2f\t%.2f\t\n", r.series, 100*r.changing, r.name(),
-			r.perSecond, ratio(r.perSecond, none), ratio(r.perSecond, mirror), r.functionCPU/1000, r.kapacitordCPU/1000)
+		fmt.Fprintf(w, "%g %%\t%s\t%.0f\t%s\t%s\t%.2f\t%.2f\t%.3f\t%.3f\t\n", 100*c.changing, name, speed, ratio(speed, mirror), ratio(speed, raw),
+			median(i, func(r throughputResult) float64 { return r.functionCPU })/1000,
+			median(i, func(r throughputResult) float64 { return r.kapacitordCPU })/1000,
+			median(i, func(r throughputResult) float64 { return r.reads }),
+			median(i, func(r throughputResult) float64 { return r.writes }))
 	}
 	w.Flush()
 }
