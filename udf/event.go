@@ -36,9 +36,7 @@ func (h *Handler) look() (e event, changes bool) {
 		return e, false
 	}
 	h.options.readDuration(v, &e)
-	if e.level == OK && e.lasts && e.duration == 0 {
-		h.incidents.denied = true
-	}
+	h.incidents.weigh(e, v.time)
 	if e.level == OK && e.duration <= 0 && len(h.state.series) == 0 {
 		return e, false // whatever its id is
 	}

@@ -89,12 +89,16 @@ func TestIncidents(t *testing.T) {
 	}
 	fine := func(seconds float64, lasts time.Duration) pt { return at(seconds, "id", "OK").with("duration", lasts) }
 	const day, logged = 86400, "name another one with .durationField"
-	var always, zeroOK []pt
+	var always, apart, zeroOK, ids []pt
 	for i := range 1000 {
+		apart = append(apart, crit(float64(i*60), 0))
 		always = append(always, crit(float64(i), 0))
 		zeroOK = append(zeroOK, crit(float64(i*600), 0))
 	}
 	zeroOK = append([]pt{crit(-20, 0), fine(-10, 0)}, zeroOK...)
+	for i := range 3 {
+		ids = append(ids, crit(float64(i*day), 0), at(float64(i*day), "other", "OK").with("duration", 0))
+	}
 	for _, tt := range []struct {
 		name    string
 		options []*agent.Option
@@ -113,9 +117,13 @@ func TestIncidents(t *testing.T) {
 		{"another field", all(opt("durationField", "took")), []pt{crit(0, 0).with("took", 0), crit(day, 0).with("took", 5), crit(2*day, 0).with("took", 0)},
 			"CRITICAL@0 CRITICAL@172800", 0},
 		{"always 0 is not |alert()'s", nil, always, "CRITICAL@0", 1},
+		{"nor where points are further apart", nil, apart, "CRITICAL@0 CRITICAL@60 CRITICAL@120 CRITICAL@180 CRITICAL@240 CRITICAL@300", 1},
+		{"but an hour later it may be again", nil, append(apart[:9:9], crit(day, 0)),
+			"CRITICAL@0 CRITICAL@60 CRITICAL@120 CRITICAL@180 CRITICAL@240 CRITICAL@300 CRITICAL@86400", 1},
+		{"the OK of another id in the group says nothing", nil, ids, "CRITICAL@0 CRITICAL@86400 CRITICAL@172800", 0},
 		{"nor is one that is 0 on an OK", nil, zeroOK, "CRITICAL@-20 OK@-10 CRITICAL@0", 1},
 		{"nor one that does not reach back", nil, []pt{crit(0, 0), crit(5, 250), crit(10, 0), crit(15, 250), crit(20, 0)}, "CRITICAL@0", 1},
-		{"but it is once it has grown", nil, []pt{crit(0, 0), fine(0, 0), crit(5, 0), crit(10, 5*second), crit(15, 0)}, "CRITICAL@0 OK@1 CRITICAL@5 CRITICAL@15", 0},
+		{"but it is once it has grown", nil, []pt{crit(0, 0), fine(1, 0), crit(5, 0), crit(10, 5*second), crit(15, 0)}, "CRITICAL@0 OK@1 CRITICAL@5 CRITICAL@15", 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := start(t, tt.options...)
