@@ -72,12 +72,28 @@ func TestGroupHoldsTheLevel(t *testing.T) {
 		}
 		wantTold(t, r.store.changes, "CRITICAL@0 CRITICAL@0")
 	})
+	t.Run("also where its values are levels, and the field has another name", func(t *testing.T) {
+		r := start(t, opt("levelField", "state"), opt("id", "{{ .Group }}"))
+		log := func(seconds float64, source, state string) pt {
+			return at(seconds, "", "").with("state", state).tagged("level", source).groupedBy("host", "level")
+		}
+		r.send(log(0, "CRITICAL", "CRITICAL"), log(5, "WARNING", "CRITICAL"), log(10, "CRITICAL", "WARNING"), log(20, "CRITICAL", "OK"),
+			log(30, "CRITICAL", "CRITICAL"), log(40, "WARNING", "WARNING"), log(50, "CRITICAL", "OK"))
+		wantTold(t, r.store.changes, "CRITICAL@0 CRITICAL@5 WARNING@10 OK@20 CRITICAL@30 WARNING@40 OK@50")
+	})
 	t.Run("a level in a tag that was not named makes series of one alert: the log says which", func(t *testing.T) {
 		r := start(t)
 		for i, level := range []string{"CRITICAL", "WARNING"} {
 			r.send(at(float64(i*60), "id", level).tagged("severity", level).groupedBy("host", "severity"))
 		}
-		r.wantLogged(1, "level=WARN", "two series make one BigPanda alert", ".levelTag('severity')")
+		r.wantLogged(1, "level=WARN", "two series make one BigPanda alert", ".levelTag('severity') on @bigpanda() too")
+	})
+	t.Run("and what to say where the level is read off a field", func(t *testing.T) {
+		r := start(t, opt("levelField", "state"))
+		for i, level := range []string{"CRITICAL", "WARNING"} {
+			r.send(at(float64(i*60), "id", "").with("state", level).tagged("severity", level).groupedBy("host", "severity"))
+		}
+		r.wantLogged(1, "level=WARN", "two series make one BigPanda alert", ".levelTag('severity') on @bigpanda() in the place of .levelField()")
 	})
 }
 
