@@ -102,7 +102,10 @@ func (h *Handler) tell(p *agent.Point, e event) {
 	payload := h.payload(p, e)
 	key := string(h.key)
 	if e.moves {
-		h.resolve(key, unix(h.view.time), e.id+" goes on under another app key, which was set for the function")
+		// A second before: the level may be that of another node of the task, which
+		// an edit has numbered anew, and that node tells the same alert with this
+		// point.
+		h.resolve(key, unix(h.view.time)-1, e.id+" goes on under another app key, which was set for the function")
 	}
 	if known, open := h.state.series[key]; open && !e.begins {
 		h.note(known, e)
