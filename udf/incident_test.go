@@ -203,6 +203,17 @@ func TestAppKeyChanges(t *testing.T) {
 			}
 		})
 	}
+	t.Run("what was left is known, resolved or not", func(t *testing.T) {
+		r := start(t, opt("appKey", "wrong"))
+		r.send(crit(0), fine(5))
+		for range 2 {
+			r = r.restarted(opt("appKey", "right"))
+			r.send(crit(10))
+			if !r.use.HasLeft("wrong") || r.use.HasLeft("right") || r.use.HasLeft("another") {
+				t.Error("the app keys that were left are not known")
+			}
+		}
+	})
 	t.Run("is said", func(t *testing.T) {
 		r := start(t, opt("appKey", "wrong"))
 		r.send(crit(0), at(1, "other", "CRITICAL"))
