@@ -163,6 +163,7 @@ func (h *Handler) init(r *agent.InitRequest) error {
 	}
 	h.options, h.store, h.appKey = o, store, bigpanda.Payload{AppKey: o.appKey}.Identity().AppKey
 	h.feed = newFeed(o.resolveAfter, h.config.Now())
+	h.state.now.unix = uint32(h.config.Now().Unix())
 	h.loading = make(chan struct{})
 	h.turn = own(store, h.loading, h.state)
 	go h.load()

@@ -194,6 +194,7 @@ func TestAppKeyChanges(t *testing.T) {
 			r.send(tt.before...)
 			n := len(r.store.changes)
 			for range 2 { // the second restart changes nothing
+				r.h.Stop()
 				r = r.restarted(opt("appKey", "right"))
 				r.send(tt.after...)
 				tt.after = nil
@@ -207,6 +208,7 @@ func TestAppKeyChanges(t *testing.T) {
 		r := start(t, opt("appKey", "wrong"))
 		r.send(crit(0), fine(5))
 		for range 2 {
+			r.h.Stop()
 			r = r.restarted(opt("appKey", "right"))
 			r.send(crit(10))
 			if !r.use.HasLeft("wrong") || r.use.HasLeft("right") || r.use.HasLeft("another") {
@@ -217,6 +219,7 @@ func TestAppKeyChanges(t *testing.T) {
 	t.Run("is said", func(t *testing.T) {
 		r := start(t, opt("appKey", "wrong"))
 		r.send(crit(0), at(1, "other", "CRITICAL"))
+		r.h.Stop()
 		r = r.restarted(opt("appKey", "right"))
 		r.send(crit(10))
 		r.wantLogged(1, "level=WARN", "the app key has changed", "app_key=right", "was=wrong", "open=2")
@@ -251,6 +254,7 @@ func TestIdentityOptionsChange(t *testing.T) {
 		t.Run(edit.Name, func(t *testing.T) {
 			r := start(t)
 			r.send(at(0, "id", "WARNING").tagged("rack", "r1"))
+			r.h.Stop()
 			r = r.restarted(edit)
 			r.send(at(10, "id", "CRITICAL").tagged("rack", "r1"), at(20, "id", "OK").tagged("rack", "r1"))
 			wantTold(t, r.store.changes, "WARNING@0 CRITICAL@10 OK@20")

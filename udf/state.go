@@ -298,7 +298,8 @@ func (s *state) restore(l outbox.Level) error {
 	}
 	a.last = max(a.last, r.Last)
 	if r.Level == OK {
-		s.remember(resolution{key: l.Key, alert: a, last: r.Last})
+		// When it was told is not kept: it may be within the minute.
+		s.remember(resolution{key: l.Key, alert: a, last: r.Last, at: s.now.unix})
 		return nil
 	}
 	a.open++
