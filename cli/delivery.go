@@ -76,6 +76,7 @@ func (s settings) deliver(u udf.Use, to way, wait time.Duration, log *slog.Logge
 		Connections: s.connections,
 		Rate:        s.rate,
 		AppKey:      u.AppKey,
+		HasLeft:     u.HasLeft,
 		Log:         log,
 	})
 	// Not the context of the signals: requests that are under way when the

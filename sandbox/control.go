@@ -93,7 +93,8 @@ func (s *Server) newControl() http.Handler {
 }
 
 // guard keeps web pages of others out, as far as the Host header has not done so
-// (ServeHTTP): they are known by what the browser says of them. Only the console itself may be led to from elsewhere.
+// (ServeHTTP): they are known by what the browser says of them. Only the console
+// itself may be led to from elsewhere.
 func (s *Server) guard(next http.Handler) http.Handler {
 	origins := http.NewCrossOriginProtection()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

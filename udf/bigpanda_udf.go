@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,8 +48,13 @@ type Forgetful interface {
 }
 
 // A Use is one @bigpanda() in one task, as Kapacitor numbers the node. AppKey is
-// the one that its alerts go to.
-type Use struct{ Task, Node, AppKey string }
+// the one that its alerts go to, and HasLeft reports whether alerts of its own went
+// to another one before, as far as that is remembered; it may be called at any
+// time, from any goroutine.
+type Use struct {
+	Task, Node, AppKey string
+	HasLeft            func(appKey string) bool
+}
 
 // Config is what a Handler is made of, besides the options of a TICKscript.
 type Config struct {
@@ -79,6 +85,7 @@ type Handler struct {
 
 	task      string
 	appKey    string        // in force, as an identity has it
+	left      sync.Map      // app keys that were in force before, to true
 	options   *options      // nil before a successful Init
 	store     Store         // nil when nothing is sent
 	isNew     bool          // the store was
@@ -150,12 +157,13 @@ func (h *Handler) init(r *agent.InitRequest) error {
 	if o.appKey == "" {
 		return errors.New("no app key: add .appKey('…') to @bigpanda(), or set app-key (BIGPANDA_APP_KEY) for the function")
 	}
-	store, err := h.config.Open(Use{r.GetTaskID(), r.GetNodeID(), o.appKey})
+	store, err := h.config.Open(Use{r.GetTaskID(), r.GetNodeID(), o.appKey, h.hasLeft})
 	if err != nil {
 		return err
 	}
 	h.options, h.store, h.appKey = o, store, bigpanda.Payload{AppKey: o.appKey}.Identity().AppKey
 	h.feed = newFeed(o.resolveAfter, h.config.Now())
+	h.state.now.unix = uint32(h.config.Now().Unix())
 	h.loading = make(chan struct{})
 	h.turn = own(store, h.loading, h.state)
 	go h.load()

@@ -109,6 +109,7 @@ func TestTimestamps(t *testing.T) {
 		t.Run(tt.name+", with a restart before each", func(t *testing.T) {
 			r := start(t, opt("secondaryProperty", "val"))
 			for _, p := range tt.points {
+				r.h.Stop()
 				r = r.restarted(opt("secondaryProperty", "val"))
 				r.send(p)
 			}
@@ -151,6 +152,19 @@ func TestClocks(t *testing.T) {
 			r.wantLogged(1, fmt.Sprintf("ahead=%d", tt.ahead))
 		})
 	}
+	t.Run("what many alerts were resolved with is known after a restart", func(t *testing.T) {
+		r := start(t)
+		r.send(crit(0), at(9, "id", "OK"))
+		for i := range 1500 {
+			r.send(at(0, fmt.Sprint("other", i), "CRITICAL"), at(10, fmt.Sprint("other", i), "OK"))
+		}
+		r.h.Stop()
+		r = r.restarted()
+		r.send(at(11, "new", "OK"))
+		if got := r.one(crit(8)); got.Time != epoch+10 {
+			t.Errorf("it is told with %d, want one more than the 9 of its OK", got.Time-epoch)
+		}
+	})
 	t.Run("in a batch", func(t *testing.T) {
 		r := start(t)
 		r.stands = true

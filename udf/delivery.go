@@ -243,7 +243,8 @@ func (d *delivery) hold(batch []outbox.Change, why *bigpanda.Error) {
 // outdated reports whether the piece is of an app key that BigPanda does not know
 // and that is no longer in force: nobody would ever mend it.
 func (d *delivery) outdated(why *bigpanda.Error) bool {
-	return why.Class == bigpanda.HoldAppKey && d.options.AppKey != "" && d.lane != d.options.AppKey && d.lanes.count(d.options.AppKey) > 0
+	return why.Class == bigpanda.HoldAppKey && d.options.HasLeft != nil && d.lane != d.options.AppKey &&
+		d.options.HasLeft(d.lane) && d.lanes.count(d.options.AppKey) > 0
 }
 
 // expire makes dead letters of a batch whose app key is outdated.

@@ -36,9 +36,7 @@ func (h *Handler) look() (e event, changes bool) {
 		return e, false
 	}
 	h.options.readDuration(v, &e)
-	if e.level == OK && e.lasts && e.duration == 0 {
-		h.incidents.denied = true
-	}
+	h.incidents.weigh(e, v.time)
 	if e.level == OK && e.duration <= 0 && len(h.state.series) == 0 {
 		return e, false // whatever its id is
 	}
@@ -83,15 +81,17 @@ func (h *Handler) look() (e event, changes bool) {
 // leaveOut takes out of the group what the alert node wrote into it: Kapacitor
 // makes the group anew from the tags into which .levelTag() and .idTag() write
 // (alert.go, augmentTagsWithEventState), and the level is no part of a series.
-// A tag of the source may be called level where the level is a field: it is one
-// of the alert node's if it says the same.
+// A tag of the source may be called level where the level is a field: it is the
+// source's where .levelField() names another field, and else the alert node's if
+// it says the same.
 func (o *options) leaveOut(v *view, e event) {
 	v.groupWithout(func(name []byte) bool {
 		switch string(name) {
 		case defaultID, o.idTag, o.levelTag, e.levelFrom.tag:
 			return true
 		case defaultLevel:
-			return string(v.tag(defaultLevel)) == e.level.String()
+			isNamed := o.levelField != "" && o.levelField != defaultLevel
+			return !isNamed && string(v.tag(defaultLevel)) == e.level.String()
 		}
 		return false
 	})
@@ -102,7 +102,10 @@ func (h *Handler) tell(p *agent.Point, e event) {
 	payload := h.payload(p, e)
 	key := string(h.key)
 	if e.moves {
-		h.resolve(key, unix(h.view.time), e.id+" goes on under another app key, which was set for the function")
+		// A second before: the level may be that of another node of the task, which
+		// an edit has numbered anew, and that node tells the same alert with this
+		// point.
+		h.resolve(key, unix(h.view.time)-1, e.id+" goes on under another app key, which was set for the function")
 	}
 	if known, open := h.state.series[key]; open && !e.begins {
 		h.note(known, e)
@@ -135,7 +138,11 @@ func (h *Handler) toTellApart(e event) string {
 	for _, d := range h.view.dims {
 		name := string(h.view.bytes(d))
 		if string(h.view.tag(name)) == e.level.String() {
-			return fmt.Sprintf("their group holds the level, in the tag %s; if |alert() writes it, say .levelTag('%[1]s') on @bigpanda() too", name)
+			say := "too"
+			if h.options.levelField != "" {
+				say = "in the place of .levelField()" // the two contradict each other
+			}
+			return fmt.Sprintf("their group holds the level, in the tag %s; if |alert() writes it, say .levelTag('%[1]s') on @bigpanda() %s", name, say)
 		}
 	}
 	return "tell them apart by .primaryProperty('…'), .secondaryProperty('…') or .incidentIdentifier('…')"

@@ -41,6 +41,7 @@ type rig struct {
 	now    time.Time
 	stands bool     // the clock does, whatever the points say
 	opened []string // "task/node" of each Open
+	use    udf.Use  // of the last one
 }
 
 // newRig makes a handler with an app key, a new and empty store, both kinds of
@@ -52,6 +53,7 @@ func newRig(t testing.TB, change ...func(*udf.Config)) *rig {
 		Defaults: udf.Defaults{AppKey: "key", AutoAttributes: "tags,fields"},
 		Enabled:  true,
 		Open: func(u udf.Use) (udf.Store, error) {
+			r.use = u
 			r.opened = append(r.opened, u.Task+"/"+u.Node)
 			return r.store, nil
 		},

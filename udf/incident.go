@@ -11,9 +11,22 @@ import "time"
 //
 // The field of that name may be another's, though. It is not taken for
 // |alert()'s while it is 0 on an OK, and a 0 soon after another one is not taken
-// for the beginning of an incident.
+// for the beginning of an incident, nor is one after several others.
 type incidents struct {
-	denied bool // the last thing that was seen of the durations speaks against them
+	denied bool  // the last thing that was seen of the durations speaks against them
+	began  int64 // time of the last point that may have begun one, in Unix nanoseconds
+}
+
+// weigh takes note of what a 0 says about the field. Where several ids are in one
+// group, the OK of one ends what another one began, at the same time maybe.
+func (i *incidents) weigh(e event, at int64) {
+	switch {
+	case !e.lasts || e.duration != 0:
+	case e.level != OK:
+		i.began = at
+	case at != i.began:
+		i.denied = true
+	}
 }
 
 // sameIncident is how close behind a point of an open series one with duration 0
@@ -22,6 +35,14 @@ type incidents struct {
 // alert of each.
 const sameIncident = time.Minute
 
+// maxIncidents is how many incidents in a row, less than incidentPause after each
+// other, a series may have in which the duration never grows: a field that is
+// always 0 on points that are further apart than sameIncident makes as many.
+const (
+	maxIncidents  = 5
+	incidentPause = time.Hour
+)
+
 // begins reports whether a point that comes at the level of its open series
 // begins a new incident.
 func (h *Handler) begins(known *series, e event) bool {
@@ -29,12 +50,14 @@ func (h *Handler) begins(known *series, e event) bool {
 	if !e.lasts || e.duration != 0 || at <= known.last {
 		return false
 	}
-	if !h.incidents.denied && (known.grown || at-known.last >= int64(sameIncident)) {
+	after := time.Duration(at - known.last)
+	isOwn := after >= incidentPause || after >= sameIncident && known.incidents < maxIncidents
+	if !h.incidents.denied && (known.grown || isOwn) {
 		return true
 	}
 	h.once("duration 0", func() {
 		h.log.Warn("the duration is 0 on a point of an alert that is open, which begins an incident in |alert(), "+
-			"and is not taken for that, since it is 0 on OKs too, or on points less than a minute apart: "+
+			"and is not taken for that, since it is 0 on OKs too, or on points less than a minute apart, or on many in a row: "+
 			"if that field is not the duration of |alert(), name another one with .durationField('…')",
 			"group", string(h.view.group), "field", e.durationFrom.field)
 	})
@@ -48,4 +71,16 @@ func (h *Handler) note(known *series, e event) {
 		known.grown, h.incidents.denied = true, false
 	}
 	known.last = max(known.last, at)
+}
+
+// shortIncidents counts an incident that begins, if the one before it was short
+// and soon before it.
+func (s *series) shortIncidents(e event, at int64) uint8 {
+	switch {
+	case !e.begins:
+		return s.incidents
+	case s.grown || time.Duration(at-s.last) >= incidentPause:
+		return 0
+	}
+	return s.incidents + 1
 }

@@ -369,8 +369,9 @@ func TestFirstOfEach(t *testing.T) {
 // not know, is given up, but not before it takes alerts of the new one: the fault
 // may be the address's or the token's.
 func TestOutdatedAppKey(t *testing.T) {
+	hasLeft := func(appKey string) bool { return appKey == "wrong" || appKey == "old" }
 	t.Run("given up", func(t *testing.T) {
-		inBubble(t, SenderOptions{AppKey: "right"}, func(t *testing.T, r *senderRig) {
+		inBubble(t, SenderOptions{AppKey: "right", HasLeft: hasLeft}, func(t *testing.T, r *senderRig) {
 			r.api.answer(always(status(404)))
 			r.append(many("wrong", 900)...)
 			time.Sleep(10 * time.Minute)
@@ -386,7 +387,7 @@ func TestOutdatedAppKey(t *testing.T) {
 		})
 	})
 	t.Run("not one that BigPanda knows", func(t *testing.T) {
-		inBubble(t, SenderOptions{AppKey: "right"}, func(t *testing.T, r *senderRig) {
+		inBubble(t, SenderOptions{AppKey: "right", HasLeft: hasLeft}, func(t *testing.T, r *senderRig) {
 			r.append("right/1", "old/1")
 			r.drain(time.Minute)
 			if n := r.api.delivered(); n != 2 {
@@ -394,8 +395,9 @@ func TestOutdatedAppKey(t *testing.T) {
 			}
 		})
 	})
-	t.Run("not the one in force, nor where none is known", func(t *testing.T) {
-		for _, o := range []SenderOptions{{AppKey: "wrong"}, {}} {
+	t.Run("not the one in force, nor another task's, nor where none is known", func(t *testing.T) {
+		another := func(string) bool { return false }
+		for _, o := range []SenderOptions{{AppKey: "wrong", HasLeft: hasLeft}, {AppKey: "right", HasLeft: another}, {}} {
 			inBubble(t, o, func(t *testing.T, r *senderRig) {
 				r.api.answer(laneRule("wrong", status(404)))
 				r.append("right/1", "wrong/1")

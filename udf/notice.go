@@ -1,6 +1,7 @@
 package udf
 
 import (
+	"strings"
 	"time"
 
 	"bigpanda-udf/bigpanda"
@@ -114,9 +115,19 @@ func (h *Handler) noticeTime() {
 	}
 }
 
-// noticeAppKey says that alerts are open under another app key than the one in
-// force.
+func (h *Handler) hasLeft(appKey string) bool {
+	_, has := h.left.Load(appKey)
+	return has
+}
+
+// noticeAppKey takes note of the app keys under which alerts were told before, and
+// says that some are open under another one than that in force.
 func (h *Handler) noticeAppKey() {
+	for key := range h.state.alerts {
+		if key := bigpanda.AppKeyOf(key); key != h.appKey && !h.hasLeft(key) {
+			h.left.Store(strings.Clone(key), true)
+		}
+	}
 	open, of := 0, ""
 	for _, known := range h.state.series {
 		if key := bigpanda.AppKeyOf(known.alert.key); key != h.appKey {

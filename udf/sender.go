@@ -72,9 +72,12 @@ type SenderOptions struct {
 	Rate        float64 // requests a second, 0: no limit
 	// AppKey is the one in force. What is queued under another one is sent to
 	// that; when BigPanda does not know it (404, 410) but takes alerts of this
-	// one, it is given up, as dead letters. Empty: no app key is given up.
-	AppKey string
-	Log    *slog.Logger
+	// one, and HasLeft reports true for it, it is given up, as dead letters: what
+	// was taken over from another task may go to an app key that is still to be
+	// made. nil: no app key is given up.
+	AppKey  string
+	HasLeft func(appKey string) bool
+	Log     *slog.Logger
 }
 
 // Sender delivers what a Queue holds, at least once, and in order for each

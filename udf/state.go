@@ -44,14 +44,15 @@ type state struct {
 
 // A series is what was last told of a series that is not OK.
 type series struct {
-	level  Level
-	fresh  bool   // seen is later than the outbox knows
-	grown  bool   // the duration has, since the incident was told
-	lasted uint32 // from the change of the level to told, in seconds: it was told repeatedly
-	told   int64  // time of the point that was told, in Unix nanoseconds
-	last   int64  // time of the newest point, in Unix nanoseconds
-	seen   moment // when the last point came, of whatever time
-	alert  *alert
+	level     Level
+	fresh     bool   // seen is later than the outbox knows
+	grown     bool   // the duration has, since the incident was told
+	incidents uint8  // in a row that were short and soon after each other
+	lasted    uint32 // from the change of the level to told, in seconds: it was told repeatedly
+	told      int64  // time of the point that was told, in Unix nanoseconds
+	last      int64  // time of the newest point, in Unix nanoseconds
+	seen      moment // when the last point came, of whatever time
+	alert     *alert
 }
 
 // since returns the time of the point that changed the level, in Unix seconds.
@@ -168,8 +169,8 @@ func (s *state) tell(key string, e event, pointTime int64, p *bigpanda.Payload) 
 			s.series[key] = known
 		}
 		*known = series{
-			level: e.level, grown: known.grown && !e.begins, lasted: seconds(unix(pointTime) - since),
-			told: pointTime, last: max(known.last, pointTime), seen: s.now, alert: a,
+			level: e.level, grown: known.grown && !e.begins, incidents: known.shortIncidents(e, pointTime),
+			lasted: seconds(unix(pointTime) - since), told: pointTime, last: max(known.last, pointTime), seen: s.now, alert: a,
 		}
 	}
 	s.pending = append(s.pending, record{e.level, pointTime, since, int64(s.now.unix), a.last, identity}.level(key))
@@ -297,7 +298,8 @@ func (s *state) restore(l outbox.Level) error {
 	}
 	a.last = max(a.last, r.Last)
 	if r.Level == OK {
-		s.remember(resolution{key: l.Key, alert: a, last: r.Last})
+		// When it was told is not kept: it may be within the minute.
+		s.remember(resolution{key: l.Key, alert: a, last: r.Last, at: s.now.unix})
 		return nil
 	}
 	a.open++

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 	"google.golang.org/protobuf/proto"
@@ -237,11 +238,12 @@ func (c *chunks) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// serve runs h on in to its end and returns what came out.
+// serve runs h on in to its end and returns what came out, for which it waits
+// however busy the machine is.
 func serve(t testing.TB, h agent.Handler, in io.Reader) (out []byte, err error) {
 	t.Helper()
 	var b bytes.Buffer
-	err = Run(t.Context(), h, in, &b, Options{})
+	err = Run(t.Context(), h, in, &b, Options{Grace: time.Minute})
 	return b.Bytes(), err
 }
 

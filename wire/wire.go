@@ -24,11 +24,11 @@
 //     (or not) without, and Point is not called.
 //   - Commit, if it has one (Committer), is called at the end of each piece of
 //     input: the whole frames that one read brought, about 256 KiB of them at
-//     most, or one larger frame, or as many as gave rise to 4 MiB. Nothing that the piece gave rise to, mirrored
-//     data or answer, goes out before Commit has returned; what is sent on
-//     Options.Responses does not wait, and may be sent by Commit itself. A read
-//     that completes no frame is no piece. Commit may come before Init, and
-//     after a method that returned an error.
+//     most, or one larger frame, or as many as gave rise to 4 MiB. Nothing that
+//     the piece gave rise to, mirrored data or answer, goes out before Commit has
+//     returned; what is sent on Options.Responses does not wait, and may be sent by
+//     Commit itself. A read that completes no frame is no piece. Commit may come
+//     before Init, and after a method that returned an error.
 //   - An error from any method is the end: what came before it is committed and
 //     goes out, then an ErrorResponse with the error's text, and Run returns the
 //     error. A point is no reason to return one, since Kapacitor then stops the
