@@ -17,9 +17,10 @@ import (
 // not known whether BigPanda takes them. It is used by all of a sender's workers:
 // mu guards what stands below it.
 type Breaker struct {
-	everything bool
-	log        *slog.Logger // with the app key
-	wakeup     *Wakeup
+	everything       bool
+	logHeld, logFree string // what the log says
+	log              *slog.Logger
+	wakeup           *Wakeup
 
 	mu      sync.Mutex
 	held    bool
@@ -44,13 +45,7 @@ func (b *Breaker) Held() bool {
 	return b.held
 }
 
-// state is whether the alerts are held, and whether one of them may not even try.
-func (b *Breaker) state() (held, shut bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.held, b.shut()
-}
-
+// shut reports whether none of the alerts may even try. mu is locked.
 func (b *Breaker) shut() bool { return b.held && (b.probing || time.Now().Before(b.due)) }
 
 // Claim asks to send alerts: free says whether that may be, and probe that only
@@ -66,19 +61,18 @@ func (b *Breaker) Claim() (probe, free bool) {
 }
 
 // Wait is Claim, when it is free. The error is that ctx has ended.
-func (b *Breaker) Wait(ctx context.Context) (probe bool, err error) {
-	for ctx.Err() == nil {
+func (b *Breaker) Wait(ctx context.Context) (probe bool, err *bigpanda.Error) {
+	for free := false; !free; {
+		if ctx.Err() != nil {
+			return false, canceled(ctx)
+		}
 		changed, cancel := b.wakeup.Context(ctx)
-		probe, free := b.Claim()
-		if !free {
+		if probe, free = b.Claim(); !free {
 			<-changed.Done()
 		}
 		cancel()
-		if free {
-			return probe, nil
-		}
 	}
-	return false, canceled(ctx)
+	return probe, nil
 }
 
 // Hold keeps the alerts back until one is accepted.
@@ -91,7 +85,7 @@ func (b *Breaker) Hold(why *bigpanda.Error) {
 // hold is Hold, with mu locked.
 func (b *Breaker) hold(why *bigpanda.Error) {
 	b.why = why.Error()
-	b.logHeld(why)
+	b.logCause(why)
 	// A request that was under way when they were held says nothing new.
 	if b.held {
 		return
@@ -114,7 +108,7 @@ func (b *Breaker) Failed(why *bigpanda.Error) {
 		// They are held for something else, which is over: this is an answer.
 		b.close()
 	default:
-		b.logHeld(why)
+		b.logCause(why)
 		b.again(why)
 	}
 }
@@ -149,25 +143,17 @@ func (b *Breaker) Accepted() {
 func (b *Breaker) close() {
 	b.held, b.probing = false, false
 	b.wakeup.Notify()
-	if text := "the alerts of an app key are no longer held"; b.said.Over() {
-		if b.everything {
-			text = "alerts are no longer held"
-		}
-		b.log.Info(text)
+	if b.said.Over() {
+		b.log.Info(b.logFree)
 	}
 }
 
-// logHeld logs why the alerts are held, unless that concerns another scope, where
+// logCause logs why the alerts are held, but for what concerns another scope, where
 // it is logged.
-func (b *Breaker) logHeld(why *bigpanda.Error) {
-	if why.Class == bigpanda.Retry || (why.Class == bigpanda.Hold) != b.everything || !b.said.Met(why.Reason) {
-		return
+func (b *Breaker) logCause(why *bigpanda.Error) {
+	if why.Class != bigpanda.Retry && (why.Class == bigpanda.Hold) == b.everything && b.said.Met(why.Reason) {
+		b.log.Error(b.logHeld, "reason", why.Reason, "error", why)
 	}
-	text := "the alerts of an app key are held"
-	if b.everything {
-		text = "all alerts are held"
-	}
-	b.log.Error(text, "reason", why.Reason, "error", why)
 }
 
 // Count returns how many requests BigPanda has accepted so far.
@@ -205,8 +191,6 @@ func (b *Breaker) FailedAlone(othersPass bool) (own bool) {
 // Breakers are those of a sender. They are used by all of its workers.
 type Breakers struct {
 	Everything *Breaker
-	log        *slog.Logger
-	wakeup     *Wakeup
 
 	mu      sync.Mutex          // guards appKeys
 	appKeys map[string]*Breaker // only ever grows: there are few
@@ -214,26 +198,32 @@ type Breakers struct {
 
 // NewBreakers returns those of a sender whose workers wait with w.
 func NewBreakers(log *slog.Logger, w *Wakeup) *Breakers {
-	return &Breakers{
-		Everything: &Breaker{everything: true, log: log, wakeup: w},
-		log:        log, wakeup: w, appKeys: make(map[string]*Breaker),
-	}
+	all := &Breaker{everything: true, logHeld: "all alerts are held", logFree: "alerts are no longer held", log: log, wakeup: w}
+	return &Breakers{Everything: all, appKeys: make(map[string]*Breaker)}
 }
 
 // Of returns the breaker of an app key.
 func (s *Breakers) Of(appKey string) *Breaker {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.appKeys[appKey] == nil {
-		s.appKeys[appKey] = &Breaker{log: s.log.With("app_key", appKey), wakeup: s.wakeup}
+	b := s.appKeys[appKey]
+	if b == nil {
+		b = &Breaker{
+			logHeld: "the alerts of an app key are held",
+			logFree: "the alerts of an app key are no longer held",
+			log:     s.Everything.log.With("app_key", appKey), wakeup: s.Everything.wakeup,
+		}
+		s.appKeys[appKey] = b
 	}
-	return s.appKeys[appKey]
+	return b
 }
 
 // Shut reports whether nothing of an app key may be sent now.
 func (s *Breakers) Shut(appKey string) bool {
-	_, shut := s.Of(appKey).state()
-	return shut
+	b := s.Of(appKey)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.shut()
 }
 
 // Due reports whether there is a held app key that may be tried.
@@ -241,7 +231,10 @@ func (s *Breakers) Due() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, b := range s.appKeys {
-		if held, shut := b.state(); held && !shut {
+		b.mu.Lock()
+		due := b.held && !b.shut()
+		b.mu.Unlock()
+		if due {
 			return true
 		}
 	}

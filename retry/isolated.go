@@ -23,15 +23,10 @@ type Isolated[T any] struct {
 // An Alert is one that is isolated. It belongs to Isolated, or to who took it.
 type Alert[T any] struct {
 	Change  T
+	Backoff *backoff.ExponentialBackOff // goes on with the waits that it has had so far
 	Said    LogLimiter
-	backoff *backoff.ExponentialBackOff
 	due     time.Time
 	tried   bool // since it was isolated
-}
-
-// NewAlert returns an alert that goes on with the waits that it has had so far.
-func NewAlert[T any](change T, waits *backoff.ExponentialBackOff) *Alert[T] {
-	return &Alert[T]{Change: change, backoff: waits}
 }
 
 // NewIsolated returns that of a sender whose workers wait with w.
@@ -47,7 +42,7 @@ func (s *Isolated[T]) Add(a *Alert[T], atLeast time.Duration) bool {
 	if len(s.all) >= MaxIsolated {
 		return false
 	}
-	a.due = time.Now().Add(max(a.backoff.NextBackOff(), atLeast))
+	a.due = time.Now().Add(max(a.Backoff.NextBackOff(), atLeast))
 	if a.tried {
 		s.all = append(s.all, a)
 	} else {

@@ -9,7 +9,9 @@ import (
 func TestIsolatedIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := NewIsolated[uint64](new(Wakeup))
-		one := func(id uint64) *Alert[uint64] { return NewAlert(id, NewBackoff(FailureInitial, FailureMax)) }
+		one := func(id uint64) *Alert[uint64] {
+			return &Alert[uint64]{Change: id, Backoff: NewBackoff(FailureInitial, FailureMax)}
+		}
 		for id := range uint64(MaxIsolated) {
 			if !s.Add(one(id), 0) {
 				t.Fatalf("there is no place for number %d", id)

@@ -46,27 +46,32 @@ func NewLimitedAPI(api API, connections int, perSecond float64) *LimitedAPI {
 func (l *LimitedAPI) Connections() int { return cap(l.places) }
 
 // Send makes one request when it is its turn. When ctx ends before, none is made;
-// one that is under way then gets a little time for its answer.
-func (l *LimitedAPI) Send(ctx context.Context, appKey string, alerts [][]byte) (bigpanda.Answer, error) {
+// one that is under way then gets a little time for its answer. nil means that
+// BigPanda accepted the alerts.
+func (l *LimitedAPI) Send(ctx context.Context, appKey string, alerts [][]byte) *bigpanda.Error {
 	select {
 	case l.places <- struct{}{}:
 	case <-ctx.Done():
-		return bigpanda.Answer{}, canceled(ctx)
+		return canceled(ctx)
 	}
 	defer func() { <-l.places }()
 	for wait := l.start(); wait > 0; wait = l.start() {
 		if !Sleep(ctx, wait) {
-			return bigpanda.Answer{}, canceled(ctx)
+			return canceled(ctx)
 		}
 	}
 	sending, cancel := withGrace(ctx, answerWithin)
 	defer cancel()
-	answer, err := l.api.Send(sending, appKey, alerts)
-	l.answered(err)
-	return answer, err
+	_, err := l.api.Send(sending, appKey, alerts)
+	var failure *bigpanda.Error
+	if err != nil && !errors.As(err, &failure) {
+		failure = &bigpanda.Error{Class: bigpanda.Retry, Err: err}
+	}
+	l.answered(failure)
+	return failure
 }
 
-func canceled(ctx context.Context) error {
+func canceled(ctx context.Context) *bigpanda.Error {
 	return &bigpanda.Error{Class: bigpanda.Retry, Reason: bigpanda.ReasonCanceled, Err: ctx.Err()}
 }
 
@@ -81,14 +86,14 @@ func (l *LimitedAPI) start() (wait time.Duration) {
 	return wait
 }
 
-func (l *LimitedAPI) answered(err error) {
+// answered begins a pause, or makes the next one short again.
+func (l *LimitedAPI) answered(failure *bigpanda.Error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var failure *bigpanda.Error
-	switch errors.As(err, &failure); {
-	case err == nil, failure != nil && (failure.Class == bigpanda.HoldAppKey || failure.Class == bigpanda.Refused):
+	switch {
+	case failure == nil, failure.Class == bigpanda.HoldAppKey, failure.Class == bigpanda.Refused:
 		l.backoff.Reset()
-	case failure != nil && failure.Reason == bigpanda.ReasonThrottled:
+	case failure.Reason == bigpanda.ReasonThrottled:
 		wait := failure.RetryAfter
 		if time.Until(l.paused) <= 0 { // else there is a pause already
 			wait = max(wait, l.backoff.NextBackOff())

@@ -43,15 +43,6 @@ func byAlert(batch []outbox.Change) (alerts [][]outbox.Change) {
 	return alerts
 }
 
-// newerThan returns the place of the first alert that is newer than a change.
-func newerThan(alerts [][]outbox.Change, id uint64) int {
-	at := slices.IndexFunc(alerts, func(changes []outbox.Change) bool { return changes[0].ID > id })
-	if at < 0 {
-		return len(alerts)
-	}
-	return at
-}
-
 func without(batch []outbox.Change, one outbox.Change) []outbox.Change {
 	return slices.DeleteFunc(slices.Clone(batch), func(c outbox.Change) bool { return c.ID == one.ID })
 }

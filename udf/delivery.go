@@ -151,7 +151,9 @@ func (d *delivery) takeApart(ctx context.Context, batch []outbox.Change) {
 	at := len(rest) - 1 // the newest has least to do with what is known to fail
 	switch {
 	case d.near > 0:
-		at = newerThan(rest, d.near)
+		at, _ = slices.BinarySearchFunc(rest, d.near, func(changes []outbox.Change, id uint64) int {
+			return cmp.Compare(changes[0].ID, id)
+		})
 	case batch[0].Postponed:
 		at = rand.IntN(len(rest)) // the newest was tried when it was postponed
 	}
@@ -242,7 +244,7 @@ func (d *delivery) isolate(c outbox.Change, why *bigpanda.Error, wait *backoff.E
 	own := d.passed || why.Class != bigpanda.Hold
 	if own && d.breaker.FailedAlone(d.othersPass()) {
 		d.stuck[c.Alert] = true
-		d.isolateAgain(retry.NewAlert(c, wait), why)
+		d.isolateAgain(&retry.Alert[outbox.Change]{Change: c, Backoff: wait}, why)
 		return
 	}
 	d.hold([]outbox.Change{c}, why)

@@ -150,16 +150,15 @@ func (s *Sender) next(ctx context.Context) error {
 // send sends changes in one request, as soon as not everything is held. nil means
 // that they are delivered; else they are still in flight.
 func (d *delivery) send(ctx context.Context, changes []outbox.Change) *bigpanda.Error {
-	everything := d.breakers.Everything
-	probe, err := everything.Wait(ctx)
-	if err == nil {
-		payloads := make([][]byte, len(changes))
-		for i, c := range changes {
-			payloads[i] = c.Payload
-		}
-		_, err = d.api.Send(ctx, d.appKey, payloads)
+	payloads := make([][]byte, len(changes))
+	for i, c := range changes {
+		payloads[i] = c.Payload
 	}
-	failure := asError(err)
+	everything := d.breakers.Everything
+	probe, failure := everything.Wait(ctx)
+	if failure == nil {
+		failure = d.api.Send(ctx, d.appKey, payloads)
+	}
 	d.note(failure)
 	d.failed = d.failed || failure != nil
 	switch {
@@ -190,14 +189,6 @@ func (d *delivery) send(ctx context.Context, changes []outbox.Change) *bigpanda.
 		everything.Accepted()
 	}
 	return failure
-}
-
-func asError(err error) *bigpanda.Error {
-	var e *bigpanda.Error
-	if err == nil || errors.As(err, &e) {
-		return e
-	}
-	return &bigpanda.Error{Class: bigpanda.Retry, Err: err}
 }
 
 // note remembers what BigPanda answered last.
