@@ -16,7 +16,9 @@ func newLimitedAPI(client *bigpanda.Client, connections int, perSecond float64) 
 	return &limitedAPI{retry.NewLimitedAPI(client, connections, perSecond), client.Fingerprint}
 }
 
-// The names that the daemon's files use.
+// way is what serve.go calls it.
 type way = *limitedAPI
 
-var newSharedWay = newLimitedAPI
+func newSharedWay(client *bigpanda.Client, connections int, perSecond float64) way {
+	return newLimitedAPI(client, connections, perSecond)
+}

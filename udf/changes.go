@@ -8,6 +8,9 @@ import (
 	"bigpanda-udf/outbox"
 )
 
+// maxLogged is how many bytes of a payload go into the log.
+const maxLogged = 2 << 10
+
 func ids(changes []outbox.Change) []uint64 {
 	all := make([]uint64, len(changes))
 	for i, c := range changes {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
-	"time"
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
@@ -13,9 +12,6 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 )
-
-// maxLogged is how many bytes of a payload go into the log.
-const maxLogged = 2 << 10
 
 // A delivery takes one piece of the queue to BigPanda, as far as it goes. One
 // worker owns it.
@@ -38,55 +34,6 @@ type delivery struct {
 func (s *Sender) newDelivery(appKey string) *delivery {
 	b := s.breakers.Of(appKey)
 	return &delivery{Sender: s, appKey: appKey, breaker: b, stuck: make(map[string]bool), before: b.Count()}
-}
-
-// deliver sends a batch. When it returns, each of the changes is delivered,
-// dead, isolated, released or postponed.
-func (d *delivery) deliver(ctx context.Context, batch []outbox.Change) {
-	batch = d.notStuck(batch)
-	wait := retry.NewBackoff(retry.FailureInitial, retry.FailureMax)
-	failed, throttled := 0, 0
-	var failure *bigpanda.Error
-	for len(batch) > 0 {
-		switch held := d.breaker.Held(); {
-		case held && failed > 0:
-			d.suspect(ctx, batch, failure, wait)
-			return
-		case held:
-			d.giveUp(batch)
-			return
-		}
-		failure = d.send(ctx, batch)
-		if failure == nil {
-			return
-		}
-		if failure.Reason == bigpanda.ReasonThrottled {
-			throttled++
-		} else {
-			failed++
-		}
-		switch {
-		case ctx.Err() != nil:
-			d.release(batch)
-			return
-		case failure.Class == bigpanda.Refused && len(batch) == 1:
-			d.refuse(batch[0], failure)
-			return
-		case failure.Class == bigpanda.Refused:
-			d.takeApart(ctx, batch)
-			return
-		case failure.Class == bigpanda.HoldAppKey, throttled == retry.InARow:
-			d.hold(batch, failure)
-			return
-		case failure.Class == bigpanda.Hold, failed == retry.SuspectAfter, failed > 0 && d.passed:
-			d.suspect(ctx, batch, failure, wait)
-			return
-		}
-		if !d.pause(ctx, failure, wait) {
-			d.release(batch)
-			return
-		}
-	}
 }
 
 // suspect finds out whether a batch that fails is itself at fault, by sending
@@ -136,75 +83,6 @@ func (d *delivery) suspect(ctx context.Context, batch []outbox.Change, why *bigp
 	d.hold(batch, why)
 }
 
-// takeApart delivers a batch that failed in pieces, until each alert that is at
-// fault has stood alone. When so many single alerts fail in a row that their app
-// key is held, the rest is postponed.
-func (d *delivery) takeApart(ctx context.Context, batch []outbox.Change) {
-	rest := byAlert(d.notStuck(batch))
-	switch len(rest) {
-	case 0:
-		return
-	case 1:
-		d.inTwo(ctx, rest[0])
-		return
-	}
-	at := len(rest) - 1 // the newest has least to do with what is known to fail
-	switch {
-	case d.near > 0:
-		at, _ = slices.BinarySearchFunc(rest, d.near, func(changes []outbox.Change, id uint64) int {
-			return cmp.Compare(changes[0].ID, id)
-		})
-	case batch[0].Postponed:
-		at = rand.IntN(len(rest)) // the newest was tried when it was postponed
-	}
-	pieces := retry.NewIsolation(len(rest), at, d.near > 0)
-	wait := retry.NewBackoff(retry.PieceInitial, retry.PieceMax)
-	for throttled := 0; len(rest) > 0; {
-		if d.breaker.Held() {
-			d.giveUp(slices.Concat(rest...))
-			return
-		}
-		from, end := pieces.Piece()
-		piece := slices.Concat(rest[from:end]...)
-		failure := d.send(ctx, piece)
-		switch {
-		case failure == nil:
-			pieces.Passed()
-			rest = slices.Delete(rest, from, end)
-			wait.Reset()
-			continue
-		case ctx.Err() != nil,
-			failure.Class == bigpanda.Retry && !retry.Sleep(ctx, max(wait.NextBackOff(), failure.RetryAfter)):
-			d.release(slices.Concat(rest...))
-			return
-		case failure.Reason == bigpanda.ReasonThrottled && throttled < retry.InARow:
-			throttled++
-			continue
-		case failure.Class == bigpanda.HoldAppKey, failure.Reason == bigpanda.ReasonThrottled:
-			d.hold(slices.Concat(rest...), failure)
-			return
-		case end-from > 1:
-			pieces.Failed()
-			continue
-		case len(piece) > 1:
-			d.inTwo(ctx, piece)
-		case failure.Class == bigpanda.Refused:
-			d.refuse(piece[0], failure)
-		default:
-			d.isolate(piece[0], failure, retry.NewBackoff(retry.FailureInitial, retry.FailureMax))
-		}
-		pieces.Isolated()
-		rest = slices.Delete(rest, from, end)
-	}
-}
-
-// inTwo delivers the changes of one alert in two pieces, in their order.
-func (d *delivery) inTwo(ctx context.Context, changes []outbox.Change) {
-	middle := len(changes) / 2
-	d.deliver(ctx, changes[:middle])
-	d.deliver(ctx, changes[middle:])
-}
-
 // probe sends one alert of a held app key, and when it is accepted, as many others
 // as fit in a batch. Of alerts that were not postponed it is the newest, since
 // what is bad came before; else one by chance.
@@ -235,50 +113,6 @@ func (d *delivery) probe(ctx context.Context, batch []outbox.Change) {
 			d.postpone(batch)
 		}
 		d.breaker.Failed(failure)
-	}
-}
-
-// isolate gives an alert that fails by itself a schedule of its own, on which it
-// holds back only itself, unless the fault may be elsewhere.
-func (d *delivery) isolate(c outbox.Change, why *bigpanda.Error, wait *backoff.ExponentialBackOff) {
-	own := d.passed || why.Class != bigpanda.Hold
-	if own && d.breaker.FailedAlone(d.othersPass()) {
-		d.stuck[c.Alert] = true
-		d.isolateAgain(&retry.Alert[outbox.Change]{Change: c, Backoff: wait}, why)
-		return
-	}
-	d.hold([]outbox.Change{c}, why)
-}
-
-// isolateAgain has an alert wait for the next time of its schedule.
-func (d *delivery) isolateAgain(a *retry.Alert[outbox.Change], why *bigpanda.Error) {
-	if a.Said.Met(why.Reason) {
-		d.log.Warn("an alert that is sent alone fails: it is tried on a schedule of its own",
-			"app_key", d.appKey, "reason", why.Reason, "error", why, "payload", logged(a.Change))
-	}
-	if !d.isolated.Add(a, why.RetryAfter) {
-		d.hold([]outbox.Change{a.Change}, why)
-	}
-}
-
-// deliverIsolated tries an alert whose own schedule has come, even if its app key
-// is held: it may be the only one to try with.
-func (d *delivery) deliverIsolated(ctx context.Context, a *retry.Alert[outbox.Change]) {
-	began := time.Now()
-	d.isolating = true
-	one := []outbox.Change{a.Change}
-	failure := d.send(ctx, one)
-	defer func() { d.isolated.Done(time.Since(began), failure == nil) }()
-	switch {
-	case failure == nil:
-	case ctx.Err() != nil:
-		d.release(one)
-	case failure.Class == bigpanda.HoldAppKey:
-		d.hold(one, failure)
-	case failure.Class == bigpanda.Refused:
-		d.refuse(a.Change, failure)
-	default:
-		d.isolateAgain(a, failure)
 	}
 }
 

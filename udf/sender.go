@@ -49,10 +49,13 @@ type SenderOptions struct {
 }
 
 // Sender delivers what a Queue holds, at least once, and in order for each
-// alert. It belongs to the process and knows no option of a TICKscript. Below is
-// the way out, from the top: queue, breaker, request, answer; delivery.go is what
-// becomes of a request that failed, and package retry the policy. Its workers
-// share it; what is not safe by itself is guarded by mu.
+// alert. It belongs to the process and knows no option of a TICKscript. The way out:
+//
+//	queue ──next──▶ breaker ──deliver──▶ request ──send──▶ answer
+//
+// What becomes of a batch that fails is in delivery.go, of one that is taken apart
+// and of single alerts in isolate.go; how long, how often and how far is package
+// retry's. All workers use a Sender: what is not safe by itself is guarded by mu.
 type Sender struct {
 	queue   Queue
 	api     *retry.LimitedAPI
@@ -145,6 +148,55 @@ func (s *Sender) next(ctx context.Context) error {
 		d.deliver(ctx, d.fit(batch, 0))
 	}
 	return nil
+}
+
+// deliver sends a batch. When it returns, each of the changes is delivered,
+// dead, isolated, released or postponed.
+func (d *delivery) deliver(ctx context.Context, batch []outbox.Change) {
+	batch = d.notStuck(batch)
+	wait := retry.NewBackoff(retry.FailureInitial, retry.FailureMax)
+	failed, throttled := 0, 0
+	var failure *bigpanda.Error
+	for len(batch) > 0 {
+		switch held := d.breaker.Held(); {
+		case held && failed > 0:
+			d.suspect(ctx, batch, failure, wait)
+			return
+		case held:
+			d.giveUp(batch)
+			return
+		}
+		failure = d.send(ctx, batch)
+		if failure == nil {
+			return
+		}
+		if failure.Reason == bigpanda.ReasonThrottled {
+			throttled++
+		} else {
+			failed++
+		}
+		switch {
+		case ctx.Err() != nil:
+			d.release(batch)
+			return
+		case failure.Class == bigpanda.Refused && len(batch) == 1:
+			d.refuse(batch[0], failure)
+			return
+		case failure.Class == bigpanda.Refused:
+			d.takeApart(ctx, batch)
+			return
+		case failure.Class == bigpanda.HoldAppKey, throttled == retry.InARow:
+			d.hold(batch, failure)
+			return
+		case failure.Class == bigpanda.Hold, failed == retry.SuspectAfter, failed > 0 && d.passed:
+			d.suspect(ctx, batch, failure, wait)
+			return
+		}
+		if !d.pause(ctx, failure, wait) {
+			d.release(batch)
+			return
+		}
+	}
 }
 
 // send sends changes in one request, as soon as not everything is held. nil means
