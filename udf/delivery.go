@@ -24,11 +24,11 @@ type delivery struct {
 	stuck map[string]bool
 	// passed says that BigPanda takes alerts: it has accepted a part of the
 	// piece, or the piece is of alerts that let others go first.
-	passed    bool
-	failed    bool   // a part of the piece has
-	isolating bool   // the piece is an alert on its own schedule
-	before    int    // as many requests of the app key were accepted before
-	near      uint64 // the change of the piece that was accepted last
+	passed      bool
+	failed      bool   // a part of the piece has
+	ownSchedule bool   // the piece is an alert on its own schedule
+	before      int    // as many requests of the app key were accepted before
+	near        uint64 // the change of the piece that was accepted last
 }
 
 func (s *Sender) newDelivery(appKey string) *delivery {

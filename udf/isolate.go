@@ -110,7 +110,7 @@ func (d *delivery) isolateAgain(a *retry.Alert[outbox.Change], why *bigpanda.Err
 // is held: it may be the only one to try with.
 func (d *delivery) deliverIsolated(ctx context.Context, a *retry.Alert[outbox.Change]) {
 	began := time.Now()
-	d.isolating = true
+	d.ownSchedule = true
 	one := []outbox.Change{a.Change}
 	failure := d.send(ctx, one)
 	defer func() { d.isolated.Done(time.Since(began), failure == nil) }()

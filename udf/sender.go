@@ -231,7 +231,7 @@ func (d *delivery) send(ctx context.Context, changes []outbox.Change) *bigpanda.
 			everything.Failed(failure)
 		}
 		switch {
-		case d.isolating: // it says nothing about others
+		case d.ownSchedule: // it says nothing about others
 		case failure.Class == bigpanda.Retry:
 			d.warn(&d.delivering, "delivery fails and is tried again", failure.Reason, failure)
 		case !d.passed:
