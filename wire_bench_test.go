@@ -20,6 +20,7 @@ import (
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/cli"
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/retry"
 	"bigpanda-udf/udf"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -349,7 +350,8 @@ func functionOnStockAgent() int {
 				Task: u.Task, Node: u.Node, URL: os.Getenv("BIGPANDA_URL"), Fingerprint: client.Fingerprint, Log: log,
 			})
 			if err == nil {
-				go udf.NewSender(disk, client, udf.SenderOptions{Log: log}).Run(ctx)
+				api := retry.NewLimitedAPI(client, bigpanda.DefaultConnections, 0)
+				go udf.NewSender(disk, api, udf.SenderOptions{Log: log}).Run(ctx)
 			}
 			return disk, err
 		},

@@ -28,13 +28,6 @@ type anOutbox interface {
 	Close() error
 }
 
-// A way is how alerts get to BigPanda: a *bigpanda.Client, or one that is
-// shared.
-type way interface {
-	udf.API
-	Fingerprint(key []byte) []byte
-}
-
 // newHandler makes the handler of one use of the function. err, if there is
 // one, fails its Init.
 func (s settings) newHandler(open func(udf.Use) (udf.Store, error), err error, log *slog.Logger) *udf.Handler {
@@ -65,19 +58,17 @@ type delivery struct {
 
 // deliver opens the outbox of one use of the function in one task, and begins
 // to deliver. Where another process has that outbox, it gets wait to leave it.
-func (s settings) deliver(u udf.Use, to way, wait time.Duration, log *slog.Logger) (*delivery, error) {
-	queue, err := s.openOutbox(u.Task, u.Node, to, wait, log)
+func (s settings) deliver(u udf.Use, api *limitedAPI, wait time.Duration, log *slog.Logger) (*delivery, error) {
+	queue, err := s.openOutbox(u.Task, u.Node, api, wait, log)
 	if err != nil {
 		return nil, err
 	}
 	dead := queue.Stats().Dead // before there is a sender
-	sender := udf.NewSender(queue, to, udf.SenderOptions{
-		BatchSize:   s.batchSize,
-		Connections: s.connections,
-		Rate:        s.rate,
-		AppKey:      u.AppKey,
-		HasLeft:     u.HasLeft,
-		Log:         log,
+	sender := udf.NewSender(queue, api.LimitedAPI, udf.SenderOptions{
+		BatchSize: s.batchSize,
+		AppKey:    u.AppKey,
+		HasLeft:   u.HasLeft,
+		Log:       log,
 	})
 	// Not the context of the signals: requests that are under way when the
 	// input has ended may end, too.
@@ -91,22 +82,22 @@ func (s settings) deliver(u udf.Use, to way, wait time.Duration, log *slog.Logge
 	return d, nil
 }
 
-func (s settings) openOutbox(task, node string, to way, wait time.Duration, log *slog.Logger) (anOutbox, error) {
+func (s settings) openOutbox(task, node string, api *limitedAPI, wait time.Duration, log *slog.Logger) (anOutbox, error) {
 	switch s.outbox {
 	case outboxMemory:
 		return outbox.NewMemory(0), nil
 	case "":
 		return nil, usagef("no folder for the outbox, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one")
 	}
-	o := s.outboxOptions(to, log)
+	o := s.outboxOptions(api, log)
 	o.Task, o.Node, o.Wait = task, node, wait
 	return outbox.Open(s.outbox, o)
 }
 
 // outboxOptions are those that every outbox of the process has. What is behind the
 // path of the URL may be a secret, and is neither kept nor part of a folder's name.
-func (s settings) outboxOptions(to way, log *slog.Logger) outbox.Options {
-	return outbox.Options{URL: outbox.WithoutQuery(s.url), Fingerprint: to.Fingerprint, MaxSize: s.outboxMaxSize, Log: log}
+func (s settings) outboxOptions(api *limitedAPI, log *slog.Logger) outbox.Options {
+	return outbox.Options{URL: outbox.WithoutQuery(s.url), Fingerprint: api.fingerprint, MaxSize: s.outboxMaxSize, Log: log}
 }
 
 // watch logs a line from time to time while alerts wait or are held.

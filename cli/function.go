@@ -91,7 +91,8 @@ func (f *function) open(u udf.Use) (udf.Store, error) {
 	if client.ShortToken() {
 		f.log.Warn(shortToken + ": " + mendShortToken)
 	}
-	d, err := f.settings.deliver(u, client, predecessorLeaves, f.log)
+	api := newLimitedAPI(client, f.settings.connections, f.settings.rate)
+	d, err := f.settings.deliver(u, api, predecessorLeaves, f.log)
 	if err != nil {
 		return nil, f.hidden.blotError(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/retry"
 	"bigpanda-udf/udf"
 )
 
@@ -35,9 +36,8 @@ func (s settings) newReplayDelivery(hidden *secrets, log *slog.Logger) (*replayD
 	}
 	// No limit: replayWindow is one, and gives nothing up.
 	d := &replayDelivery{queue: outbox.NewMemory(math.MaxInt64), settings: s}
-	d.sender = udf.NewSender(d.queue, client, udf.SenderOptions{
-		BatchSize: s.batchSize, Connections: s.connections, Rate: s.rate, Log: log,
-	})
+	api := retry.NewLimitedAPI(client, s.connections, s.rate)
+	d.sender = udf.NewSender(d.queue, api, udf.SenderOptions{BatchSize: s.batchSize, Log: log})
 	ctx, stop := context.WithCancel(context.Background())
 	d.stop = stop
 	d.workers.Go(func() {

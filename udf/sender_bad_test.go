@@ -14,6 +14,7 @@ import (
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/retry"
 	"bigpanda-udf/sandbox"
 )
 
@@ -54,7 +55,7 @@ func mayBeDead(requests []request) int {
 			times++
 		}
 	}
-	return times * (inARow - 1)
+	return times * (retry.InARow - 1)
 }
 
 // Alerts that BigPanda does not take, whatever their number, do not hold up those
@@ -91,7 +92,7 @@ func TestBadBeforeGood(t *testing.T) {
 						rand.Shuffle(len(alerts), func(i, j int) { alerts[i], alerts[j] = alerts[j], alerts[i] })
 					}
 					r.append(alerts...)
-					r.start(SenderOptions{Connections: connections})
+					r.start(rigOptions{Connections: connections})
 					defer r.stop()
 					r.within(30*time.Second, "all good ones have arrived", func() bool { return r.good() == tt.good })
 					if n := len(r.api.sent()); n > tt.requests {
@@ -116,14 +117,14 @@ func TestBadAreSortedOut(t *testing.T) {
 	for _, code := range []int{500, 400} {
 		for _, connections := range []int{1, 4} {
 			t.Run(fmt.Sprintf("%d, connections %d", code, connections), func(t *testing.T) {
-				inBubble(t, SenderOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
+				inBubble(t, rigOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
 					r.api.answer(bad(status(code)))
 					r.append(named("bad", 200)...)
 					time.Sleep(time.Minute)
 					for n, alert := range named("good", 60) {
 						time.Sleep(5 * time.Second)
 						r.append(alert)
-						within := 2 * holdMax
+						within := 2 * retry.HeldMax
 						if n > 30 {
 							within = time.Second
 						}
@@ -134,7 +135,7 @@ func TestBadAreSortedOut(t *testing.T) {
 					}
 					r.api.answer(nil)
 					// Those on their own schedules are tried one by one.
-					r.drain(2*retryMax + 30*time.Second)
+					r.drain(2*retry.FailureMax + 30*time.Second)
 				})
 			})
 		}
@@ -147,7 +148,7 @@ func TestOutageAmongBad(t *testing.T) {
 	for _, connections := range []int{1, 4} {
 		for _, code := range []int{500, 401} {
 			t.Run(fmt.Sprintf("%d, connections %d", code, connections), func(t *testing.T) {
-				inBubble(t, SenderOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
+				inBubble(t, rigOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
 					r.api.answer(bad(status(500)))
 					r.append(named("bad", 300)...)
 					for n := range 30 {
@@ -177,7 +178,7 @@ func TestOutageAmongBad(t *testing.T) {
 						t.Errorf("%d requests in the first minute of an outage, %d in the next 59", first, last)
 					}
 					r.api.answer(nil)
-					r.drain(2*holdMax + time.Minute)
+					r.drain(2*retry.HeldMax + time.Minute)
 					r.complete()
 				})
 			})
@@ -188,7 +189,7 @@ func TestOutageAmongBad(t *testing.T) {
 // The API goes down in the middle of taking a batch to pieces.
 func TestOutageWhileIsolating(t *testing.T) {
 	for after := range 15 {
-		inBubble(t, SenderOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
+		inBubble(t, rigOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
 			n := 0
 			r.api.answer(func(q request) *bigpanda.Error {
 				if n++; n > 4+after {
@@ -202,7 +203,7 @@ func TestOutageWhileIsolating(t *testing.T) {
 				t.Errorf("%d requests in 10 minutes", n)
 			}
 			r.api.answer(nil)
-			r.drain(2*retryMax + 30*time.Second)
+			r.drain(2*retry.FailureMax + 30*time.Second)
 			r.complete()
 		})
 	}
@@ -211,7 +212,7 @@ func TestOutageWhileIsolating(t *testing.T) {
 // A request for a later time is obeyed while a batch is taken to pieces, too.
 func TestIsolateRetryAfter(t *testing.T) {
 	const wait = 2 * time.Second
-	inBubble(t, SenderOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
+	inBubble(t, rigOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
 		r.api.answer(bad(statusAfter(503, wait)))
 		r.append(slices.Concat(named("good", 20), named("bad", 1), named("good", 40)[20:])...)
 		r.within(time.Minute, "all good ones have arrived", func() bool { return r.good() == 40 })
@@ -229,7 +230,7 @@ func TestIsolateRetryAfter(t *testing.T) {
 func TestIsolateKeepsOrder(t *testing.T) {
 	for seed := range uint64(30) {
 		random := rand.New(rand.NewPCG(seed, 3))
-		inBubble(t, SenderOptions{Connections: 1 + random.IntN(3)}, func(t *testing.T, r *senderRig) {
+		inBubble(t, rigOptions{Connections: 1 + random.IntN(3)}, func(t *testing.T, r *senderRig) {
 			refused, poisoned := make(map[string]bool), make(map[string]bool)
 			for n := range 12 {
 				refused[fmt.Sprintf("x/%d#%d", random.IntN(40), 1+n%6)] = true
@@ -302,7 +303,7 @@ func TestBadBeforeGoodHTTP(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		NewSender(queue, client, SenderOptions{Log: log}).Run(ctx)
+		newRigSender(queue, client, rigOptions{Log: log}).Run(ctx)
 	}()
 	t.Cleanup(func() {
 		cancel()
@@ -317,7 +318,7 @@ func TestBadBeforeGoodHTTP(t *testing.T) {
 			t.Fatalf("%d of 50 good alerts have arrived, with %d requests", len(box.Alerts()), box.Stats().Requests)
 		}
 	}
-	if dead := queue.Stats().Dead; dead == 0 || dead > 2*inARow {
+	if dead := queue.Stats().Dead; dead == 0 || dead > 2*retry.InARow {
 		t.Errorf("%d dead letters", dead)
 	}
 }

@@ -2,28 +2,27 @@ package udf
 
 import (
 	"fmt"
-	"log/slog"
 	"slices"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/retry"
 )
 
 // Ten single alerts refused in a row: the app key is held, and there are no
 // more dead letters before one is accepted. Other app keys go on.
-func TestLaneTenRefused(t *testing.T) {
+func TestAppKeyTenRefused(t *testing.T) {
 	for _, connections := range []int{1, 4} {
 		for _, size := range []int{1, 7, 500} {
 			t.Run(fmt.Sprintf("connections %d, batches of %d", connections, size), func(t *testing.T) {
-				inBubble(t, SenderOptions{Connections: connections, BatchSize: size}, func(t *testing.T, r *senderRig) {
-					r.api.answer(laneRule("x", status(400)))
+				inBubble(t, rigOptions{Connections: connections, BatchSize: size}, func(t *testing.T, r *senderRig) {
+					r.api.answer(appKeyRule("x", status(400)))
 					r.append(many("x", 100)...)
 					r.append(many("y", 10)...)
 					time.Sleep(time.Minute)
 					dead := len(r.queue.DeadLetters())
-					if dead == 0 || dead >= inARow {
+					if dead == 0 || dead >= retry.InARow {
 						t.Fatalf("%d dead letters", dead)
 					}
 					if n := r.queue.Stats().Queued; n != 100-dead {
@@ -37,7 +36,7 @@ func TestLaneTenRefused(t *testing.T) {
 					}
 					tries := make(map[string]bool)
 					for _, q := range r.api.sent()[before:] {
-						if q.lane == "x" {
+						if q.appKey == "x" {
 							if len(q.alerts) != 1 {
 								t.Errorf("a try with %d alerts", len(q.alerts))
 							}
@@ -53,7 +52,7 @@ func TestLaneTenRefused(t *testing.T) {
 					r.wantLines(dead, "dead letter")
 
 					r.api.answer(nil)
-					r.drain(2*holdMax + 10*time.Second)
+					r.drain(2*retry.HeldMax + 10*time.Second)
 					if n := r.api.delivered(); n != 100+10+40-dead {
 						t.Errorf("%d were delivered, and %d are dead", n, dead)
 					}
@@ -65,8 +64,8 @@ func TestLaneTenRefused(t *testing.T) {
 }
 
 // One that is accepted in between shows that the fault is the others'.
-func TestLaneNineRefused(t *testing.T) {
-	inBubble(t, SenderOptions{Connections: 1, BatchSize: 1}, func(t *testing.T, r *senderRig) {
+func TestAppKeyNineRefused(t *testing.T) {
+	inBubble(t, rigOptions{Connections: 1, BatchSize: 1}, func(t *testing.T, r *senderRig) {
 		r.api.answer(func(q request) *bigpanda.Error {
 			if q.has("x/good") {
 				return nil
@@ -87,24 +86,24 @@ func TestLaneNineRefused(t *testing.T) {
 
 // What makes an app key held by refusals is told from it being held for
 // another reason: then a refusal is an answer like any other.
-func TestLaneRefusedAfterOutage(t *testing.T) {
+func TestAppKeyRefusedAfterOutage(t *testing.T) {
 	for _, before := range []int{503, 404, 401} {
-		inBubble(t, SenderOptions{}, func(t *testing.T, r *senderRig) {
+		inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 			r.api.answer(always(status(before)))
 			r.append("x/a", "x/b", "x/c")
 			time.Sleep(10 * time.Minute)
 			r.api.answer(always(status(400)))
-			r.drain(2*holdMax + 2*retryMax)
+			r.drain(2*retry.HeldMax + 2*retry.FailureMax)
 			r.wantLines(3, "dead letter")
 		})
 	}
 }
 
 // 404 holds one app key; whether it is back is tried with one alert at a time.
-func TestLaneNotFound(t *testing.T) {
+func TestAppKeyNotFound(t *testing.T) {
 	for _, connections := range []int{1, 4} {
-		inBubble(t, SenderOptions{Connections: connections, BatchSize: 10}, func(t *testing.T, r *senderRig) {
-			r.api.answer(laneRule("x", status(404)))
+		inBubble(t, rigOptions{Connections: connections, BatchSize: 10}, func(t *testing.T, r *senderRig) {
+			r.api.answer(appKeyRule("x", status(404)))
 			r.append(many("x", 100)...)
 			for range 50 {
 				time.Sleep(10 * time.Second)
@@ -113,11 +112,11 @@ func TestLaneNotFound(t *testing.T) {
 			}
 			var tries []request
 			for _, q := range r.api.sent() {
-				if q.lane == "x" && q.at > r.api.latency {
+				if q.appKey == "x" && q.at > r.api.latency {
 					tries = append(tries, q)
 				}
 			}
-			if first := tries[0].at; first > r.api.latency+2*holdInitial {
+			if first := tries[0].at; first > r.api.latency+2*retry.HeldInitial {
 				t.Errorf("the first try came only after %v: those under way at once count once", first)
 			}
 			for i, q := range tries {
@@ -130,15 +129,15 @@ func TestLaneNotFound(t *testing.T) {
 			}
 			r.wantLines(1, "the alerts of an app key are held")
 			r.api.answer(nil)
-			r.drain(2*holdMax + 10*time.Second)
+			r.drain(2*retry.HeldMax + 10*time.Second)
 			r.complete()
 		})
 	}
 }
 
 // A worker that is between two tries when its app key is held goes no further.
-func TestLaneHeldMeanwhile(t *testing.T) {
-	inBubble(t, SenderOptions{Connections: 2, BatchSize: 10}, func(t *testing.T, r *senderRig) {
+func TestAppKeyHeldMeanwhile(t *testing.T) {
+	inBubble(t, rigOptions{Connections: 2, BatchSize: 10}, func(t *testing.T, r *senderRig) {
 		r.api.answer(poison("x/0", statusAfter(503, 5*time.Second)))
 		r.append(many("x", 10)...)
 		time.Sleep(2 * time.Second)
@@ -152,130 +151,30 @@ func TestLaneHeldMeanwhile(t *testing.T) {
 			}
 		}
 		r.api.answer(nil)
-		r.drain(2 * holdMax)
+		r.drain(2 * retry.HeldMax)
 		r.complete()
 	})
 }
 
-// What a request says that was under way when its lane was held, or opened.
-func TestLaneStragglers(t *testing.T) {
-	tests := []struct {
-		name     string
-		last     func(l *lanes)
-		held     bool
-		free     bool // it may be tried
-		complain bool // the log names the other cause
-	}{
-		{"another is not found while one tries", func(l *lanes) { l.hold("x", status(404)) }, true, false, true},
-		{"another fails alone while one tries", func(l *lanes) { l.failedAlone("x", true) }, true, false, false},
-		{"another is refused while one tries", func(l *lanes) { l.refused("x", status(400)) }, true, false, false},
-		{"another is accepted while one tries", func(l *lanes) { l.accepted("x") }, false, true, false},
-		{"one tries in vain after another was accepted", func(l *lanes) {
-			l.accepted("x")
-			l.failed("x", status(404))
-		}, false, true, false},
-		{"one tries in vain", func(l *lanes) { l.failed("x", status(400)) }, true, true, false},
-		{"one tries and is stopped", func(l *lanes) { l.leave("x") }, true, true, false},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				r := newSenderRig(t)
-				var l lanes
-				l.init(slog.New(slog.NewTextHandler(&r.log, nil)), new(alarm))
-				for range inARow {
-					l.refused("x", status(400))
-				}
-				if probe, free := l.claim("x"); probe || free {
-					t.Fatal("it may be tried at once")
-				}
-				time.Sleep(2 * holdInitial)
-				if probe, free := l.claim("x"); !probe || !free {
-					t.Fatal("it may not be tried when it is due")
-				}
-				before := r.lines("are held")
-				tt.last(&l)
-				time.Sleep(2 * holdMax) // until it would be due again
-				if got := l.held("x"); got != tt.held {
-					t.Errorf("held: %v", got)
-				}
-				if l.shut("x") == tt.free {
-					t.Errorf("shut: %v", !tt.free)
-				}
-				if _, free := l.claim("x"); free != tt.free {
-					t.Errorf("free: %v", free)
-				}
-				if complained := r.lines("are held") > before; complained != tt.complain {
-					t.Errorf("the log says again that it is held: %v", complained)
-				}
-			})
-		})
-	}
-}
-
-// An alert that fails alone is at fault itself if it is the first since another
-// was accepted, and its lane is not held; and so are nine while others pass.
-func TestLaneFailedAlone(t *testing.T) {
-	var l lanes
-	l.init(slog.New(slog.DiscardHandler), new(alarm))
-	for i, step := range []struct {
-		before func()
-		passed bool
-		own    bool
-	}{
-		{func() {}, false, true},
-		{func() {}, false, false},
-		{func() { l.accepted("y") }, false, false},
-		{func() { l.accepted("x") }, false, true},
-		{func() {}, true, true},
-		{func() {}, false, false},
-		{func() {
-			for range inARow - 4 {
-				l.failedAlone("x", true)
-			}
-		}, true, false},
-		{func() { l.accepted("x") }, true, true},
-		{func() { l.accepted("x"); l.hold("x", status(503)) }, true, false},
-	} {
-		step.before()
-		if own := l.failedAlone("x", step.passed); own != step.own {
-			t.Errorf("step %d: got %v", i, own)
-		}
-	}
-}
-
-// More refusals, while it is held already, make no dead letter.
-func TestLaneRefusedWhileHeld(t *testing.T) {
-	var l lanes
-	l.init(slog.New(slog.DiscardHandler), new(alarm))
-	l.hold("x", status(503))
-	if l.refused("x", status(400)) {
-		t.Error("a refusal while the lane is held is taken for the alert's own fault")
-	}
-	if !l.refused("y", status(400)) {
-		t.Error("a refusal is not taken for the alert's own fault")
-	}
-}
-
 // Workers that wait for the queue when an app key opens, or is due, wake, also
 // when the one that held it is busy.
-func TestLaneWakesWorkers(t *testing.T) {
-	inBubble(t, SenderOptions{Connections: 4, BatchSize: 1}, func(t *testing.T, r *senderRig) {
+func TestAppKeyWakesWorkers(t *testing.T) {
+	inBubble(t, rigOptions{Connections: 4, BatchSize: 1}, func(t *testing.T, r *senderRig) {
 		r.api.delay(func(q request) time.Duration {
-			if q.lane == "y" || q.at > time.Minute {
+			if q.appKey == "y" || q.at > time.Minute {
 				return time.Hour
 			}
 			return r.api.latency
 		})
-		r.api.answer(laneRule("x", status(404)))
+		r.api.answer(appKeyRule("x", status(404)))
 		r.append("x/0")
 		time.Sleep(r.api.latency / 2)
 		r.append(many("y", 3)...) // all connections are busy
 		time.Sleep(10 * time.Second)
 		r.api.answer(nil)
-		r.within(2*holdMax, "it is tried by the only connection that is free", func() bool { return r.api.has("x/0#1") })
+		r.within(2*retry.HeldMax, "it is tried by the only connection that is free", func() bool { return r.api.has("x/0#1") })
 	})
-	inBubble(t, SenderOptions{Connections: 4, BatchSize: 1}, func(t *testing.T, r *senderRig) {
+	inBubble(t, rigOptions{Connections: 4, BatchSize: 1}, func(t *testing.T, r *senderRig) {
 		r.api.delay(func(q request) time.Duration {
 			if q.at < 5*time.Second {
 				return r.api.latency
@@ -286,7 +185,7 @@ func TestLaneWakesWorkers(t *testing.T) {
 		r.append("x/0")
 		time.Sleep(5 * time.Second)
 		r.api.answer(nil)
-		r.within(holdMax, "it is tried", func() bool { now, _ := r.api.underWay(); return now == 1 })
+		r.within(retry.HeldMax, "it is tried", func() bool { now, _ := r.api.underWay(); return now == 1 })
 		r.append(many("x", 5)[1:]...) // while the try is under way
 		r.within(15*time.Second, "all connections are used when it opens", func() bool { now, _ := r.api.underWay(); return now == 4 })
 		r.drain(time.Minute)
@@ -294,10 +193,10 @@ func TestLaneWakesWorkers(t *testing.T) {
 	})
 }
 
-// A lane that is due while all of its alerts are in flight is no reason to
+// An app key that is due while all of its alerts are in flight is no reason to
 // turn round and round (the fake clock would stand still).
-func TestLaneWithNothingToTry(t *testing.T) {
-	inBubble(t, SenderOptions{Connections: 3, BatchSize: 1}, func(t *testing.T, r *senderRig) {
+func TestAppKeyWithNothingToTry(t *testing.T) {
+	inBubble(t, rigOptions{Connections: 3, BatchSize: 1}, func(t *testing.T, r *senderRig) {
 		r.api.delay(func(q request) time.Duration {
 			if q.has("x/1") {
 				return time.Hour
@@ -317,8 +216,8 @@ func TestLaneWithNothingToTry(t *testing.T) {
 }
 
 // 404 and 200 in turns do not fill the log.
-func TestLaneLog(t *testing.T) {
-	inBubble(t, SenderOptions{Connections: 1, BatchSize: 1}, func(t *testing.T, r *senderRig) {
+func TestAppKeyLog(t *testing.T) {
+	inBubble(t, rigOptions{Connections: 1, BatchSize: 1}, func(t *testing.T, r *senderRig) {
 		n := 0
 		r.api.answer(func(request) *bigpanda.Error {
 			if n++; n%2 == 1 {
@@ -371,23 +270,23 @@ func TestFirstOfEach(t *testing.T) {
 func TestOutdatedAppKey(t *testing.T) {
 	hasLeft := func(appKey string) bool { return appKey == "wrong" || appKey == "old" }
 	t.Run("given up", func(t *testing.T) {
-		inBubble(t, SenderOptions{AppKey: "right", HasLeft: hasLeft}, func(t *testing.T, r *senderRig) {
+		inBubble(t, rigOptions{AppKey: "right", HasLeft: hasLeft}, func(t *testing.T, r *senderRig) {
 			r.api.answer(always(status(404)))
 			r.append(many("wrong", 900)...)
 			time.Sleep(10 * time.Minute)
 			if n := len(r.queue.DeadLetters()); n != 0 {
 				t.Fatalf("%d dead letters while nothing is accepted", n)
 			}
-			r.api.answer(laneRule("wrong", status(404)))
+			r.api.answer(appKeyRule("wrong", status(404)))
 			r.append("right/1")
-			r.within(2*holdMax+10*time.Second, "all are dead letters", func() bool { return r.queue.Stats().Dead == 900 && r.queue.Stats().Queued == 0 })
+			r.within(2*retry.HeldMax+10*time.Second, "all are dead letters", func() bool { return r.queue.Stats().Dead == 900 && r.queue.Stats().Queued == 0 })
 			if r.lines("no longer in force") == 0 || r.lines("payload=") > 0 {
 				t.Error("the log has no line on it, or one for each alert")
 			}
 		})
 	})
 	t.Run("not one that BigPanda knows", func(t *testing.T) {
-		inBubble(t, SenderOptions{AppKey: "right", HasLeft: hasLeft}, func(t *testing.T, r *senderRig) {
+		inBubble(t, rigOptions{AppKey: "right", HasLeft: hasLeft}, func(t *testing.T, r *senderRig) {
 			r.append("right/1", "old/1")
 			r.drain(time.Minute)
 			if n := r.api.delivered(); n != 2 {
@@ -397,9 +296,9 @@ func TestOutdatedAppKey(t *testing.T) {
 	})
 	t.Run("not the one in force, nor another task's, nor where none is known", func(t *testing.T) {
 		another := func(string) bool { return false }
-		for _, o := range []SenderOptions{{AppKey: "wrong", HasLeft: hasLeft}, {AppKey: "right", HasLeft: another}, {}} {
+		for _, o := range []rigOptions{{AppKey: "wrong", HasLeft: hasLeft}, {AppKey: "right", HasLeft: another}, {}} {
 			inBubble(t, o, func(t *testing.T, r *senderRig) {
-				r.api.answer(laneRule("wrong", status(404)))
+				r.api.answer(appKeyRule("wrong", status(404)))
 				r.append("right/1", "wrong/1")
 				time.Sleep(10 * time.Minute)
 				if n := r.queue.Stats().Queued; n != 1 || len(r.queue.DeadLetters()) > 0 {

@@ -6,15 +6,16 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/retry"
 )
 
 // Everything is held: one request at a time tries, and when it is accepted,
 // everything goes on.
-func TestGateHolds(t *testing.T) {
+func TestHeldHolds(t *testing.T) {
 	for _, code := range []int{401, 403} {
 		for _, connections := range []int{1, 4} {
 			t.Run(fmt.Sprint(code, ", connections ", connections), func(t *testing.T) {
-				inBubble(t, SenderOptions{Connections: connections, BatchSize: 10}, func(t *testing.T, r *senderRig) {
+				inBubble(t, rigOptions{Connections: connections, BatchSize: 10}, func(t *testing.T, r *senderRig) {
 					r.api.latency = time.Second
 					r.api.answer(always(status(code)))
 					r.append(many("x", 100)...)
@@ -27,7 +28,7 @@ func TestGateHolds(t *testing.T) {
 							tries = append(tries, q)
 						}
 					}
-					if first := tries[0].at; first > r.api.latency+2*holdInitial {
+					if first := tries[0].at; first > r.api.latency+2*retry.HeldInitial {
 						t.Errorf("the first try came only after %v", first)
 					}
 					for i := 1; i < len(tries); i++ {
@@ -39,7 +40,7 @@ func TestGateHolds(t *testing.T) {
 						t.Errorf("%d tries in 9 minutes", len(tries))
 					}
 					r.api.answer(nil)
-					r.drain(2*holdMax + time.Minute)
+					r.drain(2*retry.HeldMax + time.Minute)
 					r.complete()
 					r.wantLines(1, "all alerts are held")
 					r.wantLines(1, `"alerts are no longer held"`)
@@ -51,9 +52,9 @@ func TestGateHolds(t *testing.T) {
 }
 
 // A try that fails in another way has told nothing.
-func TestGateStaysHeld(t *testing.T) {
+func TestHeldStaysHeld(t *testing.T) {
 	for _, failure := range []*bigpanda.Error{status(0), status(503), statusAfter(429, time.Minute)} {
-		inBubble(t, SenderOptions{}, func(t *testing.T, r *senderRig) {
+		inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 			r.api.latency = time.Second
 			r.api.answer(always(status(401)))
 			r.append("x/a", "y/a", "z/a")
@@ -80,14 +81,14 @@ func TestGateStaysHeld(t *testing.T) {
 }
 
 // Any answer about the alerts themselves shows that what was wrong is mended.
-func TestGateOpens(t *testing.T) {
+func TestHeldOpens(t *testing.T) {
 	for _, answer := range []*bigpanda.Error{nil, status(400), status(404)} {
-		inBubble(t, SenderOptions{}, func(t *testing.T, r *senderRig) {
+		inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 			r.api.answer(always(status(401)))
 			r.append("x/a", "x/b")
 			time.Sleep(time.Minute)
-			r.api.answer(laneRule("x", answer))
-			time.Sleep(2 * holdMax)
+			r.api.answer(appKeyRule("x", answer))
+			time.Sleep(2 * retry.HeldMax)
 			r.wantLines(1, `"alerts are no longer held"`)
 			r.append("y/a")
 			r.within(time.Second, "another app key goes on", func() bool { return r.api.has("y/a#1") })
@@ -96,9 +97,9 @@ func TestGateOpens(t *testing.T) {
 }
 
 // 429 with Retry-After pauses everything, and without it, for a while.
-func TestGatePauses(t *testing.T) {
+func TestHeldPauses(t *testing.T) {
 	const wait = 10 * time.Second
-	inBubble(t, SenderOptions{Connections: 4}, func(t *testing.T, r *senderRig) {
+	inBubble(t, rigOptions{Connections: 4}, func(t *testing.T, r *senderRig) {
 		r.api.answer(func(q request) *bigpanda.Error {
 			if q.at == 0 {
 				return statusAfter(429, wait)
@@ -122,8 +123,8 @@ func TestGatePauses(t *testing.T) {
 }
 
 // Four connections that are all asked to wait count once.
-func TestGatePausesGrow(t *testing.T) {
-	inBubble(t, SenderOptions{Connections: 4, BatchSize: 1}, func(t *testing.T, r *senderRig) {
+func TestHeldPausesGrow(t *testing.T) {
+	inBubble(t, rigOptions{Connections: 4, BatchSize: 1}, func(t *testing.T, r *senderRig) {
 		r.api.answer(func(q request) *bigpanda.Error {
 			if q.at == 0 {
 				return status(429)
@@ -131,18 +132,18 @@ func TestGatePausesGrow(t *testing.T) {
 			return nil
 		})
 		r.append(many("x", 4)...)
-		r.drain(r.api.latency + 2*retryInitial + time.Second)
+		r.drain(r.api.latency + 2*retry.FailureInitial + time.Second)
 		r.complete()
 	})
 }
 
 // To be asked to come later has nothing to do with what is in a request: it is
 // not taken to pieces.
-func TestGatePausesKeepBatches(t *testing.T) {
-	inBubble(t, SenderOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
+func TestHeldPausesKeepBatches(t *testing.T) {
+	inBubble(t, rigOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
 		n := 0
 		r.api.answer(func(request) *bigpanda.Error {
-			if n++; n < inARow {
+			if n++; n < retry.InARow {
 				return status(429)
 			}
 			return nil
@@ -158,19 +159,19 @@ func TestGatePausesKeepBatches(t *testing.T) {
 }
 
 // When something was accepted, waits begin anew, as short as ever.
-func TestGateBeginsAnew(t *testing.T) {
+func TestHeldBeginsAnew(t *testing.T) {
 	tests := []struct {
 		failure *bigpanda.Error
 		first   time.Duration // the longest that the first wait can be
 	}{
-		{status(401), 2 * holdInitial},
-		{status(404), 2 * holdInitial},
-		{status(429), 2 * retryInitial},
-		{status(503), 2 * retryInitial},
+		{status(401), 2 * retry.HeldInitial},
+		{status(404), 2 * retry.HeldInitial},
+		{status(429), 2 * retry.FailureInitial},
+		{status(503), 2 * retry.FailureInitial},
 	}
 	for _, tt := range tests {
 		t.Run(fmt.Sprint(tt.failure.Status), func(t *testing.T) {
-			inBubble(t, SenderOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
+			inBubble(t, rigOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
 				for range 10 {
 					r.api.answer(always(tt.failure))
 					r.append("x/a", "x/b")
@@ -181,7 +182,7 @@ func TestGateBeginsAnew(t *testing.T) {
 						t.Errorf("the first wait is %v", wait)
 					}
 					r.api.answer(nil)
-					r.drain(2*holdMax + time.Second)
+					r.drain(2*retry.HeldMax + time.Second)
 				}
 			})
 		})
@@ -189,8 +190,8 @@ func TestGateBeginsAnew(t *testing.T) {
 }
 
 // A cause that comes and goes with every request does not fill the log.
-func TestGateLog(t *testing.T) {
-	inBubble(t, SenderOptions{Connections: 1, BatchSize: 1}, func(t *testing.T, r *senderRig) {
+func TestHeldLog(t *testing.T) {
+	inBubble(t, rigOptions{Connections: 1, BatchSize: 1}, func(t *testing.T, r *senderRig) {
 		n := 0
 		r.api.answer(func(request) *bigpanda.Error {
 			if n++; n%2 == 1 {
@@ -211,8 +212,8 @@ func TestGateLog(t *testing.T) {
 	})
 }
 
-func TestGateLogsEachCause(t *testing.T) {
-	inBubble(t, SenderOptions{}, func(t *testing.T, r *senderRig) {
+func TestHeldLogsEachCause(t *testing.T) {
+	inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 		r.append("x/a", "y/a")
 		for _, code := range []int{401, 403, 401} {
 			r.api.answer(always(status(code)))

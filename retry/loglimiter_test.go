@@ -1,7 +1,6 @@
-package udf
+package retry
 
 import (
-	"context"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,7 +8,7 @@ import (
 	"bigpanda-udf/bigpanda"
 )
 
-func TestComplaint(t *testing.T) {
+func TestLogLimiter(t *testing.T) {
 	type step struct {
 		after time.Duration
 		cause bigpanda.Reason // empty: it is over
@@ -32,14 +31,14 @@ func TestComplaint(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var c complaint
+				var l LogLimiter
 				for i, s := range tt.steps {
 					time.Sleep(s.after)
 					got := false
 					if s.cause == "" {
-						got = c.over()
+						got = l.Over()
 					} else {
-						got = c.met(s.cause)
+						got = l.Met(s.cause)
 					}
 					if got != s.want {
 						t.Errorf("step %d: got %v", i, got)
@@ -48,35 +47,4 @@ func TestComplaint(t *testing.T) {
 			})
 		})
 	}
-}
-
-func TestAlarm(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var a alarm
-		a.ring() // for nobody
-		ctx, cancel := context.WithCancel(t.Context())
-		first, second := a.context(ctx), a.context(ctx)
-		a.ringAfter(time.Minute)
-		time.Sleep(time.Minute - 1)
-		if first.Err() != nil || second.Err() != nil {
-			t.Error("it rings too early")
-		}
-		third := a.context(ctx)
-		time.Sleep(time.Nanosecond)
-		synctest.Wait()
-		if first.Err() == nil || second.Err() == nil || third.Err() == nil {
-			t.Error("somebody has not heard it")
-		}
-		if a.context(ctx).Err() != nil {
-			t.Error("it rings for ever")
-		}
-		cancel()
-		if a.context(ctx).Err() == nil {
-			t.Error("it does not end with its context")
-		}
-		if a.context(t.Context()).Err() != nil {
-			t.Error("it does not begin anew")
-		}
-		a.ring()
-	})
 }

@@ -3,16 +3,15 @@ package udf
 import (
 	"fmt"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"bigpanda-udf/bigpanda"
-	"bigpanda-udf/outbox"
+	"bigpanda-udf/retry"
 )
 
 // What becomes of an alert on its own schedule, by the answer that it gets in
 // the end. The queue holds two more changes of it.
-func TestParkedEnds(t *testing.T) {
+func TestIsolatedEnds(t *testing.T) {
 	tests := []struct {
 		name   string
 		answer *bigpanda.Error
@@ -30,7 +29,7 @@ func TestParkedEnds(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			inBubble(t, SenderOptions{}, func(t *testing.T, r *senderRig) {
+			inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 				r.api.answer(poison("x/bad", status(500)))
 				r.append("x/bad")
 				time.Sleep(time.Minute)
@@ -53,7 +52,7 @@ func TestParkedEnds(t *testing.T) {
 				r.wantLines(0, "all alerts are held")
 
 				r.api.answer(nil)
-				r.drain(2*holdMax + time.Second)
+				r.drain(2*retry.HeldMax + time.Second)
 			})
 		})
 	}
@@ -61,9 +60,9 @@ func TestParkedEnds(t *testing.T) {
 
 // Alerts that BigPanda never answers take up to half of the time of a single
 // connection, however many they are.
-func TestParkedHang(t *testing.T) {
+func TestIsolatedHang(t *testing.T) {
 	const timeout = 30 * time.Second
-	inBubble(t, SenderOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
+	inBubble(t, rigOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
 		bad := func(q request) bool { return q.has("x/0") || q.has("x/1") || q.has("x/2") || q.has("x/3") }
 		r.api.delay(func(q request) time.Duration {
 			if bad(q) {
@@ -98,9 +97,9 @@ func TestParkedHang(t *testing.T) {
 	})
 }
 
-func TestParkedRetryAfter(t *testing.T) {
+func TestIsolatedRetryAfter(t *testing.T) {
 	const wait = 5 * time.Minute
-	inBubble(t, SenderOptions{}, func(t *testing.T, r *senderRig) {
+	inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 		r.api.answer(poison("x/bad", statusAfter(503, wait)))
 		r.append("x/bad")
 		time.Sleep(10 * wait)
@@ -117,10 +116,10 @@ func TestParkedRetryAfter(t *testing.T) {
 	})
 }
 
-// A parked alert that waits long while everything is held makes the others
+// An isolated alert that waits long while everything is held makes the others
 // wait no longer for it.
-func TestParkedWaitAtTheGate(t *testing.T) {
-	inBubble(t, SenderOptions{Connections: 2}, func(t *testing.T, r *senderRig) {
+func TestIsolatedWaitWhileHeld(t *testing.T) {
+	inBubble(t, rigOptions{Connections: 2}, func(t *testing.T, r *senderRig) {
 		bad := func(q request) *bigpanda.Error {
 			if q.has("x/0") || q.has("y/0") || q.has("z/0") {
 				return status(500)
@@ -134,49 +133,7 @@ func TestParkedWaitAtTheGate(t *testing.T) {
 		r.append("x/1", "y/1", "z/1")
 		time.Sleep(time.Hour)
 		r.api.answer(nil)
-		r.drain(2*holdMax + 3*maxRest + 2*retryMax)
+		r.drain(2*retry.HeldMax + 3*retry.MaxCooldown + 2*retry.FailureMax)
 		r.complete()
-	})
-}
-
-func TestParkingIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var p parking
-		p.init(new(alarm))
-		one := func(id uint64) parked {
-			return parked{change: outbox.Change{ID: id}, backoff: newBackoff(retryInitial, retryMax)}
-		}
-		for id := range uint64(maxParked) {
-			if !p.add(one(id), 0) {
-				t.Fatalf("there is no place for number %d", id)
-			}
-		}
-		if p.add(one(maxParked), 0) {
-			t.Error("there is always a place")
-		}
-		if _, ok := p.take(); ok {
-			t.Error("one is due at once")
-		}
-		time.Sleep(2 * retryInitial)
-		if _, ok := p.take(); !ok {
-			t.Error("none is due")
-		}
-		if _, ok := p.take(); ok {
-			t.Error("there are two at once")
-		}
-		p.rest(time.Second, true)
-		time.Sleep(time.Second - 1)
-		if _, ok := p.take(); ok {
-			t.Error("there is no rest")
-		}
-		synctest.Wait()
-		time.Sleep(time.Nanosecond)
-		synctest.Wait()
-		if _, ok := p.take(); !ok {
-			t.Error("the rest does not end")
-		}
-		if n := len(p.empty()); n != maxParked-2 {
-			t.Errorf("%d are left", n)
-		}
 	})
 }
