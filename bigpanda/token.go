@@ -68,7 +68,7 @@ func readToken(file string, others *echoes) (*secret, error) {
 		return nil, errors.New("read token file: there is no file of the name that is given; give its full path, or set BIGPANDA_TOKEN if it is the token itself")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read token file %s: %w; name a file that this process may read", file, bare(err))
+		return nil, fmt.Errorf("read token file %s: %w; name a file that this process may read", file, regularfile.Cause(err))
 	}
 	if len(strings.TrimSpace(string(text))) == 0 {
 		return nil, fmt.Errorf("read token file %s: it is empty; put the organisation's API token into it", file)
