@@ -18,7 +18,6 @@ func TestCheckUsage(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"no such user", []string{"--user=nobody-of-this-name"}, `--user is "nobody-of-this-name", and there is no such user here: write the one that kapacitord runs as`},
 		{"a function of nothing", []string{"--function=x"}, "add --kapacitor-conf FILE, or leave it out"},
 		{"a setting beside a kapacitor.conf", []string{"--url=x", "--kapacitor-conf", conf}, "--url means nothing with --kapacitor-conf: only what stands in that file counts"},
 		{"a kapacitor.conf that is not there", []string{"--kapacitor-conf=nowhere"}, "--kapacitor-conf: open nowhere: no such file or directory"},

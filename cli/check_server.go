@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/config"
 )
 
 const (
@@ -191,7 +192,7 @@ func (k *checkup) topicHandlers(ctx context.Context, a *kapacitorAPI, isOn bool)
 			return err
 		}
 		for _, h := range of.Handlers {
-			if h.Kind != handlerKind {
+			if h.Kind != config.HandlerKind {
 				continue
 			}
 			if found++; found > maxHandlers {
@@ -202,14 +203,14 @@ func (k *checkup) topicHandlers(ctx context.Context, a *kapacitorAPI, isOn bool)
 				does = "which logs an error for each alert, as [bigpanda] is off"
 			}
 			k.warn(check, fmt.Sprintf("kapacitor delete topic-handlers %s %s", shellWord(cell(topic)), shellWord(cell(h.ID))),
-				"the handler %s of kind %s is left at the topic %s, %s", cell(h.ID), handlerKind, cell(topic), does)
+				"the handler %s of kind %s is left at the topic %s, %s", cell(h.ID), config.HandlerKind, cell(topic), does)
 		}
 	}
 	switch {
 	case found > maxHandlers:
-		k.note(check, "", "%s of kind %s in all", counted(found, "handler", "handlers"), handlerKind)
+		k.note(check, "", "%s of kind %s in all", counted(found, "handler", "handlers"), config.HandlerKind)
 	case found == 0:
-		k.ok(check, "none of kind %s at %s", handlerKind, counted(len(looked), "topic", "topics"))
+		k.ok(check, "none of kind %s at %s", config.HandlerKind, counted(len(looked), "topic", "topics"))
 	}
 	if more := len(topics) - len(looked); more > 0 {
 		k.note(check, "", "%s more were not looked at", counted(more, "topic", "topics"))

@@ -15,15 +15,6 @@ import (
 	"bigpanda-udf/sandbox"
 )
 
-// everySetting has a text for check to show.
-func TestCheckShowsEverySetting(t *testing.T) {
-	for _, row := range settingTable {
-		if settingValues[row.name] == nil {
-			t.Errorf("check does not show %s", row.name)
-		}
-	}
-}
-
 // What is wrong has a line of its own, with the cause and the mend.
 func TestCheck(t *testing.T) {
 	for _, tt := range []struct {

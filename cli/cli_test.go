@@ -178,15 +178,3 @@ func TestEnvironmentOfCommandFlags(t *testing.T) {
 		t.Errorf("exit code %d and %q, want 2 and %q", r.code, r.stderr, want)
 	}
 }
-
-func TestNearest(t *testing.T) {
-	candidates := []string{"app-key", "token-file", "timeout", "rate"}
-	for word, want := range map[string]string{
-		"appKey": "app-key", "APP_KEY": "app-key", "app-kye": "app-key", "tokenfile": "token-file", "token": "token-file",
-		"time-out": "timeout", "timeot": "timeout", "rates": "rate", "r": "", "": "", "colour": "", "-": "",
-	} {
-		if got := nearest(word, candidates); got != want {
-			t.Errorf("nearest(%q) is %q, want %q", word, got, want)
-		}
-	}
-}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
@@ -39,9 +40,9 @@ type way interface {
 // one, fails its Init.
 func (s settings) newHandler(open func(udf.Use) (udf.Store, error), err error, log *slog.Logger) *udf.Handler {
 	return udf.New(udf.Config{
-		Defaults: s.defaults,
+		Defaults: s.Defaults,
 		Edge:     s.edgeType(),
-		Enabled:  s.enabled,
+		Enabled:  s.Enabled,
 		Err:      err,
 		Open:     open,
 		Log:      log,
@@ -49,7 +50,7 @@ func (s settings) newHandler(open func(udf.Use) (udf.Store, error), err error, l
 }
 
 func (s settings) wireOptions(log *slog.Logger) wire.Options {
-	return wire.Options{MaxFrame: int(s.maxFrame), Log: log}
+	return wire.Options{MaxFrame: int(s.MaxFrame), Log: log}
 }
 
 // delivery is the outbox of one use of the function in one task, and the sender
@@ -72,9 +73,9 @@ func (s settings) deliver(u udf.Use, to way, wait time.Duration, log *slog.Logge
 	}
 	dead := queue.Stats().Dead // before there is a sender
 	sender := udf.NewSender(queue, to, udf.SenderOptions{
-		BatchSize:   s.batchSize,
-		Connections: s.connections,
-		Rate:        s.rate,
+		BatchSize:   s.BatchSize,
+		Connections: s.Connections,
+		Rate:        s.Rate,
 		AppKey:      u.AppKey,
 		Log:         log,
 	})
@@ -91,21 +92,21 @@ func (s settings) deliver(u udf.Use, to way, wait time.Duration, log *slog.Logge
 }
 
 func (s settings) openOutbox(task, node string, to way, wait time.Duration, log *slog.Logger) (anOutbox, error) {
-	switch s.outbox {
-	case outboxMemory:
+	switch s.Outbox {
+	case config.OutboxMemory:
 		return outbox.NewMemory(0), nil
 	case "":
 		return nil, usagef("no folder for the outbox, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one")
 	}
 	o := s.outboxOptions(to, log)
 	o.Task, o.Node, o.Wait = task, node, wait
-	return outbox.Open(s.outbox, o)
+	return outbox.Open(s.Outbox, o)
 }
 
 // outboxOptions are those that every outbox of the process has. What is behind the
 // path of the URL may be a secret, and is neither kept nor part of a folder's name.
 func (s settings) outboxOptions(to way, log *slog.Logger) outbox.Options {
-	return outbox.Options{URL: outbox.WithoutQuery(s.url), Fingerprint: to.Fingerprint, MaxSize: s.outboxMaxSize, Log: log}
+	return outbox.Options{URL: outbox.WithoutQuery(s.URL), Fingerprint: to.Fingerprint, MaxSize: s.OutboxMaxSize, Log: log}
 }
 
 // watch logs a line from time to time while alerts wait or are held.
@@ -141,10 +142,10 @@ func watch(ctx context.Context, queue anOutbox, sender *udf.Sender, log *slog.Lo
 // settings say and hurrying has not ended, since nothing else would keep it;
 // what was lost is said.
 func (d *delivery) close(hurrying context.Context) (waiting int) {
-	inMemory := d.settings.outbox == outboxMemory
+	inMemory := d.settings.Outbox == config.OutboxMemory
 	var err error
 	if inMemory {
-		ctx, cancel := context.WithTimeout(hurrying, d.settings.drainTimeout)
+		ctx, cancel := context.WithTimeout(hurrying, d.settings.DrainTimeout)
 		defer cancel()
 		err = d.queue.Drain(ctx)
 	}
@@ -152,7 +153,7 @@ func (d *delivery) close(hurrying context.Context) (waiting int) {
 	d.workers.Wait()
 	left := d.queue.Stats()
 	if inMemory && left.Queued > 0 {
-		d.log.Error(fmt.Sprintf("changes were not delivered and are lost: give --drain-timeout (now %s) more time", d.settings.drainTimeout),
+		d.log.Error(fmt.Sprintf("changes were not delivered and are lost: give --drain-timeout (now %s) more time", d.settings.DrainTimeout),
 			"lost", left.Queued, "error", err)
 		left.Queued = 0
 	}

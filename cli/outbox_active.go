@@ -80,7 +80,7 @@ func (p Process) printActive(f outboxFlags, pl place, alerts []*udf.Active, foll
 }
 
 // cell is a text of an alert in a table. A property may hold what the token is.
-func (pl place) cell(text string) string { return cell(pl.hidden.blot(text)) }
+func (pl place) cell(text string) string { return cell(pl.hidden.redact(text)) }
 
 // identityText is what BigPanda tells an alert apart by, besides its app key.
 func identityText(i bigpanda.Identity) string {
@@ -126,10 +126,10 @@ func (p Process) printActiveJSON(pl place, a *udf.Active) error {
 		&out.Identity.AppKey, &out.Identity.Incident, &out.Identity.Primary, &out.Identity.PrimaryValue,
 		&out.Identity.Secondary, &out.Identity.SecondaryValue,
 	} {
-		*text = pl.hidden.blot(*text)
+		*text = pl.hidden.redact(*text)
 	}
 	for _, s := range a.Series {
-		out.Series = append(out.Series, series{pl.hidden.blot(s.Group), pl.hidden.blot(s.ID), s.Level.String(), s.Since, s.Seen})
+		out.Series = append(out.Series, series{pl.hidden.redact(s.Group), pl.hidden.redact(s.ID), s.Level.String(), s.Since, s.Seen})
 	}
 	return p.printJSON(out)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/printable"
 )
 
 func (p Process) outboxRetry(ctx context.Context, f outboxFlags, in found) error {
@@ -122,5 +123,5 @@ func joined(ids []uint64) string {
 	for i, id := range ids {
 		texts[i] = strconv.FormatUint(id, 10)
 	}
-	return cut(strings.Join(texts, ", "), 200)
+	return printable.Cut(strings.Join(texts, ", "), 200)
 }

@@ -12,7 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/printable"
 	"bigpanda-udf/udf"
 )
 
@@ -29,7 +31,7 @@ func (f outboxFlags) checkKeys() error {
 	}
 	for _, key := range f.IDs {
 		if !isKey(key) {
-			return usagef("%q is no key: take one that active shows, or its first %d letters or more", shown(key), minKey)
+			return usagef("%q is no key: take one that active shows, or its first %d letters or more", config.Shown(key), minKey)
 		}
 	}
 	if f.Yes && !f.All {
@@ -98,12 +100,12 @@ func selectKeys(given []string, alerts [][]*udf.Active, where string) (failed er
 		}
 		switch len(found) {
 		case 0:
-			failed = errors.Join(failed, fmt.Errorf("no alert that is not OK has the key %s%s: see %s outbox active", shown(start), where, programName))
+			failed = errors.Join(failed, fmt.Errorf("no alert that is not OK has the key %s%s: see %s outbox active", config.Shown(start), where, programName))
 		case 1:
 			meant[found[0]] = true
 		default:
 			failed = errors.Join(failed, fmt.Errorf("%d keys begin with %s, write more of the one that is meant: %s",
-				len(found), start, cut(strings.Join(found, ", "), 200)))
+				len(found), start, printable.Cut(strings.Join(found, ", "), 200)))
 		}
 	}
 	for i := range alerts {
@@ -146,7 +148,7 @@ func (p Process) resolveIn(ctx context.Context, f outboxFlags, pl place, alerts 
 			changed = append(changed, keys[alert])
 		}
 		err = errors.Join(err, fmt.Errorf("%s: %s: look again with active: %s",
-			pl.name(), counted(len(changed), "alert has changed just now and was not resolved", "alerts have changed just now and were not resolved"), cut(strings.Join(changed, ", "), 200)))
+			pl.name(), counted(len(changed), "alert has changed just now and was not resolved", "alerts have changed just now and were not resolved"), printable.Cut(strings.Join(changed, ", "), 200)))
 	}
 	return err
 }

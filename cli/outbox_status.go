@@ -80,10 +80,10 @@ func remarks(s outbox.Status, now time.Time) (all []string) {
 		if !h.Since.IsZero() {
 			what += " for " + age(h.Since, now)
 		}
-		add("%s: %s", what, cut(h.Reason, maxLogValue))
+		add("%s: %s", what, printable.Cut(h.Reason, maxLogValue))
 	}
 	if s.LastError != "" {
-		add("the last error, %s ago: %s", age(s.LastErrorTime, now), cut(s.LastError, maxLogValue))
+		add("the last error, %s ago: %s", age(s.LastErrorTime, now), printable.Cut(s.LastError, maxLogValue))
 	}
 	if s.DiskRefuses {
 		add("the disk refuses to be written: %s in memory, and lost if the process ends before it can be", counted(s.KeptInMemory, "change is kept", "changes are kept"))
@@ -157,7 +157,7 @@ func writeMetrics(w io.Writer, places []place, now time.Time) {
 
 // label is a label's value in the text format.
 func (pl place) label(text string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(printable.Lines(pl.hidden.blot(text))) + `"`
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(printable.Lines(pl.hidden.redact(text))) + `"`
 }
 
 func oneIf(b bool) float64 {

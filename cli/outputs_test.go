@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 )
@@ -111,14 +112,14 @@ func jsonOf(t *testing.T, v any) []byte {
 }
 
 func TestLogDoesNothingToATerminal(t *testing.T) {
-	for _, format := range []string{formatLogfmt, formatJSON} {
+	for _, format := range []string{config.FormatLogfmt, config.FormatJSON} {
 		var out bytes.Buffer
 		newLogger(&out, slog.LevelInfo, format, new(secrets)).Info(hostile, "text", hostile, hostile, 1, slog.Group("g", "inner", hostile), "level", udf.Active{Key: hostile})
 		if text := out.String(); plain(text) != strings.TrimSuffix(text, "\n")+"·" {
 			t.Errorf("%s: %q", format, text)
 		}
 		var line map[string]any
-		if format == formatJSON {
+		if format == config.FormatJSON {
 			if err := json.Unmarshal(out.Bytes(), &line); err != nil || line["text"] != hostile {
 				t.Errorf("%v, %v", err, line)
 			}

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/tick"
 	"bigpanda-udf/udf"
 
@@ -25,10 +26,7 @@ const defaultFunction = "bigpanda"
 type replayFlags struct {
 	File string `arg:"" optional:"" help:"Points as line protocol, gzipped or not; a stream's recording of Kapacitor's (.srpl); or - for stdin."`
 
-	apiFlags
-	DrainTimeout *string `placeholder:"TIME" help:"How long to wait for the delivery of each 1,000 alerts (${default_drain_timeout})."`
-	deliveryFlags
-	LogLevel *string `placeholder:"LEVEL" help:"Log debug, info, warn or error and above (warn)."`
+	settingFlags
 
 	JSON      bool     `name:"json" help:"Print each alert as the JSON that is posted when it goes alone."`
 	Send      bool     `help:"Send the alerts, too."`
@@ -78,7 +76,7 @@ func newOptionFlags() kong.Plugins {
 	info := optionInfo()
 	for _, option := range slices.Sorted(maps.Keys(info.Options)) {
 		name := flagOfOption(option)
-		if isSetting(name) {
+		if slices.Contains(config.Names(), name) {
 			continue
 		}
 		placeholder, example := "TEXT", "'TEXT'"
@@ -101,7 +99,7 @@ func newOptionFlags() kong.Plugins {
 }
 
 // options returns those that were given as flags.
-func (f replayFlags) options() (options []*agent.Option, err error) {
+func (f *replayFlags) options() (options []*agent.Option, err error) {
 	info := optionInfo()
 	for _, plugin := range f.Options {
 		given := reflect.ValueOf(plugin).Elem()
@@ -128,7 +126,7 @@ func optionOf(name string, types []agent.ValueType, text string) (*agent.Option,
 	if len(types) == 2 {
 		first, second, ok := strings.Cut(text, "=")
 		if !ok {
-			return nil, usagef("--%s is %q: write the option's two values with = between them", flagOfOption(name), shown(text))
+			return nil, usagef("--%s is %q: write the option's two values with = between them", flagOfOption(name), config.Shown(text))
 		}
 		texts = []string{first, second}
 	}
@@ -139,13 +137,13 @@ func optionOf(name string, types []agent.ValueType, text string) (*agent.Option,
 		case agent.ValueType_BOOL:
 			b, err := strconv.ParseBool(text)
 			if err != nil {
-				return nil, usagef("--%s is %q: write true or false", flagOfOption(name), shown(text))
+				return nil, usagef("--%s is %q: write true or false", flagOfOption(name), config.Shown(text))
 			}
 			v.Value = &agent.OptionValue_BoolValue{BoolValue: b}
 		case agent.ValueType_DURATION:
 			d, err := influxql.ParseDuration(text) // as in a TICKscript
 			if err != nil {
-				return nil, usagef("--%s is %q: write a duration, such as 10m or 1d", flagOfOption(name), shown(text))
+				return nil, usagef("--%s is %q: write a duration, such as 10m or 1d", flagOfOption(name), config.Shown(text))
 			}
 			v.Value = &agent.OptionValue_DurationValue{DurationValue: int64(d)}
 		default:
@@ -157,7 +155,7 @@ func optionOf(name string, types []agent.ValueType, text string) (*agent.Option,
 }
 
 // grouping returns the one of --group-by.
-func (f replayFlags) grouping() (g tick.Grouping, given bool) {
+func (f *replayFlags) grouping() (g tick.Grouping, given bool) {
 	for _, tag := range f.GroupBy {
 		if tag == "*" {
 			g.All = true

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/sandbox"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -19,7 +20,7 @@ import (
 // its Init is not.
 func TestServeConnectionsWithoutAnInit(t *testing.T) {
 	var log syncBuffer
-	settings, err := resolve(map[string]string{"enabled": "false"}, environment(nil))
+	resolved, err := config.Resolve(map[string]string{"enabled": "false"}, environment(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,10 +29,10 @@ func TestServeConnectionsWithoutAnInit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newServer(settings, new(secrets), slog.New(slog.NewTextHandler(&log, nil)), t.Context())
+	d := newServer(settings{Settings: resolved}, new(secrets), slog.New(slog.NewTextHandler(&log, nil)), t.Context())
 	d.initWithin = 2 * time.Second
 	ended := make(chan error, 1)
-	go func() { ended <- d.serve(t.Context(), []socket{{l, edgeStream}}) }()
+	go func() { ended <- d.serve(t.Context(), []socket{{l, config.EdgeStream}}) }()
 	s := &served{t: t, socket: path}
 	task := s.use("cpu", "bigpanda2")
 	var others []*dialled

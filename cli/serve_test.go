@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/sandbox"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -179,16 +180,16 @@ func (panickingLog) WithAttrs([]slog.Attr) slog.Handler { panic("oh") }
 // P1: a panic ends its own connection, and no other.
 func TestServePanic(t *testing.T) {
 	var log syncBuffer
-	settings, err := resolve(map[string]string{"enabled": "false"}, environment(nil))
+	resolved, err := config.Resolve(map[string]string{"enabled": "false"}, environment(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newServer(settings, new(secrets), slog.New(slog.DiscardHandler), t.Context())
+	d := newServer(settings{Settings: resolved}, new(secrets), slog.New(slog.DiscardHandler), t.Context())
 	here, there := net.Pipe()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		d.converse(t.Context(), there, edgeStream, slog.New(panickingLog{slog.NewTextHandler(&log, nil)}))
+		d.converse(t.Context(), there, config.EdgeStream, slog.New(panickingLog{slog.NewTextHandler(&log, nil)}))
 	}()
 	here.SetDeadline(time.Now().Add(patient))
 	if _, err := here.Write(frames(t, askInit).Bytes()); err != nil {
@@ -220,7 +221,7 @@ func (l *fullListener) Accept() (net.Conn, error) {
 // there are; a listener that is broken ends the daemon.
 func TestServeAccepts(t *testing.T) {
 	var log syncBuffer
-	settings, err := resolve(map[string]string{"enabled": "false"}, environment(nil))
+	resolved, err := config.Resolve(map[string]string{"enabled": "false"}, environment(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,9 +230,9 @@ func TestServeAccepts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newServer(settings, new(secrets), slog.New(slog.NewTextHandler(&log, nil)), t.Context())
+	d := newServer(settings{Settings: resolved}, new(secrets), slog.New(slog.NewTextHandler(&log, nil)), t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- d.serve(t.Context(), []socket{{&fullListener{l, 3}, edgeStream}}) }()
+	go func() { ended <- d.serve(t.Context(), []socket{{&fullListener{l, 3}, config.EdgeStream}}) }()
 	c := &served{t: t, socket: path}
 	c.use("cpu", "bigpanda2").end()
 	if n := strings.Count(log.String(), "no more connections"); n != 1 {
