@@ -12,6 +12,7 @@ import (
 )
 
 func TestCheckUsage(t *testing.T) {
+	t.Parallel()
 	conf := write(t, "k.conf", "[udf.functions.bigpanda]\nprog = 'bigpanda-udf'\n")
 	for _, tt := range []struct {
 		name string
@@ -47,6 +48,7 @@ func TestCheckUsage(t *testing.T) {
 // A kapacitor.conf is checked as kapacitord would use it, and not with what the
 // caller has in the environment.
 func TestCheckKapacitorConf(t *testing.T) {
+	t.Parallel()
 	own, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -89,6 +91,7 @@ func TestCheckKapacitorConf(t *testing.T) {
 		{"both a socket and a program", func(_ *checkRig, f, _ section) { f["socket"] = "'/x'" }, 1, "fail  socket  both a socket and a program are given"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			r := newCheckRig(t)
 			function := section{"prog": "'" + own + "'", "args": "[]", "timeout": "'10s'"}
 			env := section{}

@@ -24,9 +24,6 @@ const (
 	waitsLong = 10 * time.Minute
 )
 
-// passingFileSystem is a variable for tests, whose folders may be on one.
-var passingFileSystem = outbox.PassingFileSystem
-
 // outbox looks at the outbox's folder and at what waits in it. It writes
 // nothing.
 func (k *checkup) outbox(ctx context.Context, s settings) {
@@ -64,7 +61,7 @@ func (k *checkup) outbox(ctx context.Context, s settings) {
 	if name, ok := outbox.NetworkFileSystem(there); ok {
 		k.warn("outbox", "set --outbox (BIGPANDA_OUTBOX) to a folder on a disk of this host", "%s is on a network file system (%s), where it may be damaged", there, name)
 	}
-	if name, ok := passingFileSystem(there); ok {
+	if name, ok := k.p.passingFileSystem(there); ok {
 		k.warn("outbox", "mount a volume there, or set --outbox (BIGPANDA_OUTBOX) to a folder on one or on a disk",
 			"%s is on %s: what was not delivered is lost with the container, or with the machine's next start", there, name)
 	}

@@ -17,6 +17,7 @@ import (
 
 // What is wrong has a line of its own, with the cause and the mend.
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		damage func(r *checkRig)
@@ -133,6 +134,7 @@ func TestCheck(t *testing.T) {
 		{"a dropped connection", func(r *checkRig) { r.faulty(sandbox.Faults{Drop: true}) }, 1, "fail  answer  "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			r := newCheckRig(t)
 			tt.damage(r)
 			res, lines := r.run()
@@ -212,6 +214,7 @@ func TestCheckJSON(t *testing.T) {
 }
 
 func TestCheckQueue(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		fill func(d *outbox.Disk)

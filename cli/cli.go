@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"bigpanda-udf/config"
+	"bigpanda-udf/outbox"
 	"bigpanda-udf/printable"
 
 	"github.com/mattn/go-isatty"
@@ -42,6 +43,10 @@ type Process struct {
 	// IsTerminal tells whether a stream is a person's terminal; nil asks the
 	// operating system.
 	IsTerminal func(stream any) bool
+
+	// passingFileSystem is outbox's function, but in tests, whose folders may be on
+	// one.
+	passingFileSystem func(dir string) (name string, ok bool)
 }
 
 // Run runs the program to its end and returns its exit code. The end of ctx
@@ -50,6 +55,9 @@ type Process struct {
 func Run(ctx context.Context, p Process) int {
 	if p.IsTerminal == nil {
 		p.IsTerminal = isTerminal
+	}
+	if p.passingFileSystem == nil {
+		p.passingFileSystem = outbox.PassingFileSystem
 	}
 	c, err := parse(p)
 	switch {

@@ -52,6 +52,12 @@ func run(t *testing.T, stdin io.Reader, vars map[string]string, args ...string) 
 
 func runOn(t *testing.T, terminal bool, stdin io.Reader, vars map[string]string, args ...string) result {
 	t.Helper()
+	p := Process{Stdin: stdin, IsTerminal: func(any) bool { return terminal }, passingFileSystem: lasting}
+	return runProcess(t, p, vars, args...)
+}
+
+func runProcess(t *testing.T, p Process, vars map[string]string, args ...string) result {
+	t.Helper()
 	var stdout, stderr syncBuffer
 	if vars = maps.Clone(vars); vars == nil {
 		vars = make(map[string]string)
@@ -59,11 +65,8 @@ func runOn(t *testing.T, terminal bool, stdin io.Reader, vars map[string]string,
 	if _, set := vars["XDG_STATE_HOME"]; !set {
 		vars["XDG_STATE_HOME"] = t.TempDir()
 	}
-	code := Run(t.Context(), Process{
-		Args: args, Stdin: stdin, Stdout: &stdout, Stderr: &stderr,
-		LookupEnv:  environment(vars),
-		IsTerminal: func(any) bool { return terminal },
-	})
+	p.Args, p.Stdout, p.Stderr, p.LookupEnv = args, &stdout, &stderr, environment(vars)
+	code := Run(t.Context(), p)
 	r := result{code, stdout.String(), stderr.String()}
 	for _, secret := range []string{testToken, testQuery, testPassword} {
 		if strings.Contains(r.stdout+r.stderr, secret) {

@@ -23,6 +23,7 @@ const hostile = "a\x1b[2Jb\u009b2Jc\u202edcba\u2066e\u200bf\u2028g\x7fh\U000e004
 // Text that came from outside reaches a terminal only with what it would do there
 // made visible: run looks for it. What a script reads is the text itself.
 func TestOutputsDoNothingToATerminal(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		io.WriteString(w, hostile+"\naccepted\n")

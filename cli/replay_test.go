@@ -260,6 +260,7 @@ func TestReplayInputs(t *testing.T) {
 }
 
 func TestReplaySays(t *testing.T) {
+	t.Parallel()
 	const noLevel = "cpu,host=a usage=1 1700000000000000000\n"
 	recent := fmt.Sprintf("cpu,host=a usage=1,level=\"CRITICAL\" %d\n", time.Now().UnixNano())
 	two := write(t, "two.tick", "var d = stream|from().groupBy('host')\nd@bigpanda()\nd@bigpanda().host('x')\n")
@@ -310,6 +311,7 @@ func TestReplaySays(t *testing.T) {
 		{name: "the log of the function", points: fleetPoints, args: []string{"--log-level=info"}, lines: 5, stderr: `msg="input ended" task=replay`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			vars := maps.Clone(replayVars)
 			maps.Copy(vars, tt.vars)
 			r := replay(t, tt.points, vars, tt.args...)
@@ -345,6 +347,7 @@ func TestReplayEndsWhileItWaits(t *testing.T) {
 }
 
 func TestReplayFiles(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		file []string
@@ -368,6 +371,7 @@ func TestReplayFiles(t *testing.T) {
 }
 
 func TestReplaySends(t *testing.T) {
+	t.Parallel()
 	var many strings.Builder
 	for i := range 2500 {
 		fmt.Fprintf(&many, "cpu,host=h%d level=\"CRITICAL\" 1700000000000000000\n", i)
@@ -391,6 +395,7 @@ func TestReplaySends(t *testing.T) {
 			stderr: "2 delivered\nbigpanda-udf replay: BigPanda refused 2 alerts for good: see above\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			api, url := newAPI(t, tt.faults)
 			outbox := filepath.Join(t.TempDir(), "outbox")
 			vars := maps.Clone(replayVars)

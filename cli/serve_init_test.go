@@ -19,6 +19,7 @@ import (
 // A connection without an Init is closed after a while, and one that has come to
 // its Init is not.
 func TestServeConnectionsWithoutAnInit(t *testing.T) {
+	t.Parallel()
 	var log syncBuffer
 	resolved, err := config.Resolve(map[string]string{"enabled": "false"}, environment(nil))
 	if err != nil {
@@ -60,6 +61,7 @@ func TestServeConnectionsWithoutAnInit(t *testing.T) {
 // Large frames that do not end take no memory before Init; behind it they are
 // a snapshot.
 func TestServeLargeFramesBeforeInit(t *testing.T) {
+	t.Parallel()
 	_, url := newAPI(t, sandbox.Faults{})
 	s := startServer(t, serveVars(t, url))
 	frame := append(binary.AppendUvarint(nil, 62<<20), make([]byte, 1<<20)...)

@@ -23,6 +23,7 @@ import (
 
 // Each connection has its own options and levels, and all at once work.
 func TestServeManyTasks(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
 	s := startServer(t, serveVars(t, url))
 	dial(t, s.socket).end() // as somebody who looks whether it is there
@@ -142,6 +143,7 @@ func TestServeDisabled(t *testing.T) {
 // P8: what was written before the daemon is told to end is read, kept and
 // passed on, and then Kapacitor is told; the next start delivers it.
 func TestServeEndsInOrder(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{Status: 503})
 	vars := serveVars(t, url)
 	s := startServer(t, vars)
@@ -220,6 +222,7 @@ func (l *fullListener) Accept() (net.Conn, error) {
 // P1: a system that has no room for one more connection does not end those that
 // there are; a listener that is broken ends the daemon.
 func TestServeAccepts(t *testing.T) {
+	t.Parallel()
 	var log syncBuffer
 	resolved, err := config.Resolve(map[string]string{"enabled": "false"}, environment(nil))
 	if err != nil {
