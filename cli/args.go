@@ -60,7 +60,7 @@ type settingFlags struct {
 // of makes the flags of the rows that are meant. help are the texts that are
 // others than those of the rows, by name.
 func (f *settingFlags) of(meant func(config.Setting) bool, help map[string]string) {
-	var fields []reflect.StructField
+	var made madeFlags
 	for _, row := range config.Table {
 		if !meant(row) {
 			continue
@@ -69,12 +69,21 @@ func (f *settingFlags) of(meant func(config.Setting) bool, help map[string]strin
 		if row.Placeholder == "" {
 			kind = reflect.TypeFor[*bool]()
 		}
-		fields = append(fields, reflect.StructField{
-			Name: fmt.Sprintf("Setting%d", len(fields)), Type: kind,
-			Tag: reflect.StructTag(fmt.Sprintf("setting:%q name:%[1]q placeholder:%q help:%q", row.Name, row.Placeholder, row.FlagHelp(help[row.Name]))),
-		})
+		made.add(kind, "setting:%q name:%[1]q placeholder:%q help:%q", row.Name, row.Placeholder, row.FlagHelp(help[row.Name]))
 	}
-	f.Settings = kong.Plugins{reflect.New(reflect.StructOf(fields)).Interface()}
+	f.Settings = made.plugins()
+}
+
+// madeFlags are flags of a table: the fields of a struct that kong fills.
+type madeFlags []reflect.StructField
+
+// add adds one, with the tag that says to kong what it is.
+func (m *madeFlags) add(kind reflect.Type, tag string, args ...any) {
+	*m = append(*m, reflect.StructField{Name: fmt.Sprint("Flag", len(*m)), Type: kind, Tag: reflect.StructTag(fmt.Sprintf(tag, args...))})
+}
+
+func (m madeFlags) plugins() kong.Plugins {
+	return kong.Plugins{reflect.New(reflect.StructOf(m)).Interface()}
 }
 
 func allSettings(config.Setting) bool { return true }
@@ -105,16 +114,17 @@ type subcommand interface {
 // command is a command line that was read.
 type command struct {
 	grammar
-	name   string            // functionMode, or a subcommand
-	chosen subcommand        // nil: the function
-	flags  map[string]string // the settings that were given as flags, as text
-	helped bool              // help was asked for, and printed
-	hidden *secrets          // what no output may show; that of the settings once they were read
+	name    string              // functionMode, or a subcommand
+	chosen  subcommand          // nil: the function
+	flags   map[string]string   // the settings that were given as flags, as text
+	options map[string][]string // those of a TICKscript that were, by name
+	helped  bool                // help was asked for, and printed
+	hidden  *secrets            // what no output may show; that of the settings once they were read
 }
 
 // parse reads the arguments. After an error the command still has its name.
 func parse(p Process) (*command, error) {
-	c := &command{flags: make(map[string]string), hidden: p.secrets()}
+	c := &command{flags: make(map[string]string), options: make(map[string][]string), hidden: p.secrets()}
 	k, err := newParser(p, c)
 	if err != nil {
 		return c, err
@@ -145,10 +155,13 @@ func parse(p Process) (*command, error) {
 	}
 	c.chosen, _ = node.Target.Addr().Interface().(subcommand)
 	for _, flag := range node.Flags {
-		if !flag.Set || !isSetting(flag) {
-			continue
+		switch {
+		case !flag.Set:
+		case isSetting(flag):
+			c.flags[flag.Name] = fmt.Sprint(flag.Target.Elem())
+		case flag.Tag.Has("option"):
+			c.options[flag.Tag.Get("option")] = flag.Target.Interface().([]string)
 		}
-		c.flags[flag.Name] = fmt.Sprint(flag.Target.Elem())
 	}
 	return c, nil
 }

@@ -59,7 +59,7 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 	if err := p.sayReplayWarnings(s, f, hidden); err != nil {
 		return err
 	}
-	u, err := f.invocation(c.flags)
+	u, err := f.invocation(c)
 	if err != nil {
 		return err
 	}

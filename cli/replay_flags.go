@@ -72,7 +72,7 @@ func optionInfo() *agent.InfoResponse {
 
 // newOptionFlags makes a flag of each option that no setting has the name of.
 func newOptionFlags() kong.Plugins {
-	var fields []reflect.StructField
+	var made madeFlags
 	info := optionInfo()
 	for _, option := range slices.Sorted(maps.Keys(info.Options)) {
 		name := flagOfOption(option)
@@ -88,33 +88,22 @@ func newOptionFlags() kong.Plugins {
 		case types[0] == agent.ValueType_DURATION:
 			placeholder, example = "10m", "10m"
 		}
-		fields = append(fields, reflect.StructField{
-			Name: strings.ToUpper(option[:1]) + option[1:],
-			Type: reflect.TypeFor[[]string](),
-			Tag: reflect.StructTag(fmt.Sprintf(`name:%q placeholder:%q help:%q group:"options" sep:"none"`,
-				name, placeholder, fmt.Sprintf(".%s(%s)", option, example))),
-		})
+		made.add(reflect.TypeFor[[]string](), `option:%q name:%q placeholder:%q help:%q group:"options" sep:"none"`,
+			option, name, placeholder, fmt.Sprintf(".%s(%s)", option, example))
 	}
-	return kong.Plugins{reflect.New(reflect.StructOf(fields)).Interface()}
+	return made.plugins()
 }
 
-// options returns those that were given as flags.
-func (f *replayFlags) options() (options []*agent.Option, err error) {
+// readOptions reads those that were given as flags.
+func readOptions(given map[string][]string) (options []*agent.Option, err error) {
 	info := optionInfo()
-	for _, plugin := range f.Options {
-		given := reflect.ValueOf(plugin).Elem()
-		for _, option := range slices.Sorted(maps.Keys(info.Options)) {
-			field := given.FieldByName(strings.ToUpper(option[:1]) + option[1:])
-			if !field.IsValid() {
-				continue
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		for _, text := range given[name] {
+			o, err := optionOf(name, info.Options[name].ValueTypes, text)
+			if err != nil {
+				return nil, err
 			}
-			for _, text := range field.Interface().([]string) {
-				o, err := optionOf(option, info.Options[option].ValueTypes, text)
-				if err != nil {
-					return nil, err
-				}
-				options = append(options, o)
-			}
+			options = append(options, o)
 		}
 	}
 	return options, nil

@@ -22,10 +22,10 @@ type invocation struct {
 }
 
 // invocation puts together what the flags and the TICKscript say. A flag wins over the
-// script; settings are those that were given as flags.
-func (f *replayFlags) invocation(settings map[string]string) (u invocation, err error) {
+// script.
+func (f *replayFlags) invocation(c *command) (u invocation, err error) {
 	u.task = f.Task
-	own, err := f.options()
+	own, err := readOptions(c.options)
 	if err != nil {
 		return u, err
 	}
@@ -52,7 +52,7 @@ func (f *replayFlags) invocation(settings map[string]string) (u invocation, err 
 		return u, usagef("%s: %w", f.Tick, err)
 	}
 	for _, o := range script {
-		_, isSet := settings[flagOfOption(o.Name)]
+		_, isSet := c.flags[flagOfOption(o.Name)]
 		if !isSet && !slices.ContainsFunc(own, func(mine *agent.Option) bool { return sameOption(mine, o.Option) }) {
 			u.options = append(u.options, o.Option)
 		}

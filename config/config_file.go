@@ -20,8 +20,7 @@ const configSection = "bigpanda"
 type kind int
 
 const (
-	noKey kind = iota
-	textKey
+	textKey kind = iota
 	boolKey
 	wholeKey
 	numberKey
@@ -41,8 +40,8 @@ var nativeKeys = []string{"enabled", "global", "state-changes-only"}
 func configKeys() map[string]kind {
 	keys := map[string]kind{"token": textKey}
 	for _, row := range Table {
-		if row.Key != noKey {
-			keys[row.Name] = row.Key
+		if row.InFile {
+			keys[row.Name] = row.kind
 		}
 	}
 	for _, name := range nativeKeys {

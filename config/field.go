@@ -20,12 +20,14 @@ import (
 // A field turns a setting's text into its value, and the value into what people
 // read. The error of set is the mend.
 type field struct {
+	kind kind // of the value in a file
 	set  func(s *Settings, text string) error
 	show func(s *Settings) string
 }
 
-func fieldOf[T any](at func(*Settings) *T, parse func(string) (T, error), show func(T) string) field {
+func fieldOf[T any](k kind, at func(*Settings) *T, parse func(string) (T, error), show func(T) string) field {
 	return field{
+		kind: k,
 		set: func(s *Settings, text string) error {
 			v, err := parse(text)
 			if err == nil {
@@ -40,15 +42,15 @@ func fieldOf[T any](at func(*Settings) *T, parse func(string) (T, error), show f
 func same(text string) string { return text }
 
 func text(at func(*Settings) *string) field {
-	return fieldOf(at, func(text string) (string, error) { return text, nil }, same)
+	return fieldOf(textKey, at, func(text string) (string, error) { return text, nil }, same)
 }
 
 func address(at func(*Settings) *string) field {
-	return fieldOf(at, func(text string) (string, error) { return text, nil }, bigpanda.PublicURL)
+	return fieldOf(textKey, at, func(text string) (string, error) { return text, nil }, bigpanda.PublicURL)
 }
 
 func yesNo(at func(*Settings) *bool) field {
-	return fieldOf(at, func(text string) (bool, error) {
+	return fieldOf(boolKey, at, func(text string) (bool, error) {
 		v, err := strconv.ParseBool(text)
 		if err != nil {
 			return false, errors.New("write true or false")
@@ -58,7 +60,7 @@ func yesNo(at func(*Settings) *bool) field {
 }
 
 func oneOf(at func(*Settings) *string, words ...string) field {
-	return fieldOf(at, func(text string) (string, error) {
+	return fieldOf(textKey, at, func(text string) (string, error) {
 		if !slices.Contains(words, text) {
 			return "", fmt.Errorf("write %s", strings.Join(words, " or "))
 		}
@@ -67,7 +69,7 @@ func oneOf(at func(*Settings) *string, words ...string) field {
 }
 
 func atLeastOne(at func(*Settings) *int) field {
-	return fieldOf(at, func(text string) (int, error) {
+	return fieldOf(wholeKey, at, func(text string) (int, error) {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
 			return 0, errors.New("write a whole number from 1")
@@ -77,7 +79,7 @@ func atLeastOne(at func(*Settings) *int) field {
 }
 
 func lasting(at func(*Settings) *time.Duration, least time.Duration) field {
-	return fieldOf(at, func(text string) (time.Duration, error) {
+	return fieldOf(durationKey, at, func(text string) (time.Duration, error) {
 		d, err := time.ParseDuration(text)
 		switch {
 		case err != nil:
@@ -92,7 +94,7 @@ func lasting(at func(*Settings) *time.Duration, least time.Duration) field {
 }
 
 func atLeastBytes(at func(*Settings) *int64, least uint64) field {
-	return fieldOf(at, func(text string) (int64, error) {
+	return fieldOf(textKey, at, func(text string) (int64, error) {
 		n, err := humanize.ParseBytes(text)
 		if err != nil || n < least || n > math.MaxInt64 {
 			return 0, fmt.Errorf("write a size of %s or more, such as 500MB or 4GiB", humanize.IBytes(least))
@@ -102,7 +104,7 @@ func atLeastBytes(at func(*Settings) *int64, least uint64) field {
 }
 
 func perSecond(at func(*Settings) *float64) field {
-	return fieldOf(at, func(text string) (float64, error) {
+	return fieldOf(numberKey, at, func(text string) (float64, error) {
 		rate, err := strconv.ParseFloat(text, 64)
 		if err != nil || rate < 0 || math.IsNaN(rate) || math.IsInf(rate, 0) {
 			return 0, errors.New("write requests a second, such as 5 or 0.5, or 0 for no limit")
@@ -111,7 +113,7 @@ func perSecond(at func(*Settings) *float64) field {
 	}, func(rate float64) string { return strconv.FormatFloat(rate, 'g', -1, 64) })
 }
 
-var logLevel = fieldOf(func(s *Settings) *slog.Level { return &s.LogLevel }, func(text string) (slog.Level, error) {
+var logLevel = fieldOf(textKey, func(s *Settings) *slog.Level { return &s.LogLevel }, func(text string) (slog.Level, error) {
 	for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
 		if strings.EqualFold(text, level.String()) {
 			return level, nil
@@ -122,7 +124,7 @@ var logLevel = fieldOf(func(s *Settings) *slog.Level { return &s.LogLevel }, fun
 
 // attributes takes "none" too, as an environment variable cannot be empty and set.
 func attributes(at func(*Settings) *string) field {
-	return fieldOf(at, func(text string) (string, error) {
+	return fieldOf(textKey, at, func(text string) (string, error) {
 		if strings.EqualFold(text, "none") {
 			return "", nil
 		}

@@ -37,12 +37,12 @@ const (
 
 // A Setting is one row of the table.
 type Setting struct {
-	Name        string // of the flag, and of the key in [bigpanda]
+	Name        string // of the flag, and of the key in a file
 	Scope       Scope
 	Placeholder string // of the flag's value; "": the flag is true without one
 	Help        string // of the flag; ${default} stands for the default
 	Default     string // as text; "": none, or one that follows from others
-	Key         kind   // of the value in [bigpanda]; noKey: it is none there
+	InFile      bool   // it may stand in [bigpanda], too
 
 	empty bool // an empty text is a value, too, in a file or a flag
 	field
@@ -59,56 +59,56 @@ var Table = []Setting{
 	{Name: "enabled", Default: "true",
 		Help:  "Send alerts (${default}); with --enabled=false points pass, and nothing is sent.",
 		field: yesNo(func(s *Settings) *bool { return &s.Enabled })},
-	{Name: "token-file", Scope: OfAPI, Key: textKey, Placeholder: "FILE",
+	{Name: "token-file", Scope: OfAPI, InFile: true, Placeholder: "FILE",
 		Help:  "Read the token from this file, again when BigPanda does not accept it.",
 		field: text(func(s *Settings) *string { return &s.TokenFile })},
-	{Name: "app-key", Scope: OfAPI, Key: textKey, Placeholder: "KEY",
+	{Name: "app-key", Scope: OfAPI, InFile: true, Placeholder: "KEY",
 		Help:  "The app key of alerts whose TICKscript sets none.",
 		field: text(func(s *Settings) *string { return &s.Defaults.AppKey })},
-	{Name: "url", Scope: OfAPI, Key: textKey, Placeholder: "URL", Default: bigpanda.DefaultURL,
+	{Name: "url", Scope: OfAPI, InFile: true, Placeholder: "URL", Default: bigpanda.DefaultURL,
 		Help:  "The Alerts API, or the Open Integration Manager (${default}).",
 		field: address(func(s *Settings) *string { return &s.URL })},
-	{Name: "auto-attributes", Scope: OfDelivery, Key: textKey, Placeholder: "LIST", empty: true,
+	{Name: "auto-attributes", Scope: OfDelivery, InFile: true, Placeholder: "LIST", empty: true,
 		Default: "tags,fields", // the native handler's
 		Help:    "Send tags, fields, both (tags,fields) or none of them with each alert (${default}).",
 		field:   attributes(func(s *Settings) *string { return &s.Defaults.AutoAttributes })},
-	{Name: "insecure-skip-verify", Scope: OfAPI, Key: boolKey,
+	{Name: "insecure-skip-verify", Scope: OfAPI, InFile: true,
 		Help:  "Accept any certificate.",
 		field: yesNo(func(s *Settings) *bool { return &s.InsecureSkipVerify })},
-	{Name: "ca-file", Scope: OfAPI, Key: textKey, Placeholder: "FILE",
+	{Name: "ca-file", Scope: OfAPI, InFile: true, Placeholder: "FILE",
 		Help:  "Trust the certificates in this PEM file, instead of the system's.",
 		field: text(func(s *Settings) *string { return &s.CAFile })},
-	{Name: "outbox", Key: textKey, Placeholder: "DIR",
+	{Name: "outbox", InFile: true, Placeholder: "DIR",
 		Help:  "The folder in which alerts wait for delivery (bigpanda-udf in the user's state folder), or memory for none.",
 		field: text(func(s *Settings) *string { return &s.Outbox })},
-	{Name: "outbox-max-size", Key: textKey, Placeholder: "SIZE", Default: fmt.Sprint(outbox.DefaultMaxSize),
+	{Name: "outbox-max-size", InFile: true, Placeholder: "SIZE", Default: fmt.Sprint(outbox.DefaultMaxSize),
 		Help:  "How large the queue may be before intermediate changes are given up (${default}).",
 		field: atLeastBytes(func(s *Settings) *int64 { return &s.OutboxMaxSize }, minOutboxSize)},
 	{Name: "edge", Placeholder: "EDGE", Default: EdgeStream,
 		Help:  "What the function takes and gives: stream, or batch (${default}).",
 		field: oneOf(func(s *Settings) *string { return &s.Edge }, EdgeStream, EdgeBatch)},
-	{Name: "max-frame", Key: textKey, Placeholder: "SIZE", Default: fmt.Sprint(wire.DefaultMaxFrame),
+	{Name: "max-frame", InFile: true, Placeholder: "SIZE", Default: fmt.Sprint(wire.DefaultMaxFrame),
 		Help:  "The largest message that is taken from Kapacitor (${default}).",
 		field: atLeastBytes(func(s *Settings) *int64 { return &s.MaxFrame }, minMaxFrame)},
-	{Name: "batch-size", Scope: OfDelivery, Key: wholeKey, Placeholder: "N", Default: fmt.Sprint(udf.DefaultBatchSize),
+	{Name: "batch-size", Scope: OfDelivery, InFile: true, Placeholder: "N", Default: fmt.Sprint(udf.DefaultBatchSize),
 		Help:  "Alerts in one request at most (${default}).",
 		field: atLeastOne(func(s *Settings) *int { return &s.BatchSize })},
-	{Name: "connections", Scope: OfDelivery, Key: wholeKey, Placeholder: "N", Default: fmt.Sprint(udf.DefaultConnections),
+	{Name: "connections", Scope: OfDelivery, InFile: true, Placeholder: "N", Default: fmt.Sprint(udf.DefaultConnections),
 		Help:  "Requests at the same time at most (${default}).",
 		field: atLeastOne(func(s *Settings) *int { return &s.Connections })},
-	{Name: "rate", Scope: OfDelivery, Key: numberKey, Placeholder: "N", Default: "0",
+	{Name: "rate", Scope: OfDelivery, InFile: true, Placeholder: "N", Default: "0",
 		Help:  "Requests a second at most; 0 for no limit (${default}).",
 		field: perSecond(func(s *Settings) *float64 { return &s.Rate })},
-	{Name: "timeout", Scope: OfAPI, Key: durationKey, Placeholder: "TIME", Default: bigpanda.DefaultTimeout.String(),
+	{Name: "timeout", Scope: OfAPI, InFile: true, Placeholder: "TIME", Default: bigpanda.DefaultTimeout.String(),
 		Help:  "How long one request may take (${default}).",
 		field: lasting(func(s *Settings) *time.Duration { return &s.Timeout }, time.Millisecond)},
 	{Name: "drain-timeout", Scope: OfDelivery, Placeholder: "TIME", Default: defaultDrainTimeout.String(),
 		Help:  "How long a memory outbox is delivered after the end of the input (${default}).",
 		field: lasting(func(s *Settings) *time.Duration { return &s.DrainTimeout }, 0)},
-	{Name: "log-level", Scope: OfDelivery, Key: textKey, Placeholder: "LEVEL", Default: "info",
+	{Name: "log-level", Scope: OfDelivery, InFile: true, Placeholder: "LEVEL", Default: "info",
 		Help:  "Log debug, info, warn or error and above (${default}).",
 		field: logLevel},
-	{Name: "log-format", Scope: OfDelivery, Key: textKey, Placeholder: "FORMAT", Default: FormatLogfmt,
+	{Name: "log-format", Scope: OfDelivery, InFile: true, Placeholder: "FORMAT", Default: FormatLogfmt,
 		Help:  "Log as logfmt or json (${default}).",
 		field: oneOf(func(s *Settings) *string { return &s.LogFormat }, FormatLogfmt, FormatJSON)},
 }
