@@ -175,18 +175,18 @@ func (k *checkup) ok(check, format string, args ...any) {
 	k.print(finding{State: stateOK, Check: check, Found: fmt.Sprintf(format, args...)})
 }
 
-func (k *checkup) note(check, mend, format string, args ...any) {
-	k.print(finding{State: stateNote, Check: check, Found: fmt.Sprintf(format, args...), Mend: mend})
+func (k *checkup) note(check, hint, format string, args ...any) {
+	k.print(finding{State: stateNote, Check: check, Found: fmt.Sprintf(format, args...), Mend: hint})
 }
 
-func (k *checkup) warn(check, mend, format string, args ...any) {
+func (k *checkup) warn(check, hint, format string, args ...any) {
 	k.warned++
-	k.print(finding{State: stateWarn, Check: check, Found: fmt.Sprintf(format, args...), Mend: mend})
+	k.print(finding{State: stateWarn, Check: check, Found: fmt.Sprintf(format, args...), Mend: hint})
 }
 
-func (k *checkup) fail(check, mend, format string, args ...any) {
+func (k *checkup) fail(check, hint, format string, args ...any) {
 	k.failed++
-	k.print(finding{State: stateFail, Check: check, Found: fmt.Sprintf(format, args...), Mend: mend})
+	k.print(finding{State: stateFail, Check: check, Found: fmt.Sprintf(format, args...), Mend: hint})
 }
 
 // print prints a line at once: what follows may take its time.

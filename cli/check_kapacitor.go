@@ -161,12 +161,12 @@ func (k *checkup) section(ctx context.Context, fn functionConf) {
 		args[i] = config.Shown(arg)
 	}
 	c, err := parse(Process{Args: fn.Args, Stdout: io.Discard, Stderr: io.Discard, LookupEnv: env})
-	const mend = "see " + programName + " --help for what may stand there"
+	const hint = "see " + programName + " --help for what may stand there"
 	switch {
 	case err != nil:
 		k.fail("args", "", "%s", err)
 	case c.helped, c.name != functionMode:
-		k.fail("args", mend, "%q make it a command, and no function", args)
+		k.fail("args", hint, "%q make it a command, and no function", args)
 	default:
 		k.ok("args", "%q", args)
 	}
@@ -175,20 +175,20 @@ func (k *checkup) section(ctx context.Context, fn functionConf) {
 
 // timeout checks what Kapacitor waits for a sign of life.
 func (k *checkup) timeout(v any) {
-	const mend = `write timeout = "10s"`
+	const hint = `write timeout = "10s"`
 	text, ok := v.(string)
 	d, err := time.ParseDuration(text)
 	switch {
 	case v == nil:
-		k.fail("timeout", mend, "there is none, without which kapacitord does not start")
+		k.fail("timeout", hint, "there is none, without which kapacitord does not start")
 	case !ok, err != nil:
-		k.fail("timeout", mend, "%v is no duration, so kapacitord does not start", v)
+		k.fail("timeout", hint, "%v is no duration, so kapacitord does not start", v)
 	case d <= kapacitorLeast:
-		k.fail("timeout", mend, "%s is too short for kapacitord to start", d)
+		k.fail("timeout", hint, "%s is too short for kapacitord to start", d)
 	case d < saneLeast:
-		k.warn("timeout", mend, "%s is short: a stall of the disk that is longer ends the task", d)
+		k.warn("timeout", hint, "%s is short: a stall of the disk that is longer ends the task", d)
 	case d > saneMost:
-		k.warn("timeout", mend, "%s is long: for so long nobody notices that a function hangs", d)
+		k.warn("timeout", hint, "%s is long: for so long nobody notices that a function hangs", d)
 	default:
 		k.ok("timeout", "%s", d)
 	}
@@ -196,7 +196,7 @@ func (k *checkup) timeout(v any) {
 
 // prog checks whether kapacitord can start the program.
 func (k *checkup) prog(prog string) {
-	const mend = "install the program where everybody may execute it, such as /usr/local/bin, and name its full path"
+	const hint = "install the program where everybody may execute it, such as /usr/local/bin, and name its full path"
 	if prog == "" {
 		k.fail("prog", `write prog = "/usr/local/bin/`+programName+`"`, "there is neither prog nor socket, so kapacitord does not start")
 		return
@@ -204,7 +204,7 @@ func (k *checkup) prog(prog string) {
 	if !strings.ContainsRune(prog, filepath.Separator) {
 		found, err := exec.LookPath(prog)
 		if err != nil {
-			k.fail("prog", mend, "%s is not in the PATH", prog)
+			k.fail("prog", hint, "%s is not in the PATH", prog)
 			return
 		}
 		k.note("prog", "name the full path", "%s is looked up in kapacitord's PATH: here it is %s", prog, found)
@@ -213,14 +213,14 @@ func (k *checkup) prog(prog string) {
 	info, err := os.Stat(prog)
 	switch {
 	case err != nil:
-		k.fail("prog", mend, "%s: %s", prog, regularfile.Cause(err))
+		k.fail("prog", hint, "%s: %s", prog, regularfile.Cause(err))
 		return
 	case !info.Mode().IsRegular():
-		k.fail("prog", mend, "%s is no file", prog)
+		k.fail("prog", hint, "%s is no file", prog)
 		return
 	}
 	if err := k.may("execute", mayExecute, prog, info); err != nil {
-		k.fail("prog", mend, "%s", err)
+		k.fail("prog", hint, "%s", err)
 		return
 	}
 	if !isThisFile(prog) {
@@ -237,14 +237,14 @@ func (k *checkup) socket(fn functionConf) {
 		k.fail("socket", "leave out prog, args and env, or socket", "both a socket and a program are given, so kapacitord does not start")
 		return
 	}
-	const mend = "start the process that listens there before kapacitord"
+	const hint = "start the process that listens there before kapacitord"
 	info, err := os.Stat(fn.Socket)
 	switch {
 	case err != nil:
-		k.fail("socket", mend, "%s: %s", fn.Socket, regularfile.Cause(err))
+		k.fail("socket", hint, "%s: %s", fn.Socket, regularfile.Cause(err))
 		return
 	case info.Mode().Type() != os.ModeSocket:
-		k.fail("socket", mend, "%s is no socket", fn.Socket)
+		k.fail("socket", hint, "%s is no socket", fn.Socket)
 		return
 	}
 	if err := k.may("write to", mayWrite, fn.Socket, info); err != nil {

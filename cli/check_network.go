@@ -43,7 +43,7 @@ func (k *checkup) network(ctx context.Context, s settings, sound bool) {
 	if ctx.Err() != nil || err != nil {
 		return
 	}
-	if !k.way(probe, u) {
+	if !k.reached(probe, u) {
 		return
 	}
 	if probe.TLS != nil {
@@ -54,8 +54,8 @@ func (k *checkup) network(ctx context.Context, s settings, sound bool) {
 	k.answer(probe, s, withToken)
 }
 
-// way says how far the request came, and whether it was answered.
-func (k *checkup) way(p bigpanda.Probe, u *url.URL) (answered bool) {
+// reached says how far the request came, and whether it was answered.
+func (k *checkup) reached(p bigpanda.Probe, u *url.URL) (answered bool) {
 	failed := func(check string) bool {
 		k.fail(check, p.Err.Mend, "%s", p.Err.Err)
 		return false

@@ -69,8 +69,8 @@ func (k *checkup) outbox(ctx context.Context, s settings) {
 		k.ok("outbox", "%s is not there yet: %s may make it in %s", s.Outbox, k.user, there)
 		return
 	}
-	if fault, mend := outbox.FolderFault(s.Outbox, info, os.Geteuid()); fault != "" {
-		k.fail("outbox", mend+", or "+setIt, "%s", fault)
+	if fault, hint := outbox.FolderFault(s.Outbox, info, os.Geteuid()); fault != "" {
+		k.fail("outbox", hint+", or "+setIt, "%s", fault)
 		return
 	}
 	if parent := outbox.LooseParent(s.Outbox); parent != "" {
@@ -133,14 +133,14 @@ func (k *checkup) places(ctx context.Context, dir string) {
 		case len(pl.Held) > 0, pl.DiskRefuses:
 			k.fail("queue", "", "%s: %s", found, remarks)
 		case waits, pl.Dead > 0, len(pl.Damaged) > 0, pl.Queued > 0 && pl.Process == 0:
-			mend := "see " + programName + " outbox"
+			hint := "see " + programName + " outbox"
 			if pl.Dead > 0 {
-				mend = "see " + programName + " outbox dead for what BigPanda refused"
+				hint = "see " + programName + " outbox dead for what BigPanda refused"
 			}
 			if remarks != "" {
 				found += ": " + remarks
 			}
-			k.warn("queue", mend, "%s", found)
+			k.warn("queue", hint, "%s", found)
 		default:
 			k.ok("queue", "%s", found)
 		}

@@ -158,12 +158,12 @@ func (k *checkup) nativeHandler(ctx context.Context, a *kapacitorAPI) (isOn bool
 	o := config.Elements[0].Options
 	shown := *a.base
 	shown.User = nil
-	mend := fmt.Sprintf("switch it off in Chronograf, or with curl -X POST %s/config/bigpanda/ -d '{\"set\":{\"enabled\":false}}'", &shown)
+	hint := fmt.Sprintf("switch it off in Chronograf, or with curl -X POST %s/config/bigpanda/ -d '{\"set\":{\"enabled\":false}}'", &shown)
 	switch {
 	case o.Enabled && o.Global:
-		k.warn(check, mend, "every alert is sent twice: Kapacitor's own handler is on for all alerts at %s", a.base.Host)
+		k.warn(check, hint, "every alert is sent twice: Kapacitor's own handler is on for all alerts at %s", a.base.Host)
 	case o.Enabled:
-		k.warn(check, mend, "Kapacitor's own handler is on at %s: alerts of nodes with .bigPanda(), and of topics with its handler, are sent by it, too", a.base.Host)
+		k.warn(check, hint, "Kapacitor's own handler is on at %s: alerts of nodes with .bigPanda(), and of topics with its handler, are sent by it, too", a.base.Host)
 	default:
 		k.ok(check, "Kapacitor's own handler is off at %s", a.base.Host)
 	}

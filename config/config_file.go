@@ -72,11 +72,11 @@ func readConfigFile(path string, s *Settings) (layer, error) {
 	}
 	found, ok := file[configSection]
 	if !ok {
-		mend := "add it, or leave --config out"
+		hint := "add it, or leave --config out"
 		if near := Nearest(configSection, slices.Sorted(maps.Keys(file))); near != "" {
-			mend = "rename [" + near + "]"
+			hint = "rename [" + near + "]"
 		}
-		return nil, fmt.Errorf("config file %s has no section [%s]: %s", path, configSection, mend)
+		return nil, fmt.Errorf("config file %s has no section [%s]: %s", path, configSection, hint)
 	}
 	section, ok := found.(map[string]any)
 	if !ok {
