@@ -81,7 +81,7 @@ func (k *checkup) outbox(ctx context.Context, s settings) {
 	} else {
 		k.ok("outbox", "%s, which %s may write (%s, of %s)", s.Outbox, k.user, info.Mode(), ownerOf(info))
 	}
-	k.places(ctx, s.Outbox)
+	k.queues(ctx, s.Outbox)
 }
 
 // existing is a folder, or the nearest one above that is there.
@@ -113,28 +113,28 @@ func (k *checkup) space(dir string, maxSize int64) {
 	}
 }
 
-// places looks at what each use of the function has queued.
-func (k *checkup) places(ctx context.Context, dir string) {
-	places, err := findPlaces(ctx, dir, outboxFlags{}, k.hidden)
+// queues looks at what each use of the function has queued.
+func (k *checkup) queues(ctx context.Context, dir string) {
+	targets, err := findTargets(ctx, dir, outboxFlags{}, k.hidden)
 	if err != nil {
 		k.fail("queue", "", "%s", err)
 	}
 	now := time.Now()
-	for _, pl := range places {
+	for _, tgt := range targets {
 		held := "held by no process"
-		if pl.Process != 0 {
-			held = fmt.Sprintf("held by process %d", pl.Process)
+		if tgt.Process != 0 {
+			held = fmt.Sprintf("held by process %d", tgt.Process)
 		}
-		found := strings.Join([]string{pl.name(), counted(pl.Queued, "alert", "alerts") + " queued", "oldest " + age(pl.Oldest, now),
-			count(pl.Dead) + " dead", held}, ", ")
-		waits := !pl.Oldest.IsZero() && now.Sub(pl.Oldest) > waitsLong
-		remarks := strings.Join(remarks(pl.Status, now), "; ")
+		found := strings.Join([]string{tgt.name(), counted(tgt.Queued, "alert", "alerts") + " queued", "oldest " + age(tgt.Oldest, now),
+			count(tgt.Dead) + " dead", held}, ", ")
+		waits := !tgt.Oldest.IsZero() && now.Sub(tgt.Oldest) > waitsLong
+		remarks := strings.Join(remarks(tgt.Status, now), "; ")
 		switch {
-		case len(pl.Held) > 0, pl.DiskRefuses:
+		case len(tgt.Held) > 0, tgt.DiskRefuses:
 			k.fail("queue", "", "%s: %s", found, remarks)
-		case waits, pl.Dead > 0, len(pl.Damaged) > 0, pl.Queued > 0 && pl.Process == 0:
+		case waits, tgt.Dead > 0, len(tgt.Damaged) > 0, tgt.Queued > 0 && tgt.Process == 0:
 			hint := "see " + programName + " outbox"
-			if pl.Dead > 0 {
+			if tgt.Dead > 0 {
 				hint = "see " + programName + " outbox dead for what BigPanda refused"
 			}
 			if remarks != "" {

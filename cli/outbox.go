@@ -62,7 +62,7 @@ BigPanda itself ignores an alert that is older than what it knows of it.`
 type outboxAction struct {
 	name  string
 	flags []string
-	run   func(p Process, ctx context.Context, f outboxFlags, in found) error
+	run   func(p Process, ctx context.Context, f outboxFlags, in targets) error
 }
 
 var outboxActions = []outboxAction{
@@ -147,29 +147,29 @@ func (f outboxFlags) selection() (s outbox.Selection, err error) {
 	return s, nil
 }
 
-// place is one outbox.
-type place struct {
+// target is one outbox.
+type target struct {
 	control *outbox.Control
 	outbox.Status
 	hidden *secrets
 }
 
 // name is how a person calls an outbox.
-func (pl place) name() string {
-	if pl.Task == "" {
-		return plain(filepath.Base(pl.Folder))
+func (tgt target) name() string {
+	if tgt.Task == "" {
+		return plain(filepath.Base(tgt.Folder))
 	}
-	return plain(pl.Task + " " + pl.Node)
+	return plain(tgt.Task + " " + tgt.Node)
 }
 
-// found are the outboxes that are meant, as far as they can be read.
-type found struct {
-	places []place
+// targets are the outboxes that are meant, as far as they can be read.
+type targets struct {
+	all    []target
 	unread bool // others could not be asked
 }
 
 // where ends a sentence about what is in none of the outboxes.
-func (in found) where() string {
+func (in targets) where() string {
 	if in.unread {
 		return " in the outboxes that could be read"
 	}
@@ -210,21 +210,21 @@ func (f outboxFlags) run(ctx context.Context, p Process, c *command) error {
 	if err != nil {
 		return err
 	}
-	places, err := findPlaces(ctx, s.Outbox, f, c.hidden)
-	if err != nil && len(places) == 0 {
+	all, err := findTargets(ctx, s.Outbox, f, c.hidden)
+	if err != nil && len(all) == 0 {
 		return err
 	}
 	// Those that can be read are shown before the others are complained of.
-	err = errors.Join(action.run(p, ctx, f, found{places, err != nil}), err)
-	if err == nil && len(places) == 0 {
+	err = errors.Join(action.run(p, ctx, f, targets{all, err != nil}), err)
+	if err == nil && len(all) == 0 {
 		p.say("no outbox is in %s: nothing waits there", s.Outbox)
 	}
 	return err
 }
 
-// findPlaces returns the outboxes that are meant. The error is of those that
+// findTargets returns the outboxes that are meant. The error is of those that
 // cannot be asked, or says that there are none.
-func findPlaces(ctx context.Context, dir string, f outboxFlags, hidden *secrets) (places []place, failed error) {
+func findTargets(ctx context.Context, dir string, f outboxFlags, hidden *secrets) (all []target, failed error) {
 	const mend = "set --outbox (BIGPANDA_OUTBOX) to the folder of the function, which may run as another user"
 	switch dir {
 	case config.OutboxMemory:
@@ -250,11 +250,11 @@ func findPlaces(ctx context.Context, dir string, f outboxFlags, hidden *secrets)
 		case err != nil:
 			failed = errors.Join(failed, err)
 		case f.Task == "" || f.Task == status.Task:
-			places = append(places, place{control, status, hidden})
+			all = append(all, target{control, status, hidden})
 		}
 	}
-	if len(places) == 0 && failed == nil && f.Task+f.Folder != "" {
+	if len(all) == 0 && failed == nil && f.Task+f.Folder != "" {
 		return nil, fmt.Errorf("no outbox in %s is of that task and folder: see %s outbox status", dir, programName)
 	}
-	return places, failed
+	return all, failed
 }
