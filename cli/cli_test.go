@@ -153,6 +153,8 @@ func TestArguments(t *testing.T) {
 		{name: "a value that is missing", args: []string{"sandbox", "--latency"}, code: 2, stderr: "--latency needs a value: write --latency=…"},
 		{name: "a value of the wrong kind", args: []string{"sandbox", "--latency=x"}, code: 2, stderr: `bigpanda-udf sandbox: --latency: expected duration but got "x"`},
 		{name: "a flag of another command", args: []string{"version", "--url=x"}, code: 2, stderr: "unknown flag --url: see bigpanda-udf version --help"},
+		{name: "the function by a name", terminal: true, args: []string{"function"}, code: 2, stderr: `unknown command "function": see bigpanda-udf --help`},
+		{name: "a command behind the end of flags", args: []string{"--", "version"}, stdout: "bigpanda-udf "},
 		{name: "a word too many", args: []string{"version", "now"}, code: 2, stderr: "unexpected argument now"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

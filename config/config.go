@@ -10,58 +10,11 @@ package config
 
 import (
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strings"
-	"time"
-
-	"bigpanda-udf/udf"
 )
-
-// What some settings may be.
-const (
-	OutboxMemory = "memory" // no folder
-	EdgeStream   = "stream"
-	EdgeBatch    = "batch"
-	FormatLogfmt = "logfmt"
-	FormatJSON   = "json"
-)
-
-// Settings are what the process was told by flags, environment and files.
-type Settings struct {
-	ConfigFile, HandlerFile string
-
-	Enabled            bool
-	URL                string
-	Token, TokenFile   string // at most one is set
-	CAFile             string
-	InsecureSkipVerify bool
-	Timeout            time.Duration
-
-	Outbox                 string // a folder, or OutboxMemory; "": there is none to take
-	OutboxMaxSize          int64  // bytes
-	Edge                   string
-	MaxFrame               int64 // bytes
-	BatchSize, Connections int
-	Rate                   float64 // requests a second; 0: no limit
-	DrainTimeout           time.Duration
-	LogLevel               slog.Level
-	LogFormat              string
-
-	// Defaults are those of the options of a TICKscript.
-	Defaults udf.Defaults
-
-	// Where says of each setting that is not at its default where it came from,
-	// as an error names it.
-	Where map[string]string
-	// Warnings are for the operator, at Init.
-	Warnings []string
-	// Secrets are all tokens that were seen, also those that lost to another, and
-	// Addresses all URLs and proxies, which may hold secrets.
-	Secrets, Addresses []string
-}
 
 // A value is a setting's text and where it was found.
 type value struct{ text, where string }

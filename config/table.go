@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -10,6 +11,49 @@ import (
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
 )
+
+// What some settings may be.
+const (
+	OutboxMemory = "memory" // no folder
+	EdgeStream   = "stream"
+	EdgeBatch    = "batch"
+	FormatLogfmt = "logfmt"
+	FormatJSON   = "json"
+)
+
+// Settings are what the process was told by flags, environment and files.
+type Settings struct {
+	ConfigFile, HandlerFile string
+
+	Enabled            bool
+	URL                string
+	Token, TokenFile   string // at most one is set
+	CAFile             string
+	InsecureSkipVerify bool
+	Timeout            time.Duration
+
+	Outbox                 string // a folder, or OutboxMemory; "": there is none to take
+	OutboxMaxSize          int64  // bytes
+	Edge                   string
+	MaxFrame               int64 // bytes
+	BatchSize, Connections int
+	Rate                   float64 // requests a second; 0: no limit
+	DrainTimeout           time.Duration
+	LogLevel               slog.Level
+	LogFormat              string
+
+	// Defaults are those of the options of a TICKscript.
+	Defaults udf.Defaults
+
+	// Where says of each setting that is not at its default where it came from,
+	// as an error names it.
+	Where map[string]string
+	// Warnings are for the operator, at Init.
+	Warnings []string
+	// Secrets are all tokens that were seen, also those that lost to another, and
+	// Addresses all URLs and proxies, which may hold secrets.
+	Secrets, Addresses []string
+}
 
 const (
 	// defaultDrainTimeout is how long a memory outbox is emptied after the end
@@ -35,7 +79,7 @@ const (
 	OfAPI                   // also of whoever else talks to BigPanda
 )
 
-// A Setting is one row of the table.
+// A Setting is one row of the table. A new one is a row, and a field of Settings.
 type Setting struct {
 	Name        string // of the flag, and of the key in a file
 	Scope       Scope
@@ -121,21 +165,27 @@ func (row Setting) FlagHelp(other string) string {
 	if other == "" {
 		other = row.Help
 	}
-	return strings.ReplaceAll(other, "${default}", row.Show(defaults()))
+	var s Settings
+	row.setDefault(&s)
+	return strings.ReplaceAll(other, "${default}", row.Show(s))
 }
 
 // defaults are the settings that nothing was said of.
 func defaults() Settings {
 	s := Settings{Where: make(map[string]string)}
 	for _, row := range Table {
-		if row.Default == "" {
-			continue
-		}
-		if err := row.set(&s, row.Default); err != nil {
-			panic(fmt.Sprintf("the default of %s: %v", row.Name, err)) // a mistake in the table
-		}
+		row.setDefault(&s)
 	}
 	return s
+}
+
+func (row Setting) setDefault(s *Settings) {
+	if row.Default == "" {
+		return
+	}
+	if err := row.set(s, row.Default); err != nil {
+		panic(fmt.Sprintf("the default of %s: %v", row.Name, err)) // a mistake in the table
+	}
 }
 
 // Variable is the name of the environment variable of a setting, or of what
