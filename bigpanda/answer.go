@@ -104,7 +104,7 @@ func target(resp *http.Response, secret *secret) string {
 	if err != nil || u.Host == "" {
 		return ""
 	}
-	return " to " + oneLine(secret.blot(u.Host))
+	return " to " + oneLine(secret.redact(u.Host))
 }
 
 // retryAfter returns how long the header asks to wait: seconds, or a date, which

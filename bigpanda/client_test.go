@@ -228,7 +228,7 @@ func TestPrintingOptionsAndClient(t *testing.T) {
 	if strings.Contains(all, testToken) {
 		t.Errorf("the token is in %s", all)
 	}
-	if got := fmt.Sprint(o); !strings.Contains(got, "https://h/") || !strings.Contains(got, blotted) {
+	if got := fmt.Sprint(o); !strings.Contains(got, "https://h/") || !strings.Contains(got, redacted) {
 		t.Errorf("%s does not show the other options", got)
 	}
 }

@@ -111,8 +111,8 @@ func (f *failure) Unwrap() error { return f.err }
 // tell makes the text of a transport's error. An answer that is not HTTP is
 // quoted by it, so it may hold the token.
 func tell(err error, secret *secret) error {
-	f := &failure{text: oneLine(secret.blot(stableText(err))), err: err}
-	if full := err.Error(); secret.blot(full) != full {
+	f := &failure{text: oneLine(secret.redact(stableText(err))), err: err}
+	if full := err.Error(); secret.redact(full) != full {
 		f.err = nil
 	}
 	return f

@@ -17,7 +17,7 @@ func TestProbe(t *testing.T) {
 	for _, tt := range []struct {
 		name           string
 		right, wrong   int // the answers to the token, and to another
-		status, knocks int
+		status, probes int
 		reason         Reason // "" for none
 		proven         bool
 	}{
@@ -60,7 +60,7 @@ func TestProbe(t *testing.T) {
 				if p.Status != tt.status || reason != tt.reason || p.TokenProven != tt.proven {
 					t.Errorf("the probe is %+v", p)
 				}
-				if want := slices.Repeat([]string{body}, tt.knocks); !slices.Equal(posts, want) {
+				if want := slices.Repeat([]string{body}, tt.probes); !slices.Equal(posts, want) {
 					t.Errorf("it posts %q, want %q", posts, want)
 				}
 				if p.Proxy != "" || p.TLS != nil || "http://"+p.Peer != server.URL {

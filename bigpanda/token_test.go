@@ -88,7 +88,7 @@ func TestTokenStaysWhenItsFileCannotBeRead(t *testing.T) {
 	}
 }
 
-// P9: whoever blots tokens out knows each of them before the server does.
+// P9: whoever redacts tokens knows each of them before the server does.
 func TestOnToken(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -225,15 +225,15 @@ func TestPartOfTheTokenAtTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := 1; n < len(testToken); n++ {
-		if got := s.blotAnswer("was: "+testToken[:n], true); got != "was: "+blotted {
+		if got := s.redactAnswer("was: "+testToken[:n], true); got != "was: "+redacted {
 			t.Errorf("got %q", got)
 		}
 	}
-	if got := s.blotAnswer("was: 5", false); got != "was: 5" {
+	if got := s.redactAnswer("was: 5", false); got != "was: 5" {
 		t.Errorf("got %q for an answer that ends there", got)
 	}
 	long := strings.Repeat(testToken, maxRead/len(testToken)+1)[:maxRead]
-	if got := s.blotAnswer(long, true); strings.Contains(got, testToken[:3]) || len(got) > maxAnswer+len("…") {
+	if got := s.redactAnswer(long, true); strings.Contains(got, testToken[:3]) || len(got) > maxAnswer+len("…") {
 		t.Errorf("got %q", got)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
@@ -32,9 +33,9 @@ type anOutbox interface {
 // one, fails its Init.
 func (s settings) newHandler(open func(udf.Use) (udf.Store, error), err error, log *slog.Logger) *udf.Handler {
 	return udf.New(udf.Config{
-		Defaults: s.defaults,
+		Defaults: s.Defaults,
 		Edge:     s.edgeType(),
-		Enabled:  s.enabled,
+		Enabled:  s.Enabled,
 		Err:      err,
 		Open:     open,
 		Log:      log,
@@ -42,7 +43,7 @@ func (s settings) newHandler(open func(udf.Use) (udf.Store, error), err error, l
 }
 
 func (s settings) wireOptions(log *slog.Logger) wire.Options {
-	return wire.Options{MaxFrame: int(s.maxFrame), Log: log}
+	return wire.Options{MaxFrame: int(s.MaxFrame), Log: log}
 }
 
 // delivery is the outbox of one use of the function in one task, and the sender
@@ -65,7 +66,7 @@ func (s settings) deliver(u udf.Use, api *limitedAPI, wait time.Duration, log *s
 	}
 	dead := queue.Stats().Dead // before there is a sender
 	sender := udf.NewSender(queue, api.LimitedAPI, udf.SenderOptions{
-		BatchSize: s.batchSize,
+		BatchSize: s.BatchSize,
 		AppKey:    u.AppKey,
 		HasLeft:   u.HasLeft,
 		Log:       log,
@@ -83,21 +84,21 @@ func (s settings) deliver(u udf.Use, api *limitedAPI, wait time.Duration, log *s
 }
 
 func (s settings) openOutbox(task, node string, api *limitedAPI, wait time.Duration, log *slog.Logger) (anOutbox, error) {
-	switch s.outbox {
-	case outboxMemory:
+	switch s.Outbox {
+	case config.OutboxMemory:
 		return outbox.NewMemory(0), nil
 	case "":
 		return nil, usagef("no folder for the outbox, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one")
 	}
 	o := s.outboxOptions(api, log)
 	o.Task, o.Node, o.Wait = task, node, wait
-	return outbox.Open(s.outbox, o)
+	return outbox.Open(s.Outbox, o)
 }
 
 // outboxOptions are those that every outbox of the process has. What is behind the
 // path of the URL may be a secret, and is neither kept nor part of a folder's name.
 func (s settings) outboxOptions(api *limitedAPI, log *slog.Logger) outbox.Options {
-	return outbox.Options{URL: outbox.WithoutQuery(s.url), Fingerprint: api.fingerprint, MaxSize: s.outboxMaxSize, Log: log}
+	return outbox.Options{URL: outbox.WithoutQuery(s.URL), Fingerprint: api.fingerprint, MaxSize: s.OutboxMaxSize, Log: log}
 }
 
 // watch logs a line from time to time while alerts wait or are held.
@@ -133,10 +134,10 @@ func watch(ctx context.Context, queue anOutbox, sender *udf.Sender, log *slog.Lo
 // settings say and hurrying has not ended, since nothing else would keep it;
 // what was lost is said.
 func (d *delivery) close(hurrying context.Context) (waiting int) {
-	inMemory := d.settings.outbox == outboxMemory
+	inMemory := d.settings.Outbox == config.OutboxMemory
 	var err error
 	if inMemory {
-		ctx, cancel := context.WithTimeout(hurrying, d.settings.drainTimeout)
+		ctx, cancel := context.WithTimeout(hurrying, d.settings.DrainTimeout)
 		defer cancel()
 		err = d.queue.Drain(ctx)
 	}
@@ -144,7 +145,7 @@ func (d *delivery) close(hurrying context.Context) (waiting int) {
 	d.workers.Wait()
 	left := d.queue.Stats()
 	if inMemory && left.Queued > 0 {
-		d.log.Error(fmt.Sprintf("changes were not delivered and are lost: give --drain-timeout (now %s) more time", d.settings.drainTimeout),
+		d.log.Error(fmt.Sprintf("changes were not delivered and are lost: give --drain-timeout (now %s) more time", d.settings.DrainTimeout),
 			"lost", left.Queued, "error", err)
 		left.Queued = 0
 	}

@@ -48,6 +48,7 @@ func activeHosts(t *testing.T, dir string) (hosts []string, keys map[string]stri
 
 // On a terminal, all are resolved only after a yes.
 func TestOutboxResolveAllAsks(t *testing.T) {
+	t.Parallel()
 	const question = "Tell BigPanda that 2 alerts are OK, of 2 outboxes? [y/N] "
 	const no = question + "bigpanda-udf outbox: nothing was resolved, as there was no yes\n"
 	for _, tt := range []struct {
@@ -98,6 +99,7 @@ func TestOutboxResolveAllAsks(t *testing.T) {
 // Of many outboxes, only those with something to resolve are spoken of: how many
 // there are, what was done, and who tells BigPanda.
 func TestOutboxResolveAllOfMany(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for i := range 14 {
 		aBox(t, dir, fmt.Sprint("calm", i))
@@ -131,6 +133,7 @@ func TestOutboxResolveAllOfMany(t *testing.T) {
 
 // The beginning of a key does, where it is one alert's alone.
 func TestOutboxResolveByTheBeginningOfAKey(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	box := aBox(t, dir, "cpu")
 	hosts := make([]string, 2000)

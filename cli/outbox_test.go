@@ -246,6 +246,7 @@ func idsShown(t *testing.T, r result) (ids []string) {
 }
 
 func TestOutboxRetryAndDrop(t *testing.T) {
+	t.Parallel()
 	for _, live := range []bool{true, false} {
 		t.Run(fmt.Sprintf("live %t", live), func(t *testing.T) {
 			dir := t.TempDir()
@@ -309,6 +310,7 @@ func TestOutboxRetryAndDrop(t *testing.T) {
 }
 
 func TestOutboxUsage(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	text := write(t, "text", "text")
 	for _, tt := range []struct {

@@ -31,7 +31,7 @@ const lookRest = time.Second
 const acceptAgain = 100 * time.Millisecond
 
 type serveFlags struct {
-	functionFlags
+	settingFlags
 
 	Socket      string `placeholder:"PATH" help:"Where to listen for stream tasks, or for those that --edge says; the same as socket of the function in kapacitor.conf. Not needed where systemd listens."`
 	BatchSocket string `placeholder:"PATH" help:"Where to listen for batch tasks, alone or beside --socket."`
@@ -59,23 +59,22 @@ on its way. Sockets of systemd are taken over, and systemd is told when all is
 ready.`
 }
 
-// serve serves until a signal.
-func (p Process) serve(ctx context.Context, c command) error {
+// run serves until a signal.
+func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 	// As in function mode, and also when whoever reads the log is gone.
 	signal.Ignore(syscall.SIGPIPE)
-	s, err := resolve(c.flags, p.LookupEnv)
-	hidden := p.secretsOf(s)
+	s, err := c.settings(p)
 	if err != nil {
-		return hidden.blotError(err)
+		return err
 	}
 	stopping, hurrying, release := stopSignals(ctx)
 	defer release()
-	sockets, err := c.Serve.listen(s)
+	sockets, err := f.listen(s)
 	if err != nil {
-		return hidden.blotError(err)
+		return err
 	}
-	d := newServer(s, hidden, newLogger(p.Stderr, s.logLevel, s.logFormat, hidden), hurrying)
-	return hidden.blotError(d.serve(stopping, sockets))
+	d := newServer(s, c.hidden, newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden), hurrying)
+	return d.serve(stopping, sockets)
 }
 
 // server is the function for any number of tasks. Each connection is as a
@@ -124,10 +123,10 @@ var errStopped = errors.New("bigpanda-udf serve was stopped: once it runs again,
 func (d *server) serve(stopping context.Context, sockets []socket) error {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(stopping))
 	defer cancel(errStopped)
-	for _, warning := range d.settings.warnings {
-		d.log.Warn(d.hidden.blot(warning))
+	for _, warning := range d.settings.Warnings {
+		d.log.Warn(d.hidden.redact(warning))
 	}
-	if d.settings.enabled {
+	if d.settings.Enabled {
 		switch _, err := d.connect(stopping, daemonLeaves); {
 		case errors.Is(err, errTwoDaemons):
 			closeAll(sockets)
@@ -223,13 +222,13 @@ func (d *server) connect(ctx context.Context, wait time.Duration) (way, error) {
 	if d.way == nil {
 		client, err := d.settings.newClient(d.hidden)
 		if err != nil {
-			return nil, d.hidden.blotError(err)
+			return nil, d.hidden.redactError(err)
 		}
 		if client.ShortToken() {
 			d.log.Warn(shortToken + ": " + mendShortToken)
 		}
 		d.client = client
-		d.way = newSharedWay(client, d.settings.connections, d.settings.rate)
+		d.way = newSharedWay(client, d.settings.Connections, d.settings.Rate)
 	}
 	return d.way, nil
 }
@@ -241,9 +240,9 @@ func (d *server) deliver(u udf.Use, wait time.Duration, log *slog.Logger) (*deli
 		return nil, err
 	}
 	s := d.settings
-	s.rate = 0 // that is the way's to keep, for all of them
+	s.Rate = 0 // that is the way's to keep, for all of them
 	d.folders.RLock()
 	defer d.folders.RUnlock()
 	delivery, err := s.deliver(u, to, wait, log)
-	return delivery, d.hidden.blotError(err)
+	return delivery, d.hidden.redactError(err)
 }

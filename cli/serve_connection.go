@@ -79,7 +79,7 @@ func (c *connection) run(ctx context.Context, conn net.Conn) (err error) {
 		}
 	}()
 	s := c.server.settings
-	s.edge = c.edge
+	s.Edge = c.edge
 	o := s.wireOptions(c.log)
 	o.InitWithin = c.server.initWithin
 	h := namedHandler{s.newHandler(c.open, nil, c.log), c.serves}

@@ -15,6 +15,7 @@ import (
 // P5: a recording is replayed beside the live task: both work, and what one has
 // told before the other began is not told again.
 func TestServeReplayBesideTheTask(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
 	s := startServer(t, serveVars(t, url))
 	live := s.use("cpu", "bigpanda2")
@@ -56,6 +57,7 @@ func TestServeDeliversWithoutATask(t *testing.T) {
 // P5: tasks come and go while BigPanda is out, with a node numbered anew by an
 // edit, too: each change arrives once, in order, with no task there in the end.
 func TestServeReloadsInAnOutage(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		nodes []string // of one connection after the other
@@ -65,6 +67,7 @@ func TestServeReloadsInAnOutage(t *testing.T) {
 		{"its node is numbered anew, and back", []string{"bigpanda2", "bigpanda3", "bigpanda2"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			api, url := newAPI(t, sandbox.Faults{Status: 503})
 			s := startServer(t, serveVars(t, url))
 			for i, node := range tt.nodes {
@@ -90,6 +93,7 @@ func TestServeReloadsInAnOutage(t *testing.T) {
 // P5: a task moves from a process to the socket and back: what the process left
 // is delivered, also before the task is there, and nobody forgets a level.
 func TestServeTakesOverFromProcesses(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{Status: 503})
 	vars := serveVars(t, url)
 	function := func(points ...*agent.Request) {

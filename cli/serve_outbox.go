@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"bigpanda-udf/config"
 )
 
 const (
@@ -28,8 +30,8 @@ var errTwoDaemons = errors.New("another bigpanda-udf serve works on")
 // in a folder that cannot be written yet, the log says so and it is tried again:
 // what is wrong with the outboxes is theirs to say. d.mu is held.
 func (d *server) own(ctx context.Context, wait time.Duration) error {
-	dir := d.settings.outbox
-	if d.lock != nil || dir == outboxMemory || dir == "" {
+	dir := d.settings.Outbox
+	if d.lock != nil || dir == config.OutboxMemory || dir == "" {
 		return nil
 	}
 	lock, err := lockOutboxes(ctx, dir, wait)

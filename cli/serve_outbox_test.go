@@ -17,6 +17,7 @@ import (
 // P5: two daemons would open each other's outboxes: the second is refused, and
 // leaves nothing behind. What has no outbox is in nobody's way.
 func TestServeSecondDaemon(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
 	vars := serveVars(t, url)
 	first := startServer(t, vars)
@@ -64,6 +65,7 @@ func TestServeSecondDaemon(t *testing.T) {
 // P5: a daemon that takes another's place waits until that has ended; one that
 // was killed holds up nobody.
 func TestServeFollowsADaemon(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		end  syscall.Signal
@@ -122,6 +124,7 @@ func TestServeOutboxIsMended(t *testing.T) {
 // P5: processes of function mode work beside a daemon, each on its own outboxes
 // in the same folder.
 func TestServeBesideProcesses(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{Status: 503})
 	vars := serveVars(t, url)
 	s := startServer(t, vars)
@@ -160,6 +163,7 @@ func TestServeBesideProcesses(t *testing.T) {
 
 // The log says of each connection what ended it, and no more.
 func TestServeSaysHowAConnectionEnds(t *testing.T) {
+	t.Parallel()
 	const stopped = "the daemon ends before a connection's input"
 	for _, tt := range []struct {
 		name string
@@ -187,6 +191,7 @@ func TestServeSaysHowAConnectionEnds(t *testing.T) {
 		}, nil, stopped},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			_, url := newAPI(t, sandbox.Faults{})
 			s := startServer(t, serveVars(t, url))
 			tt.use(t, s)

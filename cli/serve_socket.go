@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"bigpanda-udf/config"
 )
 
 const (
@@ -45,7 +47,7 @@ type socketFlag struct{ flag, path, edge string }
 
 // sockets returns those that the flags name.
 func (f serveFlags) sockets(edge string) (named []socketFlag) {
-	for _, s := range []socketFlag{{"--socket", f.Socket, edge}, {"--batch-socket", f.BatchSocket, edgeBatch}} {
+	for _, s := range []socketFlag{{"--socket", f.Socket, edge}, {"--batch-socket", f.BatchSocket, config.EdgeBatch}} {
 		if s.path != "" {
 			named = append(named, s)
 		}
@@ -64,12 +66,12 @@ func (f serveFlags) listen(s settings) ([]socket, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.BatchSocket != "" && s.edge == edgeBatch {
+	if f.BatchSocket != "" && s.Edge == config.EdgeBatch {
 		return nil, batchTwice(s, "--batch-socket")
 	}
-	named := f.sockets(s.edge)
+	named := f.sockets(s.Edge)
 	if len(named) == 2 && samePath(f.Socket, f.BatchSocket) {
-		return nil, usagef("--socket and --batch-socket are both %q: give each a path of its own, since a function takes either streams or batches", shown(f.Socket))
+		return nil, usagef("--socket and --batch-socket are both %q: give each a path of its own, since a function takes either streams or batches", config.Shown(f.Socket))
 	}
 	if handed := takeOver(); len(handed) > 0 {
 		return f.sort(handed, named, s)
@@ -97,7 +99,7 @@ func (f serveFlags) listen(s settings) ([]socket, error) {
 // batchTwice is the error of what says that a socket is for batch tasks while
 // --edge does so of the other.
 func batchTwice(s settings, what string) error {
-	return usagef("%s is batch, and %s is for batch tasks anyway: leave %[1]s out, and --socket is for stream tasks", s.where["edge"], what)
+	return usagef("%s is batch, and %s is for batch tasks anyway: leave %[1]s out, and --socket is for stream tasks", s.Where["edge"], what)
 }
 
 // samePath tells whether two paths are those of one socket. Its folder may have
@@ -114,7 +116,7 @@ func samePath(a, b string) bool {
 func (s socketFlag) check() error {
 	switch {
 	case strings.HasPrefix(s.path, "@"):
-		return usagef("%s is %q: write the path of a file, since a socket without one would be open to all", s.flag, shown(s.path))
+		return usagef("%s is %q: write the path of a file, since a socket without one would be open to all", s.flag, config.Shown(s.path))
 	case len(s.path) > maxSocketPath:
 		return usagef("%s is longer than %d bytes, more than a socket's path can have: write a shorter one", s.flag, maxSocketPath)
 	}
@@ -127,7 +129,7 @@ func (f serveFlags) mode() (os.FileMode, error) {
 	}
 	mode, err := strconv.ParseUint(f.SocketMode, 8, 32)
 	if err != nil || mode > 0o777 {
-		return 0, usagef("--socket-mode is %q: write an octal mode, such as 0660", shown(f.SocketMode))
+		return 0, usagef("--socket-mode is %q: write an octal mode, such as 0660", config.Shown(f.SocketMode))
 	}
 	return os.FileMode(mode), nil
 }
@@ -142,7 +144,7 @@ func (f serveFlags) group() (int, error) {
 	}
 	g, err := user.LookupGroup(f.SocketGroup)
 	if err != nil {
-		return 0, usagef("--socket-group is %q: write the name or number of a group of this machine", shown(f.SocketGroup))
+		return 0, usagef("--socket-group is %q: write the name or number of a group of this machine", config.Shown(f.SocketGroup))
 	}
 	return strconv.Atoi(g.Gid)
 }

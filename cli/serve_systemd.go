@@ -4,6 +4,8 @@ import (
 	"net"
 	"strings"
 
+	"bigpanda-udf/config"
+
 	"github.com/coreos/go-systemd/v22/activation"
 )
 
@@ -48,12 +50,12 @@ func (f serveFlags) sort(handed []handedSocket, named []socketFlag, s settings) 
 	}
 	of := make(map[string]net.Addr) // by edge
 	for _, h := range handed {
-		edge := s.edge
+		edge := s.Edge
 		if h.name == batchName || f.BatchSocket != "" && samePath(h.Addr().String(), f.BatchSocket) {
-			if s.edge == edgeBatch {
+			if s.Edge == config.EdgeBatch {
 				return nil, batchTwice(s, "the socket with FileDescriptorName="+batchName)
 			}
-			edge = edgeBatch
+			edge = config.EdgeBatch
 		}
 		if other, twice := of[edge]; twice {
 			return nil, usagef("systemd listens at %s and at %s, both for %s tasks: set --batch-socket (BIGPANDA_SERVE_BATCH_SOCKET) to the path of the one for batch tasks, "+
@@ -75,7 +77,7 @@ func (f serveFlags) fits(handed []handedSocket, named []socketFlag) error {
 		path := h.Addr().String()
 		if h.name == batchName && f.Socket != "" && samePath(path, f.Socket) {
 			return usagef("--socket is %q, which FileDescriptorName=%s of its socket unit says is for batch tasks: set --batch-socket to it, "+
-				"or take FileDescriptorName= out", shown(f.Socket), batchName)
+				"or take FileDescriptorName= out", config.Shown(f.Socket), batchName)
 		}
 		paths = append(paths, path)
 	}
@@ -86,7 +88,7 @@ func (f serveFlags) fits(handed []handedSocket, named []socketFlag) error {
 		}
 		if !there {
 			return usagef("%s is %q and systemd listens at %s: leave it out, or set ListenStream= of the socket unit to it",
-				n.flag, shown(n.path), strings.Join(paths, " and "))
+				n.flag, config.Shown(n.path), strings.Join(paths, " and "))
 		}
 	}
 	switch {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 )
@@ -74,7 +75,7 @@ func (d *server) join(taskID, node string) *use {
 	d.tasks.tidy()
 	t := d.tasks.get(taskID)
 	late := time.After(predecessorLeaves)
-	for waits := d.settings.outbox != outboxMemory; waits && t.connected[node] > 0; {
+	for waits := d.settings.Outbox != config.OutboxMemory; waits && t.connected[node] > 0; {
 		if t.left == nil {
 			t.left = make(chan struct{})
 		}
@@ -119,7 +120,7 @@ func (d *server) leave(u *use, hangUp func()) {
 		close(t.left)
 		t.left = nil
 	}
-	if d.settings.outbox != outboxMemory {
+	if d.settings.Outbox != config.OutboxMemory {
 		t.leaving = append(t.leaving, ended) // in memory, nobody else has a part in it
 	}
 	d.mu.Unlock()
@@ -147,7 +148,7 @@ func (d *server) close(of *delivery) {
 // that they belong to are not connected: what these left, and what processes
 // left that are gone. It returns when ctx is done and all of them are closed.
 func (d *server) deliverLeftovers(ctx context.Context) {
-	if !d.settings.enabled || d.settings.outbox == outboxMemory || d.settings.outbox == "" {
+	if !d.settings.Enabled || d.settings.Outbox == config.OutboxMemory || d.settings.Outbox == "" {
 		return
 	}
 	again := time.NewTicker(lookEvery)
@@ -183,7 +184,7 @@ func (d *server) lookForLeftovers(ctx context.Context) {
 		return // it was said at the start, and is at each Init
 	}
 	d.folders.Lock()
-	waiting, err := outbox.Waiting(d.settings.outbox, d.settings.outboxOptions(to, d.log))
+	waiting, err := outbox.Waiting(d.settings.Outbox, d.settings.outboxOptions(to, d.log))
 	d.folders.Unlock()
 	if err != nil {
 		d.log.Error("what waits in outboxes that nobody has cannot be read", "error", err)

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/sandbox"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -22,6 +23,7 @@ import (
 
 // Each connection has its own options and levels, and all at once work.
 func TestServeManyTasks(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
 	s := startServer(t, serveVars(t, url))
 	dial(t, s.socket).end() // as somebody who looks whether it is there
@@ -141,6 +143,7 @@ func TestServeDisabled(t *testing.T) {
 // P8: what was written before the daemon is told to end is read, kept and
 // passed on, and then Kapacitor is told; the next start delivers it.
 func TestServeEndsInOrder(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{Status: 503})
 	vars := serveVars(t, url)
 	s := startServer(t, vars)
@@ -179,16 +182,16 @@ func (panickingLog) WithAttrs([]slog.Attr) slog.Handler { panic("oh") }
 // P1: a panic ends its own connection, and no other.
 func TestServePanic(t *testing.T) {
 	var log syncBuffer
-	settings, err := resolve(map[string]string{"enabled": "false"}, environment(nil))
+	resolved, err := config.Resolve(map[string]string{"enabled": "false"}, environment(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newServer(settings, new(secrets), slog.New(slog.DiscardHandler), t.Context())
+	d := newServer(settings{Settings: resolved}, new(secrets), slog.New(slog.DiscardHandler), t.Context())
 	here, there := net.Pipe()
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		d.converse(t.Context(), there, edgeStream, slog.New(panickingLog{slog.NewTextHandler(&log, nil)}))
+		d.converse(t.Context(), there, config.EdgeStream, slog.New(panickingLog{slog.NewTextHandler(&log, nil)}))
 	}()
 	here.SetDeadline(time.Now().Add(patient))
 	if _, err := here.Write(frames(t, askInit).Bytes()); err != nil {
@@ -219,8 +222,9 @@ func (l *fullListener) Accept() (net.Conn, error) {
 // P1: a system that has no room for one more connection does not end those that
 // there are; a listener that is broken ends the daemon.
 func TestServeAccepts(t *testing.T) {
+	t.Parallel()
 	var log syncBuffer
-	settings, err := resolve(map[string]string{"enabled": "false"}, environment(nil))
+	resolved, err := config.Resolve(map[string]string{"enabled": "false"}, environment(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -229,9 +233,9 @@ func TestServeAccepts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newServer(settings, new(secrets), slog.New(slog.NewTextHandler(&log, nil)), t.Context())
+	d := newServer(settings{Settings: resolved}, new(secrets), slog.New(slog.NewTextHandler(&log, nil)), t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- d.serve(t.Context(), []socket{{&fullListener{l, 3}, edgeStream}}) }()
+	go func() { ended <- d.serve(t.Context(), []socket{{&fullListener{l, 3}, config.EdgeStream}}) }()
 	c := &served{t: t, socket: path}
 	c.use("cpu", "bigpanda2").end()
 	if n := strings.Count(log.String(), "no more connections"); n != 1 {

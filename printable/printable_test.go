@@ -77,3 +77,17 @@ func ExampleText() {
 	fmt.Println(Text("up\x1b[2J"))
 	// Output: up·[2J
 }
+
+func TestCut(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		max  int
+		want string
+	}{
+		{"", 0, ""}, {"abc", 3, "abc"}, {"abcd", 3, "abc… (1 bytes more)"}, {"aéb", 2, "a… (3 bytes more)"},
+	} {
+		if got := Cut(tt.text, tt.max); got != tt.want {
+			t.Errorf("%q cut at %d is %q, want %q", tt.text, tt.max, got, tt.want)
+		}
+	}
+}

@@ -100,7 +100,7 @@ var optionTable = map[string]option{
 		return nil
 	}},
 	"autoAttributes": {types: stringType, set: func(o *options, args []argument) (err error) {
-		o.autoTags, o.autoFields, err = parseAutoAttributes(args[0].text)
+		o.autoTags, o.autoFields, err = ParseAutoAttributes(args[0].text)
 		return err
 	}},
 	"passThrough": {types: boolType, set: func(o *options, args []argument) error {
@@ -180,7 +180,9 @@ func (o *options) addLevel(word, level string) error {
 	return nil
 }
 
-func parseAutoAttributes(s string) (tags, fields bool, err error) {
+// ParseAutoAttributes reads a list of what is sent of each point: tags, fields, both
+// or, if it is empty, neither.
+func ParseAutoAttributes(s string) (tags, fields bool, err error) {
 	for word := range strings.SplitSeq(s, ",") {
 		switch strings.ToLower(strings.TrimSpace(word)) {
 		case "tags":
@@ -208,7 +210,7 @@ func parseOptions(given []*agent.Option, d Defaults) (*options, error) {
 		passThrough:       true,
 	}
 	var err error
-	if o.autoTags, o.autoFields, err = parseAutoAttributes(d.AutoAttributes); err != nil {
+	if o.autoTags, o.autoFields, err = ParseAutoAttributes(d.AutoAttributes); err != nil {
 		return nil, fmt.Errorf("setting auto-attributes: %w", err)
 	}
 	if d.Host != "" {

@@ -1,9 +1,11 @@
-package cli
+package config
 
 import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"bigpanda-udf/printable"
 
 	"github.com/BurntSushi/toml"
 )
@@ -11,11 +13,11 @@ import (
 // maxTwice is how many are named of what stands in a file twice.
 const maxTwice = 10
 
-// twiceInTOML says which sections and keys of a TOML file stand there twice, and
+// DefinedTwice says which sections and keys of a TOML file stand there twice, and
 // what to do about each; "" if the file's first fault is another one. A second
 // [udf] is what comes of pasting one into the kapacitor.conf that Kapacitor is
 // shipped with.
-func twiceInTOML(data []byte) string {
+func DefinedTwice(data []byte) string {
 	lines := strings.Split(string(data), "\n")
 	var found []string
 	for range maxTwice {
@@ -30,7 +32,7 @@ func twiceInTOML(data []byte) string {
 		if !twice || !closed || n < 1 || n > len(lines) {
 			break
 		}
-		key = plain(cut(key, maxLogValue))
+		key = printable.Text(printable.Cut(key, 200))
 		isSection := strings.HasPrefix(strings.TrimSpace(lines[n-1]), "[")
 		switch {
 		case !isSection:

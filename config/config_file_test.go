@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"strings"
@@ -59,19 +59,19 @@ func TestConfigFile(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := write(t, "kapacitor.conf", tt.text)
-			s, err := resolve(map[string]string{"config": path}, environment(nil))
+			s, err := Resolve(map[string]string{"config": path}, environment(nil))
 			if want := strings.ReplaceAll(tt.err, "FILE", path); (err == nil) != (want == "") || err != nil && err.Error() != want {
 				t.Errorf("the error is\n%v, want\n%v", err, want)
 			}
-			if !strings.Contains(strings.Join(s.warnings, "\n"), tt.warning) || tt.warning == "" && len(s.warnings) > 0 {
-				t.Errorf("the warnings are %q, want %q", s.warnings, tt.warning)
+			if !strings.Contains(strings.Join(s.Warnings, "\n"), tt.warning) || tt.warning == "" && len(s.Warnings) > 0 {
+				t.Errorf("the warnings are %q, want %q", s.Warnings, tt.warning)
 			}
 		})
 	}
 }
 
 func TestConfigFileIsMissing(t *testing.T) {
-	_, err := resolve(map[string]string{"config": "/nonexistent/kapacitor.conf"}, environment(nil))
+	_, err := Resolve(map[string]string{"config": "/nonexistent/kapacitor.conf"}, environment(nil))
 	if err == nil || !strings.Contains(err.Error(), "/nonexistent/kapacitor.conf") || !strings.Contains(err.Error(), "name a kapacitor.conf that this user may read") {
 		t.Errorf("the error is %v", err)
 	}
@@ -79,8 +79,8 @@ func TestConfigFileIsMissing(t *testing.T) {
 
 // An empty list of attributes means none, as it does for the native handler.
 func TestEmptyAutoAttributes(t *testing.T) {
-	s, err := resolve(map[string]string{"config": write(t, "k.conf", "[bigpanda]\nauto-attributes = ''")}, environment(nil))
-	if err != nil || s.defaults.AutoAttributes != "" {
-		t.Errorf("auto-attributes are %q (%v)", s.defaults.AutoAttributes, err)
+	s, err := Resolve(map[string]string{"config": write(t, "k.conf", "[bigpanda]\nauto-attributes = ''")}, environment(nil))
+	if err != nil || s.Defaults.AutoAttributes != "" {
+		t.Errorf("auto-attributes are %q (%v)", s.Defaults.AutoAttributes, err)
 	}
 }

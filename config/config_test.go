@@ -1,9 +1,10 @@
-package cli
+package config
 
 import (
 	"fmt"
 	"log/slog"
-	"reflect"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -21,7 +22,27 @@ type sources struct {
 	flag, env, handler, config string // as text; in config as TOML
 	// The values that follow from them, and the default.
 	want [5]any
-	get  func(s settings) any
+	get  func(s Settings) any
+}
+
+const testToken = "t0ken-of-the-tests-4711"
+
+// environment looks names up in a map.
+func environment(vars map[string]string) func(string) (string, bool) {
+	return func(name string) (string, bool) {
+		v, ok := vars[name]
+		return v, ok
+	}
+}
+
+// write makes a file of a text.
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 const none = "-"
@@ -29,49 +50,49 @@ const none = "-"
 // everySetting has a row for each row of the settings table.
 var everySetting = map[string]sources{
 	"enabled": {"false", "true", none, none, [5]any{false, true, nil, nil, true},
-		func(s settings) any { return s.enabled }},
+		func(s Settings) any { return s.Enabled }},
 	"token-file": {"/flag", "/env", none, `"/config"`, [5]any{"/flag", "/env", nil, "/config", ""},
-		func(s settings) any { return s.tokenFile }},
+		func(s Settings) any { return s.TokenFile }},
 	"app-key": {"flag", "env", "handler", `"config"`, [5]any{"flag", "env", "handler", "config", ""},
-		func(s settings) any { return s.defaults.AppKey }},
+		func(s Settings) any { return s.Defaults.AppKey }},
 	"url": {"http://flag", "http://env", "http://handler", `"http://config"`, [5]any{"http://flag", "http://env", "http://handler", "http://config", bigpanda.DefaultURL},
-		func(s settings) any { return s.url }},
+		func(s Settings) any { return s.URL }},
 	"auto-attributes": {"tags", "none", none, `"fields"`, [5]any{"tags", "", nil, "fields", "tags,fields"},
-		func(s settings) any { return s.defaults.AutoAttributes }},
+		func(s Settings) any { return s.Defaults.AutoAttributes }},
 	"insecure-skip-verify": {"false", "true", none, "false", [5]any{false, true, nil, false, false},
-		func(s settings) any { return s.insecureSkipVerify }},
+		func(s Settings) any { return s.InsecureSkipVerify }},
 	"ca-file": {"/flag", "/env", none, `"/config"`, [5]any{"/flag", "/env", nil, "/config", ""},
-		func(s settings) any { return s.caFile }},
+		func(s Settings) any { return s.CAFile }},
 	"outbox": {"memory", "/env", none, `"/config"`, [5]any{"memory", "/env", nil, "/config", ""},
-		func(s settings) any { return s.outbox }},
+		func(s Settings) any { return s.Outbox }},
 	"outbox-max-size": {"1GiB", "2GB", none, `"3MiB"`, [5]any{int64(1 << 30), int64(2e9), nil, int64(3 << 20), int64(outbox.DefaultMaxSize)},
-		func(s settings) any { return s.outboxMaxSize }},
+		func(s Settings) any { return s.OutboxMaxSize }},
 	"max-frame": {"1GiB", "100MB", none, `"80MiB"`, [5]any{int64(1 << 30), int64(1e8), nil, int64(80 << 20), int64(wire.DefaultMaxFrame)},
-		func(s settings) any { return s.maxFrame }},
+		func(s Settings) any { return s.MaxFrame }},
 	"edge": {"stream", "batch", none, none, [5]any{"stream", "batch", nil, nil, "stream"},
-		func(s settings) any { return s.edge }},
+		func(s Settings) any { return s.Edge }},
 	"batch-size": {"1", "2", none, "3", [5]any{1, 2, nil, 3, udf.DefaultBatchSize},
-		func(s settings) any { return s.batchSize }},
+		func(s Settings) any { return s.BatchSize }},
 	"connections": {"1", "2", none, "3", [5]any{1, 2, nil, 3, udf.DefaultConnections},
-		func(s settings) any { return s.connections }},
+		func(s Settings) any { return s.Connections }},
 	"rate": {"1.5", "2", none, "3", [5]any{1.5, 2.0, nil, 3.0, 0.0},
-		func(s settings) any { return s.rate }},
+		func(s Settings) any { return s.Rate }},
 	"timeout": {"1s", "2s", none, `"3s"`, [5]any{time.Second, 2 * time.Second, nil, 3 * time.Second, bigpanda.DefaultTimeout},
-		func(s settings) any { return s.timeout }},
+		func(s Settings) any { return s.Timeout }},
 	"drain-timeout": {"0s", "2s", none, none, [5]any{time.Duration(0), 2 * time.Second, nil, nil, defaultDrainTimeout},
-		func(s settings) any { return s.drainTimeout }},
+		func(s Settings) any { return s.DrainTimeout }},
 	"log-level": {"debug", "WARN", none, `"error"`, [5]any{slog.LevelDebug, slog.LevelWarn, nil, slog.LevelError, slog.LevelInfo},
-		func(s settings) any { return s.logLevel }},
+		func(s Settings) any { return s.LogLevel }},
 	"log-format": {"json", "logfmt", none, `"json"`, [5]any{"json", "logfmt", nil, "json", "logfmt"},
-		func(s settings) any { return s.logFormat }},
+		func(s Settings) any { return s.LogFormat }},
 }
 
 func TestPrecedence(t *testing.T) {
-	for _, row := range settingTable {
-		src, ok := everySetting[row.name]
+	for _, row := range Table {
+		src, ok := everySetting[row.Name]
 		if !ok {
-			if row.name != "config" && row.name != "handler" {
-				t.Errorf("setting %s is in no test", row.name)
+			if row.Name != "config" && row.Name != "handler" {
+				t.Errorf("setting %s is in no test", row.Name)
 			}
 			continue
 		}
@@ -80,21 +101,21 @@ func TestPrecedence(t *testing.T) {
 			if src.want[from] == nil {
 				continue
 			}
-			t.Run(fmt.Sprintf("%s from %s", row.name, [...]string{"flag", "environment", "handler", "config", "default"}[from]), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s from %s", row.Name, [...]string{"flag", "environment", "handler", "config", "default"}[from]), func(t *testing.T) {
 				flags, vars := map[string]string{}, map[string]string{}
 				if from <= 0 {
-					flags[row.name] = src.flag
+					flags[row.Name] = src.flag
 				}
 				if from <= 1 {
-					vars[variable(row.name)] = src.env
+					vars[Variable(row.Name)] = src.env
 				}
 				if from <= 2 && src.handler != none {
-					flags["handler"] = write(t, "handler.yaml", "kind: bigpanda\noptions: {"+row.name+": '"+src.handler+"'}\n")
+					flags["handler"] = write(t, "handler.yaml", "kind: bigpanda\noptions: {"+row.Name+": '"+src.handler+"'}\n")
 				}
 				if from <= 3 && src.config != none {
-					vars["BIGPANDA_CONFIG"] = write(t, "k.conf", "[bigpanda]\n"+row.name+" = "+src.config+"\n")
+					vars["BIGPANDA_CONFIG"] = write(t, "k.conf", "[bigpanda]\n"+row.Name+" = "+src.config+"\n")
 				}
-				s, err := resolve(flags, environment(vars))
+				s, err := Resolve(flags, environment(vars))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -103,39 +124,6 @@ func TestPrecedence(t *testing.T) {
 				}
 			})
 		}
-	}
-}
-
-// Each setting is a flag of function mode, and each of its flags a setting.
-func TestFlagsAreSettings(t *testing.T) {
-	k, err := newParser(Process{LookupEnv: environment(nil)}, &command{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var flags, settings []string
-	for _, f := range childNamed(k.Model.Node, functionNode).Flags {
-		flags = append(flags, f.Name)
-	}
-	for _, row := range settingTable {
-		settings = append(settings, row.name)
-	}
-	slices.Sort(flags)
-	slices.Sort(settings)
-	if !slices.Equal(flags, settings) {
-		t.Errorf("the flags are %v, the settings %v", flags, settings)
-	}
-}
-
-func TestFlagsReachSettings(t *testing.T) {
-	for name, src := range everySetting {
-		c, err := parse(Process{Args: []string{"--" + name + "=" + src.flag}, LookupEnv: environment(nil)})
-		if want := map[string]string{name: src.flag}; err != nil || !reflect.DeepEqual(c.flags, want) {
-			t.Errorf("--%s=%s is read as %v (%v)", name, src.flag, c.flags, err)
-		}
-	}
-	c, err := parse(Process{Args: []string{"--insecure-skip-verify", "--enabled"}, LookupEnv: environment(nil)})
-	if want := map[string]string{"insecure-skip-verify": "true", "enabled": "true"}; err != nil || !reflect.DeepEqual(c.flags, want) {
-		t.Errorf("flags without a value are read as %v (%v)", c.flags, err)
 	}
 }
 
@@ -162,9 +150,9 @@ func TestTokenPrecedence(t *testing.T) {
 			for name, text := range tt.flags {
 				flags[name] = text
 			}
-			s, err := resolve(flags, environment(tt.vars))
-			if err != nil || s.token != tt.token || s.tokenFile != tt.file {
-				t.Errorf("token %q and file %q (%v), want %q and %q", s.token, s.tokenFile, err, tt.token, tt.file)
+			s, err := Resolve(flags, environment(tt.vars))
+			if err != nil || s.Token != tt.token || s.TokenFile != tt.file {
+				t.Errorf("token %q and file %q (%v), want %q and %q", s.Token, s.TokenFile, err, tt.token, tt.file)
 			}
 		})
 	}
@@ -173,9 +161,9 @@ func TestTokenPrecedence(t *testing.T) {
 // All tokens are secrets, also those that another one beat.
 func TestEveryTokenIsSecret(t *testing.T) {
 	flags := map[string]string{"token-file": "/f", "config": write(t, "k.conf", "[bigpanda]\ntoken = 'c'")}
-	s, err := resolve(flags, environment(map[string]string{"BIGPANDA_TOKEN": "e"}))
-	if want := []string{"e", "c"}; err != nil || !slices.Equal(s.secrets, want) {
-		t.Errorf("the secrets are %v (%v), want %v", s.secrets, err, want)
+	s, err := Resolve(flags, environment(map[string]string{"BIGPANDA_TOKEN": "e"}))
+	if want := []string{"e", "c"}; err != nil || !slices.Equal(s.Secrets, want) {
+		t.Errorf("the secrets are %v (%v), want %v", s.Secrets, err, want)
 	}
 }
 
@@ -205,8 +193,8 @@ func TestBadValues(t *testing.T) {
 		{"log-format", "xml", "write logfmt or json"},
 	} {
 		t.Run(tt.name+" "+tt.text, func(t *testing.T) {
-			_, err := resolve(nil, environment(map[string]string{variable(tt.name): tt.text}))
-			want := fmt.Sprintf("%s is %q: ", variable(tt.name), tt.text)
+			_, err := Resolve(nil, environment(map[string]string{Variable(tt.name): tt.text}))
+			want := fmt.Sprintf("%s is %q: ", Variable(tt.name), tt.text)
 			if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("the error is %v, want %s…%s", err, want, tt.want)
 			}
@@ -216,9 +204,9 @@ func TestBadValues(t *testing.T) {
 
 // The others hold when one is wrong: the log says what is wrong as it was told.
 func TestBadValueLeavesOthers(t *testing.T) {
-	s, err := resolve(map[string]string{"rate": "x", "log-format": "json"}, environment(nil))
-	if err == nil || s.logFormat != formatJSON {
-		t.Errorf("error %v, log format %q", err, s.logFormat)
+	s, err := Resolve(map[string]string{"rate": "x", "log-format": "json"}, environment(nil))
+	if err == nil || s.LogFormat != FormatJSON {
+		t.Errorf("error %v, log format %q", err, s.LogFormat)
 	}
 }
 
@@ -229,7 +217,7 @@ func TestShown(t *testing.T) {
 		"https://host/path":             "https://host/path",
 		strings.Repeat("x", 1000):       strings.Repeat("x", 200) + "… (800 bytes more)",
 	} {
-		if got := shown(text); got != want {
+		if got := Shown(text); got != want {
 			t.Errorf("%q is shown as %q", text, got)
 		}
 	}
@@ -239,9 +227,21 @@ func TestPlainHTTPIsWarnedOf(t *testing.T) {
 	for url, want := range map[string]int{
 		"http://127.0.0.1:1/x": 0, "http://localhost/x": 0, "http://[::1]/x": 0, "https://bigpanda.example/x": 0, "http://bigpanda.example/x": 1,
 	} {
-		s, err := resolve(map[string]string{"url": url}, environment(nil))
-		if err != nil || len(s.warnings) != want {
-			t.Errorf("%s is warned of by %q (%v)", url, s.warnings, err)
+		s, err := Resolve(map[string]string{"url": url}, environment(nil))
+		if err != nil || len(s.Warnings) != want {
+			t.Errorf("%s is warned of by %q (%v)", url, s.Warnings, err)
+		}
+	}
+}
+
+func TestNearest(t *testing.T) {
+	candidates := []string{"app-key", "token-file", "timeout", "rate"}
+	for word, want := range map[string]string{
+		"appKey": "app-key", "APP_KEY": "app-key", "app-kye": "app-key", "tokenfile": "token-file", "token": "token-file",
+		"time-out": "timeout", "timeot": "timeout", "rates": "rate", "r": "", "": "", "colour": "", "-": "",
+	} {
+		if got := Nearest(word, candidates); got != want {
+			t.Errorf("Nearest(%q) is %q, want %q", word, got, want)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"fmt"
@@ -7,10 +7,10 @@ import (
 	"github.com/agext/levenshtein"
 )
 
-// nearest returns the candidate that was likely meant by word, or "" when
+// Nearest returns the candidate that was likely meant by word, or "" when
 // none is near: a beginning of it, or two letters or a third of them wrong at
 // most (one in a short word).
-func nearest(word string, candidates []string) string {
+func Nearest(word string, candidates []string) string {
 	plain := func(s string) string { return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(s)) }
 	word = plain(word)
 	if word == "" {
@@ -33,10 +33,10 @@ func nearest(word string, candidates []string) string {
 	return best
 }
 
-// didYouMean is the end of a sentence about an unknown word: the likely one,
+// DidYouMean is the end of a sentence about an unknown word: the likely one,
 // written as format says, or else the other mend.
-func didYouMean(word string, candidates []string, format, otherwise string) string {
-	if near := nearest(word, candidates); near != "" {
+func DidYouMean(word string, candidates []string, format, otherwise string) string {
+	if near := Nearest(word, candidates); near != "" {
 		return "did you mean " + fmt.Sprintf(format, near) + "?"
 	}
 	return otherwise

@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"bytes"
@@ -16,8 +16,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// handlerKind is what Kapacitor calls its BigPanda handler, in this case only.
-const handlerKind = "bigpanda"
+// HandlerKind is what Kapacitor calls its BigPanda handler, in this case only.
+const HandlerKind = "bigpanda"
 
 var (
 	handlerKeys = []string{"id", "topic", "kind", "match", "options"}
@@ -85,8 +85,8 @@ func readHandler(path string, file map[string]any, d *udf.Defaults) (layer, erro
 	if err != nil {
 		return nil, err
 	}
-	if kind, _ := spec["kind"].(string); kind != handlerKind {
-		return nil, fmt.Errorf("kind is %s: only kind: %s is for this program", jsonText(spec["kind"]), handlerKind)
+	if kind, _ := spec["kind"].(string); kind != HandlerKind {
+		return nil, fmt.Errorf("kind is %s: only kind: %s is for this program", jsonText(spec["kind"]), HandlerKind)
 	}
 	if match, ok := spec["match"]; ok && match != nil && match != "" {
 		return nil, errors.New("match is not known here: remove it, and choose the points with |where() or the alert's own conditions in the TICKscript")
@@ -152,7 +152,7 @@ func canonical(given map[string]any, known []string, what string) (map[string]an
 	for _, key := range slices.Sorted(maps.Keys(given)) {
 		i := slices.IndexFunc(known, func(k string) bool { return plain(k) == plain(key) })
 		if i < 0 {
-			return nil, fmt.Errorf("%s %q is unknown: %s", what, key, didYouMean(key, known, "%s", "remove it"))
+			return nil, fmt.Errorf("%s %q is unknown: %s", what, key, DidYouMean(key, known, "%s", "remove it"))
 		}
 		if _, twice := found[known[i]]; twice {
 			return nil, fmt.Errorf("%s %s is given twice: keep one", what, known[i])

@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"errors"
@@ -20,8 +20,7 @@ const configSection = "bigpanda"
 type kind int
 
 const (
-	noKey kind = iota
-	textKey
+	textKey kind = iota
 	boolKey
 	wholeKey
 	numberKey
@@ -40,9 +39,9 @@ var nativeKeys = []string{"enabled", "global", "state-changes-only"}
 // configKeys returns the kinds of all keys that [bigpanda] may hold.
 func configKeys() map[string]kind {
 	keys := map[string]kind{"token": textKey}
-	for _, row := range settingTable {
-		if row.key != noKey {
-			keys[row.name] = row.key
+	for _, row := range Table {
+		if row.InFile {
+			keys[row.Name] = row.kind
 		}
 	}
 	for _, name := range nativeKeys {
@@ -54,14 +53,14 @@ func configKeys() map[string]kind {
 // readConfigFile reads the section [bigpanda] of a TOML file, which may be a
 // kapacitor.conf: what else it holds does not matter. It notes in s what the
 // operator should be warned of.
-func readConfigFile(path string, s *settings) (layer, error) {
+func readConfigFile(path string, s *Settings) (layer, error) {
 	data, err := regularfile.Read(path, regularfile.MaxText)
 	if err != nil {
 		return nil, fmt.Errorf("read config file: %w: name a kapacitor.conf that this user may read", err)
 	}
 	var file map[string]any
 	if err := toml.Unmarshal(data, &file); err != nil {
-		if twice := twiceInTOML(data); twice != "" {
+		if twice := DefinedTwice(data); twice != "" {
 			return nil, fmt.Errorf("config file %s: %s", path, twice)
 		}
 		// The error's own text repeats what stands there, which may be a secret.
@@ -73,11 +72,11 @@ func readConfigFile(path string, s *settings) (layer, error) {
 	}
 	found, ok := file[configSection]
 	if !ok {
-		mend := "add it, or leave --config out"
-		if near := nearest(configSection, slices.Sorted(maps.Keys(file))); near != "" {
-			mend = "rename [" + near + "]"
+		hint := "add it, or leave --config out"
+		if near := Nearest(configSection, slices.Sorted(maps.Keys(file))); near != "" {
+			hint = "rename [" + near + "]"
 		}
-		return nil, fmt.Errorf("config file %s has no section [%s]: %s", path, configSection, mend)
+		return nil, fmt.Errorf("config file %s has no section [%s]: %s", path, configSection, hint)
 	}
 	section, ok := found.(map[string]any)
 	if !ok {
@@ -86,7 +85,7 @@ func readConfigFile(path string, s *settings) (layer, error) {
 	return readSection(path, section, s)
 }
 
-func readSection(path string, section map[string]any, s *settings) (layer, error) {
+func readSection(path string, section map[string]any, s *Settings) (layer, error) {
 	l := make(layer)
 	keys := configKeys()
 	for _, name := range slices.Sorted(maps.Keys(section)) {
@@ -94,7 +93,7 @@ func readSection(path string, section map[string]any, s *settings) (layer, error
 		want, known := keys[name]
 		if !known {
 			return nil, fmt.Errorf("%s is unknown: %s", where,
-				didYouMean(name, slices.Sorted(maps.Keys(keys)), "%s", "remove it"))
+				DidYouMean(name, slices.Sorted(maps.Keys(keys)), "%s", "remove it"))
 		}
 		text, got, ok := settingText(section[name], want)
 		if !ok {
@@ -105,7 +104,7 @@ func readSection(path string, section map[string]any, s *settings) (layer, error
 		}
 	}
 	if section["enabled"] == true && section["global"] == true {
-		s.warnings = append(s.warnings, fmt.Sprintf(
+		s.Warnings = append(s.Warnings, fmt.Sprintf(
 			"every alert is sent twice: [%s] in %s also switches Kapacitor's own handler on for all of them, set enabled = false there", configSection, path))
 	}
 	return l, nil
@@ -129,4 +128,13 @@ func settingText(v any, want kind) (text, got string, ok bool) {
 		return "", "a list", false
 	}
 	return "", "a section", false
+}
+
+// HoldsToken tells whether a config file that can be read has a token in it.
+func HoldsToken(path string) bool {
+	if path == "" {
+		return false
+	}
+	l, err := readConfigFile(path, new(Settings))
+	return err == nil && l["token"].text != ""
 }

@@ -1,4 +1,4 @@
-package cli
+package config
 
 import (
 	"reflect"
@@ -11,7 +11,7 @@ import (
 func TestHandlerFile(t *testing.T) {
 	full := udf.Defaults{
 		AppKey: "k", Host: "{{ index .Tags \"host\" }}", PrimaryProperty: "device", SecondaryProperty: "sensor",
-		AutoAttributes: defaultAutoAttributes,
+		AutoAttributes: "tags,fields",
 		Attributes:     map[string]string{"env": "{{ .Name }}", "port": "8080", "load": "1.5", "up": "true", "list": `["a","b"]`, "nothing": "null", "odd": "[\"{{`{{`}}\"]"},
 	}
 	for _, tt := range []struct {
@@ -20,7 +20,7 @@ func TestHandlerFile(t *testing.T) {
 		url              string
 		err              string // after the file's name
 	}{
-		{name: "only the kind", file: "h.yaml", text: "kind: bigpanda", want: udf.Defaults{AutoAttributes: defaultAutoAttributes}},
+		{name: "only the kind", file: "h.yaml", text: "kind: bigpanda", want: udf.Defaults{AutoAttributes: "tags,fields"}},
 		{name: "YAML", file: "h.yaml", text: `
 id: bigpanda
 topic: cpu
@@ -47,11 +47,11 @@ options:
 			"attributes": {"env": "{{ .Name }}", "port": 8080, "load": 1.5, "up": true, "list": ["a", "b"], "nothing": null, "odd": ["{{"]}}}`,
 			want: full, url: "http://127.0.0.1:1/x"},
 		{name: "JSON without an extension", file: "handler", text: ` {"kind": "bigpanda", "options": {"app-key": "k"}}`,
-			want: udf.Defaults{AppKey: "k", AutoAttributes: defaultAutoAttributes}},
+			want: udf.Defaults{AppKey: "k", AutoAttributes: "tags,fields"}},
 		{name: "keys in camel case", file: "h.yaml", text: "kind: bigpanda\noptions: {appKey: k, primaryProperty: p, secondaryProperty: s}",
-			want: udf.Defaults{AppKey: "k", PrimaryProperty: "p", SecondaryProperty: "s", AutoAttributes: defaultAutoAttributes}},
+			want: udf.Defaults{AppKey: "k", PrimaryProperty: "p", SecondaryProperty: "s", AutoAttributes: "tags,fields"}},
 		{name: "a date stays a text", file: "h.yaml", text: "kind: bigpanda\noptions: {attributes: {since: 2020-01-01}}",
-			want: udf.Defaults{Attributes: map[string]string{"since": "2020-01-01"}, AutoAttributes: defaultAutoAttributes}},
+			want: udf.Defaults{Attributes: map[string]string{"since": "2020-01-01"}, AutoAttributes: "tags,fields"}},
 
 		{name: "no kind", file: "h.yaml", text: "id: x", err: "kind is null: only kind: bigpanda is for this program"},
 		{name: "another kind", file: "h.yaml", text: "kind: slack", err: `kind is "slack": only kind: bigpanda is for this program`},
@@ -71,7 +71,7 @@ options:
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			path := write(t, tt.file, tt.text)
-			s, err := resolve(map[string]string{"handler": path}, environment(nil))
+			s, err := Resolve(map[string]string{"handler": path}, environment(nil))
 			if tt.err != "" {
 				if want := "handler file " + path + ": " + tt.err; err == nil || err.Error() != want {
 					t.Errorf("the error is\n%v, want\n%v", err, want)
@@ -81,18 +81,18 @@ options:
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !reflect.DeepEqual(s.defaults, tt.want) {
-				t.Errorf("the defaults are\n%#v, want\n%#v", s.defaults, tt.want)
+			if !reflect.DeepEqual(s.Defaults, tt.want) {
+				t.Errorf("the defaults are\n%#v, want\n%#v", s.Defaults, tt.want)
 			}
-			if tt.url != "" && s.url != tt.url {
-				t.Errorf("the URL is %q", s.url)
+			if tt.url != "" && s.URL != tt.url {
+				t.Errorf("the URL is %q", s.URL)
 			}
 		})
 	}
 }
 
 func TestHandlerFileIsMissing(t *testing.T) {
-	_, err := resolve(map[string]string{"handler": "/nonexistent/h.yaml"}, environment(nil))
+	_, err := Resolve(map[string]string{"handler": "/nonexistent/h.yaml"}, environment(nil))
 	if err == nil || !strings.Contains(err.Error(), "/nonexistent/h.yaml") || !strings.Contains(err.Error(), "name a file that this user may read") {
 		t.Errorf("the error is %v", err)
 	}
