@@ -324,3 +324,21 @@ func TestRunLetsNoEndOfABatchOutBeforeItsCommit(t *testing.T) {
 		})
 	}
 }
+
+// badInfo names an option in bytes that are no UTF-8, which protobuf refuses.
+type badInfo struct{ *recorder }
+
+func (badInfo) Info() (*agent.InfoResponse, error) {
+	return &agent.InfoResponse{Options: map[string]*agent.OptionInfo{"\xff": {}}}, nil
+}
+
+func TestRunEndsWithAnAnswerThatCannotBeEncoded(t *testing.T) {
+	const want = "encode answer to frame 3: string field contains invalid UTF-8"
+	out, err := serve(t, badInfo{&recorder{}}, bytes.NewReader(frames(initTask("x"), point(1), info(), point(2))))
+	if err == nil || plainSpaces(err.Error()) != want {
+		t.Fatalf("Run returned %v", err)
+	}
+	got := describe(t, out)
+	got[len(got)-1] = plainSpaces(got[len(got)-1])
+	equal(t, "output", got, []string{"init true ", "point 1", "error " + want})
+}
