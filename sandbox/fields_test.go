@@ -47,8 +47,8 @@ func TestPayload(t *testing.T) {
 	}
 }
 
-// FuzzReadBatch holds the scanner against encoding/json: what it makes of a
-// body must decode to what encoding/json makes of it.
+// FuzzReadBatch: the payloads made of a body decode to what the body as a whole
+// decodes to.
 func FuzzReadBatch(f *testing.F) {
 	for _, seed := range []string{
 		`{"app_key":"k","status":"ok","host":"h","n":-1.5e3,"z":null,"b":[true,false,"x"]}`,
