@@ -1,4 +1,4 @@
-package main
+package test
 
 import (
 	"flag"
@@ -43,6 +43,7 @@ type crashSeat struct {
 }
 
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	seed := *crashSeed
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -124,7 +125,7 @@ type crash struct {
 
 func newCrash(t testing.TB, seed uint64) *crash {
 	c := &crash{t: t, seed: seed, bell: make(chan struct{}), startup: 50 * time.Millisecond}
-	c.api = sandbox.New(sandbox.Options{Token: token, Keep: 1 << 21, OnRequest: func(sandbox.Request) { c.ring() }})
+	c.api = sandbox.New(sandbox.Options{Token: Token, Keep: 1 << 21, OnRequest: func(sandbox.Request) { c.ring() }})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.ring()
 		c.api.ServeHTTP(w, r)
@@ -232,7 +233,7 @@ func (c *crash) drain(tasks []*crashTask) {
 		}
 	}
 	for _, l := range lives {
-		if code := l.f.end(); code != 0 {
+		if code := l.f.End(); code != 0 {
 			c.t.Errorf("%s: exit code %d", l.task.seat.task, code)
 		}
 		l.close()
