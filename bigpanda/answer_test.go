@@ -42,6 +42,7 @@ func outcome(status int) (delivered bool, class Class, reason Reason) {
 }
 
 func TestEveryStatus(t *testing.T) {
+	t.Parallel()
 	var status atomic.Int32
 	server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Retry-After", "7")
@@ -79,6 +80,7 @@ func TestEveryStatus(t *testing.T) {
 }
 
 func TestMends(t *testing.T) {
+	t.Parallel()
 	tests := map[int][]string{
 		401: {"token", "organisation"},
 		403: {"token", "proxy", "127.0.0.1"},
@@ -106,6 +108,7 @@ func TestMends(t *testing.T) {
 }
 
 func TestBodiesOf2xx(t *testing.T) {
+	t.Parallel()
 	page := "<!DOCTYPE html><title>Log in</title>"
 	tests := []struct {
 		name      string
@@ -156,6 +159,7 @@ func TestBodiesOf2xx(t *testing.T) {
 }
 
 func TestRedirectIsNotFollowed(t *testing.T) {
+	t.Parallel()
 	var reached atomic.Bool
 	elsewhere := serve(t, func(http.ResponseWriter, *http.Request) { reached.Store(true) })
 	tests := []struct {
@@ -194,6 +198,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 }
 
 func TestRetryAfter(t *testing.T) {
+	t.Parallel()
 	now := time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC)
 	in := func(d time.Duration) string { return now.Add(d).Format(http.TimeFormat) }
 	tests := []struct {
@@ -231,6 +236,7 @@ func TestRetryAfter(t *testing.T) {
 }
 
 func TestReasonsAreLabels(t *testing.T) {
+	t.Parallel()
 	seen := map[Reason]bool{}
 	for _, reason := range []Reason{
 		ReasonNetwork, ReasonTimeout, ReasonCanceled, ReasonServer, ReasonThrottled,
@@ -250,6 +256,7 @@ func TestReasonsAreLabels(t *testing.T) {
 }
 
 func TestErrorText(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		e    Error
 		want string

@@ -8,6 +8,7 @@ import (
 )
 
 func TestApply(t *testing.T) {
+	t.Parallel()
 	type props = map[string]string
 	cpu := Identity{AppKey: "k", Primary: "host", PrimaryValue: "a", Secondary: "check", SecondaryValue: "c"}
 	tests := []struct {
@@ -179,6 +180,7 @@ func applyDrawn(t *testing.T, bytes []byte) {
 }
 
 func TestApplyWhateverWasThere(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	bytes := make([]byte, 48)
 	for range 20_000 {

@@ -15,7 +15,7 @@ import (
 // ever.
 func TestBodiesThatDoNotCome(t *testing.T) {
 	s := New(Options{})
-	s.bodyTimeout = 3 * time.Second
+	s.bodyTimeout = time.Second
 	server := httptest.NewServer(s)
 	t.Cleanup(func() {
 		s.Close()
@@ -63,6 +63,7 @@ func TestBodiesThatDoNotCome(t *testing.T) {
 
 // An answer may take longer than a body.
 func TestAnswerMayTakeLongerThanItsBody(t *testing.T) {
+	t.Parallel()
 	s := New(Options{})
 	s.bodyTimeout = 200 * time.Millisecond
 	server := httptest.NewServer(s)

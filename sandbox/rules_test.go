@@ -8,6 +8,7 @@ import (
 
 // Each row cites the sentence of BIGPANDA.md that the problem is about.
 func TestProblems(t *testing.T) {
+	t.Parallel()
 	const app = `"app_key":"k",`
 	const rest = app + `"status":"ok","host":"h"`
 	for _, test := range []struct {
@@ -63,6 +64,7 @@ func TestProblems(t *testing.T) {
 // What a rule calls refused is refused, what it calls dropped is dropped, and
 // the others are taken: the two cannot drift apart.
 func TestOutcomesAreTrue(t *testing.T) {
+	t.Parallel()
 	seen := make(map[string]bool)
 	for _, test := range []struct{ body string }{
 		{`{"app_key":"k","status":"ok","host":"h"}`}, {`{"status":"ok","host":"h"}`}, {`{"app_key":"","status":"ok","host":"h"}`},

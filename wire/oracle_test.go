@@ -27,6 +27,7 @@ import (
 // The texts of errors differ for input that cannot be trusted, and the stock
 // agent goes on after an Init without Success, which therefore comes last here.
 func TestRunSaysWhatTheStockAgentSays(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(300) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			s := newScript(seed)
