@@ -374,7 +374,7 @@ func TestNoLevelIsSaid(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	if log := f.Log.String(); strings.Count(log, ".levelField('level').idTag('alertID').messageField('message').durationField('duration')") != 1 {
-		t.Errorf("the log does not say once what to mend: %s", log)
+		t.Errorf("the log does not say once what to correct: %s", log)
 	}
 }
 

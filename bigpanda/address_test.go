@@ -87,7 +87,7 @@ func TestAddressesAreHidden(t *testing.T) {
 			})
 			c := dial(t, through(strings.Replace(server.URL, "://", "://"+login, 1)))
 			answer, e := send(t, c)
-			if strings.Count(answer.Body, blottedOther) < 3 || !strings.Contains(answer.Body, "bigpanda.example/alerts") {
+			if strings.Count(answer.Body, redactedOther) < 3 || !strings.Contains(answer.Body, "bigpanda.example/alerts") {
 				t.Errorf("the answer is %q", answer.Body)
 			}
 			unseen(t, fmt.Sprintf("%+v %+v", answer, e))
@@ -101,14 +101,14 @@ func TestAddressesAreHidden(t *testing.T) {
 			io.WriteString(conn, "HTTP/1.1 500 No\r\nContent-Length: 100000\r\n\r\n"+text[:strings.Index(text, "key=")+8])
 		})
 		answer, e := send(t, dial(t, through("http://"+login+address)))
-		if strings.Contains(answer.Body, "key=") || !strings.HasSuffix(answer.Body, blottedOther) {
+		if strings.Contains(answer.Body, "key=") || !strings.HasSuffix(answer.Body, redactedOther) {
 			t.Errorf("%q, %v", answer.Body, e)
 		}
 	})
 	t.Run("an answer that is not HTTP", func(t *testing.T) {
 		address := raw(t, func(conn net.Conn, r *http.Request) { io.WriteString(conn, r.RequestURI+"\r\n\r\n") })
 		_, e := send(t, dial(t, through("http://"+login+address)))
-		if e == nil || !strings.Contains(e.Error(), blottedOther) {
+		if e == nil || !strings.Contains(e.Error(), redactedOther) {
 			t.Errorf("%v", e)
 		}
 		unseen(t, fmt.Sprintf("%+v", e))

@@ -79,7 +79,7 @@ func TestEveryStatus(t *testing.T) {
 	}
 }
 
-func TestMends(t *testing.T) {
+func TestHints(t *testing.T) {
 	t.Parallel()
 	tests := map[int][]string{
 		401: {"token", "organisation"},
@@ -165,7 +165,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 	tests := []struct {
 		name     string
 		location string
-		mend     string
+		hint     string
 	}{
 		{"to another host", elsewhere.URL + "/path?q=" + testToken, " to " + strings.TrimPrefix(elsewhere.URL, "http://") + " is not"},
 		{"to the token", "https://" + strings.ReplaceAll(testToken, "/", "") + "/", " to "},
@@ -183,8 +183,8 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 					w.WriteHeader(status)
 				})
 				_, e := send(t, dial(t, Options{URL: server.URL}))
-				if e == nil || e.Class != Hold || e.Reason != ReasonRedirect || !strings.Contains(e.Mend, tt.mend) {
-					t.Errorf("%+v, want hold with %q", e, tt.mend)
+				if e == nil || e.Class != Hold || e.Reason != ReasonRedirect || !strings.Contains(e.Mend, tt.hint) {
+					t.Errorf("%+v, want hold with %q", e, tt.hint)
 				}
 				if len(e.Mend) > 2*maxText || strings.Contains(e.Mend, "q=") {
 					t.Errorf("%q says more than the host", e.Mend)

@@ -68,7 +68,7 @@ func checked(t *testing.T, answer Answer, err error) (Answer, *Error) {
 		t.Errorf("the token is in %s", all)
 	}
 	if e != nil && (e.Reason == "" || e.Err == nil || e.Mend == "" && e.Reason != ReasonCanceled) {
-		t.Errorf("%+v: reason, mend or what happened is missing", *e)
+		t.Errorf("%+v: reason, hint or what happened is missing", *e)
 	}
 	return answer, e
 }
@@ -230,7 +230,7 @@ func TestPrintingOptionsAndClient(t *testing.T) {
 	if strings.Contains(all, testToken) {
 		t.Errorf("the token is in %s", all)
 	}
-	if got := fmt.Sprint(o); !strings.Contains(got, "https://h/") || !strings.Contains(got, blotted) {
+	if got := fmt.Sprint(o); !strings.Contains(got, "https://h/") || !strings.Contains(got, redacted) {
 		t.Errorf("%s does not show the other options", got)
 	}
 }

@@ -151,7 +151,7 @@ func TestTextsDoNotChange(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			for port := range 2 {
 				cause := tt.err(port)
-				got := tell(cause, s)
+				got := redactError(cause, s)
 				if got.Error() != tt.want || !errors.Is(got, cause) {
 					t.Errorf("got %q, want %q", got, tt.want)
 				}
@@ -246,7 +246,7 @@ func TestProxy(t *testing.T) {
 		says   string
 		class  Class
 		reason Reason
-		mend   string
+		hint   string
 	}{
 		{"wants a login", "407 Proxy Authentication Required", Hold, ReasonProxy, "HTTPS_PROXY"},
 		{"wants a login in other words", "407 Computer says no", Hold, ReasonProxy, "NO_PROXY"},
@@ -268,8 +268,8 @@ func TestProxy(t *testing.T) {
 			c := dial(t, Options{URL: "https://bigpanda.invalid/data"})
 			c.transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: proxy, User: url.UserPassword("u", "pa55word")})
 			_, e := send(t, c)
-			if e == nil || e.Class != tt.class || e.Reason != tt.reason || !strings.Contains(e.Mend, tt.mend) {
-				t.Fatalf("%+v, want %v, %s with %q", e, tt.class, tt.reason, tt.mend)
+			if e == nil || e.Class != tt.class || e.Reason != tt.reason || !strings.Contains(e.Mend, tt.hint) {
+				t.Fatalf("%+v, want %v, %s with %q", e, tt.class, tt.reason, tt.hint)
 			}
 			if tt.reason == ReasonProxy && e.RetryAfter != 5*time.Second {
 				t.Errorf("wait %v, want 5s", e.RetryAfter)

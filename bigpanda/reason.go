@@ -12,7 +12,7 @@ type Class int
 const (
 	// Retry: the same alerts go again, after a while.
 	Retry Class = iota
-	// Hold: nothing of any app key can be delivered until somebody mends
+	// Hold: nothing of any app key can be delivered until somebody corrects
 	// something.
 	Hold
 	// HoldAppKey: the same for the request's app key alone.
@@ -71,7 +71,7 @@ type Error struct {
 	Err        error         // what happened, without the token
 }
 
-// Error returns what happened and the mend.
+// Error returns what happened and the hint.
 func (e *Error) Error() string {
 	text := "send alerts: "
 	switch {

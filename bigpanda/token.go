@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// blotted stands wherever the token would, blottedOther for what is secret in
+	// redacted stands wherever the token would, redactedOther for what is secret in
 	// the address of the endpoint or the proxy.
-	blotted      = "[token]"
-	blottedOther = "[secret]"
+	redacted      = "[token]"
+	redactedOther = "[secret]"
 	// MinToken is how long a token, or any other secret, must be to be searched
 	// for in what is shown, in bytes: a shorter one is likely a part of words.
 	MinToken = 8
@@ -60,7 +60,7 @@ func newToken(o Options, others *echoes) (*token, error) {
 	return t, nil
 }
 
-// readToken reads a token file. The error names the file and the mend.
+// readToken reads a token file. The error names the file and the hint.
 func readToken(file string, others *echoes) (*secret, error) {
 	text, err := regularfile.Read(file, maxTokenFile)
 	if errors.Is(err, os.ErrNotExist) && !strings.ContainsRune(file, os.PathSeparator) {
@@ -199,23 +199,23 @@ func (e *echoes) replaceEnd(text, by string) string {
 	return text
 }
 
-// blot replaces the token in a text, and what is secret in an address.
-func (s *secret) blot(text string) string {
-	return s.others.replace(s.own.replace(text, blotted), blottedOther)
+// redact replaces the token in a text, and what is secret in an address.
+func (s *secret) redact(text string) string {
+	return s.others.replace(s.own.replace(text, redacted), redactedOther)
 }
 
-// blotAnswer replaces the token in an answer's body and shortens it to what is
+// redactAnswer replaces the token in an answer's body and shortens it to what is
 // kept. cut says that the body goes on behind what was read, maybe in the
 // middle of a token.
-func (s *secret) blotAnswer(body string, cut bool) string {
+func (s *secret) redactAnswer(body string, cut bool) string {
 	// Looking through all of a long answer would cost more than the rest of the
 	// request. Behind what is kept, there is room for a token in any form.
 	if window := 2*maxAnswer + 6*len(s.text); len(body) > window {
 		body, cut = body[:window], true
 	}
-	body = s.blot(strings.ToValidUTF8(body, "\uFFFD"))
+	body = s.redact(strings.ToValidUTF8(body, "\uFFFD"))
 	if cut {
-		body = s.others.replaceEnd(s.own.replaceEnd(body, blotted), blottedOther)
+		body = s.others.replaceEnd(s.own.replaceEnd(body, redacted), redactedOther)
 	}
 	return shorten(body, maxAnswer)
 }

@@ -62,7 +62,7 @@ func TestTokenStaysWhenItsFileCannotBeRead(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(file string) error
-		mend   string
+		hint   string
 	}{
 		{"it is gone", os.Remove, "no such file"},
 		{"it is empty", func(file string) error { return os.WriteFile(file, nil, 0o600) }, "empty"},
@@ -77,8 +77,8 @@ func TestTokenStaysWhenItsFileCannotBeRead(t *testing.T) {
 			if err := tt.change(file); err != nil {
 				t.Fatal(err)
 			}
-			if _, e := send(t, c); e == nil || e.Reason != ReasonToken || !strings.Contains(e.Mend, tt.mend) {
-				t.Errorf("%+v, want %q", e, tt.mend)
+			if _, e := send(t, c); e == nil || e.Reason != ReasonToken || !strings.Contains(e.Mend, tt.hint) {
+				t.Errorf("%+v, want %q", e, tt.hint)
 			}
 			if _, e := send(t, c); e != nil {
 				t.Error(e)
@@ -90,7 +90,7 @@ func TestTokenStaysWhenItsFileCannotBeRead(t *testing.T) {
 	}
 }
 
-// P9: whoever blots tokens out knows each of them before the server does.
+// P9: whoever redacts tokens knows each of them before the server does.
 func TestOnToken(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -232,15 +232,15 @@ func TestPartOfTheTokenAtTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	for n := 1; n < len(testToken); n++ {
-		if got := s.blotAnswer("was: "+testToken[:n], true); got != "was: "+blotted {
+		if got := s.redactAnswer("was: "+testToken[:n], true); got != "was: "+redacted {
 			t.Errorf("got %q", got)
 		}
 	}
-	if got := s.blotAnswer("was: 5", false); got != "was: 5" {
+	if got := s.redactAnswer("was: 5", false); got != "was: 5" {
 		t.Errorf("got %q for an answer that ends there", got)
 	}
 	long := strings.Repeat(testToken, maxRead/len(testToken)+1)[:maxRead]
-	if got := s.blotAnswer(long, true); strings.Contains(got, testToken[:3]) || len(got) > maxAnswer+len("…") {
+	if got := s.redactAnswer(long, true); strings.Contains(got, testToken[:3]) || len(got) > maxAnswer+len("…") {
 		t.Errorf("got %q", got)
 	}
 }

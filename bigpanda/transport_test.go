@@ -40,7 +40,7 @@ func TestTLS(t *testing.T) {
 		name string
 		o    Options
 		want Reason
-		mend string
+		hint string
 	}{
 		{"a certificate of an unknown CA", Options{URL: server.URL}, ReasonTLS, "--ca-file"},
 		{"of a CA that is named", Options{URL: server.URL, CAFile: ca(server)}, "", ""},
@@ -59,8 +59,8 @@ func TestTLS(t *testing.T) {
 				}
 				return
 			}
-			if e == nil || e.Class != Hold || e.Reason != tt.want || !strings.Contains(e.Mend, tt.mend) {
-				t.Errorf("%+v, want %s with %q", e, tt.want, tt.mend)
+			if e == nil || e.Class != Hold || e.Reason != tt.want || !strings.Contains(e.Mend, tt.hint) {
+				t.Errorf("%+v, want %s with %q", e, tt.want, tt.hint)
 			}
 		})
 	}

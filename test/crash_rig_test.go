@@ -100,8 +100,8 @@ func (k *crashTask) round() {
 	stopFilling()
 }
 
-// rest kills what is left.
-func (k *crashTask) rest() {
+// killFormer kills the process of before that still runs.
+func (k *crashTask) killFormer() {
 	if k.former != nil {
 		k.former.kill()
 		k.former = nil

@@ -171,6 +171,20 @@ func TestRunWritesOncePerPiece(t *testing.T) {
 	})
 }
 
+// serveHeld serves what is written to peer. Each commit waits for a value of commit,
+// or for its end.
+func serveHeld(t *testing.T, out io.Writer) (h *recorder, peer io.WriteCloser, commit chan struct{}, ended chan error) {
+	commit, ended = make(chan struct{}), make(chan error, 1)
+	h = &recorder{onEvent: func(event string) {
+		if event == "commit" {
+			<-commit
+		}
+	}}
+	in, peer := io.Pipe()
+	go func() { ended <- Run(t.Context(), h, in, out, Options{}) }()
+	return h, peer, commit, ended
+}
+
 // P4: a change is durable before its point goes on.
 func TestRunLetsNothingOutBeforeItsCommit(t *testing.T) {
 	t.Parallel()
@@ -184,16 +198,8 @@ func TestRunLetsNothingOutBeforeItsCommit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				commit := make(chan struct{})
-				h := &recorder{onEvent: func(event string) {
-					if event == "commit" {
-						<-commit
-					}
-				}}
 				var out calls
-				in, peer := io.Pipe()
-				ended := make(chan error, 1)
-				go func() { ended <- Run(t.Context(), h, in, &out, Options{}) }()
+				h, peer, commit, ended := serveHeld(t, &out)
 				_, _ = peer.Write(frames(initTask("cpu")))
 				commit <- struct{}{}
 				_, _ = peer.Write(frames(c.req))
@@ -305,16 +311,8 @@ func TestRunLetsNoEndOfABatchOutBeforeItsCommit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				commit := make(chan struct{})
-				h := &recorder{onEvent: func(event string) {
-					if event == "commit" {
-						<-commit
-					}
-				}}
 				var out calls
-				in, peer := io.Pipe()
-				ended := make(chan error, 1)
-				go func() { ended <- Run(t.Context(), h, in, &out, Options{}) }()
+				_, peer, commit, ended := serveHeld(t, &out)
 				for _, piece := range append([][]byte{frames(initTask("cpu"))}, c.before...) {
 					_, _ = peer.Write(piece)
 					commit <- struct{}{}
