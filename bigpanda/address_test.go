@@ -12,6 +12,7 @@ import (
 )
 
 func TestPublicURL(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ address, want string }{
 		{DefaultURL, DefaultURL},
 		{" http://127.0.0.1:8089/data/v2/alerts\n", "http://127.0.0.1:8089/data/v2/alerts"},
@@ -33,6 +34,7 @@ func TestPublicURL(t *testing.T) {
 }
 
 func TestAddressSecrets(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		address string
 		want    []string // in any order
@@ -56,6 +58,7 @@ func TestAddressSecrets(t *testing.T) {
 // P9: a proxy or a server that repeats what it was asked, as pages of errors do,
 // shows neither the proxy's password nor the URL's query.
 func TestAddressesAreHidden(t *testing.T) {
+	t.Parallel()
 	const password, key = `pa55 "word/é`, "qu3ry+<key>"
 	all := []string{password, url.QueryEscape(password), url.PathEscape(password), "cHJveHl1c2VyOn", key, url.QueryEscape(key), url.PathEscape(key)}
 	unseen := func(t *testing.T, text string) {
@@ -114,6 +117,7 @@ func TestAddressesAreHidden(t *testing.T) {
 
 // A word is no secret: with a token such as "any", "company" is not mangled.
 func TestShortTokenIsNotSearchedFor(t *testing.T) {
+	t.Parallel()
 	const answer = "company, any key"
 	server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)

@@ -90,7 +90,7 @@ type Client struct {
 }
 
 // NewClient checks the options and reads the files that they name; it makes no
-// connection. An error is one sentence that ends with the mend.
+// connection. An error is one sentence that ends with the hint.
 func NewClient(o Options) (*Client, error) {
 	u, err := endpoint(o.URL)
 	if err != nil {

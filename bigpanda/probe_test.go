@@ -14,6 +14,7 @@ import (
 
 // A probe makes no incident: what it posts has neither status nor properties.
 func TestProbe(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name           string
 		right, wrong   int // the answers to the token, and to another
@@ -76,6 +77,7 @@ func TestProbe(t *testing.T) {
 
 // How far it came is there also when nobody answers.
 func TestProbeOfNobody(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, url, proxy string
 		reason           Reason

@@ -60,7 +60,7 @@ func newToken(o Options, others *echoes) (*token, error) {
 	return t, nil
 }
 
-// readToken reads a token file. The error names the file and the mend.
+// readToken reads a token file. The error names the file and the hint.
 func readToken(file string, others *echoes) (*secret, error) {
 	text, err := regularfile.Read(file, maxTokenFile)
 	if errors.Is(err, os.ErrNotExist) && !strings.ContainsRune(file, os.PathSeparator) {

@@ -9,6 +9,7 @@ import (
 )
 
 func TestText(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, text, want string }{
 		{"what draws something", "Größe 93 % 日本 😀 ⚠️ é →", "Größe 93 % 日本 😀 ⚠️ é →"},
 		{"spaces", "a b\u00a0c\u3000d", "a b\u00a0c\u3000d"},
@@ -36,6 +37,7 @@ func TestText(t *testing.T) {
 // No character of Unicode that encoding/json leaves as it is reaches a terminal
 // unless it is drawn, and the value is that of before.
 func TestJSON(t *testing.T) {
+	t.Parallel()
 	for first := rune(0); first <= unicode.MaxRune; first += 0x400 {
 		if first >= 0x3400 && first < 0xa000 || first >= 0x20000 && first < 0xe0000 || first >= 0xf0000 {
 			continue // ideographs, nothing and private use, over and over

@@ -61,7 +61,7 @@ func (p Payload) Text(property string) string {
 	if !json.Valid([]byte(p)) {
 		return ""
 	}
-	return textOf(objectFields([]byte(p), nil), property)
+	return textOf(objectFields([]byte(p)), property)
 }
 
 // MarshalJSON gives out the payload as the object that it is.

@@ -1,4 +1,4 @@
-package main
+package test
 
 import (
 	"context"
@@ -96,7 +96,7 @@ func benchmarkAlone(b *testing.B) map[child]float64 {
 				for range trips {
 					begin := time.Now()
 					p.write(frame)
-					if _, err := io.ReadFull(p.out, buffer); err != nil {
+					if _, err := io.ReadFull(p.Out, buffer); err != nil {
 						b.Fatal(err)
 					}
 					took = append(took, time.Since(begin))
@@ -138,9 +138,9 @@ func (c wireCase) input() []byte {
 		if critical[s] {
 			level = "CRITICAL"
 		}
-		p := point(fmt.Sprintf("web%07d", s), level, 1_700_000_000+int64(i/c.series))
+		p := Point(fmt.Sprintf("web%07d", s), level, 1_700_000_000+int64(i/c.series))
 		p.GetPoint().FieldsInt["duration"] = 0
-		b = append(b, framed(p)...)
+		b = append(b, Frames(p)...)
 	}
 	return b
 }
@@ -153,10 +153,10 @@ func startChild(b *testing.B, c child) (p *process, stats string) {
 	if c == catProgram {
 		cmd = exec.Command("cat")
 	}
-	_, env := newBigPanda(b)
+	_, env := NewBigPanda(b)
 	stats = filepath.Join(b.TempDir(), "stats")
 	cmd.Env = append(append(os.Environ(), env...), asChild+"="+string(c), statsFile+"="+stats)
-	p = measure(launchCommand(b, cmd))
+	p = measure(launch(b, cmd))
 	if c != catProgram {
 		p.init() // which leaves nothing in its buffer: no data has come
 	}
@@ -177,7 +177,7 @@ func (c wireCase) run(b *testing.B, input []byte) wireResult {
 	})
 	buffer := make([]byte, 1<<20)
 	for left := turns * len(input); left > 0; {
-		n, err := p.out.Read(buffer)
+		n, err := p.Out.Read(buffer)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -188,7 +188,7 @@ func (c wireCase) run(b *testing.B, input []byte) wireResult {
 	p.end()
 	r := wireResult{
 		perSecond: n / took.Seconds(),
-		cpu:       float64(p.cmd.ProcessState.UserTime()+p.cmd.ProcessState.SystemTime()) / n,
+		cpu:       float64(p.Cmd.ProcessState.UserTime()+p.Cmd.ProcessState.SystemTime()) / n,
 		peak:      p.peak(),
 	}
 	if text, err := os.ReadFile(stats); err == nil {

@@ -1,4 +1,4 @@
-package main
+package test
 
 import (
 	"fmt"
@@ -13,6 +13,7 @@ import (
 
 // P1, P6: no template takes the process or the keepalives of its task.
 func TestTemplatesLeaveTimeForKeepalives(t *testing.T) {
+	t.Parallel()
 	calls := `{{ define "0" }}{{ end }}`
 	for i := range 39 {
 		calls += fmt.Sprintf(`{{ define "%d" }}{{ template "%d" }}{{ template "%[2]d" }}{{ end }}`, i+1, i)
@@ -23,29 +24,30 @@ func TestTemplatesLeaveTimeForKeepalives(t *testing.T) {
 		{"calls of calls", calls + `{{ template "39" }}`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			bp, env := newBigPanda(t)
-			f := start(t, env)
-			f.mustInit(option("details", tt.text))
+			t.Parallel()
+			bp, env := NewBigPanda(t)
+			f := Start(t, env)
+			f.MustInit(Option("details", tt.text))
 			const points = 50
 			var input []*agent.Request
 			for i := range int64(points) {
-				input = append(input, point(fmt.Sprint("web", i), "CRITICAL", 1000+i))
+				input = append(input, Point(fmt.Sprint("web", i), "CRITICAL", 1000+i))
 			}
 			begin := time.Now()
-			f.send(append(input, keepalive(7))...)
-			for f.receive().GetKeepalive() == nil {
+			f.Send(append(input, Keepalive(7))...)
+			for f.Receive().GetKeepalive() == nil {
 			}
 			// Kapacitor's timeout is 10 s unless set.
 			took := time.Since(begin)
 			if took > 10*time.Second {
 				t.Errorf("the keepalive behind %d points was answered after %s", points, took)
 			}
-			waitEvents(t, bp, points)
+			WaitEvents(t, bp, points)
 			t.Logf("the keepalive was answered after %s; at most %d MiB of memory", took, memoryOf(t, f, "VmHWM")>>20)
-			if code := f.end(); code != 0 {
+			if code := f.End(); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
-			if log := f.stderr.String(); strings.Count(log, "a template failed") != 1 || !strings.Contains(log, fmt.Sprint("failed_templates=", points)) {
+			if log := f.Log.String(); strings.Count(log, "a template failed") != 1 || !strings.Contains(log, fmt.Sprint("failed_templates=", points)) {
 				t.Error("the log does not say once that the template failed")
 			}
 		})
@@ -54,9 +56,9 @@ func TestTemplatesLeaveTimeForKeepalives(t *testing.T) {
 
 // memoryOf is the memory that the program has (VmRSS), or had at most (VmHWM), in
 // bytes.
-func memoryOf(t testing.TB, f *function, which string) int64 {
+func memoryOf(t testing.TB, f *Function, which string) int64 {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.Cmd.Process.Pid))
 	if err != nil {
 		t.Skip(err) // on Linux alone
 	}

@@ -42,7 +42,7 @@ func (s *faultState) set(f Faults) {
 	}
 }
 
-// close leaves lifted closed for good. From then on next hands out no strike
+// close leaves lifted closed for good. From then on next hands out no active fault
 // that waits, or its request would ask anew for ever.
 func (s *faultState) close() {
 	s.mu.Lock()
@@ -61,23 +61,23 @@ func (s *faultState) get() Faults {
 	return f
 }
 
-// strike is what the faults in force mean for one request.
-type strike struct {
+// activeFault is what the faults in force mean for one request.
+type activeFault struct {
 	Faults                 // the zero value if they do not concern it
 	key    string          // of the fault that makes the answer; "": none does
 	wait   time.Duration   // with key "rate": until a request is let through
 	lifted <-chan struct{} // closed when the faults in force are others
 }
 
-// next returns the strike for a request, and counts it.
-func (s *faultState) next(body []byte, alerts int, now time.Time) strike {
+// next returns the active fault for a request, and counts it.
+func (s *faultState) next(body []byte, alerts int, now time.Time) activeFault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.faults
 	if f.Match != "" && !bytes.Contains(body, []byte(f.Match)) {
-		return strike{lifted: s.lifted}
+		return activeFault{lifted: s.lifted}
 	}
-	st := strike{Faults: f, lifted: s.lifted}
+	st := activeFault{Faults: f, lifted: s.lifted}
 	switch {
 	case f.MaxAlerts > 0 && alerts > f.MaxAlerts:
 		st.key = "max_alerts"
@@ -112,8 +112,8 @@ func (s *faultState) next(body []byte, alerts int, now time.Time) strike {
 	return st
 }
 
-// answer makes the answer of a strike that has a key, neither hangs nor drops.
-func (st strike) answer() answer {
+// answer makes the answer of an active fault that has a key, neither hangs nor drops.
+func (st activeFault) answer() answer {
 	a := answer{status: st.Status, body: []byte(st.Body), retryAfter: seconds(st.RetryAfter)}
 	switch st.key {
 	case "rate":

@@ -1,4 +1,4 @@
-package main
+package test
 
 import (
 	"os"
@@ -17,6 +17,7 @@ import (
 // P2: a file that is waited for, or that has no end, fails Init like any other
 // that cannot be read, and takes no memory.
 func TestFilesThatAreNone(t *testing.T) {
+	t.Parallel()
 	pipe := filepath.Join(t.TempDir(), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
@@ -35,12 +36,13 @@ func TestFilesThatAreNone(t *testing.T) {
 	} {
 		for _, setting := range []string{"token-file", "config", "handler", "ca-file"} {
 			t.Run(file.name+" as "+setting, func(t *testing.T) {
-				_, env := newBigPanda(t)
+				t.Parallel()
+				_, env := NewBigPanda(t)
 				if setting == "token-file" {
 					env = slices.DeleteFunc(env, func(s string) bool { return strings.HasPrefix(s, "BIGPANDA_TOKEN=") })
 				}
-				f := start(t, env, "--"+setting+"="+file.path)
-				answer := f.init()
+				f := Start(t, env, "--"+setting+"="+file.path)
+				answer := f.Init()
 				if answer.Success || !strings.Contains(answer.Error, file.want) || !strings.Contains(answer.Error, setting) {
 					t.Errorf("Init answers %v, want %q", answer, file.want)
 				}
@@ -48,67 +50,64 @@ func TestFilesThatAreNone(t *testing.T) {
 					t.Errorf("error %q is more than one sentence", answer.Error)
 				}
 				// stdin stays open.
-				if code := f.wait(); code != 0 {
+				if code := f.Wait(); code != 0 {
 					t.Errorf("exit code %d", code)
 				}
 			})
 		}
 		t.Run(file.name+" as kapacitor.conf", func(t *testing.T) {
-			f := start(t, nil, "check", "--kapacitor-conf="+file.path)
-			if code := f.wait(); code != 2 || !strings.Contains(f.stderr.String(), file.want) {
-				t.Errorf("exit code %d, %s", code, f.stderr)
+			t.Parallel()
+			f := Start(t, nil, "check", "--kapacitor-conf="+file.path)
+			if code := f.Wait(); code != 2 || !strings.Contains(f.Log.String(), file.want) {
+				t.Errorf("exit code %d, %s", code, f.Log)
 			}
 		})
 	}
 }
 
-// P6, P8: a pipe in the place of the token file, once BigPanda refuses the token,
+// P6, P8: a pipe in the place of the token file, once BigPanda refuses the Token,
 // holds neither keepalives nor the end.
 func TestTokenFileThatBecomesAPipe(t *testing.T) {
+	t.Parallel()
 	for _, how := range []string{"the end of stdin", "SIGTERM"} {
 		t.Run(how, func(t *testing.T) {
-			bp, env := newBigPanda(t)
+			t.Parallel()
+			bp, env := NewBigPanda(t)
 			file := filepath.Join(t.TempDir(), "token")
-			if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
+			if err := os.WriteFile(file, []byte(Token), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			env = slices.DeleteFunc(env, func(s string) bool { return strings.HasPrefix(s, "BIGPANDA_TOKEN=") })
-			f := start(t, env, "--token-file="+file)
-			f.mustInit()
+			f := Start(t, env, "--token-file="+file)
+			f.MustInit()
 			if err := os.Remove(file); err != nil {
 				t.Fatal(err)
 			}
 			if err := syscall.Mkfifo(file, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := bp.SetFaults(sandbox.Faults{Status: 401}); err != nil {
-				t.Fatal(err)
-			}
-			f.send(point("web", "CRITICAL", 1000))
-			ctx, cancel := timeout()
-			defer cancel()
-			if err := bp.WaitFor(ctx, func(s sandbox.Stats) bool { return s.Requests > 0 }); err != nil {
-				t.Fatal(err)
-			}
-			f.send(keepalive(7))
-			answers := []*agent.Response{f.receive(), f.receive()}
+			SetFaults(t, bp, sandbox.Faults{Status: 401})
+			f.Send(Point("web", "CRITICAL", 1000))
+			WaitFor(t, bp, func(s sandbox.Stats) bool { return s.Requests > 0 })
+			f.Send(Keepalive(7))
+			answers := []*agent.Response{f.Receive(), f.Receive()}
 			if answers[0].GetPoint() == nil || answers[1].GetKeepalive().GetTime() != 7 {
 				t.Errorf("answered %v", answers)
 			}
-			for deadline := time.Now().Add(patient); !strings.Contains(f.stderr.String(), "it is a pipe and no regular file"); time.Sleep(5 * time.Millisecond) {
+			for deadline := time.Now().Add(Patient); !strings.Contains(f.Log.String(), "it is a pipe and no regular file"); time.Sleep(5 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("the log does not say what is wrong with the token file")
 				}
 			}
 			begin := time.Now()
 			if how == "SIGTERM" {
-				if err := f.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				if err := f.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 					t.Fatal(err)
 				}
 			} else {
-				f.in.Close()
+				f.In.Close()
 			}
-			f.wait()
+			f.Wait()
 			if took := time.Since(begin); took > 10*time.Second {
 				t.Errorf("it took %s to end", took)
 			}

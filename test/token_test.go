@@ -1,4 +1,4 @@
-package main
+package test
 
 import (
 	"encoding/base64"
@@ -15,8 +15,6 @@ import (
 	"testing"
 
 	"bigpanda-udf/sandbox"
-
-	"github.com/influxdata/kapacitor/udf/agent"
 )
 
 // P9: the token appears nowhere but in the request's header, the URL's query
@@ -24,18 +22,20 @@ import (
 // what the function and the other commands write, nor in files and their names,
 // also when BigPanda or the proxy repeats all of them.
 func TestSecretsAreNotSeen(t *testing.T) {
+	t.Parallel()
 	const (
 		query    = "qu3ry-not-to-be-seen"
 		password = "pa55word-not-to-be-seen"
 	)
-	secrets := []string{token, query, password, base64.StdEncoding.EncodeToString([]byte("proxyuser:" + password))}
+	secrets := []string{Token, query, password, base64.StdEncoding.EncodeToString([]byte("proxyuser:" + password))}
 	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(Token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, source := range []string{"BIGPANDA_TOKEN=" + token, "BIGPANDA_TOKEN_FILE=" + file} {
+	for _, source := range []string{"BIGPANDA_TOKEN=" + Token, "BIGPANDA_TOKEN_FILE=" + file} {
 		t.Run(strings.SplitN(source, "=", 2)[0], func(t *testing.T) {
-			bp := sandbox.New(sandbox.Options{Token: token})
+			t.Parallel()
+			bp := sandbox.New(sandbox.Options{Token: Token})
 			t.Cleanup(bp.Close)
 			var through atomic.Int64
 			proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -51,37 +51,29 @@ func TestSecretsAreNotSeen(t *testing.T) {
 				"BIGPANDA_URL=http://bigpanda.example/data/v2/alerts?key=" + query,
 				"http_proxy=" + strings.Replace(proxy.URL, "://", "://proxyuser:"+password+"@", 1), "HTTP_PROXY=",
 			}
-			f := start(t, env, "--log-level=debug")
-			f.mustInit(option("attribute", "env", `{{ .Tags.token }}{{ .Name }}`))
+			f := Start(t, env, "--log-level=debug")
+			f.MustInit(Option("attribute", "env", `{{ .Tags.token }}{{ .Name }}`))
 			repeated := strings.Join(secrets, " ")
 			for _, faults := range []sandbox.Faults{
 				{Status: 400, Count: 1, Body: `{"error":"` + repeated + `"}`},
 				{Status: 401, Count: 1, Body: "bad token " + repeated},
 			} {
-				if err := bp.SetFaults(faults); err != nil {
-					t.Fatal(err)
-				}
+				SetFaults(t, bp, faults)
 				requests := bp.Stats().Requests
-				f.send(point(fmt.Sprint("web", requests), "CRITICAL", 1000))
-				ctx, cancel := timeout()
-				if err := bp.WaitFor(ctx, func(s sandbox.Stats) bool { return s.Requests > requests }); err != nil {
-					t.Fatal(err)
-				}
-				cancel()
+				f.Send(Point(fmt.Sprint("web", requests), "CRITICAL", 1000))
+				WaitFor(t, bp, func(s sandbox.Stats) bool { return s.Requests > requests })
 			}
-			f.send(&agent.Request{Message: &agent.Request_Snapshot{Snapshot: &agent.SnapshotRequest{}}})
-			for f.receive().GetSnapshot() == nil {
+			f.Send(Snapshot())
+			for f.Receive().GetSnapshot() == nil {
 			}
-			waitEvents(t, bp, 1) // the first is a dead letter by then
-			cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", f.cmd.Process.Pid))
+			WaitEvents(t, bp, 1) // the first is a dead letter by then
+			cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", f.Cmd.Process.Pid))
 			if err != nil && !os.IsNotExist(err) {
 				t.Fatal(err)
 			}
 			seen := map[string]string{"ps": string(cmdline)}
 			command := func(args ...string) {
-				c := exec.Command(os.Args[0], args...)
-				c.Env = append(append(os.Environ(), asChild+"="+string(asProgram)), env...)
-				out, err := c.CombinedOutput()
+				out, err := Command(env, args...).CombinedOutput()
 				if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 					t.Fatal(err)
 				}
@@ -97,16 +89,14 @@ func TestSecretsAreNotSeen(t *testing.T) {
 			}
 			command("outbox", "--json") // beside the process
 			command("outbox", "export")
-			if code := f.end(); code != 0 {
+			if code := f.End(); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 			outboxes()
 			command("check")
 			command("check", "--json")
 			for _, status := range []int{200, 400, 407, 500} {
-				if err := bp.SetFaults(sandbox.Faults{Status: status, Body: repeated}); err != nil {
-					t.Fatal(err)
-				}
+				SetFaults(t, bp, sandbox.Faults{Status: status, Body: repeated})
 				command("send", "--attribute=x="+repeated)
 				command("send", "--json")
 				command("check")
@@ -121,14 +111,14 @@ func TestSecretsAreNotSeen(t *testing.T) {
   args = ["--url", "http://bigpanda.example/?key=`+query+`"]
   timeout = "10s"
   [udf.functions.bigpanda.env]
-    BIGPANDA_TOKEN = "`+token+`"
+    BIGPANDA_TOKEN = "`+Token+`"
     HTTP_PROXY = "`+strings.Replace(proxy.URL, "://", "://proxyuser:"+password+"@", 1)+`"
 `), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			command("check", "--kapacitor-conf", conf)
 
-			seen["stderr"], seen["stdout"] = f.stderr.String(), f.raw.String()
+			seen["stderr"], seen["stdout"] = f.Log.String(), f.Raw.String()
 			for i, e := range bp.Events() {
 				if e.Payload.Text("x") == "" { // what was asked for is sent
 					seen[fmt.Sprint("payload ", i)] = string(e.Payload)
@@ -160,21 +150,18 @@ func TestSecretsAreNotSeen(t *testing.T) {
 
 // P9: a token file is read anew after BigPanda refused the token.
 func TestTokenFileIsReadAnew(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(file, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	bp, env := newBigPanda(t)
-	f := start(t, append(env, "BIGPANDA_TOKEN=", "BIGPANDA_TOKEN_FILE="+file))
-	f.mustInit()
-	f.send(point("web1", "CRITICAL", 1000))
-	ctx, cancel := timeout()
-	defer cancel()
-	if err := bp.WaitFor(ctx, func(s sandbox.Stats) bool { return s.Statuses[401] > 0 }); err != nil {
+	bp, env := NewBigPanda(t)
+	f := Start(t, append(env, "BIGPANDA_TOKEN=", "BIGPANDA_TOKEN_FILE="+file))
+	f.MustInit()
+	f.Send(Point("web1", "CRITICAL", 1000))
+	WaitFor(t, bp, func(s sandbox.Stats) bool { return s.Statuses[401] > 0 })
+	if err := os.WriteFile(file, []byte(Token), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(file, []byte(token), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	waitEvents(t, bp, 1)
+	WaitEvents(t, bp, 1)
 }

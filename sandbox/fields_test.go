@@ -11,6 +11,7 @@ import (
 )
 
 func TestCanonicalPayload(t *testing.T) {
+	t.Parallel()
 	const want = `{"a":"é/\"\\\n\u0001<>","app_key":"k","b":["x",1],"host":"h","n":1.50,"status":"ok"}`
 	for _, test := range []struct{ name, body string }{
 		{"as it is", want},
@@ -32,6 +33,7 @@ func TestCanonicalPayload(t *testing.T) {
 }
 
 func TestPayload(t *testing.T) {
+	t.Parallel()
 	p := Payload(`{"a":["x",1],"app_key":"k","n":12345678901234567890,"t":"\u00e9"}`)
 	want := map[string]any{"a": []any{"x", json.Number("1")}, "app_key": "k", "n": json.Number("12345678901234567890"), "t": "é"}
 	if got := p.Map(); !reflect.DeepEqual(got, want) {
@@ -47,8 +49,8 @@ func TestPayload(t *testing.T) {
 	}
 }
 
-// FuzzReadBatch holds the scanner against encoding/json: what it makes of a
-// body must decode to what encoding/json makes of it.
+// FuzzReadBatch: the payloads made of a body decode to what the body as a whole
+// decodes to.
 func FuzzReadBatch(f *testing.F) {
 	for _, seed := range []string{
 		`{"app_key":"k","status":"ok","host":"h","n":-1.5e3,"z":null,"b":[true,false,"x"]}`,

@@ -1,4 +1,4 @@
-package main
+package test
 
 import (
 	"bufio"
@@ -48,7 +48,7 @@ type crashChange struct {
 // A crashLife is one process.
 type crashLife struct {
 	task   *crashTask
-	f      *function
+	f      *Function
 	chance *rand.Rand    // of feed
 	inited chan struct{} // closed when Init has succeeded
 	quiet  chan struct{} // closed when no more is to be fed
@@ -100,8 +100,8 @@ func (k *crashTask) round() {
 	stopFilling()
 }
 
-// rest kills what is left.
-func (k *crashTask) rest() {
+// killFormer kills the process of before that still runs.
+func (k *crashTask) killFormer() {
 	if k.former != nil {
 		k.former.kill()
 		k.former = nil
@@ -117,12 +117,12 @@ func (k *crashTask) start() *crashLife {
 		task: k, chance: rand.New(rand.NewPCG(k.chance.Uint64(), 0)), inited: make(chan struct{}), quiet: make(chan struct{}), fedAll: make(chan struct{}),
 		echo: make(chan int, 1<<16), ended: make(chan struct{}),
 	}
-	l.f = launch(k.t, append(environment(k.url),
+	l.f = Launch(k.t, append(Environment(k.url),
 		"BIGPANDA_OUTBOX="+k.room.folder(), "BIGPANDA_TIMEOUT="+crashTimeout.String(), "BIGPANDA_BATCH_SIZE=5"))
 	began := time.Now()
 	go func() {
 		defer close(l.ended)
-		r := bufio.NewReader(l.f.out)
+		r := bufio.NewReader(l.f.Out)
 		var buf []byte
 		for {
 			response := new(agent.Response)
@@ -156,9 +156,9 @@ func (k *crashTask) start() *crashLife {
 func (l *crashLife) feed() {
 	defer close(l.fedAll)
 	k := l.task
-	l.f.in.Write(framed( // an error: it was killed
-		&agent.Request{Message: &agent.Request_Info{Info: &agent.InfoRequest{}}},
-		&agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: k.seat.task, NodeID: "bigpanda3"}}},
+	l.f.In.Write(Frames( // an error: it was killed
+		Info(),
+		Init(k.seat.task, "bigpanda3"),
 	))
 	select {
 	case <-l.inited:
@@ -176,7 +176,7 @@ func (l *crashLife) feed() {
 				burst = append(burst, l.change(k.alerts[l.chance.IntN(len(k.alerts))]))
 			}
 		}
-		l.f.in.Write(framed(burst...))
+		l.f.In.Write(Frames(burst...))
 		for range burst {
 			select {
 			case n := <-l.echo:
@@ -227,7 +227,7 @@ func (l *crashLife) change(a *crashAlert) *agent.Request {
 	a.changes = append(a.changes, change)
 	l.fed = append(l.fed, change)
 	// The points' time is far behind the clock, and four changes share a second.
-	p := point(a.host, level, 1_700_000_000+int64(change.seq/4))
+	p := Point(a.host, level, 1_700_000_000+int64(change.seq/4))
 	p.GetPoint().FieldsInt["seq"] = int64(change.seq)
 	return p
 }
@@ -260,7 +260,7 @@ func (l *crashLife) untilKilled() {
 	select {
 	case <-l.inited:
 	case <-l.ended:
-	case <-time.After(patient):
+	case <-time.After(Patient):
 		k.t.Errorf("%s: Init is not answered", k.seat.task)
 	}
 	switch kind {
@@ -285,12 +285,12 @@ func (l *crashLife) kill() {
 	k.mu.Lock()
 	k.kills = append(k.kills, time.Now())
 	k.mu.Unlock()
-	l.f.cmd.Process.Signal(syscall.SIGKILL)
-	err := l.f.cmd.Wait()
+	l.f.Cmd.Process.Signal(syscall.SIGKILL)
+	err := l.f.Cmd.Wait()
 	var exit *exec.ExitError
 	<-l.ended
 	if !l.refused && (!errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL) {
-		k.t.Errorf("%s: the program ended by itself: %v\n%s", k.seat.task, err, tail(l.f.stderr.String()))
+		k.t.Errorf("%s: the program ended by itself: %v\n%s", k.seat.task, err, tail(l.f.Log.String()))
 	}
 	l.close()
 }
@@ -299,10 +299,10 @@ func (l *crashLife) kill() {
 func (l *crashLife) close() {
 	k := l.task
 	<-l.ended
-	l.f.in.Close()
+	l.f.In.Close()
 	<-l.fedAll
-	l.f.out.Close()
-	log := l.f.stderr.String()
+	l.f.Out.Close()
+	log := l.f.Log.String()
 	for _, word := range []string{"goroutine ", "damaged", "dead letter", "please report"} {
 		if strings.Contains(log, word) {
 			k.t.Errorf("%s: in the log:\n%s", k.seat.task, tail(log))
@@ -328,5 +328,5 @@ func (l *crashLife) close() {
 			newer[c.alert] = true
 		}
 	}
-	l.f.stderr, l.f.raw, l.fed = new(logBuffer), new(logBuffer), nil
+	l.f.Log, l.f.Raw, l.fed = new(LogBuffer), new(LogBuffer), nil
 }

@@ -1,4 +1,4 @@
-package main
+package test
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ type verdict struct {
 	lost, disordered, overtook int
 	duplicates, unexplained    int
 	wrongEnd                   int
-	complaints                 []string
+	problems                   []string
 }
 
 const crashHeader = "kills lives    fed passed  unsure delivered lost duplicates unexplained disordered overtaken wrong end"
@@ -28,9 +28,9 @@ func (v verdict) row(c *crash) string {
 		v.disordered, v.overtook, v.wrongEnd)
 }
 
-func (v *verdict) complain(format string, args ...any) {
-	if len(v.complaints) < 10 {
-		v.complaints = append(v.complaints, fmt.Sprintf(format, args...))
+func (v *verdict) addProblem(format string, args ...any) {
+	if len(v.problems) < 10 {
+		v.problems = append(v.problems, fmt.Sprintf(format, args...))
 	}
 }
 
@@ -54,7 +54,7 @@ func (c *crash) judge() verdict {
 	for _, e := range events {
 		seq, err := strconv.Atoi(e.Payload.Text("seq"))
 		if err != nil || seq < 1 || seq > len(c.changes) {
-			v.complain("an alert that nobody fed: %s", e.Payload)
+			v.addProblem("an alert that nobody fed: %s", e.Payload)
 			continue
 		}
 		change := c.changes[seq-1]
@@ -68,14 +68,14 @@ func (c *crash) judge() verdict {
 			if !slices.ContainsFunc(earlier, func(b arrival) bool { return !b.answered || c.killedAt(b) }) {
 				v.unexplained++
 				q, _ := answers(earlier[0].event.Seq)
-				v.complain("change %d of %s came again, %v later, without a reason: the first was answered %d after %v", seq, change.alert.host, e.Received.Sub(earlier[0].end), q.Status, q.Took)
+				v.addProblem("change %d of %s came again, %v later, without a reason: the first was answered %d after %v", seq, change.alert.host, e.Received.Sub(earlier[0].end), q.Status, q.Took)
 			}
 		} else if n, ok := newest[change.alert]; ok && c.wrongOrder(n.event, e) {
 			if change.alert.overlaps {
 				v.overtook++
 			} else {
 				v.disordered++
-				v.complain("change %d of %s (%v, timestamp %d) came at %s, after %d (%v, timestamp %d) at %s", seq, change.alert.host, change, e.Timestamp,
+				v.addProblem("change %d of %s (%v, timestamp %d) came at %s, after %d (%v, timestamp %d) at %s", seq, change.alert.host, change, e.Timestamp,
 					clock(e.Received), seqOf(n.event), c.changes[seqOf(n.event)-1], n.event.Timestamp, clock(n.end))
 			}
 		}
@@ -99,12 +99,12 @@ func (c *crash) judge() verdict {
 				v.unsure++
 			} else if !arrived(a.changes[:i+1], arrivals) {
 				v.lost++
-				v.complain("lost: change %d of %s to %s, passed on at %s", change.seq, a.host, change.level, change.passed.Format(time.StampMilli))
+				v.addProblem("lost: change %d of %s to %s, passed on at %s", change.seq, a.host, change.level, change.passed.Format(time.StampMilli))
 			}
 		}
 		if n := len(a.changes); n > 0 && shown[a.host] != statusOf(a.changes[n-1].level) {
 			v.wrongEnd++
-			v.complain("%s is shown as %s and is %s", a.host, shown[a.host], a.changes[n-1].level)
+			v.addProblem("%s is shown as %s and is %s", a.host, shown[a.host], a.changes[n-1].level)
 		}
 	}
 	return v
@@ -185,8 +185,8 @@ func (v verdict) check(t *testing.T) {
 	t.Helper()
 	if v.lost+v.disordered+v.wrongEnd > 0 || v.unexplained > v.delivered/100+2 {
 		t.Errorf("lost %d, out of order %d, wrong at the end %d, duplicates without a reason %d:\n%s",
-			v.lost, v.disordered, v.wrongEnd, v.unexplained, strings.Join(v.complaints, "\n"))
-	} else if len(v.complaints) > 0 {
-		t.Log(strings.Join(v.complaints, "\n"))
+			v.lost, v.disordered, v.wrongEnd, v.unexplained, strings.Join(v.problems, "\n"))
+	} else if len(v.problems) > 0 {
+		t.Log(strings.Join(v.problems, "\n"))
 	}
 }

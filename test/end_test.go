@@ -1,4 +1,4 @@
-package main
+package test
 
 import (
 	"fmt"
@@ -8,24 +8,21 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
-
-	"github.com/influxdata/kapacitor/udf/agent"
 )
 
 // P8: a memory outbox is emptied after the end of stdin, and says what it
 // could not deliver.
 func TestWhatIsLostIsSaid(t *testing.T) {
-	bp, env := newBigPanda(t)
-	if err := bp.SetFaults(sandbox.Faults{Status: 503}); err != nil {
-		t.Fatal(err)
-	}
-	f := start(t, env, "--outbox=memory", "--drain-timeout=50ms")
-	f.mustInit()
-	f.send(point("web1", "CRITICAL", 1000), point("web2", "CRITICAL", 1000))
-	if code := f.end(); code != 0 {
+	t.Parallel()
+	bp, env := NewBigPanda(t)
+	SetFaults(t, bp, sandbox.Faults{Status: 503})
+	f := Start(t, env, "--outbox=memory", "--drain-timeout=50ms")
+	f.MustInit()
+	f.Send(Point("web1", "CRITICAL", 1000), Point("web2", "CRITICAL", 1000))
+	if code := f.End(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if log := f.stderr.String(); !strings.Contains(log, "lost=2") || !strings.Contains(log, "level=ERROR") {
+	if log := f.Log.String(); !strings.Contains(log, "lost=2") || !strings.Contains(log, "level=ERROR") {
 		t.Errorf("the log does not say that 2 changes were lost: %s", log)
 	}
 }
@@ -34,15 +31,16 @@ func TestWhatIsLostIsSaid(t *testing.T) {
 // writer still hangs on our full stdin; it closes stdin only when that write
 // has ended.
 func TestPeerThatNeverReads(t *testing.T) {
-	bp, env := newBigPanda(t)
-	f := launch(t, env, "--outbox=memory")
-	info := &agent.Request{Message: &agent.Request_Info{Info: &agent.InfoRequest{}}}
-	init := &agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: "t", NodeID: "n"}}}
-	f.send(info, init)
+	t.Parallel()
+	bp, env := NewBigPanda(t)
+	f := Launch(t, env, "--outbox=memory")
+	info := Info()
+	init := Init("t", "n")
+	f.Send(info, init)
 	aborting := make(chan struct{})
 	written := make(chan int)
 	go func() {
-		defer f.in.Close()
+		defer f.In.Close()
 		n := 0
 		for ; ; n++ {
 			select {
@@ -51,21 +49,21 @@ func TestPeerThatNeverReads(t *testing.T) {
 				return
 			default:
 			}
-			if _, err := f.in.Write(framed(point(fmt.Sprint("web", n), "CRITICAL", 1000))); err != nil {
+			if _, err := f.In.Write(Frames(Point(fmt.Sprint("web", n), "CRITICAL", 1000))); err != nil {
 				written <- n
 				return
 			}
 		}
 	}()
-	waitEvents(t, bp, 1000)
+	WaitEvents(t, bp, 1000)
 	close(aborting)
 	var n int
 	select {
 	case n = <-written:
-	case <-time.After(patient):
+	case <-time.After(Patient):
 		t.Fatal("the peer's write does not end")
 	}
-	if code := f.wait(); code != 0 {
+	if code := f.Wait(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 	if got := bp.Stats().Events; got != n {
@@ -75,43 +73,46 @@ func TestPeerThatNeverReads(t *testing.T) {
 
 // P8: with stdout broken the rest of stdin is still read and delivered.
 func TestBrokenStdout(t *testing.T) {
-	bp, env := newBigPanda(t)
-	f := launch(t, env, "--outbox=memory")
-	init := &agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: "t", NodeID: "n"}}}
-	f.send(init)
-	f.out.Close()
+	t.Parallel()
+	bp, env := NewBigPanda(t)
+	f := Launch(t, env, "--outbox=memory")
+	init := Init("t", "n")
+	f.Send(init)
+	f.Out.Close()
 	const changes = 500
 	for i := range changes {
-		f.send(point(fmt.Sprint("web", i), "CRITICAL", 1000))
+		f.Send(Point(fmt.Sprint("web", i), "CRITICAL", 1000))
 	}
-	if code := f.end(); code != 1 {
+	if code := f.End(); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
 	}
 	if got := bp.Stats().Events; got != changes {
 		t.Errorf("%d of %d changes delivered", got, changes)
 	}
-	if !strings.Contains(f.stderr.String(), "level=ERROR") {
+	if !strings.Contains(f.Log.String(), "level=ERROR") {
 		t.Error("the log does not say so")
 	}
 }
 
 // P8: SIGTERM may come before Kapacitor has passed its last points.
 func TestSIGTERM(t *testing.T) {
+	t.Parallel()
 	for _, closed := range []bool{true, false} {
 		t.Run(fmt.Sprintf("stdin closed %v", closed), func(t *testing.T) {
-			bp, env := newBigPanda(t)
-			f := start(t, env, "--outbox=memory")
-			f.mustInit()
-			f.send(point("web1", "CRITICAL", 1000))
-			f.receive()
-			if err := f.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Parallel()
+			bp, env := NewBigPanda(t)
+			f := Start(t, env, "--outbox=memory")
+			f.MustInit()
+			f.Send(Point("web1", "CRITICAL", 1000))
+			f.Receive()
+			if err := f.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
-			f.in.Write(framed(point("web2", "CRITICAL", 1000)))
+			f.In.Write(Frames(Point("web2", "CRITICAL", 1000)))
 			if closed {
-				f.in.Close()
+				f.In.Close()
 			}
-			if code := f.wait(); code != 0 {
+			if code := f.Wait(); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 			if got := bp.Stats().Events; got != 2 {

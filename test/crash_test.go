@@ -1,4 +1,4 @@
-package main
+package test
 
 import (
 	"flag"
@@ -43,6 +43,7 @@ type crashSeat struct {
 }
 
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	seed := *crashSeed
 	if seed == 0 {
 		seed = rand.Uint64()
@@ -86,7 +87,7 @@ func TestCrash(t *testing.T) {
 					for left.Add(-1) >= 0 && !t.Failed() {
 						tasks[i].round()
 					}
-					tasks[i].rest()
+					tasks[i].killFormer()
 				})
 			}
 			seats.Wait()
@@ -114,7 +115,7 @@ type crash struct {
 	stopChaos func()
 
 	mu      sync.Mutex
-	bell    chan struct{} // closed, and made anew, when a request begins or ends
+	changed chan struct{} // closed, and made anew, when a request begins or ends
 	changes []*crashChange
 	alerts  []*crashAlert
 	lives   int
@@ -123,10 +124,10 @@ type crash struct {
 }
 
 func newCrash(t testing.TB, seed uint64) *crash {
-	c := &crash{t: t, seed: seed, bell: make(chan struct{}), startup: 50 * time.Millisecond}
-	c.api = sandbox.New(sandbox.Options{Token: token, Keep: 1 << 21, OnRequest: func(sandbox.Request) { c.ring() }})
+	c := &crash{t: t, seed: seed, changed: make(chan struct{}), startup: 50 * time.Millisecond}
+	c.api = sandbox.New(sandbox.Options{Token: Token, Keep: 1 << 21, OnRequest: func(sandbox.Request) { c.notify() }})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		c.ring()
+		c.notify()
 		c.api.ServeHTTP(w, r)
 	}))
 	c.url = server.URL
@@ -197,17 +198,17 @@ func (c *crash) calm() {
 	}
 }
 
-func (c *crash) ring() {
+func (c *crash) notify() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	close(c.bell)
-	c.bell = make(chan struct{})
+	close(c.changed)
+	c.changed = make(chan struct{})
 }
 
 func (c *crash) heard() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.bell
+	return c.changed
 }
 
 // drain feeds each alert its last changes, and waits until BigPanda has all that
@@ -232,7 +233,7 @@ func (c *crash) drain(tasks []*crashTask) {
 		}
 	}
 	for _, l := range lives {
-		if code := l.f.end(); code != 0 {
+		if code := l.f.End(); code != 0 {
 			c.t.Errorf("%s: exit code %d", l.task.seat.task, code)
 		}
 		l.close()

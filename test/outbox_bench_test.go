@@ -1,4 +1,4 @@
-package main
+package test
 
 import (
 	"bufio"
@@ -26,15 +26,13 @@ func BenchmarkStorm(b *testing.B) {
 	input := changesOf(alerts, alerts)
 	for b.Loop() {
 		b.StopTimer()
-		bp, env := newBigPanda(b)
-		if err := bp.SetFaults(sandbox.Faults{Latency: 50 * time.Millisecond}); err != nil {
-			b.Fatal(err)
-		}
+		bp, env := NewBigPanda(b)
+		SetFaults(b, bp, sandbox.Faults{Latency: 50 * time.Millisecond})
 		p := startOn(b, env, b.TempDir())
 		b.StartTimer()
 		begin := time.Now()
 		p.write(input)
-		waitEvents(b, bp, alerts)
+		WaitEvents(b, bp, alerts)
 		b.ReportMetric(alerts/time.Since(begin).Seconds(), "alerts/s")
 		b.StopTimer()
 		p.end()
@@ -64,10 +62,8 @@ func benchmarkBacklog(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		// The record is too small for them all: it counts.
-		bp, env := newBigPanda(b)
-		if err := bp.SetFaults(sandbox.Faults{Status: 503}); err != nil {
-			b.Fatal(err)
-		}
+		bp, env := NewBigPanda(b)
+		SetFaults(b, bp, sandbox.Faults{Status: 503})
 		dir := b.TempDir()
 		p := startOn(b, env, dir)
 		b.StartTimer()
@@ -78,12 +74,10 @@ func benchmarkBacklog(b *testing.B) {
 		b.ReportMetric(p.peak(), "RssAnon-queuing-MiB")
 		b.ReportMetric(float64(sizeOf(b, dir))/(1<<20), "disk-MiB")
 
-		if err := bp.SetFaults(sandbox.Faults{}); err != nil {
-			b.Fatal(err)
-		}
-		waitEventsWithin(b, bp, 1, 10*patient) // a sender that has failed often waits
+		SetFaults(b, bp, sandbox.Faults{})
+		WaitEventsWithin(b, bp, 1, 10*Patient) // a sender that has failed often waits
 		begin = time.Now()
-		waitEventsWithin(b, bp, changes, 10*patient)
+		WaitEventsWithin(b, bp, changes, 10*Patient)
 		b.ReportMetric(changes/time.Since(begin).Seconds(), "delivered/s")
 		b.StopTimer()
 		begin = time.Now()
@@ -103,12 +97,12 @@ func benchmarkActive(b *testing.B) {
 	const alerts = 1_000_000
 	input := changesOf(alerts, alerts)
 	for b.Loop() {
-		bp, env := newBigPanda(b)
+		bp, env := NewBigPanda(b)
 		dir := b.TempDir()
 		p := startOn(b, env, dir)
 		p.write(input)
 		p.waitBack(alerts)
-		waitEventsWithin(b, bp, alerts, 10*patient)
+		WaitEventsWithin(b, bp, alerts, 10*Patient)
 		b.ReportMetric(p.peak(), "RssAnon-MiB")
 		p.end()
 
@@ -129,10 +123,8 @@ func benchmarkRestart(b *testing.B, alerts int) {
 	input := changesOf(changes, alerts)
 	for b.Loop() {
 		b.StopTimer()
-		bp, env := newBigPanda(b)
-		if err := bp.SetFaults(sandbox.Faults{Status: 503}); err != nil {
-			b.Fatal(err)
-		}
+		bp, env := NewBigPanda(b)
+		SetFaults(b, bp, sandbox.Faults{Status: 503})
 		dir := b.TempDir()
 		p := startOn(b, env, dir)
 		p.write(input)
@@ -146,10 +138,8 @@ func benchmarkRestart(b *testing.B, alerts int) {
 		p = startOn(b, env, dir)
 		b.ReportMetric(float64(time.Since(begin).Milliseconds()), "ms-to-start") // of the process, and to the answer to Init
 		b.ReportMetric(float64(p.inited.Microseconds())/1000, "ms-to-Init")
-		if err := bp.SetFaults(sandbox.Faults{}); err != nil {
-			b.Fatal(err)
-		}
-		waitEvents(b, bp, changes)
+		SetFaults(b, bp, sandbox.Faults{})
+		WaitEvents(b, bp, changes)
 		b.StopTimer()
 		p.end()
 		b.ReportMetric(p.peak(), "RssAnon-MiB")
@@ -159,7 +149,7 @@ func benchmarkRestart(b *testing.B, alerts int) {
 
 // A process is the program, measured.
 type process struct {
-	*function
+	*Function
 	inited  time.Duration // from Init to its answer
 	back    atomic.Int64  // points
 	most    atomic.Int64  // RssAnon, in KiB
@@ -170,15 +160,15 @@ type process struct {
 // startOn starts the program on an outbox, and measures it from then on.
 func startOn(b *testing.B, env []string, dir string) *process {
 	b.Helper()
-	p := measure(launch(b, append(env, "BIGPANDA_OUTBOX="+dir)))
+	p := measure(Launch(b, append(env, "BIGPANDA_OUTBOX="+dir)))
 	frames := p.init()
 	p.workers.Go(func() { p.countPoints(frames) })
 	return p
 }
 
 // measure samples a process's memory from now to its end.
-func measure(f *function) *process {
-	p := &process{function: f, stop: make(chan struct{})}
+func measure(f *Function) *process {
+	p := &process{Function: f, stop: make(chan struct{})}
 	p.workers.Go(func() {
 		for {
 			p.sample()
@@ -195,19 +185,19 @@ func measure(f *function) *process {
 // init sends Info and Init, and returns the rest of the output.
 func (p *process) init() *bufio.Reader {
 	p.t.Helper()
-	frames := bufio.NewReader(p.out)
+	frames := bufio.NewReader(p.Out)
 	var buf []byte
 	ask := func(r *agent.Request) *agent.Response {
-		p.write(framed(r))
+		p.write(Frames(r))
 		answer := new(agent.Response)
 		if err := agent.ReadMessage(&buf, frames, answer); err != nil {
 			p.t.Fatal(err)
 		}
 		return answer
 	}
-	info := ask(&agent.Request{Message: &agent.Request_Info{Info: &agent.InfoRequest{}}})
+	info := ask(Info())
 	begin := time.Now()
-	init := ask(&agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: "cpu_alert", NodeID: "bigpanda3"}}})
+	init := ask(Init("cpu_alert", "bigpanda3"))
 	p.inited = time.Since(begin)
 	if info.GetInfo() == nil || !init.GetInit().GetSuccess() {
 		p.t.Fatalf("Init failed: %s", init.GetInit().GetError())
@@ -216,7 +206,7 @@ func (p *process) init() *bufio.Reader {
 }
 
 func (p *process) write(input []byte) {
-	if _, err := p.in.Write(input); err != nil {
+	if _, err := p.In.Write(input); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -245,7 +235,7 @@ func (p *process) countPoints(frames *bufio.Reader) {
 
 func (p *process) waitBack(n int64) {
 	p.t.Helper()
-	for deadline := time.Now().Add(5 * patient); p.back.Load() < n; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * Patient); p.back.Load() < n; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			p.t.Fatalf("%d of %d points came back", p.back.Load(), n)
 		}
@@ -254,7 +244,7 @@ func (p *process) waitBack(n int64) {
 
 // sample reads how much memory is the process's own: no file backs it.
 func (p *process) sample() {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Cmd.Process.Pid))
 	if err != nil {
 		return
 	}
@@ -270,7 +260,7 @@ func (p *process) peak() (mebibytes float64) { return float64(p.most.Load()) / 1
 
 func (p *process) end() {
 	p.t.Helper()
-	if code := p.function.end(); code != 0 {
+	if code := p.Function.End(); code != 0 {
 		p.t.Errorf("exit code %d", code)
 	}
 	close(p.stop)
@@ -282,7 +272,7 @@ func changesOf(changes, alerts int) []byte {
 	levels := [...]string{"CRITICAL", "WARNING"}
 	input := make([]byte, 0, changes*256)
 	for i := range changes {
-		input = append(input, framed(point(fmt.Sprint("web", i%alerts), levels[i/alerts%2], 1_700_000_000+int64(i/alerts)))...)
+		input = append(input, Frames(Point(fmt.Sprint("web", i%alerts), levels[i/alerts%2], 1_700_000_000+int64(i/alerts)))...)
 	}
 	return input
 }

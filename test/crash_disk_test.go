@@ -1,4 +1,4 @@
-package main
+package test
 
 import (
 	"errors"
@@ -110,7 +110,7 @@ func (k *crashTask) fillAtTimes(l *crashLife) (stop func()) {
 		defer close(ended)
 		defer k.room.free()
 		for i := 0; i < len(spans) && wait(spans[i]); i += 3 {
-			k.room.fill(l.f.cmd.Process.Pid, int64(spans[i+1]))
+			k.room.fill(l.f.Cmd.Process.Pid, int64(spans[i+1]))
 			if !wait(spans[i+2]) {
 				return
 			}
