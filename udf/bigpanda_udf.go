@@ -162,8 +162,9 @@ func (h *Handler) init(r *agent.InitRequest) error {
 		return err
 	}
 	h.options, h.store, h.appKey = o, store, bigpanda.Payload{AppKey: o.appKey}.Identity().AppKey
-	h.feed = newFeed(o.resolveAfter, h.config.Now())
-	h.state.now.unix = uint32(h.config.Now().Unix())
+	now := h.config.Now()
+	h.feed = newFeed(o.resolveAfter, now)
+	h.state.now.unix = seconds(now.Unix())
 	h.loading = make(chan struct{})
 	h.turn = own(store, h.loading, h.state)
 	go h.load()
