@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"bigpanda-udf/cli"
 	"bigpanda-udf/sandbox"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -31,7 +32,9 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case string(asProgram):
-		main()
+		os.Exit(cli.Run(context.Background(), cli.Process{
+			Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv, Times: crashTimes(),
+		}))
 	default:
 		os.Exit(benchmarked(child(os.Getenv(asChild))))
 	}

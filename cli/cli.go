@@ -36,6 +36,8 @@ type Process struct {
 	// IsTerminal tells whether a stream is a person's terminal; nil asks the
 	// operating system.
 	IsTerminal func(stream any) bool
+	// Times are how long the function waits for others.
+	Times Times
 }
 
 // Run runs the program to its end and returns its exit code. The end of ctx

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -15,6 +16,13 @@ import (
 // predecessorLeaves is how long a process that has been told to end may take to
 // let go of its outbox.
 const predecessorLeaves = 2 * time.Second
+
+// Times are how long the function waits for others. The zero value of each means
+// its default.
+type Times struct {
+	Leave  time.Duration // predecessorLeaves
+	Outbox outbox.Times
+}
 
 // summaryEvery is how often the log says that alerts wait.
 const summaryEvery = time.Minute
@@ -64,9 +72,9 @@ type delivery struct {
 }
 
 // deliver opens the outbox of one use of the function in one task, and begins
-// to deliver. Where another process has that outbox, it gets wait to leave it.
-func (s settings) deliver(task, node string, to way, wait time.Duration, log *slog.Logger) (*delivery, error) {
-	queue, err := s.openOutbox(task, node, to, wait, log)
+// to deliver. Where another process has that outbox, it gets Times.Leave to leave it.
+func (s settings) deliver(use outbox.Options, to way, times Times, log *slog.Logger) (*delivery, error) {
+	queue, err := s.openOutbox(use, to, times, log)
 	if err != nil {
 		return nil, err
 	}
@@ -89,21 +97,17 @@ func (s settings) deliver(task, node string, to way, wait time.Duration, log *sl
 	return d, nil
 }
 
-func (s settings) openOutbox(task, node string, to way, wait time.Duration, log *slog.Logger) (anOutbox, error) {
+// openOutbox opens the outbox of the use that the options name.
+func (s settings) openOutbox(use outbox.Options, to way, times Times, log *slog.Logger) (anOutbox, error) {
 	switch s.outbox {
 	case outboxMemory:
 		return outbox.NewMemory(0), nil
 	case "":
 		return nil, usagef("no folder for the outbox, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one")
 	}
-	o := s.outboxOptions(to, log)
-	o.Task, o.Node, o.Wait = task, node, wait
-	return outbox.Open(s.outbox, o)
-}
-
-// outboxOptions are those that every outbox of the process has.
-func (s settings) outboxOptions(to way, log *slog.Logger) outbox.Options {
-	return outbox.Options{URL: s.url, Fingerprint: to.Fingerprint, MaxSize: s.outboxMaxSize, Log: log}
+	use.URL, use.Fingerprint, use.MaxSize, use.Log = s.url, to.Fingerprint, s.outboxMaxSize, log
+	use.Wait, use.Times = cmp.Or(times.Leave, predecessorLeaves), times.Outbox
+	return outbox.Open(s.outbox, use)
 }
 
 // watch logs a line from time to time while alerts wait or are held.

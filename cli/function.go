@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
 )
@@ -39,6 +40,7 @@ func (p Process) runFunction(ctx context.Context, c command, argErr error) int {
 	f := &function{
 		hurrying: hurrying,
 		settings: s,
+		times:    p.Times,
 		hidden:   hidden,
 		log:      newLogger(p.Stderr, s.logLevel, s.logFormat, hidden),
 	}
@@ -66,6 +68,7 @@ func (p Process) runFunction(ctx context.Context, c command, argErr error) int {
 type function struct {
 	hurrying context.Context // ends when there is no time left to deliver
 	settings settings
+	times    Times
 	hidden   *secrets
 	log      *slog.Logger
 	client   *bigpanda.Client
@@ -81,7 +84,7 @@ func (f *function) open(task, node string) (udf.Store, error) {
 	if err != nil {
 		return nil, f.hidden.blotError(err)
 	}
-	d, err := f.settings.deliver(task, node, client, predecessorLeaves, f.log)
+	d, err := f.settings.deliver(outbox.Options{Task: task, Node: node}, client, f.times, f.log)
 	if err != nil {
 		return nil, f.hidden.blotError(err)
 	}

@@ -19,6 +19,10 @@ func (p Process) outboxActive(ctx context.Context, f outboxFlags, in found) erro
 		if err != nil && len(alerts) == 0 {
 			continue
 		}
+		if !pl.LeftBehind.IsZero() && len(alerts) > 0 {
+			p.say("%s: left behind on %s: no task resolves these, and in 30 days they are forgotten; resolve those that are over by their keys",
+				pl.name(), pl.LeftBehind.Format(time.DateOnly))
+		}
 		first := alerts
 		if limit := f.limit(); limit > 0 {
 			first = alerts[:min(limit, len(alerts))]

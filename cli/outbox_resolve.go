@@ -44,6 +44,9 @@ func (p Process) outboxResolve(ctx context.Context, f outboxFlags, in found) err
 	var failed error
 	total, open := 0, 0
 	for i, pl := range in.places {
+		if f.All && !pl.LeftBehind.IsZero() {
+			continue // whether those are over nobody knows
+		}
 		var err error
 		alerts[i], err = pl.active(ctx)
 		failed = errors.Join(failed, err)
@@ -155,19 +158,15 @@ func (p Process) sayResolved(f outboxFlags, pl place, o outbox.AmendOutcome) {
 	if f.JSON {
 		p.printJSON(struct {
 			deed
-			Changed  int  `json:"changed"`
-			InMemory bool `json:"in_memory,omitempty"`
-		}{pl.deed(f.Do, "active", o.Done), len(o.Changed), o.InMemory})
+			Changed int `json:"changed"`
+		}{pl.deed(f.Do, "active", o.Done), len(o.Changed)})
 		return
 	}
 	if o.Done == 0 {
 		return // they are in another one
 	}
 	fmt.Fprintf(p.Stdout, "%s: %s resolved", pl.name(), counted(o.Done, "alert was", "alerts were"))
-	switch {
-	case o.InMemory:
-		fmt.Fprint(p.Stdout, "; the disk refuses it, so it is lost if the process ends now")
-	case pl.Process == 0:
+	if pl.Process == 0 {
 		fmt.Fprintf(p.Stdout, "; BigPanda is told %s", byWhom)
 	}
 	fmt.Fprintln(p.Stdout)

@@ -46,6 +46,13 @@ type Level struct {
 	// Value belongs to whoever appended it, and is not empty; nil forgets the
 	// series.
 	Value []byte
+	// Again says that it is to be told again: what BigPanda was told, it was told
+	// at another URL, or by another process. It is so until the series is appended
+	// anew.
+	Again bool
+	// Seen is when the last point of the series came, in Unix seconds, as the
+	// process knows it that works on the outbox; 0: that is not known.
+	Seen int64
 }
 
 // Stats counts what an outbox holds and what went through it since it was

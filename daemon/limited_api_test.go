@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"context"
@@ -14,9 +14,9 @@ import (
 	"bigpanda-udf/bigpanda"
 )
 
-// slowWay takes a second for each request and counts them.
-type slowWay struct {
-	way
+// slowAPI takes a second for each request and counts them.
+type slowAPI struct {
+	API
 	mu            sync.Mutex
 	under, most   int
 	began         []time.Duration // after start
@@ -24,7 +24,7 @@ type slowWay struct {
 	throttleFirst time.Duration // Retry-After of the first answer
 }
 
-func (s *slowWay) Send(ctx context.Context, appKey string, alerts [][]byte) (bigpanda.Answer, error) {
+func (s *slowAPI) Send(ctx context.Context, appKey string, alerts [][]byte) (bigpanda.Answer, error) {
 	s.mu.Lock()
 	s.began = append(s.began, time.Since(s.start))
 	s.under++
@@ -43,7 +43,7 @@ func (s *slowWay) Send(ctx context.Context, appKey string, alerts [][]byte) (big
 }
 
 // All deliveries of the daemon keep together to what one alone may do.
-func TestSharedWay(t *testing.T) {
+func TestLimitedAPI(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
 		connections int
@@ -61,8 +61,8 @@ func TestSharedWay(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				slow := &slowWay{start: time.Now(), throttleFirst: tt.throttle}
-				shared := newSharedWay(slow, tt.connections, tt.rate)
+				slow := &slowAPI{start: time.Now(), throttleFirst: tt.throttle}
+				shared := newLimitedAPI(slow, tt.connections, tt.rate)
 				var senders sync.WaitGroup
 				for range tt.senders {
 					senders.Go(func() { shared.Send(t.Context(), "k", nil) })
@@ -78,7 +78,7 @@ func TestSharedWay(t *testing.T) {
 }
 
 // Who is told to end does not wait for its turn.
-func TestSharedWayEndsWithItsContext(t *testing.T) {
+func TestLimitedAPIEndsWithItsContext(t *testing.T) {
 	for _, tt := range []struct {
 		name string
 		rest time.Duration
@@ -88,12 +88,12 @@ func TestSharedWayEndsWithItsContext(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				slow := &slowWay{start: time.Now()}
+				slow := &slowAPI{start: time.Now()}
 				connections := 1
 				if tt.rate > 0 {
 					connections = 2
 				}
-				shared := newSharedWay(slow, connections, tt.rate)
+				shared := newLimitedAPI(slow, connections, tt.rate)
 				go shared.Send(t.Context(), "k", nil)
 				synctest.Wait()
 				shared.restFor(tt.rest)

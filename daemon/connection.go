@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"context"
@@ -12,19 +12,19 @@ import (
 )
 
 // A connection is one use of the function in one task, from Kapacitor's dialling
-// to the end of its input.
+// to the end of its input. Its goroutine owns it.
 type connection struct {
-	server *server
-	edge   string // of its task
-	log    *slog.Logger
-	use    *use // nil while no outbox is open
+	daemon   *Daemon
+	edge     string // of its task
+	log      *slog.Logger
+	delivery Delivery // nil while no outbox is open
 }
 
-// converse serves one connection. It closes it before the outbox, so that
+// serveConn serves one connection. It closes it before the outbox, so that
 // Kapacitor, which holds up all its task operations meanwhile, need not wait for
-// that; whoever opens another of the task does.
-func (d *server) converse(ctx context.Context, conn net.Conn, edge string, log *slog.Logger) {
-	c := &connection{server: d, edge: edge, log: log}
+// that; whoever opens that outbox next does.
+func (d *Daemon) serveConn(ctx context.Context, conn net.Conn, edge string, log *slog.Logger) {
+	c := &connection{daemon: d, edge: edge, log: log}
 	err := c.run(ctx, conn)
 	switch {
 	case err == errStopped: // and nothing has failed beside it, which would be joined
@@ -32,7 +32,10 @@ func (d *server) converse(ctx context.Context, conn net.Conn, edge string, log *
 	case err != nil:
 		log.Error("a connection ends before its input", "error", err)
 	}
-	c.end(func() { conn.Close() })
+	conn.Close()
+	if c.delivery != nil {
+		c.delivery.Close()
+	}
 }
 
 // run speaks the protocol. A panic is the connection's end and nobody else's,
@@ -44,35 +47,16 @@ func (c *connection) run(ctx context.Context, conn net.Conn) (err error) {
 			c.log.Error("handling a connection failed", "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
-	s := c.server.settings
-	s.edge = c.edge
-	return wire.Run(ctx, s.newHandler(c.open, nil, c.log), conn, conn, s.wireOptions(c.log))
+	o := c.daemon.options
+	return wire.Run(ctx, o.NewHandler(c.edge, c.open, c.log), conn, conn, o.Wire(c.log))
 }
 
 // open is udf.Config.Open.
 func (c *connection) open(task, node string) (udf.Store, error) {
-	d := c.server
-	u := d.join(task, node)
-	wait := predecessorLeaves
-	if u.beside {
-		wait = 0 // who has the outbox is this process, and was waited for
-	}
-	delivery, err := d.deliver(task, node, wait, c.log.With("task", task, "node", node))
+	delivery, err := c.daemon.options.Open(task, node, c.log.With("task", task, "node", node))
 	if err != nil {
-		d.leave(u, func() {})
 		return nil, err
 	}
-	u.delivery = delivery
-	c.use = u
-	return delivery.queue, nil
-}
-
-// end calls hangUp, and closes what open has opened, if it has.
-func (c *connection) end(hangUp func()) {
-	if c.use == nil {
-		hangUp()
-		return
-	}
-	c.server.leave(c.use, hangUp)
-	c.use = nil
+	c.delivery = delivery
+	return delivery.Store(), nil
 }

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"bigpanda-udf/cli"
+	"bigpanda-udf/outbox"
+)
+
+// Variables of a program that is killed.
+const (
+	crashWaitVariable = "BIGPANDA_UDF_TEST_WAIT" // for another process to leave
+	crashLookVariable = "BIGPANDA_UDF_TEST_LOOK" // how often it looks for what others left
+)
+
+// crashTimes are how long a program waits that was started with these variables.
+func crashTimes() (times cli.Times) {
+	times.Leave, _ = time.ParseDuration(os.Getenv(crashWaitVariable))
+	times.Outbox = outbox.Times{}
+	times.Outbox.Look, _ = time.ParseDuration(os.Getenv(crashLookVariable))
+	return times
+}
+
+// launchDaemon starts a daemon, and connects to it as Kapacitor does. The function
+// that it returns has the ends of the connection for stdin and stdout.
+func launchDaemon(t testing.TB, environment []string) *function {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "crash") // whose path leaves room for that of a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	socket := filepath.Join(dir, "s")
+	cmd := exec.Command(os.Args[0], "serve", "--socket", socket)
+	cmd.Env = append(append(os.Environ(), asChild+"="+string(asProgram)), environment...)
+	f := &function{t: t, cmd: cmd, stderr: new(logBuffer), raw: new(logBuffer)}
+	cmd.Stderr = f.stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	})
+	for late := time.Now().Add(patient); ; time.Sleep(time.Millisecond) {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			file, err := conn.(*net.UnixConn).File()
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.in, f.out = daemonInput{conn.(*net.UnixConn), cmd}, file
+			return f
+		}
+		if time.Now().After(late) {
+			t.Fatalf("the daemon does not listen: %v\n%s", err, tail(f.stderr.String()))
+		}
+	}
+}
+
+// daemonInput is stdin of a connection. Its end is that of the daemon.
+type daemonInput struct {
+	*net.UnixConn
+	daemon *exec.Cmd
+}
+
+func (d daemonInput) Close() error {
+	d.daemon.Process.Signal(syscall.SIGTERM)
+	return d.UnixConn.Close()
+}
