@@ -10,20 +10,14 @@ import (
 	"time"
 
 	"bigpanda-udf/cli"
-	"bigpanda-udf/outbox"
 )
 
-// Variables of a program that is killed.
-const (
-	crashWaitVariable = "BIGPANDA_UDF_TEST_WAIT" // for another process to leave
-	crashLookVariable = "BIGPANDA_UDF_TEST_LOOK" // how often it looks for what others left
-)
+// crashWaitVariable is how long a program waits for another one to leave.
+const crashWaitVariable = "BIGPANDA_UDF_TEST_WAIT"
 
-// crashTimes are how long a program waits that was started with these variables.
+// crashTimes are how long a program waits that was started with the variable.
 func crashTimes() (times cli.Times) {
 	times.Leave, _ = time.ParseDuration(os.Getenv(crashWaitVariable))
-	times.Outbox = outbox.Times{}
-	times.Outbox.Look, _ = time.ParseDuration(os.Getenv(crashLookVariable))
 	return times
 }
 

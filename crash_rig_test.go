@@ -120,7 +120,7 @@ func (k *crashTask) start() *crashLife {
 	began := time.Now()
 	variables := append(environment(k.url),
 		"BIGPANDA_OUTBOX="+k.room.folder(), "BIGPANDA_TIMEOUT="+crashTimeout.String(), "BIGPANDA_BATCH_SIZE=5",
-		crashWaitVariable+"="+crashWait.String(), crashLookVariable+"=1s")
+		crashWaitVariable+"="+crashWait.String())
 	if k.seat.daemon {
 		l.f = launchDaemon(k.t, variables)
 	} else {
