@@ -16,6 +16,7 @@ import (
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/config"
+	"bigpanda-udf/printable"
 )
 
 const (
@@ -202,7 +203,7 @@ func (k *checkup) topicHandlers(ctx context.Context, a *kapacitorAPI, isOn bool)
 			if !isOn {
 				does = "which logs an error for each alert, as [bigpanda] is off"
 			}
-			k.warn(check, fmt.Sprintf("kapacitor delete topic-handlers %s %s", shellWord(cell(topic)), shellWord(cell(h.ID))),
+			k.warn(check, fmt.Sprintf("kapacitor delete topic-handlers %s %s", printable.ShellWord(cell(topic)), printable.ShellWord(cell(h.ID))),
 				"the handler %s of kind %s is left at the topic %s, %s", cell(h.ID), config.HandlerKind, cell(topic), does)
 		}
 	}

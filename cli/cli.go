@@ -47,6 +47,8 @@ type Process struct {
 	// passingFileSystem is outbox's function, but in tests, whose folders may be on
 	// one.
 	passingFileSystem func(dir string) (name string, ok bool)
+	// Times are how long the function waits for others.
+	Times Times
 }
 
 // Run runs the program to its end and returns its exit code. The end of ctx

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,13 @@ import (
 // predecessorLeaves is how long a process that has been told to end may take to
 // let go of its outbox.
 const predecessorLeaves = 2 * time.Second
+
+// Times are how long the function waits for others. The zero value of each means
+// its default.
+type Times struct {
+	Leave  time.Duration // predecessorLeaves
+	Outbox outbox.Times
+}
 
 // summaryEvery is how often the log says that alerts wait.
 const summaryEvery = time.Minute
@@ -58,9 +66,10 @@ type delivery struct {
 }
 
 // deliver opens the outbox of one use of the function in one task, and begins
-// to deliver. Where another process has that outbox, it gets wait to leave it.
-func (s settings) deliver(u udf.Use, api *limitedAPI, wait time.Duration, log *slog.Logger) (*delivery, error) {
-	queue, err := s.openOutbox(u.Task, u.Node, api, wait, log)
+// to deliver. Where another process has that outbox, it gets Times.Leave to leave it.
+func (s settings) deliver(u udf.Use, o outbox.Options, api *limitedAPI, times Times, log *slog.Logger) (*delivery, error) {
+	o.Task, o.Node = u.Task, u.Node
+	queue, err := s.openOutbox(o, api, times, log)
 	if err != nil {
 		return nil, err
 	}
@@ -83,22 +92,17 @@ func (s settings) deliver(u udf.Use, api *limitedAPI, wait time.Duration, log *s
 	return d, nil
 }
 
-func (s settings) openOutbox(task, node string, api *limitedAPI, wait time.Duration, log *slog.Logger) (anOutbox, error) {
+// openOutbox opens the outbox of the use that the options name.
+func (s settings) openOutbox(o outbox.Options, api *limitedAPI, times Times, log *slog.Logger) (anOutbox, error) {
 	switch s.Outbox {
 	case config.OutboxMemory:
 		return outbox.NewMemory(0), nil
 	case "":
 		return nil, usagef("no folder for the outbox, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one")
 	}
-	o := s.outboxOptions(api, log)
-	o.Task, o.Node, o.Wait = task, node, wait
+	o.URL, o.Fingerprint, o.MaxSize, o.Log = s.URL, api.fingerprint, s.OutboxMaxSize, log
+	o.Wait, o.Times = cmp.Or(times.Leave, predecessorLeaves), times.Outbox
 	return outbox.Open(s.Outbox, o)
-}
-
-// outboxOptions are those that every outbox of the process has. What is behind the
-// path of the URL may be a secret, and is neither kept nor part of a folder's name.
-func (s settings) outboxOptions(api *limitedAPI, log *slog.Logger) outbox.Options {
-	return outbox.Options{URL: outbox.WithoutQuery(s.URL), Fingerprint: api.fingerprint, MaxSize: s.OutboxMaxSize, Log: log}
 }
 
 // watch logs a line from time to time while alerts wait or are held.

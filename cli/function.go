@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
 )
@@ -39,6 +40,7 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 	f := &function{
 		hurrying: hurrying,
 		settings: s,
+		times:    p.Times,
 		hidden:   c.hidden,
 		log:      newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden),
 	}
@@ -68,6 +70,7 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 type function struct {
 	hurrying context.Context // ends when there is no time left to deliver
 	settings settings
+	times    Times
 	hidden   *secrets
 	log      *slog.Logger
 	client   *bigpanda.Client
@@ -93,7 +96,7 @@ func (f *function) open(u udf.Use) (udf.Store, error) {
 		f.log.Warn(shortToken + ": " + mendShortToken)
 	}
 	api := newLimitedAPI(client, f.settings.Connections, f.settings.Rate)
-	d, err := f.settings.deliver(u, api, predecessorLeaves, f.log)
+	d, err := f.settings.deliver(u, outbox.Options{}, api, f.times, f.log)
 	if err != nil {
 		return nil, f.hidden.redactError(err)
 	}

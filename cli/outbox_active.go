@@ -19,6 +19,10 @@ func (p Process) outboxActive(ctx context.Context, f outboxFlags, in targets) er
 		if err != nil && len(alerts) == 0 {
 			continue
 		}
+		if !tgt.LeftBehind.IsZero() && len(alerts) > 0 {
+			p.say("%s: left behind on %s: no task resolves these, and in 30 days they are forgotten; resolve those that are over by their keys",
+				tgt.name(), tgt.LeftBehind.Format(time.DateOnly))
+		}
 		first := alerts
 		if limit := f.limit(); limit > 0 {
 			first = alerts[:min(limit, len(alerts))]

@@ -122,8 +122,8 @@ func TestOutboxResolveAllOfMany(t *testing.T) {
 		t.Errorf("once more: %+v", r)
 	}
 	for task, want := range map[string]string{
-		"cpu":  `{"action":"resolve","kind":"active","folder":"DIR/cpu_bigpanda3.ce345025","task":"cpu","node":"bigpanda3","process":PID,"done":0,"changed":0}`,
-		"disk": `{"action":"resolve","kind":"active","folder":"DIR/disk_bigpanda3.c5b42a2f","task":"disk","node":"bigpanda3","process":0,"done":0,"changed":0}`,
+		"cpu":  `{"action":"resolve","kind":"active","folder":"DIR/cpu_bigpanda3.301685fe","task":"cpu","node":"bigpanda3","process":PID,"done":0,"changed":0}`,
+		"disk": `{"action":"resolve","kind":"active","folder":"DIR/disk_bigpanda3.b6cf60b3","task":"disk","node":"bigpanda3","process":0,"done":0,"changed":0}`,
 	} {
 		if r := runBox(t, dir, "resolve", "--all", "--json", "--task", task); r.code != 0 || golden(r.stdout, dir) != want+"\n" {
 			t.Errorf("as JSON: %+v, want %s", r, want)

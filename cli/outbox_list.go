@@ -172,8 +172,6 @@ func state(e outbox.Entry) string {
 		return cell(e.Problem)
 	case e.InFlight:
 		return "on its way"
-	case e.InMemory:
-		return "in memory: the disk refuses it"
 	}
 	return "waits"
 }

@@ -46,6 +46,9 @@ func (p Process) outboxResolve(ctx context.Context, f outboxFlags, in targets) e
 	var failed error
 	total, open := 0, 0
 	for i, tgt := range in.all {
+		if f.All && !tgt.LeftBehind.IsZero() {
+			continue // whether those are over nobody knows
+		}
 		var err error
 		alerts[i], err = tgt.active(ctx)
 		failed = errors.Join(failed, err)
@@ -157,19 +160,15 @@ func (p Process) sayResolved(f outboxFlags, tgt target, o outbox.AmendOutcome) {
 	if f.JSON {
 		p.printJSON(struct {
 			outboxResult
-			Changed  int  `json:"changed"`
-			InMemory bool `json:"in_memory,omitempty"`
-		}{tgt.result(f.Do, "active", o.Done), len(o.Changed), o.InMemory})
+			Changed int `json:"changed"`
+		}{tgt.result(f.Do, "active", o.Done), len(o.Changed)})
 		return
 	}
 	if o.Done == 0 {
 		return // they are in another one
 	}
 	fmt.Fprintf(p.Stdout, "%s: %s resolved", tgt.name(), counted(o.Done, "alert was", "alerts were"))
-	switch {
-	case o.InMemory:
-		fmt.Fprint(p.Stdout, "; the disk refuses it, so it is lost if the process ends now")
-	case tgt.Process == 0:
+	if tgt.Process == 0 {
 		fmt.Fprintf(p.Stdout, "; BigPanda is told %s", byWhom)
 	}
 	fmt.Fprintln(p.Stdout)

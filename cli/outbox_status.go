@@ -92,7 +92,11 @@ func remarks(s outbox.Status, now time.Time) (all []string) {
 		add("no process delivers what is queued: the next start of a function with this outbox folder, URL and token does")
 	}
 	for _, name := range s.Damaged {
-		add("%s could not be read and was moved aside: it is not delivered", filepath.Join(s.Folder, name))
+		why := "could not be read"
+		if strings.Contains(name, ".replaced-") {
+			why = "stood in the outbox's place"
+		}
+		add("%s %s and was moved aside: it is not delivered", filepath.Join(s.Folder, name), why)
 	}
 	return all
 }

@@ -26,7 +26,8 @@ func TestMain(m *testing.M) {
 	flag.Set("test.parallel", "8") // a -parallel of the command line wins
 	testscript.Main(m, map[string]func(){programName: func() {
 		os.Exit(Run(context.Background(), Process{
-			Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv, passingFileSystem: lasting,
+			Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv,
+			Times: testTimes, passingFileSystem: lasting,
 		}))
 	}})
 }

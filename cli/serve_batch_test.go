@@ -112,7 +112,7 @@ func TestServeBothEdges(t *testing.T) {
 		}
 	}
 	for _, c := range []*dialled{s, b} {
-		if got := c.receive().GetError().GetError(); got != errStopped.Error() {
+		if got := c.receive().GetError().GetError(); got != stoppedText {
 			t.Errorf("Kapacitor is told %q", got)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bigpanda-udf/config"
+	"bigpanda-udf/daemon"
 	"bigpanda-udf/sandbox"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -30,10 +31,11 @@ func TestServeConnectionsWithoutAnInit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newServer(settings{Settings: resolved}, new(secrets), slog.New(slog.NewTextHandler(&log, nil)), t.Context())
-	d.initWithin = 2 * time.Second
+	v := &server{settings: settings{Settings: resolved}, hidden: new(secrets), log: slog.New(slog.NewTextHandler(&log, nil)), hurrying: t.Context()}
+	o := v.options()
+	o.InitWithin = 2 * time.Second
 	ended := make(chan error, 1)
-	go func() { ended <- d.serve(t.Context(), []socket{{l, config.EdgeStream}}) }()
+	go func() { ended <- daemon.New(o).Serve(t.Context(), []daemon.Socket{{Listener: l, Edge: daemon.Stream}}) }()
 	s := &served{t: t, socket: path}
 	task := s.use("cpu", "bigpanda2")
 	var others []*dialled

@@ -100,11 +100,14 @@ func leaveSocket(t *testing.T, path string) {
 
 func lockFolder(t *testing.T, path string) {
 	t.Helper()
-	unlock, err := socketFlag{path: path}.lockFolder()
+	folder, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(unlock)
+	t.Cleanup(func() { folder.Close() })
+	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func listenHere(t *testing.T, path string) {

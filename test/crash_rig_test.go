@@ -117,9 +117,15 @@ func (k *crashTask) start() *crashLife {
 		task: k, chance: rand.New(rand.NewPCG(k.chance.Uint64(), 0)), inited: make(chan struct{}), quiet: make(chan struct{}), fedAll: make(chan struct{}),
 		echo: make(chan int, 1<<16), ended: make(chan struct{}),
 	}
-	l.f = Launch(k.t, append(Environment(k.url),
-		"BIGPANDA_OUTBOX="+k.room.folder(), "BIGPANDA_TIMEOUT="+crashTimeout.String(), "BIGPANDA_BATCH_SIZE=5"))
 	began := time.Now()
+	variables := append(Environment(k.url),
+		"BIGPANDA_OUTBOX="+k.room.folder(), "BIGPANDA_TIMEOUT="+crashTimeout.String(), "BIGPANDA_BATCH_SIZE=5",
+		crashWaitVariable+"="+crashWait.String())
+	if k.seat.daemon {
+		l.f = launchDaemon(k.t, variables)
+	} else {
+		l.f = Launch(k.t, variables)
+	}
 	go func() {
 		defer close(l.ended)
 		r := bufio.NewReader(l.f.Out)

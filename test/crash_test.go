@@ -20,6 +20,7 @@ import (
 // (P4, P5). `make crash` runs it at length.
 var (
 	crashKills = flag.Int("crash.kills", 20, "how often TestCrash kills the program, over all its variants")
+	crashWait  = flag.Duration("crash.wait", 0, "how long a program of TestCrash waits for the one before it to leave; 0: as long as it does otherwise")
 	crashSeed  = flag.Uint64("crash.seed", 0, "what TestCrash takes its chances from; 0: something new")
 )
 
@@ -40,6 +41,8 @@ type crashSeat struct {
 	overlaps bool
 	// fills has the disk fill up, at times.
 	fills bool
+	// daemon has it connect to a daemon, which is killed, instead of being one.
+	daemon bool
 }
 
 func TestCrash(t *testing.T) {
@@ -57,9 +60,10 @@ func TestCrash(t *testing.T) {
 		own   bool // each seat has a folder of its own
 		mount bool // on a small file system of its own
 	}{
-		{name: "plain", share: 4, own: true, seats: []crashSeat{{task: "cpu"}, {task: "mem"}}},
-		{name: "full", share: 2, own: true, seats: []crashSeat{{task: "cpu", fills: true}, {task: "mem", fills: true}}},
+		{name: "plain", share: 3, own: true, seats: []crashSeat{{task: "cpu"}, {task: "mem"}}},
+		{name: "full", share: 1, own: true, seats: []crashSeat{{task: "cpu", fills: true}, {task: "mem", fills: true}}},
 		{name: "tmpfs", share: 1, own: true, mount: true, seats: []crashSeat{{task: "cpu", fills: true}}},
+		{name: "daemon", share: 2, own: true, seats: []crashSeat{{task: "cpu", daemon: true}, {task: "mem", daemon: true}}},
 		{name: "several", share: 3, seats: []crashSeat{{task: "cpu", overlaps: true}, {task: "mem"}, {task: "disk"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -21,5 +21,6 @@ func TestMain(m *testing.M) {
 func program(args []string) int {
 	return cli.Run(context.Background(), cli.Process{
 		Args: args, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv,
+		Times: crashTimes(),
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,15 +70,15 @@ func TestWhoAdopts(t *testing.T) {
 		name    string
 		leaver  []func(*Options)
 		adopter []func(*Options)
-		want    bool
+		want    string // in the log; "": nobody
 	}{
-		{"another node of the task", nil, []func(*Options){node("cpu", "bigpanda3")}, true},
-		{"another task", nil, []func(*Options){node("disk", "bigpanda2")}, true},
-		{"a numbered folder of the same node", []func(*Options){numbered}, nil, true},
-		{"the same node with another token", []func(*Options){numbered}, []func(*Options){token}, true},
-		{"another node with another token", nil, []func(*Options){node("cpu", "bigpanda3"), token}, false},
-		{"another URL", nil, []func(*Options){url}, false},
-		{"another task with another URL", nil, []func(*Options){node("disk", "bigpanda2"), url}, false},
+		{"another node of the task", nil, []func(*Options){node("cpu", "bigpanda3")}, "is this one's now"},
+		{"another task", nil, []func(*Options){node("disk", "bigpanda2")}, "took over"},
+		{"a numbered folder of the same node", []func(*Options){numbered}, nil, "took over"},
+		{"the same node with another token", []func(*Options){numbered}, []func(*Options){token}, "took over"},
+		{"another node with another token", nil, []func(*Options){node("cpu", "bigpanda3"), token}, ""},
+		{"another URL", nil, []func(*Options){url}, "another URL than before"},
+		{"another task with another URL", nil, []func(*Options){node("disk", "bigpanda2"), url}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -99,15 +100,15 @@ func TestWhoAdopts(t *testing.T) {
 			all := adopter.adoptAll().drain()
 			inOrder(t, all)
 			want := "a#2 b#2"
-			if tt.want {
+			if tt.want != "" {
 				want = "a#1 " + want
-				adopter.log.has(t, 1, "took over")
+				adopter.log.has(t, 1, tt.want)
 			}
 			if got := payloadsOf(all); got != want {
 				t.Errorf("got %s, want %s", got, want)
 			}
 			adopter.log.has(t, 0, "level=ERROR")
-			if _, err := os.Stat(leaver.folder); (err == nil) == tt.want {
+			if _, err := os.Stat(leaver.folder); (err == nil) != (tt.want == "" || leaver.folder == adopter.folder) {
 				t.Errorf("the folder is there: %v", err == nil)
 			}
 			live.want("its own#1")
@@ -120,7 +121,7 @@ func (r *rig) adoptAll() *rig {
 	r.t.Helper()
 	r.adopted()
 	for range 2 {
-		r.adopt()
+		r.look(r.t.Context())
 	}
 	return r
 }
@@ -164,7 +165,7 @@ func TestLeftoversInOrder(t *testing.T) {
 	if want := 3*700*3 + 2 + 200; len(all) != want {
 		t.Errorf("%d changes have left, want %d", len(all), want)
 	}
-	if got := files(t, dir, "*"); len(got) != 1 {
+	if got := foldersIn(dir); len(got) != 1 {
 		t.Errorf("folders %q", got)
 	}
 	if s := adopter.Stats(); s != (Stats{}) {
@@ -189,12 +190,12 @@ func TestTakenOverTwice(t *testing.T) {
 	leaver.close()
 	r := openIn(t, filepath.Join(dir, "elsewhere")).adopted()
 	for range 2 {
-		if err := r.takeOver(changes); err != nil {
+		if err := r.insert(changes); err != nil {
 			t.Fatal(err)
 		}
 	}
 	flying := r.next(1)
-	if err := r.takeOver(changes); err != nil {
+	if err := r.insert(changes); err != nil {
 		t.Fatal(err)
 	}
 	r.Release(idsOf(flying)...)
@@ -209,51 +210,6 @@ func TestTakenOverTwice(t *testing.T) {
 	}
 }
 
-func TestInheritedLevels(t *testing.T) {
-	dir := memoryDir(t)
-	level := func(key string, at int64) Level { return Level{Key: key, Time: at, Value: fmt.Append(nil, key, at)} }
-	first := openIn(t, dir)
-	second := openIn(t, dir)
-	first.Append(nil, []Level{level("a", 1), level("b", 5), level("c", 1)})
-	second.Append(nil, []Level{level("a", 2), level("b", 4), level("d", 1)})
-	second.close()
-	first.close()
-
-	check := func(name string, r *rig, wantNew bool, want ...Level) {
-		t.Helper()
-		levels, isNew, err := readAll(r)
-		slices.SortFunc(levels, func(a, b Level) int { return int(a.Key[0]) - int(b.Key[0]) })
-		if err != nil || isNew != wantNew || fmt.Sprint(levels) != fmt.Sprint(want) {
-			t.Errorf("%s: levels %v, new %v, %v, want %v", name, levels, isNew, err, want)
-		}
-	}
-	r := openIn(t, dir).adopted()
-	check("a numbered outbox of the node: the later wins", r, false, level("a", 2), level("b", 5), level("c", 1), level("d", 1))
-	if _, err := os.Stat(second.folder); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the folder of the numbered one: %v", err)
-	}
-	check("another task", openIn(t, dir, node("disk", "bigpanda2")), true)
-	check("a new node while the other lives", openIn(t, dir, node("cpu", "live")), true)
-	r.close()
-	other := openIn(t, dir, node("cpu", "bigpanda7")).adopted()
-	check("a new node of the task", other, false, level("a", 2), level("b", 5), level("c", 1), level("d", 1))
-	other.close()
-	other = openIn(t, dir, node("cpu", "bigpanda7"))
-	check("the same, when it is not new", other, false, level("a", 2), level("b", 5), level("c", 1), level("d", 1))
-
-	// One that goes later has its levels taken over then.
-	late := openIn(t, dir, node("cpu", "bigpanda7"))
-	if late.folder != other.folder+"~2" {
-		t.Fatalf("folder %s", late.folder)
-	}
-	other.adopted()
-	late.Append([]Change{aChange(1, "z")}, []Level{level("a", 9), level("b", 3)})
-	late.close()
-	other.adopt()
-	check("a numbered outbox that goes later", other, false, level("a", 9), level("b", 5), level("c", 1), level("d", 1))
-	other.want("z#1")
-}
-
 // A leftover goes when nothing of worth is in it.
 func TestWhatStays(t *testing.T) {
 	tests := []struct {
@@ -264,7 +220,7 @@ func TestWhatStays(t *testing.T) {
 		{"nothing", func(*testing.T, *rig) {}, false},
 		{"delivered changes", func(_ *testing.T, r *rig) { r.put(1, "a"); r.want("a#1") }, false},
 		{"a socket and a half copy", func(t *testing.T, r *rig) {
-			if err := os.WriteFile(r.path()+compacting, nil, 0o600); err != nil {
+			if err := os.WriteFile(r.store.path()+compacting, nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, false},
@@ -284,7 +240,7 @@ func TestWhatStays(t *testing.T) {
 			}
 		}, true},
 		{"a file that was put aside", func(t *testing.T, r *rig) {
-			if err := os.WriteFile(r.path()+".damaged-1", nil, 0o600); err != nil {
+			if err := os.WriteFile(r.store.path()+".damaged-1", nil, 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, true},
@@ -311,11 +267,11 @@ func TestDamagedLeftover(t *testing.T) {
 		dir := memoryDir(t)
 		leaver := openIn(t, dir, node("cpu", "gone"))
 		leaver.close()
-		if err := os.WriteFile(leaver.path(), []byte(content), 0o600); err != nil {
+		if err := os.WriteFile(leaver.store.path(), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		r := openIn(t, dir).adopted()
-		r.adopt()
+		r.look(t.Context())
 		aside := files(t, leaver.folder, "*damaged*")
 		if len(aside) != 1 {
 			t.Fatalf("aside are %q", aside)
@@ -344,7 +300,7 @@ func TestForeignFolders(t *testing.T) {
 	var names []string
 	for _, pattern := range []string{"*", "*/*"} {
 		for _, f := range files(t, dir, pattern) {
-			if name, _ := filepath.Rel(dir, f); filepath.Dir(f) != r.folder && f != r.folder {
+			if name, _ := filepath.Rel(dir, f); !strings.HasPrefix(name, "cpu_") {
 				names = append(names, name)
 			}
 		}

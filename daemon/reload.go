@@ -1,11 +1,10 @@
-package cli
+package daemon
 
 import (
 	"maps"
 	"slices"
-	"strings"
-	"unicode"
 
+	"bigpanda-udf/printable"
 	"bigpanda-udf/udf"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -28,7 +27,7 @@ func (h namedHandler) Init(r *agent.InitRequest) (*agent.InitResponse, error) {
 
 // serves notes the task that a connection serves, "" for none any more.
 func (c *connection) serves(task string) {
-	d := c.server
+	d := c.daemon
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.running[c.task]--; d.running[c.task] <= 0 {
@@ -42,19 +41,22 @@ func (c *connection) serves(task string) {
 // sayWhatToReload logs the command that brings back the tasks that end with the
 // daemon: Kapacitor dials none of them again. A line of the log has room for some
 // of many tasks.
-func (d *server) sayWhatToReload() {
+func (d *Daemon) sayWhatToReload() {
 	d.mu.Lock()
 	tasks := slices.Sorted(maps.Keys(d.running))
 	d.mu.Unlock()
-	const reload = "kapacitor reload"
+	const (
+		reload     = "kapacitor reload"
+		maxCommand = 2 << 10 // bytes: of more, the log shows a part
+	)
 	command := reload
 	say := func() {
 		d.log.Warn("these tasks end with the daemon: reload them once it runs again", "command", command)
 		command = reload
 	}
 	for _, task := range tasks {
-		word := shellWord(task)
-		if command != reload && len(command)+1+len(word) > maxLogValue {
+		word := printable.ShellWord(task)
+		if command != reload && len(command)+1+len(word) > maxCommand {
 			say()
 		}
 		command += " " + word
@@ -62,13 +64,4 @@ func (d *server) sayWhatToReload() {
 	if command != reload {
 		say()
 	}
-}
-
-// shellWord is a text as a word of a command to paste.
-func shellWord(text string) string {
-	isPlain := func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-_.:", r) }
-	if text != "" && strings.IndexFunc(text, func(r rune) bool { return !isPlain(r) }) < 0 {
-		return text
-	}
-	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

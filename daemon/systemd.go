@@ -1,10 +1,8 @@
-package cli
+package daemon
 
 import (
 	"net"
 	"strings"
-
-	"bigpanda-udf/config"
 
 	"github.com/coreos/go-systemd/v22/activation"
 )
@@ -34,7 +32,7 @@ func takeOver() (handed []handedSocket) {
 
 // sort tells which socket of systemd is for which tasks: by the flags' paths, and
 // by its name. It closes them all where that does not work out.
-func (f serveFlags) sort(handed []handedSocket, named []socketFlag, s settings) (sockets []socket, err error) {
+func (s Sockets) sort(handed []handedSocket, named []namedSocket) (sockets []Socket, err error) {
 	defer func() {
 		if err == nil {
 			return
@@ -45,39 +43,39 @@ func (f serveFlags) sort(handed []handedSocket, named []socketFlag, s settings) 
 			}
 		}
 	}()
-	if err := f.fits(handed, named); err != nil {
+	if err := s.fits(handed, named); err != nil {
 		return nil, err
 	}
 	of := make(map[string]net.Addr) // by edge
 	for _, h := range handed {
 		edge := s.Edge
-		if h.name == batchName || f.BatchSocket != "" && samePath(h.Addr().String(), f.BatchSocket) {
-			if s.Edge == config.EdgeBatch {
-				return nil, batchTwice(s, "the socket with FileDescriptorName="+batchName)
+		if h.name == batchName || s.BatchPath != "" && samePath(h.Addr().String(), s.BatchPath) {
+			if s.Edge == Batch {
+				return nil, s.batchTwice("the socket with FileDescriptorName=" + batchName)
 			}
-			edge = config.EdgeBatch
+			edge = Batch
 		}
 		if other, twice := of[edge]; twice {
 			return nil, usagef("systemd listens at %s and at %s, both for %s tasks: set --batch-socket (BIGPANDA_SERVE_BATCH_SOCKET) to the path of the one for batch tasks, "+
 				"give that alone FileDescriptorName=%s, or leave one out", other, h.Addr(), edge, batchName)
 		}
 		of[edge] = h.Addr()
-		sockets = append(sockets, socket{h.Listener, edge})
+		sockets = append(sockets, Socket{h.Listener, edge})
 	}
 	return sockets, nil
 }
 
 // fits finds what the flags ask for and the sockets of systemd are not.
-func (f serveFlags) fits(handed []handedSocket, named []socketFlag) error {
+func (s Sockets) fits(handed []handedSocket, named []namedSocket) error {
 	var paths []string
 	for _, h := range handed {
 		if _, ok := h.Listener.(*net.UnixListener); !ok {
 			return usagef("systemd hands over what is no unix stream socket: set ListenStream= of the socket unit to a path")
 		}
 		path := h.Addr().String()
-		if h.name == batchName && f.Socket != "" && samePath(path, f.Socket) {
-			return usagef("--socket is %q, which FileDescriptorName=%s of its socket unit says is for batch tasks: set --batch-socket to it, "+
-				"or take FileDescriptorName= out", config.Shown(f.Socket), batchName)
+		if h.name == batchName && s.Path != "" && samePath(path, s.Path) {
+			return usagef("--socket is %.200q, which FileDescriptorName=%s of its socket unit says is for batch tasks: set --batch-socket to it, "+
+				"or take FileDescriptorName= out", s.Path, batchName)
 		}
 		paths = append(paths, path)
 	}
@@ -87,14 +85,14 @@ func (f serveFlags) fits(handed []handedSocket, named []socketFlag) error {
 			there = there || samePath(path, n.path)
 		}
 		if !there {
-			return usagef("%s is %q and systemd listens at %s: leave it out, or set ListenStream= of the socket unit to it",
-				n.flag, config.Shown(n.path), strings.Join(paths, " and "))
+			return usagef("%s is %.200q and systemd listens at %s: leave it out, or set ListenStream= of the socket unit to it",
+				n.flag, n.path, strings.Join(paths, " and "))
 		}
 	}
 	switch {
-	case f.SocketMode != "":
+	case s.Mode != "":
 		return usagef("--socket-mode is for systemd to keep, which made the socket: set SocketMode= of the socket unit")
-	case f.SocketGroup != "":
+	case s.Group != "":
 		return usagef("--socket-group is for systemd to keep, which made the socket: set SocketGroup= of the socket unit")
 	}
 	return nil

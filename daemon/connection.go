@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"context"
@@ -23,20 +23,20 @@ const initWithin = time.Minute
 const giveBackAfter = 5 * time.Second
 
 // A connection is one use of the function in one task, from Kapacitor's dialling
-// to the end of its input.
+// to the end of its input. Its goroutine owns it.
 type connection struct {
-	server *server
-	edge   string // of its task
-	log    *slog.Logger
-	use    *use   // nil while no outbox is open
-	task   string // that it serves; "" before Init
+	daemon   *Daemon
+	edge     string // of its task
+	log      *slog.Logger
+	delivery Delivery // nil while no outbox is open
+	task     string   // that it serves; "" before Init
 }
 
-// converse serves one connection. It closes it before the outbox, so that
+// serveConn serves one connection. It closes it before the outbox, so that
 // Kapacitor, which holds up all its task operations meanwhile, need not wait for
-// that; whoever opens another of the task does.
-func (d *server) converse(ctx context.Context, conn net.Conn, edge string, log *slog.Logger) {
-	c := &connection{server: d, edge: edge, log: log}
+// that; whoever opens that outbox next does.
+func (d *Daemon) serveConn(ctx context.Context, conn net.Conn, edge string, log *slog.Logger) {
+	c := &connection{daemon: d, edge: edge, log: log}
 	err := c.run(ctx, conn)
 	switch {
 	case err == errStopped: // and nothing has failed beside it, which would be joined
@@ -44,7 +44,10 @@ func (d *server) converse(ctx context.Context, conn net.Conn, edge string, log *
 	case err != nil:
 		log.Error("a connection ends before its input", "error", err)
 	}
-	c.end(func() { conn.Close() })
+	conn.Close()
+	if c.delivery != nil {
+		c.delivery.Close()
+	}
 	select {
 	case d.ended <- struct{}{}:
 	default:
@@ -53,7 +56,7 @@ func (d *server) converse(ctx context.Context, conn net.Conn, edge string, log *
 
 // giveMemoryBack gives back to the system what connections that have ended had:
 // by itself, Go keeps it for minutes.
-func (d *server) giveMemoryBack(ctx context.Context) {
+func (d *Daemon) giveMemoryBack(ctx context.Context) {
 	for {
 		select {
 		case <-d.ended:
@@ -78,39 +81,20 @@ func (c *connection) run(ctx context.Context, conn net.Conn) (err error) {
 			c.log.Error("handling a connection failed", "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
-	s := c.server.settings
-	s.Edge = c.edge
-	o := s.wireOptions(c.log)
-	o.InitWithin = c.server.initWithin
-	h := namedHandler{s.newHandler(c.open, nil, c.log), c.serves}
+	o := c.daemon.options
+	w := o.Wire(c.log)
+	w.InitWithin = o.InitWithin
+	h := namedHandler{o.NewHandler(c.edge, c.open, c.log), c.serves}
 	defer c.serves("")
-	return wire.Run(ctx, h, conn, conn, o)
+	return wire.Run(ctx, h, conn, conn, w)
 }
 
 // open is udf.Config.Open.
-func (c *connection) open(of udf.Use) (udf.Store, error) {
-	d := c.server
-	u := d.join(of.Task, of.Node)
-	wait := predecessorLeaves
-	if u.beside {
-		wait = 0 // who has the outbox is this process, and was waited for
-	}
-	delivery, err := d.deliver(of, wait, c.log.With("task", of.Task, "node", of.Node))
+func (c *connection) open(u udf.Use) (udf.Store, error) {
+	delivery, err := c.daemon.options.Open(u, c.log.With("task", u.Task, "node", u.Node))
 	if err != nil {
-		d.leave(u, func() {})
 		return nil, err
 	}
-	u.delivery = delivery
-	c.use = u
-	return delivery.queue, nil
-}
-
-// end calls hangUp, and closes what open has opened, if it has.
-func (c *connection) end(hangUp func()) {
-	if c.use == nil {
-		hangUp()
-		return
-	}
-	c.server.leave(c.use, hangUp)
-	c.use = nil
+	c.delivery = delivery
+	return delivery.Store(), nil
 }

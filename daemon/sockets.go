@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"context"
@@ -13,8 +13,6 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"bigpanda-udf/config"
 )
 
 const (
@@ -30,51 +28,74 @@ const (
 	startsWithin = 3 * answersWithin
 )
 
-// A socket is where the tasks of one edge connect.
-type socket struct {
+// The edges of tasks, as Kapacitor names them.
+const (
+	Stream = "stream"
+	Batch  = "batch"
+)
+
+// A Socket is where the tasks of one edge connect.
+type Socket struct {
 	net.Listener
-	edge string
+	Edge string
 }
 
-func closeAll(sockets []socket) {
+func closeAll(sockets []Socket) {
 	for _, s := range sockets {
 		s.Close() // and removes it, unless that is systemd's to do
 	}
 }
 
-// A socketFlag is a socket that a flag names.
-type socketFlag struct{ flag, path, edge string }
+// Sockets are where the daemon is to listen, as its flags say.
+type Sockets struct {
+	Path      string // of --socket
+	BatchPath string // of --batch-socket
+	Mode      string // of --socket-mode, octal; "" for 0660
+	Group     string // of --socket-group; "" for that of the process
+	// Edge is that of the tasks at Path, and EdgeFrom what says so, for errors.
+	Edge, EdgeFrom string
+}
 
-// sockets returns those that the flags name.
-func (f serveFlags) sockets(edge string) (named []socketFlag) {
-	for _, s := range []socketFlag{{"--socket", f.Socket, edge}, {"--batch-socket", f.BatchSocket, config.EdgeBatch}} {
-		if s.path != "" {
-			named = append(named, s)
+// A UsageError is an error of what the daemon was asked for: nothing was tried.
+type UsageError struct{ text string }
+
+func (e UsageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error { return UsageError{fmt.Sprintf(format, args...)} }
+
+// A namedSocket is a socket that a flag names.
+type namedSocket struct{ flag, path, edge string }
+
+// named returns those that the flags name.
+func (s Sockets) named() (named []namedSocket) {
+	for _, n := range []namedSocket{{"--socket", s.Path, s.Edge}, {"--batch-socket", s.BatchPath, Batch}} {
+		if n.path != "" {
+			named = append(named, n)
 		}
 	}
 	return named
 }
 
-// listen returns the sockets of systemd, if that handed any over, else those
-// that the flags name.
-func (f serveFlags) listen(s settings) ([]socket, error) {
-	mode, err := f.mode()
+// Listen returns the sockets of systemd, if that handed any over, else those
+// that the flags name. An error is a UsageError, or of the system.
+func (s Sockets) Listen() ([]Socket, error) {
+	mode, err := s.mode()
 	if err != nil {
 		return nil, err
 	}
-	group, err := f.group()
+	group, err := s.group()
 	if err != nil {
 		return nil, err
 	}
-	if f.BatchSocket != "" && s.Edge == config.EdgeBatch {
-		return nil, batchTwice(s, "--batch-socket")
+	if s.BatchPath != "" && s.Edge == Batch {
+		return nil, s.batchTwice("--batch-socket")
 	}
-	named := f.sockets(s.Edge)
-	if len(named) == 2 && samePath(f.Socket, f.BatchSocket) {
-		return nil, usagef("--socket and --batch-socket are both %q: give each a path of its own, since a function takes either streams or batches", config.Shown(f.Socket))
+	named := s.named()
+	if len(named) == 2 && samePath(s.Path, s.BatchPath) {
+		return nil, usagef("--socket and --batch-socket are both %.200q: give each a path of its own, since a function takes either streams or batches", s.Path)
 	}
 	if handed := takeOver(); len(handed) > 0 {
-		return f.sort(handed, named, s)
+		return s.sort(handed, named)
 	}
 	if len(named) == 0 {
 		return nil, usagef("no socket: set --socket (BIGPANDA_SERVE_SOCKET), for batch tasks --batch-socket (BIGPANDA_SERVE_BATCH_SOCKET), to the path that socket has in kapacitor.conf")
@@ -84,22 +105,22 @@ func (f serveFlags) listen(s settings) ([]socket, error) {
 			return nil, err
 		}
 	}
-	var sockets []socket
+	var sockets []Socket
 	for _, n := range named {
 		l, err := n.listen(mode, group)
 		if err != nil {
 			closeAll(sockets)
 			return nil, err
 		}
-		sockets = append(sockets, socket{l, n.edge})
+		sockets = append(sockets, Socket{l, n.edge})
 	}
 	return sockets, nil
 }
 
 // batchTwice is the error of what says that a socket is for batch tasks while
 // --edge does so of the other.
-func batchTwice(s settings, what string) error {
-	return usagef("%s is batch, and %s is for batch tasks anyway: leave %[1]s out, and --socket is for stream tasks", s.Where["edge"], what)
+func (s Sockets) batchTwice(what string) error {
+	return usagef("%s is batch, and %s is for batch tasks anyway: leave %[1]s out, and --socket is for stream tasks", s.EdgeFrom, what)
 }
 
 // samePath tells whether two paths are those of one socket. Its folder may have
@@ -113,44 +134,44 @@ func samePath(a, b string) bool {
 	return filepath.Base(a) == filepath.Base(b) && errA == nil && errB == nil && os.SameFile(one, other)
 }
 
-func (s socketFlag) check() error {
+func (s namedSocket) check() error {
 	switch {
 	case strings.HasPrefix(s.path, "@"):
-		return usagef("%s is %q: write the path of a file, since a socket without one would be open to all", s.flag, config.Shown(s.path))
+		return usagef("%s is %.200q: write the path of a file, since a socket without one would be open to all", s.flag, s.path)
 	case len(s.path) > maxSocketPath:
 		return usagef("%s is longer than %d bytes, more than a socket's path can have: write a shorter one", s.flag, maxSocketPath)
 	}
 	return nil
 }
 
-func (f serveFlags) mode() (os.FileMode, error) {
-	if f.SocketMode == "" {
+func (s Sockets) mode() (os.FileMode, error) {
+	if s.Mode == "" {
 		return defaultSocketMode, nil
 	}
-	mode, err := strconv.ParseUint(f.SocketMode, 8, 32)
+	mode, err := strconv.ParseUint(s.Mode, 8, 32)
 	if err != nil || mode > 0o777 {
-		return 0, usagef("--socket-mode is %q: write an octal mode, such as 0660", config.Shown(f.SocketMode))
+		return 0, usagef("--socket-mode is %.200q: write an octal mode, such as 0660", s.Mode)
 	}
 	return os.FileMode(mode), nil
 }
 
 // group returns the number of the group, -1 for none.
-func (f serveFlags) group() (int, error) {
-	if f.SocketGroup == "" {
+func (s Sockets) group() (int, error) {
+	if s.Group == "" {
 		return -1, nil
 	}
-	if n, err := strconv.ParseUint(f.SocketGroup, 10, 31); err == nil {
+	if n, err := strconv.ParseUint(s.Group, 10, 31); err == nil {
 		return int(n), nil
 	}
-	g, err := user.LookupGroup(f.SocketGroup)
+	g, err := user.LookupGroup(s.Group)
 	if err != nil {
-		return 0, usagef("--socket-group is %q: write the name or number of a group of this machine", config.Shown(f.SocketGroup))
+		return 0, usagef("--socket-group is %.200q: write the name or number of a group of this machine", s.Group)
 	}
 	return strconv.Atoi(g.Gid)
 }
 
 // listen makes a socket, in place of one that nobody listens at any more.
-func (s socketFlag) listen(mode os.FileMode, group int) (net.Listener, error) {
+func (s namedSocket) listen(mode os.FileMode, group int) (net.Listener, error) {
 	unlock, err := s.lockFolder()
 	if err != nil {
 		return nil, err
@@ -183,12 +204,12 @@ func (s socketFlag) listen(mode os.FileMode, group int) (net.Listener, error) {
 
 // lockFolder keeps two daemons that start at once from taking each other's socket
 // for a stale one.
-func (s socketFlag) lockFolder() (unlock func(), err error) {
+func (s namedSocket) lockFolder() (unlock func(), err error) {
 	folder, err := os.OpenFile(filepath.Dir(s.path), os.O_RDONLY|syscall.O_DIRECTORY, 0) // else a pipe would be waited for
 	if err != nil {
 		return nil, fmt.Errorf("listen at %s: %w: make the folder, or choose another path with %s", s.path, err, s.flag)
 	}
-	err = lockWithin(context.Background(), folder, startsWithin)
+	err = lockWithin(folder, startsWithin)
 	switch {
 	case err == nil:
 		return func() { folder.Close() }, nil
@@ -203,7 +224,7 @@ func (s socketFlag) lockFolder() (unlock func(), err error) {
 
 // removeStale removes a socket that nobody listens at. Anything else that has
 // its name is an error.
-func (s socketFlag) removeStale() error {
+func (s namedSocket) removeStale() error {
 	info, err := os.Lstat(s.path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -223,4 +244,18 @@ func (s socketFlag) removeStale() error {
 		return fmt.Errorf("whether somebody listens at %s cannot be told: %w: run this as the socket's owner, or choose another path with %s", s.path, err, s.flag)
 	}
 	return fmt.Errorf("another process listens at %s: stop it, or choose another path with %s", s.path, s.flag)
+}
+
+// lockWithin locks a file or folder for as long as it is open. Where another
+// process has it until wait is over, the error is EWOULDBLOCK.
+func lockWithin(f *os.File, wait time.Duration) error {
+	for late := time.Now().Add(wait); ; time.Sleep(10 * time.Millisecond) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case !errors.Is(err, syscall.EWOULDBLOCK), time.Now().After(late):
+			return err
+		}
+	}
 }

@@ -15,10 +15,3 @@ type limitedAPI struct {
 func newLimitedAPI(client *bigpanda.Client, connections int, perSecond float64) *limitedAPI {
 	return &limitedAPI{retry.NewLimitedAPI(client, connections, perSecond), client.Fingerprint}
 }
-
-// way is what serve.go calls it.
-type way = *limitedAPI
-
-func newSharedWay(client *bigpanda.Client, connections int, perSecond float64) way {
-	return newLimitedAPI(client, connections, perSecond)
-}
