@@ -26,7 +26,8 @@ type Disk struct {
 	process int
 	workers sync.WaitGroup
 	stop    context.CancelFunc
-	seen    map[string]time.Time // orphans, and when each was last written; the worker's that looks
+	looks   sync.Mutex           // guards seen; held for the whole of a look
+	seen    map[string]time.Time // orphans, and when each was last written
 	met     chan struct{}        // closed when others, alive and othersErr are known
 
 	mu       sync.Mutex // guards all that follows

@@ -42,6 +42,8 @@ func (d *Disk) isDue(folder string) bool {
 // look takes over what processes that are gone have left behind: at once what is
 // of its own use, at the second look what is of others. Then Next may begin.
 func (d *Disk) look(ctx context.Context) {
+	d.looks.Lock()
+	defer d.looks.Unlock()
 	total := 0
 	var failed error
 	take := func(folder string) {

@@ -31,14 +31,18 @@ func takeFolder(dir, base, former string, o Options) {
 			return
 		}
 	}
-	folder, own := onlyIdle(dir, o)
+	folder, own, busy := onlyIdle(dir, o)
+	for deadline := time.Now().Add(o.Wait); folder == "" && busy && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond) // who has it may be about to end
+		folder, own, busy = onlyIdle(dir, o)
+	}
 	if folder == "" {
 		return
 	}
 	if !own {
 		written := writtenAt(folder)
 		time.Sleep(o.Times.Settle)
-		if again, _ := onlyIdle(dir, o); again != folder || !writtenAt(folder).Equal(written) {
+		if again, _, _ := onlyIdle(dir, o); again != folder || !writtenAt(folder).Equal(written) {
 			return
 		}
 	}
@@ -52,8 +56,9 @@ func takeFolder(dir, base, former string, o Options) {
 }
 
 // onlyIdle returns the folder of the use, or else the only one of its task, that
-// nobody works in and that its token may deliver.
-func onlyIdle(dir string, o Options) (folder string, own bool) {
+// nobody works in and that its token may deliver. busy says that somebody works in
+// one that may be of the task.
+func onlyIdle(dir string, o Options) (folder string, own, busy bool) {
 	var ofTask []string
 	for _, f := range foldersIn(dir) {
 		// The name spares others that they are locked for a moment.
@@ -63,16 +68,17 @@ func onlyIdle(dir string, o Options) (folder string, own bool) {
 		}
 		switch node, err := nodeOf(f, o); {
 		case err != nil:
+			busy = busy || errors.Is(err, errInUse)
 		case node == o.Node:
-			return f, true
+			return f, true, false
 		default:
 			ofTask = append(ofTask, f)
 		}
 	}
 	if len(ofTask) != 1 {
-		return "", false
+		return "", false, busy
 	}
-	return ofTask[0], false
+	return ofTask[0], false, busy
 }
 
 var errNotIts = errors.New("it is not this one's")
