@@ -44,16 +44,20 @@ type arrival struct {
 
 // judge holds what came against what was fed.
 func (c *crash) judge() verdict {
+	events, requests := c.api.Events(), c.api.Requests()
+	for _, e := range events[len(c.seqs):] {
+		seq, _ := strconv.Atoi(e.Payload.Text("seq"))
+		c.seqs = append(c.seqs, seq)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var v verdict
-	events, requests := c.api.Events(), c.api.Requests()
 	arrivals := make(map[int][]arrival)
 	newest := make(map[*crashAlert]arrival)
 	answers := answersOf(requests)
 	for _, e := range events {
-		seq, err := strconv.Atoi(e.Payload.Text("seq"))
-		if err != nil || seq < 1 || seq > len(c.changes) {
+		seq := c.seqOf(e)
+		if seq < 1 || seq > len(c.changes) {
 			v.addProblem("an alert that nobody fed: %s", e.Payload)
 			continue
 		}
@@ -76,11 +80,11 @@ func (c *crash) judge() verdict {
 			} else {
 				v.disordered++
 				v.addProblem("change %d of %s (%v, timestamp %d) came at %s, after %d (%v, timestamp %d) at %s", seq, change.alert.host, change, e.Timestamp,
-					clock(e.Received), seqOf(n.event), c.changes[seqOf(n.event)-1], n.event.Timestamp, clock(n.end))
+					clock(e.Received), c.seqOf(n.event), c.changes[c.seqOf(n.event)-1], n.event.Timestamp, clock(n.end))
 			}
 		}
 		arrivals[seq] = append(arrivals[seq], a)
-		if n, ok := newest[change.alert]; !ok || seqOf(n.event) < seq {
+		if n, ok := newest[change.alert]; !ok || c.seqOf(n.event) < seq {
 			newest[change.alert] = a
 		}
 	}
@@ -131,8 +135,8 @@ func arrived(changes []*crashChange, arrivals map[int][]arrival) bool {
 // alert, or BigPanda takes it for one that should. The timestamp of a change
 // that was lost with the memory of a process is not known to the next.
 func (c *crash) wrongOrder(before, e sandbox.Event) bool {
-	sure := c.changes[seqOf(before)-1].sure()
-	return seqOf(e) < seqOf(before) || sure && e.Timestamp <= before.Timestamp
+	sure := c.changes[c.seqOf(before)-1].sure()
+	return c.seqOf(e) < c.seqOf(before) || sure && e.Timestamp <= before.Timestamp
 }
 
 // killedAt reports whether a process was killed while it had a request under
@@ -167,10 +171,9 @@ func (c *crashChange) String() string {
 
 func clock(t time.Time) string { return t.UTC().Format("04:05.000") }
 
-func seqOf(e sandbox.Event) int {
-	seq, _ := strconv.Atoi(e.Payload.Text("seq"))
-	return seq
-}
+// seqOf returns which change an event is of, 0 for none: events are counted from 1,
+// and all of them are kept.
+func (c *crash) seqOf(e sandbox.Event) int { return c.seqs[e.Seq-1] }
 
 func statusOf(level string) string {
 	if level == "INFO" {

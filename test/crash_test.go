@@ -117,9 +117,13 @@ type crash struct {
 	url  string
 
 	stopChaos func()
+	seqs      []int // of the changes of the API's events, which judge alone reads
 
-	mu      sync.Mutex
-	changed chan struct{} // closed, and made anew, when a request begins or ends
+	// What a request waits for: judge, which takes long, holds mu and not this.
+	requests sync.Mutex
+	changed  chan struct{} // closed, and made anew, when a request begins or ends
+
+	mu      sync.Mutex // guards what is below, and the changes themselves
 	changes []*crashChange
 	alerts  []*crashAlert
 	lives   int
@@ -203,15 +207,15 @@ func (c *crash) calm() {
 }
 
 func (c *crash) notify() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.requests.Lock()
+	defer c.requests.Unlock()
 	close(c.changed)
 	c.changed = make(chan struct{})
 }
 
 func (c *crash) heard() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
+	c.requests.Lock()
+	defer c.requests.Unlock()
 	return c.changed
 }
 
