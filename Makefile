@@ -23,16 +23,16 @@ e2e-oldest: ## the same with the oldest Kapacitor that it was run with, but for 
 	cd e2e && KAPACITOR_VERSION=1.5.9 go test -count=1 -timeout 20m -skip '^TestBrowser' ./...
 
 bench: ## what a point costs beside the stock agent, storms, memory, and what waits in the outbox
-	go test -run '^$$' -bench 'Wire|Latency' -benchtime 1x -timeout 60m .
+	go test -run '^$$' -bench 'Wire|Latency' -benchtime 1x -timeout 60m ./test
 	go test -run '^$$' -bench ActiveAlerts -benchtime 1x ./udf
-	go test -run '^$$' -bench Storm -benchtime 5x .
-	go test -run '^$$' -bench Outbox -benchtime 1x .
+	go test -run '^$$' -bench Storm -benchtime 5x ./test
+	go test -run '^$$' -bench Outbox -benchtime 1x ./test
 
 bench-kapacitor: ## points through a task of the real Kapacitor, with and without the function
 	cd e2e && go test -run '^$$' -bench Throughput -benchtime 1x -timeout 30m .
 
 crash: ## kill the program 1,000 times, and ask what became of every change
-	go test -run '^TestCrash$$' -count=1 -timeout 15m -v . -crash.kills=1000
+	go test -run '^TestCrash$$' -count=1 -timeout 15m -v ./test -crash.kills=1000
 
 # It needs Chromium (apt-get install chromium, or BIGPANDA_CHROMIUM), and no
 # Kapacitor, so none is built.

@@ -10,13 +10,17 @@ import (
 	"testing"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
+func TestMain(m *testing.M) { test.Main(m, main) }
+
 // P2: Kapacitor asks every function for Info when it starts, with nothing set,
 // and does not start when that fails.
 func TestInfoNeedsNothing(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name        string
 		environment []string
@@ -31,13 +35,14 @@ func TestInfoNeedsNothing(t *testing.T) {
 		{name: "missing token file", environment: []string{"BIGPANDA_TOKEN_FILE=/does/not/exist"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := start(t, tt.environment, tt.flags...)
-			f.send(&agent.Request{Message: &agent.Request_Info{Info: &agent.InfoRequest{}}})
-			info := f.receive().GetInfo()
+			t.Parallel()
+			f := test.Start(t, tt.environment, tt.flags...)
+			f.Send(test.Info())
+			info := f.Receive().GetInfo()
 			if info == nil || info.Wants != agent.EdgeType_STREAM || info.Provides != agent.EdgeType_STREAM || len(info.Options) < 20 {
 				t.Errorf("Info = %v", info)
 			}
-			if code := f.end(); code != 0 {
+			if code := f.End(); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 		})
@@ -47,7 +52,8 @@ func TestInfoNeedsNothing(t *testing.T) {
 // P2: what is wrong fails Init with one sentence that names it, and the
 // process ends by itself: Kapacitor never closes it.
 func TestFailedInit(t *testing.T) {
-	good := []string{"BIGPANDA_TOKEN=" + token, "BIGPANDA_APP_KEY=app"}
+	t.Parallel()
+	good := []string{"BIGPANDA_TOKEN=" + test.Token, "BIGPANDA_APP_KEY=app"}
 	for _, tt := range []struct {
 		name        string
 		environment []string
@@ -59,14 +65,15 @@ func TestFailedInit(t *testing.T) {
 		{name: "bad flag value", environment: good, flags: []string{"--connections=0"}, want: []string{"connections"}},
 		{name: "bad environment", environment: append(good, "BIGPANDA_RATE=fast"), want: []string{"BIGPANDA_RATE", "fast"}},
 		{name: "no token", environment: []string{"BIGPANDA_APP_KEY=app"}, want: []string{"token", "BIGPANDA_TOKEN"}},
-		{name: "no app key", environment: []string{"BIGPANDA_TOKEN=" + token}, want: []string{"app key", ".appKey", "BIGPANDA_APP_KEY"}},
-		{name: "bad template", environment: good, options: []*agent.Option{option("host", "{{ .Hots }}")}, want: []string{".host()", ".Hots"}},
-		{name: "two sources of the level", environment: good, options: []*agent.Option{option("levelTag", "l"), option("levelField", "l")}, want: []string{".levelField()", ".levelTag()"}},
-		{name: "reserved attribute", environment: good, options: []*agent.Option{option("attribute", "status", "x")}, want: []string{".attribute(", "status"}},
+		{name: "no app key", environment: []string{"BIGPANDA_TOKEN=" + test.Token}, want: []string{"app key", ".appKey", "BIGPANDA_APP_KEY"}},
+		{name: "bad template", environment: good, options: []*agent.Option{test.Option("host", "{{ .Hots }}")}, want: []string{".host()", ".Hots"}},
+		{name: "two sources of the level", environment: good, options: []*agent.Option{test.Option("levelTag", "l"), test.Option("levelField", "l")}, want: []string{".levelField()", ".levelTag()"}},
+		{name: "reserved attribute", environment: good, options: []*agent.Option{test.Option("attribute", "status", "x")}, want: []string{".attribute(", "status"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			f := start(t, tt.environment, tt.flags...)
-			answer := f.init(tt.options...)
+			t.Parallel()
+			f := test.Start(t, tt.environment, tt.flags...)
+			answer := f.Init(tt.options...)
 			if answer.Success {
 				t.Fatal("Init succeeded")
 			}
@@ -79,7 +86,7 @@ func TestFailedInit(t *testing.T) {
 				t.Errorf("error %q is more than one sentence", answer.Error)
 			}
 			// stdin stays open.
-			if code := f.wait(); code != 0 {
+			if code := f.Wait(); code != 0 {
 				t.Errorf("exit code %d", code)
 			}
 		})
@@ -88,31 +95,32 @@ func TestFailedInit(t *testing.T) {
 
 // P3, P4: every point leaves as it came, in order, whatever it holds.
 func TestPointsLeaveAsTheyCame(t *testing.T) {
-	_, env := newBigPanda(t)
-	f := start(t, env)
-	f.mustInit()
+	t.Parallel()
+	_, env := test.NewBigPanda(t)
+	f := test.Start(t, env)
+	f.MustInit()
 	points := strangePoints()
 	for i := range int64(2000) {
-		points = append(points, point(fmt.Sprint("web", i%7), []string{"OK", "CRITICAL", "WARNING"}[i%3], 1000+i))
+		points = append(points, test.Point(fmt.Sprint("web", i%7), []string{"OK", "CRITICAL", "WARNING"}[i%3], 1000+i))
 	}
-	before := len(f.raw.String())
-	want := framed(points...) // once: the order of a map's entries is left to chance
-	if _, err := f.in.Write(want); err != nil {
+	before := len(f.Raw.String())
+	want := test.Frames(points...) // once: the order of a map's entries is left to chance
+	if _, err := f.In.Write(want); err != nil {
 		t.Fatal(err)
 	}
-	f.send(keepalive(7))
+	f.Send(test.Keepalive(7))
 	for range points {
-		if f.receive().GetPoint() == nil {
+		if f.Receive().GetPoint() == nil {
 			t.Fatal("not a point")
 		}
 	}
-	if f.receive().GetKeepalive().GetTime() != 7 {
+	if f.Receive().GetKeepalive().GetTime() != 7 {
 		t.Error("the keepalive was not answered in its place")
 	}
-	if got := f.raw.String()[before:][:len(want)]; got != string(want) {
+	if got := f.Raw.String()[before:][:len(want)]; got != string(want) {
 		t.Error("the bytes of the points changed on the way")
 	}
-	if code := f.end(); code != 0 {
+	if code := f.End(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }
@@ -136,35 +144,37 @@ func strangePoints() []*agent.Request {
 }
 
 func TestPassThroughFalse(t *testing.T) {
-	bp, env := newBigPanda(t)
-	f := start(t, env)
-	f.mustInit(&agent.Option{Name: "passThrough", Values: []*agent.OptionValue{{Type: agent.ValueType_BOOL, Value: &agent.OptionValue_BoolValue{}}}})
-	f.send(point("web1", "CRITICAL", 1000), keepalive(1))
-	if got := f.receive(); got.GetKeepalive() == nil {
+	t.Parallel()
+	bp, env := test.NewBigPanda(t)
+	f := test.Start(t, env)
+	f.MustInit(&agent.Option{Name: "passThrough", Values: []*agent.OptionValue{{Type: agent.ValueType_BOOL, Value: &agent.OptionValue_BoolValue{}}}})
+	f.Send(test.Point("web1", "CRITICAL", 1000), test.Keepalive(1))
+	if got := f.Receive(); got.GetKeepalive() == nil {
 		t.Errorf("first answer is %v, want the keepalive alone", got)
 	}
-	waitEvents(t, bp, 1)
+	test.WaitEvents(t, bp, 1)
 }
 
 // One alert for each change of level, and none without.
 func TestEveryChangeIsDelivered(t *testing.T) {
-	bp, env := newBigPanda(t)
-	f := start(t, env)
-	f.mustInit()
+	t.Parallel()
+	bp, env := test.NewBigPanda(t)
+	f := test.Start(t, env)
+	f.MustInit()
 	steps := []string{"OK", "OK", "INFO", "INFO", "WARNING", "CRITICAL", "CRITICAL", "WARNING", "INFO", "CRITICAL", "OK", "CRITICAL", "OK"}
 	for i, level := range steps {
-		p := point("web1", level, int64(1000+i))
+		p := test.Point("web1", level, int64(1000+i))
 		if i < 2 {
 			p.GetPoint().FieldsInt["duration"] = 0 // no recovery: nothing was ever wrong
 		}
-		f.send(p)
+		f.Send(p)
 	}
 	want := []string{"ok", "warning", "critical", "warning", "ok", "critical", "ok", "critical", "ok"}
-	waitEvents(t, bp, len(want))
-	if code := f.end(); code != 0 {
+	test.WaitEvents(t, bp, len(want))
+	if code := f.End(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if got := statuses(bp)["web1"]; !slices.Equal(got, want) {
+	if got := test.Statuses(bp)["web1"]; !slices.Equal(got, want) {
 		t.Errorf("statuses %v, want %v", got, want)
 	}
 	payload := bp.Events()[1].Payload.Map()
@@ -186,65 +196,56 @@ func TestEveryChangeIsDelivered(t *testing.T) {
 // P6: keepalives are answered while BigPanda hangs and 10,000 changes wait.
 // The API is let go only after the answer was seen.
 func TestKeepaliveWhileBigPandaHangs(t *testing.T) {
-	bp, env := newBigPanda(t)
-	if err := bp.SetFaults(sandbox.Faults{Hang: true}); err != nil {
-		t.Fatal(err)
-	}
-	f := start(t, env)
-	f.mustInit()
+	t.Parallel()
+	bp, env := test.NewBigPanda(t)
+	test.SetFaults(t, bp, sandbox.Faults{Hang: true})
+	f := test.Start(t, env)
+	f.MustInit()
 	const changes = 10_000
+	var input []*agent.Request
 	for i := range int64(changes) {
-		f.send(point(fmt.Sprint("web", i), "CRITICAL", 1000))
+		input = append(input, test.Point(fmt.Sprint("web", i), "CRITICAL", 1000))
 	}
-	f.send(keepalive(42))
+	f.Send(append(input, test.Keepalive(42))...)
 	for range changes {
-		f.receive()
+		f.Receive()
 	}
-	if got := f.receive().GetKeepalive().GetTime(); got != 42 {
+	if got := f.Receive().GetKeepalive().GetTime(); got != 42 {
 		t.Fatalf("keepalive %d", got)
 	}
 	if n := bp.Stats().Events; n != 0 {
 		t.Fatalf("%d alerts were answered already", n)
 	}
-	if err := bp.SetFaults(sandbox.Faults{}); err != nil {
-		t.Fatal(err)
-	}
-	waitEvents(t, bp, changes)
-	if code := f.end(); code != 0 {
+	test.SetFaults(t, bp, sandbox.Faults{})
+	test.WaitEvents(t, bp, changes)
+	if code := f.End(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 }
 
 // P5: an outage of BigPanda costs time, not alerts, and no order.
 func TestOutage(t *testing.T) {
-	bp, env := newBigPanda(t)
-	if err := bp.SetFaults(sandbox.Faults{Status: 503}); err != nil {
-		t.Fatal(err)
-	}
-	f := start(t, env)
-	f.mustInit()
+	t.Parallel()
+	bp, env := test.NewBigPanda(t)
+	test.SetFaults(t, bp, sandbox.Faults{Status: 503})
+	f := test.Start(t, env)
+	f.MustInit()
 	const hosts = 50
 	want := make(map[string][]string)
 	for i, level := range []string{"WARNING", "CRITICAL", "WARNING", "OK"} {
 		for h := range hosts {
 			host := fmt.Sprint("web", h)
-			f.send(point(host, level, int64(1000+i)))
+			f.Send(test.Point(host, level, int64(1000+i)))
 			want[host] = append(want[host], strings.ToLower(level))
 		}
 	}
-	ctx, cancel := timeout()
-	defer cancel()
-	if err := bp.WaitFor(ctx, func(s sandbox.Stats) bool { return s.Statuses[503] >= 3 }); err != nil {
-		t.Fatal(err)
-	}
-	if err := bp.SetFaults(sandbox.Faults{}); err != nil {
-		t.Fatal(err)
-	}
-	waitEvents(t, bp, 4*hosts)
-	if code := f.end(); code != 0 {
+	test.WaitFor(t, bp, func(s sandbox.Stats) bool { return s.Statuses[503] >= 3 })
+	test.SetFaults(t, bp, sandbox.Faults{})
+	test.WaitEvents(t, bp, 4*hosts)
+	if code := f.End(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if got := statuses(bp); !reflect.DeepEqual(got, want) {
+	if got := test.Statuses(bp); !reflect.DeepEqual(got, want) {
 		t.Errorf("statuses %v", got)
 	}
 	for _, e := range bp.Events() {
@@ -256,34 +257,35 @@ func TestOutage(t *testing.T) {
 
 // The levels go through Kapacitor's snapshot to the next process.
 func TestSnapshotAndRestore(t *testing.T) {
-	bp, env := newBigPanda(t)
-	first := start(t, env, "--outbox=memory")
-	first.mustInit()
-	first.send(point("web1", "CRITICAL", 1000))
-	first.receive()
-	waitEvents(t, bp, 1)
-	first.send(&agent.Request{Message: &agent.Request_Snapshot{Snapshot: &agent.SnapshotRequest{}}})
-	snapshot := first.receive().GetSnapshot().GetSnapshot()
+	t.Parallel()
+	bp, env := test.NewBigPanda(t)
+	first := test.Start(t, env, "--outbox=memory")
+	first.MustInit()
+	first.Send(test.Point("web1", "CRITICAL", 1000))
+	first.Receive()
+	test.WaitEvents(t, bp, 1)
+	first.Send(test.Snapshot())
+	snapshot := first.Receive().GetSnapshot().GetSnapshot()
 	if len(snapshot) == 0 {
 		t.Fatal("the snapshot is empty")
 	}
-	if code := first.end(); code != 0 {
+	if code := first.End(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
 
-	second := start(t, env, "--outbox=memory")
-	second.mustInit()
-	second.send(&agent.Request{Message: &agent.Request_Restore{Restore: &agent.RestoreRequest{Snapshot: snapshot}}})
-	if restore := second.receive().GetRestore(); !restore.GetSuccess() {
+	second := test.Start(t, env, "--outbox=memory")
+	second.MustInit()
+	second.Send(test.Restore(snapshot))
+	if restore := second.Receive().GetRestore(); !restore.GetSuccess() {
 		t.Fatalf("restore: %v", restore)
 	}
-	ok := point("web1", "OK", 1001)
+	ok := test.Point("web1", "OK", 1001)
 	ok.GetPoint().FieldsInt["duration"] = 0 // only who knows the alert resolves it
-	second.send(point("web1", "CRITICAL", 1000), ok)
-	if code := second.end(); code != 0 {
+	second.Send(test.Point("web1", "CRITICAL", 1000), ok)
+	if code := second.End(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if got, want := statuses(bp)["web1"], []string{"critical", "ok"}; !slices.Equal(got, want) {
+	if got, want := test.Statuses(bp)["web1"], []string{"critical", "ok"}; !slices.Equal(got, want) {
 		t.Errorf("statuses %v, want %v", got, want)
 	}
 }
@@ -291,62 +293,61 @@ func TestSnapshotAndRestore(t *testing.T) {
 // P5: what was not delivered when a process ended that kept nothing else is in
 // the snapshot beside the levels, which say that BigPanda knows of it.
 func TestSnapshotHasWhatWasNotDelivered(t *testing.T) {
-	bp, env := newBigPanda(t)
-	if err := bp.SetFaults(sandbox.Faults{Status: 503}); err != nil {
-		t.Fatal(err)
-	}
-	first := start(t, env, "--outbox=memory")
-	first.mustInit()
-	first.send(point("web1", "WARNING", 1000), point("web1", "CRITICAL", 1001), &agent.Request{Message: &agent.Request_Snapshot{Snapshot: &agent.SnapshotRequest{}}})
+	t.Parallel()
+	bp, env := test.NewBigPanda(t)
+	test.SetFaults(t, bp, sandbox.Faults{Status: 503})
+	first := test.Start(t, env, "--outbox=memory")
+	first.MustInit()
+	first.Send(test.Point("web1", "WARNING", 1000), test.Point("web1", "CRITICAL", 1001), test.Snapshot())
 	var snapshot []byte
 	for snapshot == nil {
-		snapshot = first.receive().GetSnapshot().GetSnapshot()
+		snapshot = first.Receive().GetSnapshot().GetSnapshot()
 	}
-	if err := first.cmd.Process.Kill(); err != nil {
+	if err := first.Cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	first.wait()
-	if err := bp.SetFaults(sandbox.Faults{}); err != nil {
-		t.Fatal(err)
-	}
+	first.Wait()
+	test.SetFaults(t, bp, sandbox.Faults{})
 
-	second := start(t, env, "--outbox=memory")
-	second.mustInit()
-	second.send(&agent.Request{Message: &agent.Request_Restore{Restore: &agent.RestoreRequest{Snapshot: snapshot}}}, point("web1", "CRITICAL", 1060))
-	waitEvents(t, bp, 1)
-	if code := second.end(); code != 0 {
+	second := test.Start(t, env, "--outbox=memory")
+	second.MustInit()
+	second.Send(test.Restore(snapshot), test.Point("web1", "CRITICAL", 1060))
+	test.WaitEvents(t, bp, 1)
+	if code := second.End(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if got, want := statuses(bp)["web1"], []string{"critical"}; !slices.Equal(got, want) {
+	if got, want := test.Statuses(bp)["web1"], []string{"critical"}; !slices.Equal(got, want) {
 		t.Errorf("statuses %v, want %v", got, want)
 	}
 }
 
 // P1, P6: a template that counts as far as the data says fails instead.
 func TestTemplateThatCounts(t *testing.T) {
-	bp, env := newBigPanda(t)
-	f := start(t, env)
-	f.mustInit(option("details", "{{ range .Fields.duration }}{{ end }}"))
-	f.send(point("web1", "CRITICAL", 1000), keepalive(1))
-	f.receive()
-	if f.receive().GetKeepalive() == nil {
+	t.Parallel()
+	bp, env := test.NewBigPanda(t)
+	f := test.Start(t, env)
+	f.MustInit(test.Option("details", "{{ range .Fields.duration }}{{ end }}"))
+	f.Send(test.Point("web1", "CRITICAL", 1000), test.Keepalive(1))
+	f.Receive()
+	if f.Receive().GetKeepalive() == nil {
 		t.Error("the keepalive is not answered")
 	}
-	waitEvents(t, bp, 1)
+	test.WaitEvents(t, bp, 1)
 }
 
 // P10: two members of an HA pair send the same bytes.
 func TestTwoMembersSendTheSame(t *testing.T) {
+	t.Parallel()
 	var sent [2][]string
 	for member := range sent {
-		bp, env := newBigPanda(t)
-		f := start(t, env)
-		f.mustInit(option("attribute", "b", "{{ .Tags.host }}"), option("attribute", "a", "{{ .Level }}"), option("details", "{{ .Message }}"))
+		bp, env := test.NewBigPanda(t)
+		f := test.Start(t, env)
+		f.MustInit(test.Option("attribute", "b", "{{ .Tags.host }}"), test.Option("attribute", "a", "{{ .Level }}"), test.Option("details", "{{ .Message }}"))
 		for i, level := range []string{"WARNING", "CRITICAL", "OK", "WARNING"} {
-			f.send(point("web1", level, 1000+int64(i/2)))
+			f.Send(test.Point("web1", level, 1000+int64(i/2)))
 		}
-		waitEvents(t, bp, 4)
-		if code := f.end(); code != 0 {
+		test.WaitEvents(t, bp, 4)
+		if code := f.End(); code != 0 {
 			t.Errorf("exit code %d", code)
 		}
 		for _, e := range bp.Events() {
@@ -360,32 +361,34 @@ func TestTwoMembersSendTheSame(t *testing.T) {
 
 // The commonest mistake: |alert() was not told to pass its level on.
 func TestNoLevelIsSaid(t *testing.T) {
-	_, env := newBigPanda(t)
-	f := start(t, env)
-	f.mustInit()
+	t.Parallel()
+	_, env := test.NewBigPanda(t)
+	f := test.Start(t, env)
+	f.MustInit()
 	for i := range int64(1000) {
-		p := point("web1", "", 1000+i)
+		p := test.Point("web1", "", 1000+i)
 		delete(p.GetPoint().FieldsString, "level")
-		f.send(p)
+		f.Send(p)
 	}
-	if code := f.end(); code != 0 {
+	if code := f.End(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
-	if log := f.stderr.String(); strings.Count(log, ".levelField('level').idTag('alertID').messageField('message').durationField('duration')") != 1 {
-		t.Errorf("the log does not say once what to mend: %s", log)
+	if log := f.Log.String(); strings.Count(log, ".levelField('level').idTag('alertID').messageField('message').durationField('duration')") != 1 {
+		t.Errorf("the log does not say once what to correct: %s", log)
 	}
 }
 
 // A stream that is no protocol is answered with what is wrong with it.
 func TestGarbage(t *testing.T) {
-	f := start(t, nil)
-	if _, err := io.WriteString(f.in, "\x05hello and more"); err != nil {
+	t.Parallel()
+	f := test.Start(t, nil)
+	if _, err := io.WriteString(f.In, "\x05hello and more"); err != nil {
 		t.Fatal(err)
 	}
-	if got := f.receive().GetError(); got.GetError() == "" {
+	if got := f.Receive().GetError(); got.GetError() == "" {
 		t.Errorf("answer %v", got)
 	}
-	if code := f.wait(); code != 1 {
+	if code := f.Wait(); code != 1 {
 		t.Errorf("exit code %d", code)
 	}
 }

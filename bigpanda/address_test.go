@@ -12,6 +12,7 @@ import (
 )
 
 func TestPublicURL(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ address, want string }{
 		{DefaultURL, DefaultURL},
 		{" http://127.0.0.1:8089/data/v2/alerts\n", "http://127.0.0.1:8089/data/v2/alerts"},
@@ -33,6 +34,7 @@ func TestPublicURL(t *testing.T) {
 }
 
 func TestAddressSecrets(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		address string
 		want    []string // in any order
@@ -56,6 +58,7 @@ func TestAddressSecrets(t *testing.T) {
 // P9: a proxy or a server that repeats what it was asked, as pages of errors do,
 // shows neither the proxy's password nor the URL's query.
 func TestAddressesAreHidden(t *testing.T) {
+	t.Parallel()
 	const password, key = `pa55 "word/é`, "qu3ry+<key>"
 	all := []string{password, url.QueryEscape(password), url.PathEscape(password), "cHJveHl1c2VyOn", key, url.QueryEscape(key), url.PathEscape(key)}
 	unseen := func(t *testing.T, text string) {
@@ -84,7 +87,7 @@ func TestAddressesAreHidden(t *testing.T) {
 			})
 			c := dial(t, through(strings.Replace(server.URL, "://", "://"+login, 1)))
 			answer, e := send(t, c)
-			if strings.Count(answer.Body, blottedOther) < 3 || !strings.Contains(answer.Body, "bigpanda.example/alerts") {
+			if strings.Count(answer.Body, redactedOther) < 3 || !strings.Contains(answer.Body, "bigpanda.example/alerts") {
 				t.Errorf("the answer is %q", answer.Body)
 			}
 			unseen(t, fmt.Sprintf("%+v %+v", answer, e))
@@ -98,14 +101,14 @@ func TestAddressesAreHidden(t *testing.T) {
 			io.WriteString(conn, "HTTP/1.1 500 No\r\nContent-Length: 100000\r\n\r\n"+text[:strings.Index(text, "key=")+8])
 		})
 		answer, e := send(t, dial(t, through("http://"+login+address)))
-		if strings.Contains(answer.Body, "key=") || !strings.HasSuffix(answer.Body, blottedOther) {
+		if strings.Contains(answer.Body, "key=") || !strings.HasSuffix(answer.Body, redactedOther) {
 			t.Errorf("%q, %v", answer.Body, e)
 		}
 	})
 	t.Run("an answer that is not HTTP", func(t *testing.T) {
 		address := raw(t, func(conn net.Conn, r *http.Request) { io.WriteString(conn, r.RequestURI+"\r\n\r\n") })
 		_, e := send(t, dial(t, through("http://"+login+address)))
-		if e == nil || !strings.Contains(e.Error(), blottedOther) {
+		if e == nil || !strings.Contains(e.Error(), redactedOther) {
 			t.Errorf("%v", e)
 		}
 		unseen(t, fmt.Sprintf("%+v", e))
@@ -114,6 +117,7 @@ func TestAddressesAreHidden(t *testing.T) {
 
 // A word is no secret: with a token such as "any", "company" is not mangled.
 func TestShortTokenIsNotSearchedFor(t *testing.T) {
+	t.Parallel()
 	const answer = "company, any key"
 	server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)

@@ -55,8 +55,8 @@ func (c *Client) answered(resp *http.Response, secret *secret) *Error {
 		RetryAfter: retryAfter(resp.Header, c.now()),
 		Err:        fmt.Errorf("%s answered %s", c.url.Host, StatusText(status)),
 	}
-	is := func(class Class, reason Reason, mend string) {
-		e.Class, e.Reason, e.Mend = class, reason, mend
+	is := func(class Class, reason Reason, hint string) {
+		e.Class, e.Reason, e.Mend = class, reason, hint
 	}
 	switch {
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500 && status <= 599:
@@ -68,9 +68,9 @@ func (c *Client) answered(resp *http.Response, secret *secret) *Error {
 	case status == http.StatusForbidden:
 		is(Hold, ReasonForbidden, "check that the token is the organisation's API token, not a user's API key, and that no proxy or firewall forbids "+c.url.Host)
 	case status == http.StatusProxyAuthRequired:
-		is(Hold, ReasonProxy, mendProxyLogin)
+		is(Hold, ReasonProxy, hintProxyLogin)
 	case status == http.StatusNotFound, status == http.StatusGone:
-		is(HoldAppKey, ReasonNotFound, c.mendNotFound())
+		is(HoldAppKey, ReasonNotFound, c.hintNotFound())
 	case status == http.StatusRequestEntityTooLarge:
 		is(Refused, ReasonTooLarge, "make the alert smaller, such as its details or the number of its attributes")
 	case status >= 400 && status <= 499:
@@ -83,9 +83,9 @@ func (c *Client) answered(resp *http.Response, secret *secret) *Error {
 	return e
 }
 
-// mendNotFound is what may be wrong where a 404 comes from: BigPanda has two APIs
+// hintNotFound is what may be wrong where a 404 comes from: BigPanda has two APIs
 // in two regions, and an integration is known to one of them.
-func (c *Client) mendNotFound() string {
+func (c *Client) hintNotFound() string {
 	if strings.Contains(c.url.Path, "/oim/") || strings.Contains(c.url.Hostname(), "integrations.") {
 		return "check that the URL is the one of the organisation's region, " + OIMURL + " or, in the EU, " + OIMEuropeURL +
 			", and that app key and token are those of an integration of the Open Integration Manager: one of the Alerts API belongs to " +
@@ -95,7 +95,7 @@ func (c *Client) mendNotFound() string {
 		"; an integration of the Open Integration Manager has " + OIMURL + " or " + OIMEuropeURL
 }
 
-const mendProxyLogin = "put the proxy's user name and password into HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT), or name BigPanda's host in NO_PROXY"
+const hintProxyLogin = "put the proxy's user name and password into HTTPS_PROXY (http://USER:PASSWORD@HOST:PORT), or name BigPanda's host in NO_PROXY"
 
 // target says where a redirect points, the host alone: a path or query may hold
 // anything.
@@ -104,7 +104,7 @@ func target(resp *http.Response, secret *secret) string {
 	if err != nil || u.Host == "" {
 		return ""
 	}
-	return " to " + oneLine(secret.blot(u.Host))
+	return " to " + oneLine(secret.redact(u.Host))
 }
 
 // retryAfter returns how long the header asks to wait: seconds, or a date, which

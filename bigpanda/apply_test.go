@@ -8,6 +8,7 @@ import (
 )
 
 func TestApply(t *testing.T) {
+	t.Parallel()
 	type props = map[string]string
 	cpu := Identity{AppKey: "k", Primary: "host", PrimaryValue: "a", Secondary: "check", SecondaryValue: "c"}
 	tests := []struct {
@@ -110,7 +111,7 @@ type draw []byte
 var (
 	drawnNames = []string{
 		"", "host", "service", "device", "check", "sensor", "x", "n\xfe", "n\xff", "status", "timestamp", "app_key",
-		"alerts", "incident_identifier", "primary_property", "secondary_property", ownPrimary, ownSecondary,
+		"alerts", "incident_identifier", "primary_property", "secondary_property",
 	}
 	drawnValues = append([]string{"a", "b", "c", "ok", "7", "v\xff"}, drawnNames...)
 )
@@ -140,19 +141,15 @@ func (d *draw) payload() Payload {
 	return p
 }
 
+// identity is that of a payload, which chooses what may be chosen.
 func (d *draw) identity() Identity {
-	if d.one([]string{"", "a payload's"}) != "" {
-		return d.payload().Identity()
+	p := d.payload()
+	for _, chooser := range []string{namePrimary, nameSecondary} {
+		if !Chooseable(p.Properties[chooser]) {
+			delete(p.Properties, chooser)
+		}
 	}
-	i := Identity{
-		AppKey:  d.one(drawnValues),
-		Primary: d.one(drawnNames), PrimaryValue: d.one(drawnValues),
-		Secondary: d.one(drawnNames), SecondaryValue: d.one(drawnValues),
-	}
-	if d.one([]string{"", "", "i"}) != "" {
-		i.Incident = d.one(drawnValues)
-	}
-	return i
+	return p.Identity()
 }
 
 func applyDrawn(t *testing.T, bytes []byte) {
@@ -183,6 +180,7 @@ func applyDrawn(t *testing.T, bytes []byte) {
 }
 
 func TestApplyWhateverWasThere(t *testing.T) {
+	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	bytes := make([]byte, 48)
 	for range 20_000 {

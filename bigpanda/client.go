@@ -58,7 +58,7 @@ type Options struct {
 	Connections        int           // how many requests at once at most; DefaultConnections if 0
 	UserAgent          string        // DefaultUserAgent if empty
 	// OnToken, if set, gets each token before it is used first, also one that is
-	// read later: whoever blots tokens out has to know them all. It may be called
+	// read later: whoever redacts tokens has to know them all. It may be called
 	// from several goroutines.
 	OnToken func(token string) `json:"-"`
 	// Proxy returns the proxy for a request to a URL, nil for none; without it
@@ -70,7 +70,7 @@ type Options struct {
 // whatever the verb.
 func (o Options) Format(f fmt.State, _ rune) {
 	if o.Token != "" {
-		o.Token = blotted
+		o.Token = redacted
 	}
 	if o.URL != "" {
 		o.URL = PublicURL(o.URL)
@@ -90,7 +90,7 @@ type Client struct {
 }
 
 // NewClient checks the options and reads the files that they name; it makes no
-// connection. An error is one sentence that ends with the mend.
+// connection. An error is one sentence that ends with the hint.
 func NewClient(o Options) (*Client, error) {
 	u, err := endpoint(o.URL)
 	if err != nil {
@@ -171,7 +171,7 @@ func addressSecrets(o Options, u *url.URL) []string {
 type Answer struct {
 	Status int // of HTTP; 0 if there was no answer
 	// Body is the beginning of the answer's body, at most about 2 KiB, with the
-	// token blotted out, and what is secret in the addresses of the endpoint and
+	// token redacted, and what is secret in the addresses of the endpoint and
 	// the proxy.
 	Body string
 }
@@ -195,7 +195,7 @@ func (c *Client) Send(ctx context.Context, appKey string, alerts [][]byte) (Answ
 	defer resp.Body.Close()
 
 	body, end := readBody(resp)
-	answer := Answer{Status: resp.StatusCode, Body: secret.blotAnswer(string(body), end != nil)}
+	answer := Answer{Status: resp.StatusCode, Body: secret.redactAnswer(string(body), end != nil)}
 	if delivered(resp, body, end) {
 		return answer, nil
 	}
@@ -209,7 +209,7 @@ func (c *Client) Send(ctx context.Context, appKey string, alerts [][]byte) (Answ
 	if resp.StatusCode == http.StatusUnauthorized {
 		// The next Send uses what the file holds by then. This one has failed.
 		if err := c.token.renew(secret); err != nil {
-			e.Mend += " (" + secret.blot(err.Error()) + ")"
+			e.Mend += " (" + secret.redact(err.Error()) + ")"
 		}
 	}
 	return answer, e

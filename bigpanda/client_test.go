@@ -3,11 +3,9 @@ package bigpanda
 import (
 	"context"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -17,7 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // testToken has characters that JSON, URLs and HTML write in other ways.
@@ -71,7 +68,7 @@ func checked(t *testing.T, answer Answer, err error) (Answer, *Error) {
 		t.Errorf("the token is in %s", all)
 	}
 	if e != nil && (e.Reason == "" || e.Err == nil || e.Mend == "" && e.Reason != ReasonCanceled) {
-		t.Errorf("%+v: reason, mend or what happened is missing", *e)
+		t.Errorf("%+v: reason, hint or what happened is missing", *e)
 	}
 	return answer, e
 }
@@ -86,6 +83,7 @@ func writeFile(t *testing.T, name, text string) string {
 }
 
 func TestSendRequest(t *testing.T) {
+	t.Parallel()
 	alerts := [][]byte{
 		Payload{Status: "critical", Timestamp: 1, Properties: map[string]string{"host": "a"}}.Encode(),
 		Payload{Status: "ok", Timestamp: 2, Properties: map[string]string{"host": "a"}}.Encode(),
@@ -136,6 +134,7 @@ func TestSendRequest(t *testing.T) {
 }
 
 func TestSendNothing(t *testing.T) {
+	t.Parallel()
 	c := dial(t, Options{URL: "http://127.0.0.1:1"})
 	if answer, err := c.Send(t.Context(), "k", nil); err != nil || answer != (Answer{}) {
 		t.Errorf("%+v, %v: want no request and no error", answer, err)
@@ -143,6 +142,7 @@ func TestSendNothing(t *testing.T) {
 }
 
 func TestNewClientErrors(t *testing.T) {
+	t.Parallel()
 	missing := filepath.Join(t.TempDir(), "missing")
 	notPEM := writeFile(t, "ca.pem", "no certificate")
 	tests := []struct {
@@ -200,6 +200,7 @@ func TestNewClientErrors(t *testing.T) {
 }
 
 func TestNewClientDefaults(t *testing.T) {
+	t.Parallel()
 	c := dial(t, Options{Token: "\t" + testToken + "\r\n"})
 	if c.url.String() != DefaultURL || c.timeout != DefaultTimeout || c.userAgent != DefaultUserAgent ||
 		c.transport.MaxConnsPerHost != DefaultConnections || c.transport.MaxIdleConnsPerHost != DefaultConnections {
@@ -215,6 +216,7 @@ func TestNewClientDefaults(t *testing.T) {
 
 // The token must not be printed along with what holds it (P9).
 func TestPrintingOptionsAndClient(t *testing.T) {
+	t.Parallel()
 	o := Options{Token: testToken, URL: "https://h/"}
 	c := dial(t, o)
 	text, err := json.Marshal(o)
@@ -228,12 +230,13 @@ func TestPrintingOptionsAndClient(t *testing.T) {
 	if strings.Contains(all, testToken) {
 		t.Errorf("the token is in %s", all)
 	}
-	if got := fmt.Sprint(o); !strings.Contains(got, "https://h/") || !strings.Contains(got, blotted) {
+	if got := fmt.Sprint(o); !strings.Contains(got, "https://h/") || !strings.Contains(got, redacted) {
 		t.Errorf("%s does not show the other options", got)
 	}
 }
 
 func TestConnectionsAreUsedAgain(t *testing.T) {
+	t.Parallel()
 	bodies := map[string]string{
 		"an empty answer": "",
 		"a short answer":  `{"a":1}`,
@@ -269,6 +272,7 @@ func TestConnectionsAreUsedAgain(t *testing.T) {
 }
 
 func TestHugeAnswerIsBounded(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{200, 201, 400, 500} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
 			server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -296,6 +300,7 @@ func TestHugeAnswerIsBounded(t *testing.T) {
 
 // At most Connections requests are under way, whoever calls (run with -race).
 func TestConcurrentSends(t *testing.T) {
+	t.Parallel()
 	const connections, senders, each = 3, 12, 8
 	file := writeFile(t, "token", testToken)
 	var now, most, delivered atomic.Int32
@@ -329,73 +334,5 @@ func TestConcurrentSends(t *testing.T) {
 	}
 	if succeeded.Load() != delivered.Load() {
 		t.Errorf("%d succeeded, %d were delivered", succeeded.Load(), delivered.Load())
-	}
-}
-
-func TestTLS(t *testing.T) {
-	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Proto", r.Proto)
-		w.WriteHeader(http.StatusCreated)
-	})
-	start := func(change func(*httptest.Server)) *httptest.Server {
-		server := httptest.NewUnstartedServer(handler)
-		server.Config.ErrorLog = log.New(io.Discard, "", 0)
-		change(server)
-		server.StartTLS()
-		t.Cleanup(server.Close)
-		return server
-	}
-	server := start(func(*httptest.Server) {})
-	http2 := start(func(s *httptest.Server) { s.EnableHTTP2 = true })
-	old := start(func(s *httptest.Server) { s.TLS = oldTLS() })
-	plain := serve(t, handler)
-	ca := func(s *httptest.Server) string {
-		return writeFile(t, "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
-	}
-	_, port, _ := net.SplitHostPort(strings.TrimPrefix(server.URL, "https://"))
-
-	tests := []struct {
-		name string
-		o    Options
-		want Reason
-		mend string
-	}{
-		{"a certificate of an unknown CA", Options{URL: server.URL}, ReasonTLS, "--ca-file"},
-		{"of a CA that is named", Options{URL: server.URL, CAFile: ca(server)}, "", ""},
-		{"of any CA when nobody looks", Options{URL: server.URL, InsecureSkipVerify: true}, "", ""},
-		{"over HTTP/2", Options{URL: http2.URL, CAFile: ca(http2)}, "", ""},
-		{"for another name", Options{URL: "https://localhost:" + port, CAFile: ca(server)}, ReasonTLS, "URL"},
-		{"no common version", Options{URL: old.URL, CAFile: ca(old)}, ReasonTLS, "URL"},
-		{"no TLS at all", Options{URL: strings.Replace(plain.URL, "http", "https", 1)}, ReasonTLS, "other than HTTPS"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			_, e := send(t, dial(t, tt.o))
-			if tt.want == "" {
-				if e != nil {
-					t.Error(e)
-				}
-				return
-			}
-			if e == nil || e.Class != Hold || e.Reason != tt.want || !strings.Contains(e.Mend, tt.mend) {
-				t.Errorf("%+v, want %s with %q", e, tt.want, tt.mend)
-			}
-		})
-	}
-}
-
-func TestHTTP2IsUsedWhenOffered(t *testing.T) {
-	var proto atomic.Value
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		proto.Store(r.Proto)
-	}))
-	server.EnableHTTP2 = true
-	server.StartTLS()
-	t.Cleanup(server.Close)
-	if _, e := send(t, dial(t, Options{URL: server.URL, InsecureSkipVerify: true, Timeout: time.Minute})); e != nil {
-		t.Fatal(e)
-	}
-	if proto.Load() != "HTTP/2.0" {
-		t.Errorf("spoke %v", proto.Load())
 	}
 }

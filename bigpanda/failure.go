@@ -17,9 +17,9 @@ import (
 // unanswered makes the error of a request that got no answer, or only a part of
 // one. ctx is the caller's.
 func (c *Client) unanswered(ctx context.Context, err error, secret *secret) *Error {
-	e := &Error{Class: Retry, Err: tell(err, secret)}
-	is := func(class Class, reason Reason, mend string) {
-		e.Class, e.Reason, e.Mend = class, reason, mend
+	e := &Error{Class: Retry, Err: redactError(err, secret)}
+	is := func(class Class, reason Reason, hint string) {
+		e.Class, e.Reason, e.Mend = class, reason, hint
 	}
 	var (
 		proxy  *proxyError
@@ -56,7 +56,7 @@ func (c *Client) refusedByProxy(e *Error, proxy *proxyError) {
 	case status == 0:
 		e.Mend = "set HTTPS_PROXY to an address such as http://HOST:PORT"
 	case status == http.StatusProxyAuthRequired:
-		e.Mend = mendProxyLogin
+		e.Mend = hintProxyLogin
 	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status >= 500:
 		// Most likely the proxy cannot reach BigPanda at the moment.
 		e.Class = Retry
@@ -108,11 +108,11 @@ type failure struct {
 func (f *failure) Error() string { return f.text }
 func (f *failure) Unwrap() error { return f.err }
 
-// tell makes the text of a transport's error. An answer that is not HTTP is
+// redactError makes the text of a transport's error. An answer that is not HTTP is
 // quoted by it, so it may hold the token.
-func tell(err error, secret *secret) error {
-	f := &failure{text: oneLine(secret.blot(stableText(err))), err: err}
-	if full := err.Error(); secret.blot(full) != full {
+func redactError(err error, secret *secret) error {
+	f := &failure{text: oneLine(secret.redact(stableText(err))), err: err}
+	if full := err.Error(); secret.redact(full) != full {
 		f.err = nil
 	}
 	return f

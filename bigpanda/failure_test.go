@@ -49,6 +49,7 @@ func says(text string) func(net.Conn, *http.Request) {
 }
 
 func TestBrokenAnswers(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		reply  func(net.Conn, *http.Request)
@@ -100,6 +101,7 @@ func TestBrokenAnswers(t *testing.T) {
 }
 
 func TestNobodyListens(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -118,6 +120,7 @@ func TestNobodyListens(t *testing.T) {
 
 // An operator's log must not fill because a port differs in each attempt.
 func TestTextsDoNotChange(t *testing.T) {
+	t.Parallel()
 	local := func(port int) net.Addr { return &net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: port} }
 	remote := &net.TCPAddr{IP: net.IPv4(10, 0, 0, 2), Port: 443}
 	tests := []struct {
@@ -148,7 +151,7 @@ func TestTextsDoNotChange(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			for port := range 2 {
 				cause := tt.err(port)
-				got := tell(cause, s)
+				got := redactError(cause, s)
 				if got.Error() != tt.want || !errors.Is(got, cause) {
 					t.Errorf("got %q, want %q", got, tt.want)
 				}
@@ -158,6 +161,7 @@ func TestTextsDoNotChange(t *testing.T) {
 }
 
 func TestHang(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		says string
@@ -183,6 +187,7 @@ func TestHang(t *testing.T) {
 }
 
 func TestCanceled(t *testing.T) {
+	t.Parallel()
 	arrived := make(chan struct{}, 1)
 	address := raw(t, func(conn net.Conn, _ *http.Request) {
 		arrived <- struct{}{}
@@ -216,6 +221,7 @@ func TestCanceled(t *testing.T) {
 
 // A server may close a kept connection just when the next request goes out.
 func TestKeptConnectionThatWasClosed(t *testing.T) {
+	t.Parallel()
 	var requests atomic.Int32
 	server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
 		if requests.Add(1) == 2 {
@@ -234,12 +240,13 @@ func TestKeptConnectionThatWasClosed(t *testing.T) {
 }
 
 func TestProxy(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		says   string
 		class  Class
 		reason Reason
-		mend   string
+		hint   string
 	}{
 		{"wants a login", "407 Proxy Authentication Required", Hold, ReasonProxy, "HTTPS_PROXY"},
 		{"wants a login in other words", "407 Computer says no", Hold, ReasonProxy, "NO_PROXY"},
@@ -261,8 +268,8 @@ func TestProxy(t *testing.T) {
 			c := dial(t, Options{URL: "https://bigpanda.invalid/data"})
 			c.transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: proxy, User: url.UserPassword("u", "pa55word")})
 			_, e := send(t, c)
-			if e == nil || e.Class != tt.class || e.Reason != tt.reason || !strings.Contains(e.Mend, tt.mend) {
-				t.Fatalf("%+v, want %v, %s with %q", e, tt.class, tt.reason, tt.mend)
+			if e == nil || e.Class != tt.class || e.Reason != tt.reason || !strings.Contains(e.Mend, tt.hint) {
+				t.Fatalf("%+v, want %v, %s with %q", e, tt.class, tt.reason, tt.hint)
 			}
 			if tt.reason == ReasonProxy && e.RetryAfter != 5*time.Second {
 				t.Errorf("wait %v, want 5s", e.RetryAfter)
@@ -278,6 +285,7 @@ func TestProxy(t *testing.T) {
 }
 
 func TestProxyThatHasNoAddress(t *testing.T) {
+	t.Parallel()
 	c := dial(t, Options{URL: "https://bigpanda.invalid/data"})
 	c.transport.Proxy = func(*http.Request) (*url.URL, error) { return nil, &proxyError{} }
 	_, e := send(t, c)

@@ -53,6 +53,17 @@ func (p Payload) choose(chooser string, defaults []string) (name, value string) 
 	return "", ""
 }
 
+// Chooseable reports whether the name may be that of an alert's primary or secondary
+// property. Status and timestamp change with each event of an alert, so that BigPanda
+// would take each for another alert; what names a property is none itself.
+func Chooseable(name string) bool {
+	switch name {
+	case nameStatus, nameTimestamp, namePrimary, nameSecondary:
+		return false
+	}
+	return true
+}
+
 // value returns what the payload says under a name, empty when it is not sent.
 // App key, status and timestamp are part of the payload too, so they may be
 // named as primary or secondary property.

@@ -12,21 +12,9 @@ import (
 	"unicode/utf8"
 )
 
-// Limits that BigPanda documents. Encode enforces none of them.
-const (
-	// MaxDescription is how many characters a description may have
-	// (reference/alert-object-2).
-	MaxDescription = 2048
-	// MaxTagValue is how many characters of a property's value BigPanda keeps,
-	// unless the organisation's limit was raised (reference/alert-object).
-	MaxTagValue = 512
-	// MaxPropertyName is how many characters a property's name may have to be
-	// found by a search (docs/tag-naming).
-	MaxPropertyName = 64
-	// MaxPayload is how many bytes a request body may have (answers articles
-	// 4558804 and 4558805). They say 6 MB; the smaller reading is used.
-	MaxPayload = 6_000_000
-)
+// MaxDescription is how many characters a description may have, by BigPanda's
+// documentation (reference/alert-object-2). Encode does not enforce it.
+const MaxDescription = 2048
 
 // The names that the API gives a meaning.
 const (

@@ -8,6 +8,7 @@ import (
 )
 
 func TestEncode(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		in   Payload
@@ -94,6 +95,7 @@ func TestEncode(t *testing.T) {
 }
 
 func TestBody(t *testing.T) {
+	t.Parallel()
 	one := Payload{Status: "ok", Timestamp: 1}.Encode()
 	two := Payload{Status: "critical", Timestamp: 2, Properties: map[string]string{"host": "h"}}.Encode()
 	tests := []struct {

@@ -46,7 +46,7 @@ func (c *Client) Probe(ctx context.Context, appKey string) (p Probe) {
 	if appKey != "" {
 		body = append(appendString([]byte(`{"app_key":`), appKey), '}')
 	}
-	p.Status, p.Err = c.knock(httptrace.WithClientTrace(within, t.trace()), ctx, secret, body)
+	p.Status, p.Err = c.probeOnce(httptrace.WithClientTrace(within, t.trace()), ctx, secret, body)
 	t.mu.Lock()
 	p.Host, p.Addresses, p.Peer, p.TLS = t.host, t.addresses, t.peer, t.tls
 	t.mu.Unlock()
@@ -57,13 +57,13 @@ func (c *Client) Probe(ctx context.Context, appKey string) (p Probe) {
 	if err != nil {
 		panic(err) // it is none of a form that is not taken
 	}
-	status, failure := c.knock(within, ctx, wrong, body)
+	status, failure := c.probeOnce(within, ctx, wrong, body)
 	p.TokenProven = status == http.StatusUnauthorized && failure != nil
 	return p
 }
 
-// knock posts a body that is no alert.
-func (c *Client) knock(within, ctx context.Context, secret *secret, body []byte) (status int, failure *Error) {
+// probeOnce posts a body that is no alert.
+func (c *Client) probeOnce(within, ctx context.Context, secret *secret, body []byte) (status int, failure *Error) {
 	resp, err := c.post(within, secret, body)
 	if err != nil {
 		return 0, c.unanswered(ctx, err, secret)
@@ -74,7 +74,7 @@ func (c *Client) knock(within, ctx context.Context, secret *secret, body []byte)
 		return resp.StatusCode, nil
 	}
 	e := c.answered(resp, secret)
-	e.Answer = secret.blotAnswer(string(text), end != nil)
+	e.Answer = secret.redactAnswer(string(text), end != nil)
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity:
 		return resp.StatusCode, nil // what else should become of it

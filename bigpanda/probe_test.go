@@ -14,10 +14,11 @@ import (
 
 // A probe makes no incident: what it posts has neither status nor properties.
 func TestProbe(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name           string
 		right, wrong   int // the answers to the token, and to another
-		status, knocks int
+		status, probes int
 		reason         Reason // "" for none
 		proven         bool
 	}{
@@ -60,7 +61,7 @@ func TestProbe(t *testing.T) {
 				if p.Status != tt.status || reason != tt.reason || p.TokenProven != tt.proven {
 					t.Errorf("the probe is %+v", p)
 				}
-				if want := slices.Repeat([]string{body}, tt.knocks); !slices.Equal(posts, want) {
+				if want := slices.Repeat([]string{body}, tt.probes); !slices.Equal(posts, want) {
 					t.Errorf("it posts %q, want %q", posts, want)
 				}
 				if p.Proxy != "" || p.TLS != nil || "http://"+p.Peer != server.URL {
@@ -76,6 +77,7 @@ func TestProbe(t *testing.T) {
 
 // How far it came is there also when nobody answers.
 func TestProbeOfNobody(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, url, proxy string
 		reason           Reason

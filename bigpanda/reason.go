@@ -12,7 +12,7 @@ type Class int
 const (
 	// Retry: the same alerts go again, after a while.
 	Retry Class = iota
-	// Hold: nothing of any app key can be delivered until somebody mends
+	// Hold: nothing of any app key can be delivered until somebody corrects
 	// something.
 	Hold
 	// HoldAppKey: the same for the request's app key alone.
@@ -58,15 +58,6 @@ const (
 	ReasonRefused     Reason = "refused"      // 400, 409, 422, other 4xx
 )
 
-// Reasons returns every reason there is.
-func Reasons() []Reason {
-	return []Reason{
-		ReasonNetwork, ReasonTimeout, ReasonCanceled, ReasonServer, ReasonThrottled,
-		ReasonTLS, ReasonProxy, ReasonRedirect, ReasonToken, ReasonForbidden,
-		ReasonNotBigPanda, ReasonNotFound, ReasonTooLarge, ReasonRefused,
-	}
-}
-
 // Error says why alerts were not delivered and what is to be done. While the
 // cause stays the same its text does too: the answer's body, which may hold the
 // number of a request, is not in it.
@@ -80,7 +71,7 @@ type Error struct {
 	Err        error         // what happened, without the token
 }
 
-// Error returns what happened and the mend.
+// Error returns what happened and the hint.
 func (e *Error) Error() string {
 	text := "send alerts: "
 	switch {

@@ -14,10 +14,10 @@ import (
 )
 
 const (
-	// blotted stands wherever the token would, blottedOther for what is secret in
+	// redacted stands wherever the token would, redactedOther for what is secret in
 	// the address of the endpoint or the proxy.
-	blotted      = "[token]"
-	blottedOther = "[secret]"
+	redacted      = "[token]"
+	redactedOther = "[secret]"
 	// MinToken is how long a token, or any other secret, must be to be searched
 	// for in what is shown, in bytes: a shorter one is likely a part of words.
 	MinToken = 8
@@ -60,7 +60,7 @@ func newToken(o Options, others *echoes) (*token, error) {
 	return t, nil
 }
 
-// readToken reads a token file. The error names the file and the mend.
+// readToken reads a token file. The error names the file and the hint.
 func readToken(file string, others *echoes) (*secret, error) {
 	text, err := regularfile.Read(file, maxTokenFile)
 	if errors.Is(err, os.ErrNotExist) && !strings.ContainsRune(file, os.PathSeparator) {
@@ -68,7 +68,7 @@ func readToken(file string, others *echoes) (*secret, error) {
 		return nil, errors.New("read token file: there is no file of the name that is given; give its full path, or set BIGPANDA_TOKEN if it is the token itself")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read token file %s: %w; name a file that this process may read", file, bare(err))
+		return nil, fmt.Errorf("read token file %s: %w; name a file that this process may read", file, regularfile.Cause(err))
 	}
 	if len(strings.TrimSpace(string(text))) == 0 {
 		return nil, fmt.Errorf("read token file %s: it is empty; put the organisation's API token into it", file)
@@ -199,23 +199,23 @@ func (e *echoes) replaceEnd(text, by string) string {
 	return text
 }
 
-// blot replaces the token in a text, and what is secret in an address.
-func (s *secret) blot(text string) string {
-	return s.others.replace(s.own.replace(text, blotted), blottedOther)
+// redact replaces the token in a text, and what is secret in an address.
+func (s *secret) redact(text string) string {
+	return s.others.replace(s.own.replace(text, redacted), redactedOther)
 }
 
-// blotAnswer replaces the token in an answer's body and shortens it to what is
+// redactAnswer replaces the token in an answer's body and shortens it to what is
 // kept. cut says that the body goes on behind what was read, maybe in the
 // middle of a token.
-func (s *secret) blotAnswer(body string, cut bool) string {
+func (s *secret) redactAnswer(body string, cut bool) string {
 	// Looking through all of a long answer would cost more than the rest of the
 	// request. Behind what is kept, there is room for a token in any form.
 	if window := 2*maxAnswer + 6*len(s.text); len(body) > window {
 		body, cut = body[:window], true
 	}
-	body = s.blot(strings.ToValidUTF8(body, "\uFFFD"))
+	body = s.redact(strings.ToValidUTF8(body, "\uFFFD"))
 	if cut {
-		body = s.others.replaceEnd(s.own.replaceEnd(body, blotted), blottedOther)
+		body = s.others.replaceEnd(s.own.replaceEnd(body, redacted), redactedOther)
 	}
 	return shorten(body, maxAnswer)
 }

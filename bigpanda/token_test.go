@@ -36,6 +36,7 @@ func wants(t *testing.T, tokens ...string) (address string, given func() []strin
 }
 
 func TestTokenFileIsReadAnewAfter401(t *testing.T) {
+	t.Parallel()
 	address, given := wants(t, "old", "new", "new", "new")
 	file := writeFile(t, "token", "old\n")
 	c := dial(t, Options{URL: address, Token: "unused", TokenFile: file})
@@ -57,10 +58,11 @@ func TestTokenFileIsReadAnewAfter401(t *testing.T) {
 }
 
 func TestTokenStaysWhenItsFileCannotBeRead(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		change func(file string) error
-		mend   string
+		hint   string
 	}{
 		{"it is gone", os.Remove, "no such file"},
 		{"it is empty", func(file string) error { return os.WriteFile(file, nil, 0o600) }, "empty"},
@@ -75,8 +77,8 @@ func TestTokenStaysWhenItsFileCannotBeRead(t *testing.T) {
 			if err := tt.change(file); err != nil {
 				t.Fatal(err)
 			}
-			if _, e := send(t, c); e == nil || e.Reason != ReasonToken || !strings.Contains(e.Mend, tt.mend) {
-				t.Errorf("%+v, want %q", e, tt.mend)
+			if _, e := send(t, c); e == nil || e.Reason != ReasonToken || !strings.Contains(e.Mend, tt.hint) {
+				t.Errorf("%+v, want %q", e, tt.hint)
 			}
 			if _, e := send(t, c); e != nil {
 				t.Error(e)
@@ -88,8 +90,9 @@ func TestTokenStaysWhenItsFileCannotBeRead(t *testing.T) {
 	}
 }
 
-// P9: whoever blots tokens out knows each of them before the server does.
+// P9: whoever redacts tokens knows each of them before the server does.
 func TestOnToken(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name  string
 		first string // in the file; "" for a token that is none of a file
@@ -133,6 +136,7 @@ func TestOnToken(t *testing.T) {
 
 // P6: nobody may ever write to a pipe that takes the file's place.
 func TestTokenStaysWhenItsFileBecomesAPipe(t *testing.T) {
+	t.Parallel()
 	address, given := wants(t, "other", "old")
 	file := writeFile(t, "token", "old")
 	c := dial(t, Options{URL: address, TokenFile: file})
@@ -155,6 +159,7 @@ func TestTokenStaysWhenItsFileBecomesAPipe(t *testing.T) {
 
 // A late 401 for the old token must not undo what another request has read.
 func TestLate401(t *testing.T) {
+	t.Parallel()
 	file := writeFile(t, "token", "old")
 	c := dial(t, Options{TokenFile: file})
 	old := c.token.get()
@@ -177,6 +182,7 @@ func TestLate401(t *testing.T) {
 
 // A server may say anything that it was told (P9).
 func TestEchoOfTheToken(t *testing.T) {
+	t.Parallel()
 	quoted, err := json.Marshal(testToken)
 	if err != nil {
 		t.Fatal(err)
@@ -220,20 +226,21 @@ func TestEchoOfTheToken(t *testing.T) {
 }
 
 func TestPartOfTheTokenAtTheEnd(t *testing.T) {
+	t.Parallel()
 	s, err := newSecret(testToken, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for n := 1; n < len(testToken); n++ {
-		if got := s.blotAnswer("was: "+testToken[:n], true); got != "was: "+blotted {
+		if got := s.redactAnswer("was: "+testToken[:n], true); got != "was: "+redacted {
 			t.Errorf("got %q", got)
 		}
 	}
-	if got := s.blotAnswer("was: 5", false); got != "was: 5" {
+	if got := s.redactAnswer("was: 5", false); got != "was: 5" {
 		t.Errorf("got %q for an answer that ends there", got)
 	}
 	long := strings.Repeat(testToken, maxRead/len(testToken)+1)[:maxRead]
-	if got := s.blotAnswer(long, true); strings.Contains(got, testToken[:3]) || len(got) > maxAnswer+len("…") {
+	if got := s.redactAnswer(long, true); strings.Contains(got, testToken[:3]) || len(got) > maxAnswer+len("…") {
 		t.Errorf("got %q", got)
 	}
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -68,22 +66,13 @@ func readRoots(file string) (*x509.CertPool, error) {
 	}
 	text, err := regularfile.Read(file, regularfile.MaxCertificates)
 	if err != nil {
-		return nil, fmt.Errorf("read CA file %s: %w; name a file that this process may read, or leave the setting out", file, bare(err))
+		return nil, fmt.Errorf("read CA file %s: %w; name a file that this process may read, or leave the setting out", file, regularfile.Cause(err))
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(text) {
 		return nil, fmt.Errorf("read CA file %s: it holds no certificate; name a file in PEM form (BEGIN CERTIFICATE)", file)
 	}
 	return roots, nil
-}
-
-// bare takes the file's name off an error, for sentences that name it already.
-func bare(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
 }
 
 // proxyError says that a proxy refused to pass a request on, or that the

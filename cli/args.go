@@ -1,9 +1,14 @@
 package cli
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
+
+	"bigpanda-udf/config"
 
 	"github.com/alecthomas/kong"
 )
@@ -13,7 +18,7 @@ const (
 	// functionMode is the name of the command that has none to type.
 	functionMode = ""
 	// functionNode is what the grammar calls it. It cannot be typed either.
-	functionNode = "function"
+	functionNode = "the function"
 )
 
 const description = `
@@ -29,11 +34,12 @@ those: set BIGPANDA_TOKEN, or name a file with --token-file.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or settings.`
 
-// grammar is what kong knows of the command line.
+// grammar is what kong knows of the command line. Each command but the function
+// is a subcommand.
 type grammar struct {
 	ShowVersion bool `name:"version" help:"Show the version."`
 
-	Function functionFlags `cmd:"" default:"withargs" hidden:""`
+	Function functionFlags `cmd:"" name:"the function" default:"withargs" hidden:""`
 	Serve    serveFlags    `cmd:"" help:"Be the function for any number of tasks, behind a socket."`
 	Send     sendFlags     `cmd:"" help:"Send one test alert with the settings at hand."`
 	Sandbox  sandboxFlags  `cmd:"" help:"Serve a BigPanda to work against, with faults on demand."`
@@ -44,18 +50,82 @@ type grammar struct {
 	Version  versionFlags  `cmd:"" help:"Show the version."`
 }
 
+// settingFlags are the flags of settings, one for each row of a scope. They are
+// texts without defaults: config reads flags, environment and files alike, and
+// names in its errors where a bad value came from.
+type settingFlags struct {
+	Settings kong.Plugins `embed:""`
+}
+
+// of makes the flags of the rows that are meant. help are the texts that are
+// others than those of the rows, by name.
+func (f *settingFlags) of(meant func(config.Setting) bool, help map[string]string) {
+	var made madeFlags
+	for _, row := range config.Table {
+		if !meant(row) {
+			continue
+		}
+		kind := reflect.TypeFor[*string]()
+		if row.Placeholder == "" {
+			kind = reflect.TypeFor[*bool]()
+		}
+		made.add(kind, "setting:%q name:%[1]q placeholder:%q help:%q", row.Name, row.Placeholder, row.FlagHelp(help[row.Name]))
+	}
+	f.Settings = made.plugins()
+}
+
+// madeFlags are flags of a table: the fields of a struct that kong fills.
+type madeFlags []reflect.StructField
+
+// add adds one, with the tag that says to kong what it is.
+func (m *madeFlags) add(kind reflect.Type, tag string, args ...any) {
+	*m = append(*m, reflect.StructField{Name: fmt.Sprint("Flag", len(*m)), Type: kind, Tag: reflect.StructTag(fmt.Sprintf(tag, args...))})
+}
+
+func (m madeFlags) plugins() kong.Plugins {
+	return kong.Plugins{reflect.New(reflect.StructOf(m)).Interface()}
+}
+
+func allSettings(config.Setting) bool { return true }
+
+func isSetting(flag *kong.Flag) bool { return flag.Tag.Has("setting") }
+
+// makeSettings gives each command the flags of its settings.
+func (g *grammar) makeSettings() {
+	g.Function.of(allSettings, nil)
+	g.Serve.of(allSettings, nil)
+	g.Check.of(allSettings, nil)
+	g.Send.of(func(row config.Setting) bool { return row.Scope == config.OfAPI }, nil)
+	g.Replay.of(func(row config.Setting) bool { return row.Scope >= config.OfDelivery }, map[string]string{
+		"drain-timeout": "How long to wait for the delivery of each 1,000 alerts (${default}).",
+		"log-level":     "Log debug, info, warn or error and above (warn).",
+	})
+	g.Outbox.of(func(row config.Setting) bool { return row.Name == "config" || row.Name == "outbox" }, map[string]string{
+		"outbox": "The folder in which alerts wait for delivery, a copy of it, or one of the folders in it (bigpanda-udf in the user's state folder).",
+	})
+	g.Replay.Options = newOptionFlags()
+}
+
+// A subcommand is a struct of flags in the grammar, and what it does.
+type subcommand interface {
+	run(ctx context.Context, p Process, c *command) error
+}
+
 // command is a command line that was read.
 type command struct {
 	grammar
-	name   string            // functionMode, or a subcommand
-	flags  map[string]string // the settings that were given as flags, as text
-	helped bool              // help was asked for, and printed
+	name    string              // functionMode, or a subcommand
+	chosen  subcommand          // nil: the function
+	flags   map[string]string   // the settings that were given as flags, as text
+	options map[string][]string // those of a TICKscript that were, by name
+	helped  bool                // help was asked for, and printed
+	hidden  *secrets            // what no output may show; that of the settings once they were read
 }
 
 // parse reads the arguments. After an error the command still has its name.
-func parse(p Process) (command, error) {
-	c := command{flags: make(map[string]string)}
-	k, err := newParser(p, &c)
+func parse(p Process) (*command, error) {
+	c := &command{flags: make(map[string]string), options: make(map[string][]string), hidden: p.secrets()}
+	k, err := newParser(p, c)
 	if err != nil {
 		return c, err
 	}
@@ -64,34 +134,33 @@ func parse(p Process) (command, error) {
 	if helping {
 		args = append(slices.Clone(args[1:]), "--help")
 	}
-	c.name, args, err = scan(k.Model, args)
-	if err != nil {
-		if helping {
-			c.name = "help"
-		}
-		return c, err
-	}
+	c.name, args = commandFirst(k.Model, args)
 	ctx, err := k.Parse(args)
 	if c.helped {
 		return c, nil
 	}
 	if err != nil {
-		return c, usageError{explain(args, err)}
+		err = usageError{explain(k.Model, c.name, args, err)}
+		if helping && c.name == functionMode {
+			c.name = "help"
+		}
+		return c, err
 	}
+	node := ctx.Selected()
 	if c.ShowVersion {
-		c.name = "version"
+		node = childNamed(k.Model.Node, "version")
 	}
-	if node := ctx.Selected(); node != nil && takesSettings(node.Name) {
-		for _, flag := range node.Flags {
-			if !flag.Set || !isSetting(flag.Name) {
-				continue
-			}
-			switch v := flag.Target.Interface().(type) {
-			case *string:
-				c.flags[flag.Name] = *v
-			case *bool:
-				c.flags[flag.Name] = fmt.Sprint(*v)
-			}
+	if node.Name != functionNode {
+		c.name = node.Name
+	}
+	c.chosen, _ = node.Target.Addr().Interface().(subcommand)
+	for _, flag := range node.Flags {
+		switch {
+		case !flag.Set:
+		case isSetting(flag):
+			c.flags[flag.Name] = fmt.Sprint(flag.Target.Elem())
+		case flag.Tag.Has("option"):
+			c.options[flag.Tag.Get("option")] = flag.Target.Interface().([]string)
 		}
 	}
 	return c, nil
@@ -100,7 +169,7 @@ func parse(p Process) (command, error) {
 func newParser(p Process, c *command) (*kong.Kong, error) {
 	// Of the flags that are no settings. Settings have layers of their own.
 	variables := make(map[*kong.Flag]string)
-	c.Replay.Options = newOptionFlags()
+	c.makeSettings()
 	return kong.New(&c.grammar,
 		kong.Name(programName),
 		kong.Description(strings.TrimSpace(description)),
@@ -110,13 +179,12 @@ func newParser(p Process, c *command) (*kong.Kong, error) {
 		kong.Exit(func(int) { c.helped = true }),
 		kong.ExplicitGroups([]kong.Group{{Key: "faults", Title: "Faults, from the start:"}, {Key: "options", Title: "Options of @bigpanda(), as in a TICKscript:"}}),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoAppDescFormat: true, WrapUpperBound: 100}),
-		helpVariables(),
 		kong.PostBuild(func(k *kong.Kong) error {
 			for _, node := range k.Model.Children {
 				for _, flag := range node.Flags {
-					name := variable(flag.Name)
-					if !takesSettings(node.Name) || !isSetting(flag.Name) {
-						name = variable(node.Name, flag.Name)
+					name := config.Variable(flag.Name)
+					if !isSetting(flag) {
+						name = config.Variable(node.Name, flag.Name)
 						variables[flag] = name
 					}
 					flag.Help += " [" + name + "]"
@@ -145,7 +213,86 @@ func newParser(p Process, c *command) (*kong.Kong, error) {
 	)
 }
 
-// takesSettings tells whether the settings are flags of a command.
-func takesSettings(node string) bool {
-	return slices.Contains([]string{functionNode, "serve", "send", "replay", "check", "outbox"}, node)
+func childNamed(n *kong.Node, name string) *kong.Node {
+	i := slices.IndexFunc(n.Children, func(child *kong.Node) bool { return child.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return n.Children[i]
+}
+
+// commandFirst returns the name of the command in the arguments, and the arguments
+// with it before its flags: kong takes those that come earlier for the function's.
+func commandFirst(model *kong.Application, args []string) (name string, ordered []string) {
+	takesValue := make(map[string]bool)
+	for _, node := range append(model.Children, model.Node) {
+		for _, flag := range node.Flags {
+			takesValue["--"+flag.Name] = !flag.IsBool()
+		}
+	}
+	for i := 0; i < len(args) && args[i] != "--"; i++ {
+		switch {
+		case takesValue[args[i]] && i+1 < len(args) && !strings.HasPrefix(args[i+1], "-"):
+			i++
+		case strings.HasPrefix(args[i], "-") && args[i] != "-":
+		case childNamed(model.Node, args[i]) == nil:
+			return functionMode, args
+		default:
+			return args[i], slices.Concat(args[i:i+1], args[:i], args[i+1:])
+		}
+	}
+	return functionMode, args
+}
+
+// explain makes kong's error one that a person can act on, and puts the environment
+// variable before an error about a value that came from there.
+func explain(model *kong.Application, command string, args []string, err error) error {
+	node, help := childNamed(model.Node, functionNode), "see "+programName+" --help"
+	if command != functionMode {
+		node, help = childNamed(model.Node, command), "see "+programName+" "+command+" --help"
+	}
+	text := err.Error()
+	if flag, ok := strings.CutPrefix(text, "unknown flag "); ok {
+		flag, _, _ = strings.Cut(flag, ",") // behind which kong has suggestions of its own
+		return unknownFlag(flag, node, help, args)
+	}
+	if word, ok := strings.CutPrefix(text, "unexpected argument "); ok && command == functionMode {
+		commands := []string{"help"}
+		for _, n := range model.Leaves(true) {
+			commands = append(commands, n.Name)
+		}
+		return fmt.Errorf("unknown command %q: %s", config.Shown(word), config.DidYouMean(word, commands, "%q", help))
+	}
+	flag, _, _ := strings.Cut(text, ":")
+	if !strings.HasPrefix(flag, "--") {
+		return err
+	}
+	if strings.Contains(text, "(<EOL>)") {
+		return fmt.Errorf("%s needs a value: write %s=…", flag, flag)
+	}
+	given := func(arg string) bool { return arg == flag || strings.HasPrefix(arg, flag+"=") }
+	if command == functionMode || slices.ContainsFunc(args, given) {
+		return err
+	}
+	return fmt.Errorf("%s: %w", config.Variable(command, strings.TrimPrefix(flag, "--")), err)
+}
+
+// unknownFlag is the error of a flag that a command does not have. Of one with a
+// single hyphen kong names the first letter alone.
+func unknownFlag(flag string, node *kong.Node, help string, args []string) error {
+	if !strings.HasPrefix(flag, "--") {
+		i := slices.IndexFunc(args, func(arg string) bool { return strings.HasPrefix(arg, flag) })
+		flag, _, _ = strings.Cut(args[max(i, 0)], "=")
+	}
+	name := strings.TrimLeft(flag, "-")
+	var known []string
+	for _, flags := range node.AllFlags(false) {
+		for _, f := range flags {
+			known = append(known, f.Name)
+		}
+	}
+	if name == "token" && slices.Contains(known, "token-file") {
+		return errors.New("--token is no flag, as \"ps\" would show it: set BIGPANDA_TOKEN, or name a file with --token-file")
+	}
+	return fmt.Errorf("unknown flag %s: %s", flag, config.DidYouMean(name, known, "--%s", help))
 }

@@ -2,24 +2,27 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"net/url"
 	"os"
+	"os/user"
 	"slices"
+	"strconv"
+	"syscall"
+
+	"bigpanda-udf/config"
 
 	"golang.org/x/net/http/httpproxy"
 )
 
 // checkupFlags are the settings of the function, and whose they are.
 type checkupFlags struct {
-	functionFlags
+	settingFlags
 	KapacitorConf string `placeholder:"FILE" help:"Check the function's section in this kapacitor.conf, as kapacitord would start it."`
 	Function      string `placeholder:"NAME" help:"Which function of --kapacitor-conf (those whose prog is this program)."`
 	KapacitorURL  string `name:"kapacitor-url" placeholder:"URL" help:"Ask this running kapacitord, such as http://USER:PASSWORD@localhost:9092, whether its own BigPanda handler sends alerts, too."`
-	User          string `placeholder:"NAME" help:"Whose permissions to look at, such as kapacitor (the current user's)."`
 	JSON          bool   `name:"json" help:"Print a JSON object for each line."`
 }
 
@@ -56,7 +59,7 @@ type checkup struct {
 	p          Process
 	json       bool
 	hidden     *secrets
-	who        viewer
+	user, home string        // whoever runs this, and the folder of theirs
 	function   string        // of a kapacitor.conf
 	kapacitord *kapacitorAPI // nil: it is not to be asked
 
@@ -64,14 +67,13 @@ type checkup struct {
 	err                   error // of the printing
 }
 
-func (p Process) check(ctx context.Context, c command) error {
-	f := c.Check
-	who, err := newViewer(f.User)
-	if err != nil {
-		return usageError{err}
+func (f *checkupFlags) run(ctx context.Context, p Process, c *command) error {
+	k := &checkup{p: p, json: f.JSON, hidden: c.hidden, user: userName(uint32(os.Geteuid()))}
+	if u, err := user.Current(); err == nil {
+		k.home = u.HomeDir
 	}
-	k := &checkup{p: p, json: f.JSON, hidden: p.secretsOf(settings{}), who: who}
 	if f.KapacitorURL != "" {
+		var err error
 		if k.kapacitord, err = newKapacitorAPI(f.KapacitorURL); err != nil {
 			return usageError{err}
 		}
@@ -82,13 +84,13 @@ func (p Process) check(ctx context.Context, c command) error {
 		return usagef("--function names one of a kapacitor.conf: add --kapacitor-conf FILE, or leave it out")
 	case f.KapacitorConf == "":
 		k.server(ctx)
-		k.examine(ctx, c.flags, p.LookupEnv)
+		k.examine(ctx, c, p.LookupEnv)
 	case len(c.flags) > 0:
 		return usagef("--%s means nothing with --kapacitor-conf: only what stands in that file counts",
 			slices.Sorted(maps.Keys(c.flags))[0])
 	default:
 		if err := k.kapacitor(ctx, f); err != nil {
-			return k.hidden.blotError(err)
+			return err
 		}
 	}
 	switch {
@@ -103,12 +105,13 @@ func (p Process) check(ctx context.Context, c command) error {
 }
 
 // examine looks at what comes of one set of flags and variables.
-func (k *checkup) examine(ctx context.Context, flags map[string]string, lookup func(string) (string, bool)) {
-	s, err := resolve(flags, lookup)
-	s.hideTokens(k.hidden)
+func (k *checkup) examine(ctx context.Context, c *command, lookup func(string) (string, bool)) {
+	s, err := c.settings(Process{LookupEnv: lookup})
+	k.hidden.addSettings(s.Settings)
+	s.hideTokenFile(k.hidden)
 	k.settings(s, err)
 	sound := k.files(s)
-	if !s.enabled {
+	if !s.Enabled {
 		return // the function opens neither an outbox nor a connection
 	}
 	k.outbox(ctx, s)
@@ -120,7 +123,7 @@ func (k *checkup) examine(ctx context.Context, flags map[string]string, lookup f
 // that is no address is not used, which nobody says but this.
 func (k *checkup) proxyFrom(lookup func(string) (string, bool)) func(*url.URL) (*url.URL, error) {
 	either := func(name string) string {
-		for _, text := range eitherCase(lookup, name) {
+		for _, text := range config.EitherCase(lookup, name) {
 			if text != "" {
 				return text
 			}
@@ -137,37 +140,60 @@ func (k *checkup) proxyFrom(lookup func(string) (string, bool)) func(*url.URL) (
 	return c.ProxyFunc()
 }
 
-// mend is what mends an error of a file: another user may have to look.
-func (k *checkup) mend(err error, otherwise string) string {
-	if errors.Is(err, fs.ErrPermission) && int(k.who.uid) != os.Geteuid() {
-		return fmt.Sprintf("run this as %s or as root, who may look there", k.who.name)
+// What access(2) may be asked for.
+const (
+	mayExecute = 1 << iota
+	mayWrite
+	mayRead
+)
+
+// may returns an error if this user may not do something with a file.
+func (k *checkup) may(do string, mode uint32, path string, info fs.FileInfo) error {
+	if err := syscall.Access(path, mode); err != nil {
+		return fmt.Errorf("%s may not %s %s (%s, of %s): %w", k.user, do, path, info.Mode(), ownerOf(info), err)
 	}
-	return otherwise
+	return nil
+}
+
+func ownerOf(info fs.FileInfo) string {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return "nobody" // a system without owners
+	}
+	return userName(stat.Uid)
+}
+
+func userName(uid uint32) string {
+	text := strconv.FormatUint(uint64(uid), 10)
+	if u, err := user.LookupId(text); err == nil {
+		return u.Username
+	}
+	return "user " + text
 }
 
 func (k *checkup) ok(check, format string, args ...any) {
 	k.print(finding{State: stateOK, Check: check, Found: fmt.Sprintf(format, args...)})
 }
 
-func (k *checkup) note(check, mend, format string, args ...any) {
-	k.print(finding{State: stateNote, Check: check, Found: fmt.Sprintf(format, args...), Mend: mend})
+func (k *checkup) note(check, hint, format string, args ...any) {
+	k.print(finding{State: stateNote, Check: check, Found: fmt.Sprintf(format, args...), Mend: hint})
 }
 
-func (k *checkup) warn(check, mend, format string, args ...any) {
+func (k *checkup) warn(check, hint, format string, args ...any) {
 	k.warned++
-	k.print(finding{State: stateWarn, Check: check, Found: fmt.Sprintf(format, args...), Mend: mend})
+	k.print(finding{State: stateWarn, Check: check, Found: fmt.Sprintf(format, args...), Mend: hint})
 }
 
-func (k *checkup) fail(check, mend, format string, args ...any) {
+func (k *checkup) fail(check, hint, format string, args ...any) {
 	k.failed++
-	k.print(finding{State: stateFail, Check: check, Found: fmt.Sprintf(format, args...), Mend: mend})
+	k.print(finding{State: stateFail, Check: check, Found: fmt.Sprintf(format, args...), Mend: hint})
 }
 
 // print prints a line at once: what follows may take its time.
 func (k *checkup) print(f finding) {
 	k.lines++
-	f.Function = k.hidden.blot(k.function)
-	f.Found, f.Mend = plain(k.hidden.blot(f.Found)), plain(k.hidden.blot(f.Mend))
+	f.Function = k.hidden.redact(k.function)
+	f.Found, f.Mend = plain(k.hidden.redact(f.Found)), plain(k.hidden.redact(f.Mend))
 	var err error
 	if k.json {
 		err = k.p.printJSON(f)

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/regularfile"
 
 	"github.com/BurntSushi/toml"
@@ -47,14 +48,14 @@ type functionConf struct {
 }
 
 // kapacitor checks the functions of a kapacitor.conf that are this program.
-func (k *checkup) kapacitor(ctx context.Context, f checkupFlags) error {
+func (k *checkup) kapacitor(ctx context.Context, f *checkupFlags) error {
 	data, err := regularfile.Read(f.KapacitorConf, regularfile.MaxText)
 	if err != nil {
 		return usagef("--kapacitor-conf: %w", err)
 	}
 	var conf kapacitorConf
 	if err := toml.Unmarshal(data, &conf); err != nil {
-		if twice := twiceInTOML(data); twice != "" {
+		if twice := config.DefinedTwice(data); twice != "" {
 			return usagef("--kapacitor-conf: kapacitord does not start with %s: %s", f.KapacitorConf, twice)
 		}
 		// The error's own text may repeat a secret.
@@ -69,13 +70,13 @@ func (k *checkup) kapacitor(ctx context.Context, f checkupFlags) error {
 	if err != nil {
 		return err
 	}
-	k.ok("user", "%s: what it may do is told by the modes of files", k.who.name)
-	if f.User == "" && k.who.uid == 0 {
-		k.note("user", "add --user kapacitor, or whoever kapacitord runs as", "root may do everything, which says nothing of kapacitord")
+	k.ok("user", "%s: what it may read, write and execute is looked at", k.user)
+	if os.Geteuid() == 0 {
+		k.note("user", "run this as whoever kapacitord runs as: sudo -u kapacitor "+programName+" check", "root may do everything, which says nothing of kapacitord")
 	}
 	secret := conf.BigPanda.Token != ""
 	for _, name := range names {
-		token := conf.UDF.Functions[name].Env[variable("token")]
+		token := conf.UDF.Functions[name].Env[config.Variable("token")]
 		k.hidden.add(token)
 		secret = secret || token != ""
 	}
@@ -87,7 +88,7 @@ func (k *checkup) kapacitor(ctx context.Context, f checkupFlags) error {
 	for _, name := range names {
 		k.function = name
 		if !k.json {
-			fmt.Fprintf(k.p.Stdout, "\n[udf.functions.%s]\n", plain(k.hidden.blot(name)))
+			fmt.Fprintf(k.p.Stdout, "\n[udf.functions.%s]\n", plain(k.hidden.redact(name)))
 		}
 		k.section(ctx, conf.UDF.Functions[name])
 	}
@@ -95,12 +96,12 @@ func (k *checkup) kapacitor(ctx context.Context, f checkupFlags) error {
 }
 
 // functions returns the names of those that are meant.
-func (c kapacitorConf) functions(f checkupFlags) (names []string, err error) {
+func (c kapacitorConf) functions(f *checkupFlags) (names []string, err error) {
 	all := slices.Sorted(maps.Keys(c.UDF.Functions))
 	if f.Function != "" {
 		if _, ok := c.UDF.Functions[f.Function]; !ok {
 			return nil, usagef("%s has no section [udf.functions.%s]: %s", f.KapacitorConf, f.Function,
-				didYouMean(f.Function, all, "%s", "paste kapacitor.conf.snippet"))
+				config.DidYouMean(f.Function, all, "%s", "paste kapacitor.conf.snippet"))
 		}
 		return []string{f.Function}, nil
 	}
@@ -142,51 +143,52 @@ func (k *checkup) section(ctx context.Context, fn functionConf) {
 		return
 	}
 	k.prog(fn.Prog)
-	known := []string{variable("token")}
-	for _, row := range settingTable {
-		known = append(known, variable(row.name))
-	}
+	known := config.Variables()
 	for _, name := range slices.Sorted(maps.Keys(fn.Env)) {
 		if strings.HasPrefix(name, "BIGPANDA_") && !slices.Contains(known, name) {
-			k.warn("env", didYouMean(name, known, "%s", "leave it out"), "%s is no setting, and is not looked at", name)
+			k.warn("env", config.DidYouMean(name, known, "%s", "leave it out"), "%s is no setting, and is not looked at", name)
 		}
 	}
 	env := func(name string) (string, bool) {
 		text, ok := fn.Env[name]
 		if !ok && name == "HOME" { // kapacitord hands on its own
-			return k.who.home, k.who.home != ""
+			return k.home, k.home != ""
 		}
 		return text, ok
 	}
+	args := make([]string, len(fn.Args)) // as they may be shown
+	for i, arg := range fn.Args {
+		args[i] = config.Shown(arg)
+	}
 	c, err := parse(Process{Args: fn.Args, Stdout: io.Discard, Stderr: io.Discard, LookupEnv: env})
-	const mend = "see " + programName + " --help for what may stand there"
+	const hint = "see " + programName + " --help for what may stand there"
 	switch {
 	case err != nil:
 		k.fail("args", "", "%s", err)
 	case c.helped, c.name != functionMode:
-		k.fail("args", mend, "%q make it a command, and no function", shownAll(fn.Args))
+		k.fail("args", hint, "%q make it a command, and no function", args)
 	default:
-		k.ok("args", "%q", shownAll(fn.Args))
+		k.ok("args", "%q", args)
 	}
-	k.examine(ctx, c.flags, env)
+	k.examine(ctx, c, env)
 }
 
 // timeout checks what Kapacitor waits for a sign of life.
 func (k *checkup) timeout(v any) {
-	const mend = `write timeout = "10s"`
+	const hint = `write timeout = "10s"`
 	text, ok := v.(string)
 	d, err := time.ParseDuration(text)
 	switch {
 	case v == nil:
-		k.fail("timeout", mend, "there is none, without which kapacitord does not start")
+		k.fail("timeout", hint, "there is none, without which kapacitord does not start")
 	case !ok, err != nil:
-		k.fail("timeout", mend, "%v is no duration, so kapacitord does not start", v)
+		k.fail("timeout", hint, "%v is no duration, so kapacitord does not start", v)
 	case d <= kapacitorLeast:
-		k.fail("timeout", mend, "%s is too short for kapacitord to start", d)
+		k.fail("timeout", hint, "%s is too short for kapacitord to start", d)
 	case d < saneLeast:
-		k.warn("timeout", mend, "%s is short: a stall of the disk that is longer ends the task", d)
+		k.warn("timeout", hint, "%s is short: a stall of the disk that is longer ends the task", d)
 	case d > saneMost:
-		k.warn("timeout", mend, "%s is long: for so long nobody notices that a function hangs", d)
+		k.warn("timeout", hint, "%s is long: for so long nobody notices that a function hangs", d)
 	default:
 		k.ok("timeout", "%s", d)
 	}
@@ -194,7 +196,7 @@ func (k *checkup) timeout(v any) {
 
 // prog checks whether kapacitord can start the program.
 func (k *checkup) prog(prog string) {
-	const mend = "install the program where everybody may execute it, such as /usr/local/bin, and name its full path"
+	const hint = "install the program where everybody may execute it, such as /usr/local/bin, and name its full path"
 	if prog == "" {
 		k.fail("prog", `write prog = "/usr/local/bin/`+programName+`"`, "there is neither prog nor socket, so kapacitord does not start")
 		return
@@ -202,7 +204,7 @@ func (k *checkup) prog(prog string) {
 	if !strings.ContainsRune(prog, filepath.Separator) {
 		found, err := exec.LookPath(prog)
 		if err != nil {
-			k.fail("prog", mend, "%s is not in the PATH", prog)
+			k.fail("prog", hint, "%s is not in the PATH", prog)
 			return
 		}
 		k.note("prog", "name the full path", "%s is looked up in kapacitord's PATH: here it is %s", prog, found)
@@ -211,21 +213,21 @@ func (k *checkup) prog(prog string) {
 	info, err := os.Stat(prog)
 	switch {
 	case err != nil:
-		k.fail("prog", k.mend(err, mend), "%s", bareError(err))
+		k.fail("prog", hint, "%s: %s", prog, regularfile.Cause(err))
 		return
 	case !info.Mode().IsRegular():
-		k.fail("prog", mend, "%s is no file", prog)
+		k.fail("prog", hint, "%s is no file", prog)
 		return
 	}
-	if err := k.who.may(prog, mayExecute); err != nil {
-		k.fail("prog", k.mend(err, mend), "%s", err)
+	if err := k.may("execute", mayExecute, prog, info); err != nil {
+		k.fail("prog", hint, "%s", err)
 		return
 	}
 	if !isThisFile(prog) {
 		k.note("prog", "run "+prog+" check if the two may differ", "%s is another file than this program: it is checked by the rules of this one", prog)
 		return
 	}
-	k.ok("prog", "%s, which %s may execute", prog, k.who.name)
+	k.ok("prog", "%s, which %s may execute", prog, k.user)
 }
 
 // socket checks a function that is a process of its own. What settings that has,
@@ -235,19 +237,19 @@ func (k *checkup) socket(fn functionConf) {
 		k.fail("socket", "leave out prog, args and env, or socket", "both a socket and a program are given, so kapacitord does not start")
 		return
 	}
-	const mend = "start the process that listens there before kapacitord"
+	const hint = "start the process that listens there before kapacitord"
 	info, err := os.Stat(fn.Socket)
 	switch {
 	case err != nil:
-		k.fail("socket", mend, "%s", bareError(err))
+		k.fail("socket", hint, "%s: %s", fn.Socket, regularfile.Cause(err))
 		return
 	case info.Mode().Type() != os.ModeSocket:
-		k.fail("socket", mend, "%s is no socket", fn.Socket)
+		k.fail("socket", hint, "%s is no socket", fn.Socket)
 		return
 	}
-	if err := k.who.may(fn.Socket, mayWrite); err != nil {
-		k.fail("socket", "let "+k.who.name+" write to it", "%s", err)
+	if err := k.may("write to", mayWrite, fn.Socket, info); err != nil {
+		k.fail("socket", "let "+k.user+" write to it", "%s", err)
 		return
 	}
-	k.ok("socket", "%s, which %s may use; the settings are those of the process behind it", fn.Socket, k.who.name)
+	k.ok("socket", "%s, which %s may use; the settings are those of the process behind it", fn.Socket, k.user)
 }

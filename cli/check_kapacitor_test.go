@@ -12,13 +12,13 @@ import (
 )
 
 func TestCheckUsage(t *testing.T) {
+	t.Parallel()
 	conf := write(t, "k.conf", "[udf.functions.bigpanda]\nprog = 'bigpanda-udf'\n")
 	for _, tt := range []struct {
 		name string
 		args []string
 		want string
 	}{
-		{"no such user", []string{"--user=nobody-of-this-name"}, `--user is "nobody-of-this-name", and there is no such user here: write the one that kapacitord runs as`},
 		{"a function of nothing", []string{"--function=x"}, "add --kapacitor-conf FILE, or leave it out"},
 		{"a setting beside a kapacitor.conf", []string{"--url=x", "--kapacitor-conf", conf}, "--url means nothing with --kapacitor-conf: only what stands in that file counts"},
 		{"a kapacitor.conf that is not there", []string{"--kapacitor-conf=nowhere"}, "--kapacitor-conf: open nowhere: no such file or directory"},
@@ -48,6 +48,7 @@ func TestCheckUsage(t *testing.T) {
 // A kapacitor.conf is checked as kapacitord would use it, and not with what the
 // caller has in the environment.
 func TestCheckKapacitorConf(t *testing.T) {
+	t.Parallel()
 	own, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -90,6 +91,7 @@ func TestCheckKapacitorConf(t *testing.T) {
 		{"both a socket and a program", func(_ *checkRig, f, _ section) { f["socket"] = "'/x'" }, 1, "fail  socket  both a socket and a program are given"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			r := newCheckRig(t)
 			function := section{"prog": "'" + own + "'", "args": "[]", "timeout": "'10s'"}
 			env := section{}

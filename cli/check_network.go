@@ -21,18 +21,15 @@ const (
 // network goes the way to BigPanda, as far as it leads. sound says that the
 // files can be read.
 func (k *checkup) network(ctx context.Context, s settings, sound bool) {
-	none := s.token+s.tokenFile == ""
+	none := s.Token+s.TokenFile == ""
 	client, err := s.newClient(k.hidden)
 	withToken := err == nil
 	if err != nil {
-		switch mend := k.mend(err, ""); {
-		case mend != "":
-			k.note("token", mend, "whether it is right cannot be told: this user may not read the file")
-		case sound || none:
+		if sound || none {
 			k.fail("token", "", "%s", err)
 		}
 		// The way can be looked at without one.
-		s.token, s.tokenFile = standIn, ""
+		s.Token, s.TokenFile = standIn, ""
 		if client, err = s.newClient(k.hidden); err != nil {
 			return // the URL or a CA file, which was said
 		}
@@ -41,24 +38,24 @@ func (k *checkup) network(ctx context.Context, s settings, sound bool) {
 	if client.ShortToken() {
 		k.fail("token", mendShortToken, shortToken)
 	}
-	probe := client.Probe(ctx, s.defaults.AppKey)
-	u, err := url.Parse(strings.TrimSpace(s.url))
+	probe := client.Probe(ctx, s.Defaults.AppKey)
+	u, err := url.Parse(strings.TrimSpace(s.URL))
 	if ctx.Err() != nil || err != nil {
 		return
 	}
-	if !k.way(probe, u) {
+	if !k.reached(probe, u) {
 		return
 	}
 	if probe.TLS != nil {
-		k.certificate(*probe.TLS, u.Hostname(), s.insecureSkipVerify)
+		k.certificate(*probe.TLS, u.Hostname(), s.InsecureSkipVerify)
 	} else {
 		k.ok("tls", "none: %s is asked in plain text", u.Host)
 	}
 	k.answer(probe, s, withToken)
 }
 
-// way says how far the request came, and whether it was answered.
-func (k *checkup) way(p bigpanda.Probe, u *url.URL) (answered bool) {
+// reached says how far the request came, and whether it was answered.
+func (k *checkup) reached(p bigpanda.Probe, u *url.URL) (answered bool) {
 	failed := func(check string) bool {
 		k.fail(check, p.Err.Mend, "%s", p.Err.Err)
 		return false
@@ -135,7 +132,7 @@ func (k *checkup) answer(p bigpanda.Probe, s settings, withToken bool) {
 			"not refused, but whether it is right cannot be told: what is no alert gets %s with another, too", got)
 	case e.Reason == bigpanda.ReasonToken, e.Reason == bigpanda.ReasonForbidden:
 		k.fail("token", e.Mend, "%s", e.Err)
-	case e.Reason == bigpanda.ReasonNotFound && s.defaults.AppKey == "":
+	case e.Reason == bigpanda.ReasonNotFound && s.Defaults.AppKey == "":
 		k.note("answer", "set an app key, and check again; "+e.Mend, "%s, which may be for want of an app key", e.Err)
 	case e.Class == bigpanda.Refused:
 		k.fail("answer", "check the URL: the Alerts API is "+bigpanda.DefaultURL+" or, in the EU, "+bigpanda.EuropeURL+", the Open Integration Manager "+bigpanda.OIMURL+" or "+bigpanda.OIMEuropeURL, "%s", e.Err)

@@ -11,7 +11,9 @@ import (
 	"syscall"
 	"time"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/regularfile"
 )
 
 const (
@@ -22,71 +24,64 @@ const (
 	waitsLong = 10 * time.Minute
 )
 
-// passingFileSystem is a variable for tests, whose folders may be on one.
-var passingFileSystem = outbox.PassingFileSystem
-
 // outbox looks at the outbox's folder and at what waits in it. It writes
 // nothing.
 func (k *checkup) outbox(ctx context.Context, s settings) {
 	const setIt = "set --outbox (BIGPANDA_OUTBOX) to a folder that the function's user may write"
-	switch s.outbox {
-	case outboxMemory:
+	switch s.Outbox {
+	case config.OutboxMemory:
 		k.warn("outbox", "set --outbox (BIGPANDA_OUTBOX) to a folder", "in memory: what is not delivered when the process is killed is lost")
 		return
 	case "":
 		k.fail("outbox", setIt, "no folder, as neither HOME nor XDG_STATE_HOME is set")
 		return
 	}
-	if k.function != "" && !filepath.IsAbs(s.outbox) {
-		k.warn("outbox", "write the full path", "%s counts from the folder that kapacitord runs in", s.outbox)
+	if k.function != "" && !filepath.IsAbs(s.Outbox) {
+		k.warn("outbox", "write the full path", "%s counts from the folder that kapacitord runs in", s.Outbox)
 	}
-	there := existing(s.outbox)
+	there := existing(s.Outbox)
 	info, err := os.Stat(there)
 	switch {
 	case err != nil:
-		k.fail("outbox", k.mend(err, setIt), "it cannot be looked at: %s", bareError(err))
+		k.fail("outbox", setIt, "it cannot be looked at: %s: %s", there, regularfile.Cause(err))
 		return
 	case !info.IsDir():
 		k.fail("outbox", setIt, "%s is no folder", there)
 		return
 	}
-	want := mayWrite | mayExecute
-	if there == s.outbox {
+	want := uint32(mayWrite | mayExecute)
+	if there == s.Outbox {
 		want |= mayRead
 	}
-	if err := k.who.may(there, want); err != nil {
-		k.fail("outbox", k.mend(err, setIt+", or let "+k.who.name+" write there"), "%s", err)
+	if err := k.may("write in", want, there, info); err != nil {
+		k.fail("outbox", setIt+", or let "+k.user+" write there", "%s", err)
 		return
 	}
-	k.space(there, s.outboxMaxSize)
+	k.space(there, s.OutboxMaxSize)
 	if name, ok := outbox.NetworkFileSystem(there); ok {
 		k.warn("outbox", "set --outbox (BIGPANDA_OUTBOX) to a folder on a disk of this host", "%s is on a network file system (%s), where it may be damaged", there, name)
 	}
-	if name, ok := passingFileSystem(there); ok {
+	if name, ok := k.p.passingFileSystem(there); ok {
 		k.warn("outbox", "mount a volume there, or set --outbox (BIGPANDA_OUTBOX) to a folder on one or on a disk",
 			"%s is on %s: what was not delivered is lost with the container, or with the machine's next start", there, name)
 	}
-	if there != s.outbox {
-		k.ok("outbox", "%s is not there yet: %s may make it in %s", s.outbox, k.who.name, there)
+	if there != s.Outbox {
+		k.ok("outbox", "%s is not there yet: %s may make it in %s", s.Outbox, k.user, there)
 		return
 	}
-	if fault, mend := outbox.FolderFault(s.outbox, info, int(k.who.uid)); fault != "" {
-		k.fail("outbox", mend+", or "+setIt, "%s", fault)
+	if fault, hint := outbox.FolderFault(s.Outbox, info, os.Geteuid()); fault != "" {
+		k.fail("outbox", hint+", or "+setIt, "%s", fault)
 		return
 	}
-	if parent := outbox.LooseParent(s.outbox); parent != "" {
-		k.warn("outbox", "chmod +t "+parent, "others may put another folder in the place of %s, as they may write to %s", s.outbox, parent)
-	}
-	owner := ""
-	if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-		owner = ", of " + userName(stat.Uid)
+	if parent := outbox.LooseParent(s.Outbox); parent != "" {
+		k.warn("outbox", "chmod +t "+parent, "others may put another folder in the place of %s, as they may write to %s", s.Outbox, parent)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		k.warn("outbox", "chmod 700 "+s.outbox, "others may look into %s (%s%s), which holds payloads", s.outbox, info.Mode(), owner)
+		k.warn("outbox", "chmod 700 "+s.Outbox, "others may look into %s (%s, of %s), which holds payloads", s.Outbox, info.Mode(), ownerOf(info))
 	} else {
-		k.ok("outbox", "%s, which %s may write (%s%s)", s.outbox, k.who.name, info.Mode(), owner)
+		k.ok("outbox", "%s, which %s may write (%s, of %s)", s.Outbox, k.user, info.Mode(), ownerOf(info))
 	}
-	k.places(ctx, s.outbox)
+	k.queues(ctx, s.Outbox)
 }
 
 // existing is a folder, or the nearest one above that is there.
@@ -118,34 +113,34 @@ func (k *checkup) space(dir string, maxSize int64) {
 	}
 }
 
-// places looks at what each use of the function has queued.
-func (k *checkup) places(ctx context.Context, dir string) {
-	places, err := findPlaces(ctx, dir, outboxFlags{}, k.hidden)
+// queues looks at what each use of the function has queued.
+func (k *checkup) queues(ctx context.Context, dir string) {
+	targets, err := findTargets(ctx, dir, outboxFlags{}, k.hidden)
 	if err != nil {
 		k.fail("queue", "", "%s", err)
 	}
 	now := time.Now()
-	for _, pl := range places {
+	for _, tgt := range targets {
 		held := "held by no process"
-		if pl.Process != 0 {
-			held = fmt.Sprintf("held by process %d", pl.Process)
+		if tgt.Process != 0 {
+			held = fmt.Sprintf("held by process %d", tgt.Process)
 		}
-		found := strings.Join([]string{pl.name(), counted(pl.Queued, "alert", "alerts") + " queued", "oldest " + age(pl.Oldest, now),
-			count(pl.Dead) + " dead", held}, ", ")
-		waits := !pl.Oldest.IsZero() && now.Sub(pl.Oldest) > waitsLong
-		remarks := strings.Join(remarks(pl.Status, now), "; ")
+		found := strings.Join([]string{tgt.name(), counted(tgt.Queued, "alert", "alerts") + " queued", "oldest " + age(tgt.Oldest, now),
+			count(tgt.Dead) + " dead", held}, ", ")
+		waits := !tgt.Oldest.IsZero() && now.Sub(tgt.Oldest) > waitsLong
+		remarks := strings.Join(remarks(tgt.Status, now), "; ")
 		switch {
-		case len(pl.Held) > 0, pl.DiskRefuses:
+		case len(tgt.Held) > 0, tgt.DiskRefuses:
 			k.fail("queue", "", "%s: %s", found, remarks)
-		case waits, pl.Dead > 0, len(pl.Damaged) > 0, pl.Queued > 0 && pl.Process == 0:
-			mend := "see " + programName + " outbox"
-			if pl.Dead > 0 {
-				mend = "see " + programName + " outbox dead for what BigPanda refused"
+		case waits, tgt.Dead > 0, len(tgt.Damaged) > 0, tgt.Queued > 0 && tgt.Process == 0:
+			hint := "see " + programName + " outbox"
+			if tgt.Dead > 0 {
+				hint = "see " + programName + " outbox dead for what BigPanda refused"
 			}
 			if remarks != "" {
 				found += ": " + remarks
 			}
-			k.warn("queue", mend, "%s", found)
+			k.warn("queue", hint, "%s", found)
 		default:
 			k.ok("queue", "%s", found)
 		}

@@ -32,10 +32,11 @@ type checkRig struct {
 	api  *sandbox.Server
 	vars map[string]string
 	args []string
+	on   func(string) (string, bool) // the file system that all folders are on
 }
 
 func newCheckRig(t *testing.T) *checkRig {
-	r := &checkRig{t: t, dir: t.TempDir()}
+	r := &checkRig{t: t, dir: t.TempDir(), on: lasting}
 	var url string
 	r.api, url = newAPI(t, sandbox.Faults{})
 	r.vars = map[string]string{
@@ -69,7 +70,8 @@ func (r *checkRig) folder(name string, mode os.FileMode) string {
 
 // run runs check and returns the lines, without the rig's own folder.
 func (r *checkRig) run() (result, string) {
-	res := run(r.t, nil, r.vars, append([]string{"check"}, r.args...)...)
+	r.t.Helper()
+	res := runProcess(r.t, Process{passingFileSystem: r.on}, r.vars, append([]string{"check"}, r.args...)...)
 	return res, strings.ReplaceAll(regexp.MustCompile(` {2,}`).ReplaceAllString(res.stdout, "  "), r.dir, "DIR")
 }
 
@@ -109,9 +111,7 @@ func (r *checkRig) oim() {
 
 // onFileSystem has all folders be on one that does not last.
 func (r *checkRig) onFileSystem(name string) {
-	was := passingFileSystem
-	passingFileSystem = func(string) (string, bool) { return name, true }
-	r.t.Cleanup(func() { passingFileSystem = was })
+	r.on = func(string) (string, bool) { return name, true }
 }
 
 func (r *checkRig) proxied(proxy string) {

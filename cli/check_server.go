@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/config"
+	"bigpanda-udf/printable"
 )
 
 const (
@@ -157,12 +159,12 @@ func (k *checkup) nativeHandler(ctx context.Context, a *kapacitorAPI) (isOn bool
 	o := config.Elements[0].Options
 	shown := *a.base
 	shown.User = nil
-	mend := fmt.Sprintf("switch it off in Chronograf, or with curl -X POST %s/config/bigpanda/ -d '{\"set\":{\"enabled\":false}}'", &shown)
+	hint := fmt.Sprintf("switch it off in Chronograf, or with curl -X POST %s/config/bigpanda/ -d '{\"set\":{\"enabled\":false}}'", &shown)
 	switch {
 	case o.Enabled && o.Global:
-		k.warn(check, mend, "every alert is sent twice: Kapacitor's own handler is on for all alerts at %s", a.base.Host)
+		k.warn(check, hint, "every alert is sent twice: Kapacitor's own handler is on for all alerts at %s", a.base.Host)
 	case o.Enabled:
-		k.warn(check, mend, "Kapacitor's own handler is on at %s: alerts of nodes with .bigPanda(), and of topics with its handler, are sent by it, too", a.base.Host)
+		k.warn(check, hint, "Kapacitor's own handler is on at %s: alerts of nodes with .bigPanda(), and of topics with its handler, are sent by it, too", a.base.Host)
 	default:
 		k.ok(check, "Kapacitor's own handler is off at %s", a.base.Host)
 	}
@@ -191,7 +193,7 @@ func (k *checkup) topicHandlers(ctx context.Context, a *kapacitorAPI, isOn bool)
 			return err
 		}
 		for _, h := range of.Handlers {
-			if h.Kind != handlerKind {
+			if h.Kind != config.HandlerKind {
 				continue
 			}
 			if found++; found > maxHandlers {
@@ -201,15 +203,15 @@ func (k *checkup) topicHandlers(ctx context.Context, a *kapacitorAPI, isOn bool)
 			if !isOn {
 				does = "which logs an error for each alert, as [bigpanda] is off"
 			}
-			k.warn(check, fmt.Sprintf("kapacitor delete topic-handlers %s %s", shellWord(cell(topic)), shellWord(cell(h.ID))),
-				"the handler %s of kind %s is left at the topic %s, %s", cell(h.ID), handlerKind, cell(topic), does)
+			k.warn(check, fmt.Sprintf("kapacitor delete topic-handlers %s %s", printable.ShellWord(cell(topic)), printable.ShellWord(cell(h.ID))),
+				"the handler %s of kind %s is left at the topic %s, %s", cell(h.ID), config.HandlerKind, cell(topic), does)
 		}
 	}
 	switch {
 	case found > maxHandlers:
-		k.note(check, "", "%s of kind %s in all", counted(found, "handler", "handlers"), handlerKind)
+		k.note(check, "", "%s of kind %s in all", counted(found, "handler", "handlers"), config.HandlerKind)
 	case found == 0:
-		k.ok(check, "none of kind %s at %s", handlerKind, counted(len(looked), "topic", "topics"))
+		k.ok(check, "none of kind %s at %s", config.HandlerKind, counted(len(looked), "topic", "topics"))
 	}
 	if more := len(topics) - len(looked); more > 0 {
 		k.note(check, "", "%s more were not looked at", counted(more, "topic", "topics"))

@@ -15,17 +15,9 @@ import (
 	"bigpanda-udf/sandbox"
 )
 
-// everySetting has a text for check to show.
-func TestCheckShowsEverySetting(t *testing.T) {
-	for _, row := range settingTable {
-		if settingValues[row.name] == nil {
-			t.Errorf("check does not show %s", row.name)
-		}
-	}
-}
-
 // What is wrong has a line of its own, with the cause and the mend.
 func TestCheck(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		damage func(r *checkRig)
@@ -142,6 +134,7 @@ func TestCheck(t *testing.T) {
 		{"a dropped connection", func(r *checkRig) { r.faulty(sandbox.Faults{Drop: true}) }, 1, "fail  answer  "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			r := newCheckRig(t)
 			tt.damage(r)
 			res, lines := r.run()
@@ -221,6 +214,7 @@ func TestCheckJSON(t *testing.T) {
 }
 
 func TestCheckQueue(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		fill func(d *outbox.Disk)

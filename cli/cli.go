@@ -13,10 +13,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
 
+	"bigpanda-udf/config"
+	"bigpanda-udf/outbox"
 	"bigpanda-udf/printable"
 
 	"github.com/mattn/go-isatty"
@@ -40,6 +43,12 @@ type Process struct {
 	// IsTerminal tells whether a stream is a person's terminal; nil asks the
 	// operating system.
 	IsTerminal func(stream any) bool
+
+	// passingFileSystem is outbox's function, but in tests, whose folders may be on
+	// one.
+	passingFileSystem func(dir string) (name string, ok bool)
+	// Times are how long the function waits for others.
+	Times Times
 }
 
 // Run runs the program to its end and returns its exit code. The end of ctx
@@ -49,36 +58,20 @@ func Run(ctx context.Context, p Process) int {
 	if p.IsTerminal == nil {
 		p.IsTerminal = isTerminal
 	}
+	if p.passingFileSystem == nil {
+		p.passingFileSystem = outbox.PassingFileSystem
+	}
 	c, err := parse(p)
-	if c.helped {
+	switch {
+	case c.helped:
 		return exitOK
-	}
-	if c.name == functionMode {
+	case c.name == functionMode:
 		return p.runFunction(ctx, c, err)
+	case err == nil:
+		err = c.chosen.run(ctx, p, c)
 	}
 	if err != nil {
-		return p.fail(c.name, err)
-	}
-	switch c.name {
-	case "serve":
-		err = p.serve(ctx, c)
-	case "send":
-		err = p.send(ctx, c)
-	case "sandbox":
-		err = p.sandbox(ctx, c.Sandbox)
-	case "demo":
-		err = p.demo(ctx, c.Demo)
-	case "replay":
-		err = p.replay(ctx, c)
-	case "check":
-		err = p.check(ctx, c)
-	case "outbox":
-		err = p.outbox(ctx, c)
-	case "version":
-		err = p.version(c.Version)
-	}
-	if err != nil {
-		return p.fail(c.name, err)
+		return p.fail(c, err)
 	}
 	return exitOK
 }
@@ -92,27 +85,38 @@ func (e usageError) Unwrap() error { return e.err }
 func usagef(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
 // fail says what went wrong and returns the exit code for it.
-func (p Process) fail(command string, err error) int {
-	name := programName
-	if command != "" {
-		name += " " + command
-	}
-	p.say("%s: %v", name, p.secretsOf(settings{}).blotError(err))
+func (p Process) fail(c *command, err error) int {
+	p.say("%s: %v", strings.TrimSpace(programName+" "+c.name), c.hidden.redactError(err))
 	if errors.As(err, new(usageError)) {
 		return exitUsage
 	}
 	return exitFailed
 }
 
-// secretsOf returns what nothing may show of the settings, and of what they may
-// not have been made of: the arguments and the environment.
-func (p Process) secretsOf(s settings) *secrets {
+// settings are those of the process, with what it takes to work with them.
+type settings struct {
+	config.Settings
+	proxy func(*url.URL) (*url.URL, error) // nil: the process's environment says
+}
+
+// settings reads the settings, and hides what is secret in them.
+func (c *command) settings(p Process) (settings, error) {
+	s, err := config.Resolve(c.flags, p.LookupEnv)
+	c.hidden.addSettings(s)
+	if err != nil {
+		err = usageError{err}
+	}
+	return settings{Settings: s}, err
+}
+
+// secrets returns what nothing may show of the arguments and the environment, of
+// which settings may not have been made.
+func (p Process) secrets() *secrets {
 	hidden := new(secrets)
-	token, _ := p.LookupEnv(variable("token"))
-	hidden.add(append(s.secrets, token)...)
-	hidden.addAddresses(s.addresses...)
-	url, _ := p.LookupEnv(variable("url"))
-	hidden.addAddresses(append(proxyVariables(p.LookupEnv), url)...)
+	token, _ := p.LookupEnv(config.Variable("token"))
+	hidden.add(token)
+	url, _ := p.LookupEnv(config.Variable("url"))
+	hidden.addAddresses(append(config.ProxyVariables(p.LookupEnv), url)...)
 	hidden.addAddresses(addressesIn(p.Args)...)
 	return hidden
 }

@@ -52,6 +52,12 @@ func run(t *testing.T, stdin io.Reader, vars map[string]string, args ...string) 
 
 func runOn(t *testing.T, terminal bool, stdin io.Reader, vars map[string]string, args ...string) result {
 	t.Helper()
+	p := Process{Stdin: stdin, IsTerminal: func(any) bool { return terminal }, passingFileSystem: lasting}
+	return runProcess(t, p, vars, args...)
+}
+
+func runProcess(t *testing.T, p Process, vars map[string]string, args ...string) result {
+	t.Helper()
 	var stdout, stderr syncBuffer
 	if vars = maps.Clone(vars); vars == nil {
 		vars = make(map[string]string)
@@ -59,11 +65,8 @@ func runOn(t *testing.T, terminal bool, stdin io.Reader, vars map[string]string,
 	if _, set := vars["XDG_STATE_HOME"]; !set {
 		vars["XDG_STATE_HOME"] = t.TempDir()
 	}
-	code := Run(t.Context(), Process{
-		Args: args, Stdin: stdin, Stdout: &stdout, Stderr: &stderr,
-		LookupEnv:  environment(vars),
-		IsTerminal: func(any) bool { return terminal },
-	})
+	p.Args, p.Stdout, p.Stderr, p.LookupEnv = args, &stdout, &stderr, environment(vars)
+	code := Run(t.Context(), p)
 	r := result{code, stdout.String(), stderr.String()}
 	for _, secret := range []string{testToken, testQuery, testPassword} {
 		if strings.Contains(r.stdout+r.stderr, secret) {
@@ -150,6 +153,8 @@ func TestArguments(t *testing.T) {
 		{name: "a value that is missing", args: []string{"sandbox", "--latency"}, code: 2, stderr: "--latency needs a value: write --latency=…"},
 		{name: "a value of the wrong kind", args: []string{"sandbox", "--latency=x"}, code: 2, stderr: `bigpanda-udf sandbox: --latency: expected duration but got "x"`},
 		{name: "a flag of another command", args: []string{"version", "--url=x"}, code: 2, stderr: "unknown flag --url: see bigpanda-udf version --help"},
+		{name: "the function by a name", terminal: true, args: []string{"function"}, code: 2, stderr: `unknown command "function": see bigpanda-udf --help`},
+		{name: "a command behind the end of flags", args: []string{"--", "version"}, stdout: "bigpanda-udf "},
 		{name: "a word too many", args: []string{"version", "now"}, code: 2, stderr: "unexpected argument now"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -176,17 +181,5 @@ func TestEnvironmentOfCommandFlags(t *testing.T) {
 	r = run(t, nil, vars, "sandbox", "--latency=1s")
 	if want := `--listen is "nowhere"`; r.code != 2 || !strings.Contains(r.stderr, want) {
 		t.Errorf("exit code %d and %q, want 2 and %q", r.code, r.stderr, want)
-	}
-}
-
-func TestNearest(t *testing.T) {
-	candidates := []string{"app-key", "token-file", "timeout", "rate"}
-	for word, want := range map[string]string{
-		"appKey": "app-key", "APP_KEY": "app-key", "app-kye": "app-key", "tokenfile": "token-file", "token": "token-file",
-		"time-out": "timeout", "timeot": "timeout", "rates": "rate", "r": "", "": "", "colour": "", "-": "",
-	} {
-		if got := nearest(word, candidates); got != want {
-			t.Errorf("nearest(%q) is %q, want %q", word, got, want)
-		}
 	}
 }

@@ -5,6 +5,9 @@ import (
 	"strings"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/config"
+
+	"github.com/influxdata/kapacitor/udf/agent"
 )
 
 // What is said of a token that is shorter than bigpanda.MinToken.
@@ -16,18 +19,18 @@ const (
 // newClient makes the client that the settings describe. Every error names the
 // setting and the mend.
 func (s settings) newClient(hidden *secrets) (*bigpanda.Client, error) {
-	if s.token == "" && s.tokenFile == "" {
+	if s.Token == "" && s.TokenFile == "" {
 		return nil, usagef("no token: set BIGPANDA_TOKEN or BIGPANDA_TOKEN_FILE " +
 			"(for Kapacitor in [udf.functions.bigpanda.env] of kapacitor.conf), or token-file in [bigpanda] of the --config file")
 	}
 	client, err := bigpanda.NewClient(bigpanda.Options{
-		URL:                s.url,
-		Token:              s.token,
-		TokenFile:          s.tokenFile,
-		CAFile:             s.caFile,
-		InsecureSkipVerify: s.insecureSkipVerify,
-		Timeout:            s.timeout,
-		Connections:        s.connections,
+		URL:                s.URL,
+		Token:              s.Token,
+		TokenFile:          s.TokenFile,
+		CAFile:             s.CAFile,
+		InsecureSkipVerify: s.InsecureSkipVerify,
+		Timeout:            s.Timeout,
+		Connections:        s.Connections,
 		OnToken:            func(token string) { hidden.add(token) },
 		Proxy:              s.proxy,
 		UserAgent:          programName + "/" + currentBuild().Version,
@@ -44,9 +47,17 @@ func (s settings) nameOrigin(err error) error {
 	for _, about := range []struct{ words, setting string }{
 		{"token file", "token-file"}, {"CA file", "ca-file"}, {"use url", "url"}, {"use token", "token"},
 	} {
-		if where := s.where[about.setting]; where != "" && strings.HasPrefix(strings.TrimPrefix(err.Error(), "read "), about.words) {
+		if where := s.Where[about.setting]; where != "" && strings.HasPrefix(strings.TrimPrefix(err.Error(), "read "), about.words) {
 			return fmt.Errorf("%s: %w", where, err)
 		}
 	}
 	return err
+}
+
+// edgeType returns the edge as Kapacitor's protocol has it.
+func (s settings) edgeType() agent.EdgeType {
+	if s.Edge == config.EdgeBatch {
+		return agent.EdgeType_BATCH
+	}
+	return agent.EdgeType_STREAM
 }

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
@@ -15,6 +17,13 @@ import (
 // predecessorLeaves is how long a process that has been told to end may take to
 // let go of its outbox.
 const predecessorLeaves = 2 * time.Second
+
+// Times are how long the function waits for others. The zero value of each means
+// its default.
+type Times struct {
+	Leave  time.Duration // predecessorLeaves
+	Outbox outbox.Times
+}
 
 // summaryEvery is how often the log says that alerts wait.
 const summaryEvery = time.Minute
@@ -28,20 +37,13 @@ type anOutbox interface {
 	Close() error
 }
 
-// A way is how alerts get to BigPanda: a *bigpanda.Client, or one that is
-// shared.
-type way interface {
-	udf.API
-	Fingerprint(key []byte) []byte
-}
-
 // newHandler makes the handler of one use of the function. err, if there is
 // one, fails its Init.
 func (s settings) newHandler(open func(udf.Use) (udf.Store, error), err error, log *slog.Logger) *udf.Handler {
 	return udf.New(udf.Config{
-		Defaults: s.defaults,
+		Defaults: s.Defaults,
 		Edge:     s.edgeType(),
-		Enabled:  s.enabled,
+		Enabled:  s.Enabled,
 		Err:      err,
 		Open:     open,
 		Log:      log,
@@ -49,7 +51,7 @@ func (s settings) newHandler(open func(udf.Use) (udf.Store, error), err error, l
 }
 
 func (s settings) wireOptions(log *slog.Logger) wire.Options {
-	return wire.Options{MaxFrame: int(s.maxFrame), Log: log}
+	return wire.Options{MaxFrame: int(s.MaxFrame), Log: log}
 }
 
 // delivery is the outbox of one use of the function in one task, and the sender
@@ -64,20 +66,19 @@ type delivery struct {
 }
 
 // deliver opens the outbox of one use of the function in one task, and begins
-// to deliver. Where another process has that outbox, it gets wait to leave it.
-func (s settings) deliver(u udf.Use, to way, wait time.Duration, log *slog.Logger) (*delivery, error) {
-	queue, err := s.openOutbox(u.Task, u.Node, to, wait, log)
+// to deliver. Where another process has that outbox, it gets Times.Leave to leave it.
+func (s settings) deliver(u udf.Use, o outbox.Options, api *limitedAPI, times Times, log *slog.Logger) (*delivery, error) {
+	o.Task, o.Node = u.Task, u.Node
+	queue, err := s.openOutbox(o, api, times, log)
 	if err != nil {
 		return nil, err
 	}
 	dead := queue.Stats().Dead // before there is a sender
-	sender := udf.NewSender(queue, to, udf.SenderOptions{
-		BatchSize:   s.batchSize,
-		Connections: s.connections,
-		Rate:        s.rate,
-		AppKey:      u.AppKey,
-		HasLeft:     u.HasLeft,
-		Log:         log,
+	sender := udf.NewSender(queue, api.LimitedAPI, udf.SenderOptions{
+		BatchSize: s.BatchSize,
+		AppKey:    u.AppKey,
+		HasLeft:   u.HasLeft,
+		Log:       log,
 	})
 	// Not the context of the signals: requests that are under way when the
 	// input has ended may end, too.
@@ -91,22 +92,17 @@ func (s settings) deliver(u udf.Use, to way, wait time.Duration, log *slog.Logge
 	return d, nil
 }
 
-func (s settings) openOutbox(task, node string, to way, wait time.Duration, log *slog.Logger) (anOutbox, error) {
-	switch s.outbox {
-	case outboxMemory:
+// openOutbox opens the outbox of the use that the options name.
+func (s settings) openOutbox(o outbox.Options, api *limitedAPI, times Times, log *slog.Logger) (anOutbox, error) {
+	switch s.Outbox {
+	case config.OutboxMemory:
 		return outbox.NewMemory(0), nil
 	case "":
 		return nil, usagef("no folder for the outbox, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one")
 	}
-	o := s.outboxOptions(to, log)
-	o.Task, o.Node, o.Wait = task, node, wait
-	return outbox.Open(s.outbox, o)
-}
-
-// outboxOptions are those that every outbox of the process has. What is behind the
-// path of the URL may be a secret, and is neither kept nor part of a folder's name.
-func (s settings) outboxOptions(to way, log *slog.Logger) outbox.Options {
-	return outbox.Options{URL: outbox.WithoutQuery(s.url), Fingerprint: to.Fingerprint, MaxSize: s.outboxMaxSize, Log: log}
+	o.URL, o.Fingerprint, o.MaxSize, o.Log = s.URL, api.fingerprint, s.OutboxMaxSize, log
+	o.Wait, o.Times = cmp.Or(times.Leave, predecessorLeaves), times.Outbox
+	return outbox.Open(s.Outbox, o)
 }
 
 // watch logs a line from time to time while alerts wait or are held.
@@ -142,10 +138,10 @@ func watch(ctx context.Context, queue anOutbox, sender *udf.Sender, log *slog.Lo
 // settings say and hurrying has not ended, since nothing else would keep it;
 // what was lost is said.
 func (d *delivery) close(hurrying context.Context) (waiting int) {
-	inMemory := d.settings.outbox == outboxMemory
+	inMemory := d.settings.Outbox == config.OutboxMemory
 	var err error
 	if inMemory {
-		ctx, cancel := context.WithTimeout(hurrying, d.settings.drainTimeout)
+		ctx, cancel := context.WithTimeout(hurrying, d.settings.DrainTimeout)
 		defer cancel()
 		err = d.queue.Drain(ctx)
 	}
@@ -153,7 +149,7 @@ func (d *delivery) close(hurrying context.Context) (waiting int) {
 	d.workers.Wait()
 	left := d.queue.Stats()
 	if inMemory && left.Queued > 0 {
-		d.log.Error(fmt.Sprintf("changes were not delivered and are lost: give --drain-timeout (now %s) more time", d.settings.drainTimeout),
+		d.log.Error(fmt.Sprintf("changes were not delivered and are lost: give --drain-timeout (now %s) more time", d.settings.DrainTimeout),
 			"lost", left.Queued, "error", err)
 		left.Queued = 0
 	}

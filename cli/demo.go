@@ -36,10 +36,10 @@ type demoFlags struct {
 	Keep  bool    `help:"Stay until Ctrl-C, so that the console can be looked at."`
 }
 
-// demo shows the whole way on this machine: a sandbox in this process, the
+// run shows the whole way on this machine: a sandbox in this process, the
 // function as a child over real pipes, and in the place of Kapacitor a small
 // fleet. The error says what went wrong, a change that did not arrive too.
-func (p Process) demo(ctx context.Context, f demoFlags) error {
+func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 	if !(f.Speed > 0 && f.Speed <= 1e6) {
 		return usagef("--speed is %v: write a number over 0, such as 2", f.Speed)
 	}

@@ -103,15 +103,15 @@ func (p *peer) init() error {
 }
 
 func (p *peer) ask(r *agent.Request) (*agent.Response, error) {
-	if err := p.tell(r); err != nil {
+	if err := p.send(r); err != nil {
 		return nil, err
 	}
 	answer := new(agent.Response)
 	return answer, agent.ReadMessage(&p.buffer, p.out, answer)
 }
 
-// tell writes a frame at once: frames in pieces would wake the child twice.
-func (p *peer) tell(r *agent.Request) error {
+// send writes a frame at once: frames in pieces would wake the child twice.
+func (p *peer) send(r *agent.Request) error {
 	var frame bytes.Buffer
 	if err := agent.WriteMessage(r, &frame); err != nil {
 		return err
@@ -122,13 +122,13 @@ func (p *peer) tell(r *agent.Request) error {
 
 func (p *peer) keepalive() error {
 	p.asked.Add(1)
-	return p.tell(&agent.Request{Message: &agent.Request_Keepalive{Keepalive: &agent.KeepaliveRequest{Time: time.Now().UnixNano()}}})
+	return p.send(&agent.Request{Message: &agent.Request_Keepalive{Keepalive: &agent.KeepaliveRequest{Time: time.Now().UnixNano()}}})
 }
 
 // point sends what |alert() passes on for a host's evaluation.
 func (p *peer) point(c fleetChange, begin time.Time) error {
 	p.sent.Add(1)
-	return p.tell(&agent.Request{Message: &agent.Request_Point{Point: &agent.Point{
+	return p.send(&agent.Request{Message: &agent.Request_Point{Point: &agent.Point{
 		Time: begin.Add(c.at).UnixNano(), Name: "cpu", Database: "telegraf", RetentionPolicy: "autogen",
 		Group: "host=" + c.host, Dimensions: []string{"host"},
 		Tags:         map[string]string{"host": c.host, "alertID": "cpu load"},

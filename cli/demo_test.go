@@ -138,6 +138,7 @@ func TestDemoColors(t *testing.T) {
 // With --keep the demo prints one link, to a page that shows the fleet, and
 // stays until Ctrl-C, which is a good end.
 func TestDemoKeeps(t *testing.T) {
+	t.Parallel()
 	// The test binary is the program under this name: see TestMain.
 	cmd := exec.CommandContext(t.Context(), programName, "demo", "--speed", "30", "--keep")
 	out, err := cmd.StdoutPipe()

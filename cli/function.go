@@ -9,16 +9,19 @@ import (
 	"syscall"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
 )
 
+type functionFlags struct{ settingFlags }
+
 // runFunction is the process that Kapacitor starts. Whatever is wrong with the
 // arguments or the settings, it answers Info, and says at Init what it is (P2).
-func (p Process) runFunction(ctx context.Context, c command, argErr error) int {
+func (p Process) runFunction(ctx context.Context, c *command, argErr error) int {
 	if p.IsTerminal(p.Stdin) {
 		if argErr != nil {
-			return p.fail(functionMode, argErr)
+			return p.fail(c, argErr)
 		}
 		p.say("%s is a Kapacitor function: kapacitord starts it and speaks to it on stdin.\n"+
 			"See %[1]s --help, or try %[1]s demo.", programName)
@@ -28,20 +31,20 @@ func (p Process) runFunction(ctx context.Context, c command, argErr error) int {
 	// rest of the input is still read and its changes kept (P8).
 	signal.Ignore(syscall.SIGPIPE)
 
-	s, err := resolve(c.flags, p.LookupEnv)
+	s, err := c.settings(p)
 	if argErr != nil {
 		err = argErr
 	}
-	hidden := p.secretsOf(s)
 	stopping, hurrying, release := stopSignals(ctx)
 	defer release()
 	f := &function{
 		hurrying: hurrying,
 		settings: s,
-		hidden:   hidden,
-		log:      newLogger(p.Stderr, s.logLevel, s.logFormat, hidden),
+		times:    p.Times,
+		hidden:   c.hidden,
+		log:      newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden),
 	}
-	handler := s.newHandler(f.open, hidden.blotError(err), f.log)
+	handler := s.newHandler(f.open, c.hidden.redactError(err), f.log)
 	in := &watchedReader{Reader: p.Stdin}
 	switch {
 	case argErr != nil:
@@ -54,7 +57,7 @@ func (p Process) runFunction(ctx context.Context, c command, argErr error) int {
 	f.close()
 	if argErr != nil && !in.read {
 		// Kapacitor asks for Info first: this was a person or a script.
-		return p.fail(functionMode, argErr)
+		return p.fail(c, argErr)
 	}
 	if err != nil {
 		f.log.Error("the function ends before its input", "error", err)
@@ -67,6 +70,7 @@ func (p Process) runFunction(ctx context.Context, c command, argErr error) int {
 type function struct {
 	hurrying context.Context // ends when there is no time left to deliver
 	settings settings
+	times    Times
 	hidden   *secrets
 	log      *slog.Logger
 	client   *bigpanda.Client
@@ -81,19 +85,20 @@ func (f *function) sayInitFails(err error) {
 
 // open is udf.Config.Open.
 func (f *function) open(u udf.Use) (udf.Store, error) {
-	for _, warning := range f.settings.warnings {
-		f.log.Warn(f.hidden.blot(warning))
+	for _, warning := range f.settings.Warnings {
+		f.log.Warn(f.hidden.redact(warning))
 	}
 	client, err := f.settings.newClient(f.hidden)
 	if err != nil {
-		return nil, f.hidden.blotError(err)
+		return nil, f.hidden.redactError(err)
 	}
 	if client.ShortToken() {
 		f.log.Warn(shortToken + ": " + mendShortToken)
 	}
-	d, err := f.settings.deliver(u, client, predecessorLeaves, f.log)
+	api := newLimitedAPI(client, f.settings.Connections, f.settings.Rate)
+	d, err := f.settings.deliver(u, outbox.Options{}, api, f.times, f.log)
 	if err != nil {
-		return nil, f.hidden.blotError(err)
+		return nil, f.hidden.redactError(err)
 	}
 	f.client, f.delivery = client, d
 	return d.queue, nil

@@ -81,6 +81,7 @@ func silence(t *testing.T, beginning io.Reader) io.Reader {
 // P2: Info is answered whatever is wrong, Init says what it is, the process
 // ends by itself with code 0.
 func TestBadSettingFailsInit(t *testing.T) {
+	t.Parallel()
 	missing := "/nonexistent/file"
 	ok := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k"}
 	loose := t.TempDir()
@@ -202,6 +203,7 @@ func TestTokenOfFiles(t *testing.T) {
 // P9: a token that is read from its file later, as BigPanda refused the one
 // before, is hidden as that is.
 func TestLogHidesALaterToken(t *testing.T) {
+	t.Parallel()
 	const before, later = "t0ken-of-before-4711", "t0ken-of-later-4711"
 	file := write(t, "token", before)
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -248,6 +250,7 @@ options:
 
 // P8: what nothing else keeps is delivered for a while, then counted as lost.
 func TestLostChangesAreCounted(t *testing.T) {
+	t.Parallel()
 	_, url := newAPI(t, sandbox.Faults{Hang: true})
 	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url}
 	r := run(t, frames(t, askInit, critical("a"), critical("b")), vars, "--outbox=memory", "--drain-timeout=1ms")
@@ -287,6 +290,7 @@ func TestNextStartDelivers(t *testing.T) {
 // The end of a process tells of what BigPanda refused while it ran, and not again
 // of what it had refused before.
 func TestEndTellsOfItsOwnDeadLetters(t *testing.T) {
+	t.Parallel()
 	_, url := newAPI(t, sandbox.Faults{Status: 400})
 	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url, "BIGPANDA_OUTBOX": t.TempDir()}
 	for _, tt := range []struct {

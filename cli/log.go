@@ -9,12 +9,11 @@ import (
 	"sync"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/config"
 	"bigpanda-udf/printable"
 )
 
 const (
-	formatLogfmt = "logfmt"
-	formatJSON   = "json"
 
 	// maxLogValue and maxLogLine are in bytes. Kapacitor stops reading a
 	// function's stderr for good at a line over 64 KiB (bufio.MaxScanTokenSize),
@@ -50,6 +49,11 @@ func (s *secrets) addAddresses(addresses ...string) {
 	}
 }
 
+func (s *secrets) addSettings(of config.Settings) {
+	s.add(of.Secrets...)
+	s.addAddresses(of.Addresses...)
+}
+
 func (s *secrets) hide(shown string, texts []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,8 +67,8 @@ func (s *secrets) hide(shown string, texts []string) {
 	slices.SortStableFunc(s.all, func(a, b hiddenText) int { return len(b.text) - len(a.text) })
 }
 
-// blot returns the text with each secret blotted out.
-func (s *secrets) blot(text string) string {
+// redact returns the text without the secrets.
+func (s *secrets) redact(text string) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, h := range s.all {
@@ -73,24 +77,24 @@ func (s *secrets) blot(text string) string {
 	return text
 }
 
-// blotError returns the error with its text blotted out; errors.As and Is see
-// the original.
-func (s *secrets) blotError(err error) error {
+// redactError returns the error with its text redacted; errors.As and Is see the
+// original.
+func (s *secrets) redactError(err error) error {
 	if err == nil {
 		return nil
 	}
-	return blottedError{s.blot(err.Error()), err}
+	return redactedError{s.redact(err.Error()), err}
 }
 
-type blottedError struct {
+type redactedError struct {
 	text string
 	err  error
 }
 
-func (e blottedError) Error() string { return e.text }
-func (e blottedError) Unwrap() error { return e.err }
+func (e redactedError) Error() string { return e.text }
+func (e redactedError) Unwrap() error { return e.err }
 
-// newLogger logs to w, one line for each record, and bounds and blots out
+// newLogger logs to w, one line for each record, and bounds and redacts
 // whatever a line may hold.
 func newLogger(w io.Writer, level slog.Level, format string, hidden *secrets) *slog.Logger {
 	o := &slog.HandlerOptions{
@@ -100,13 +104,13 @@ func newLogger(w io.Writer, level slog.Level, format string, hidden *secrets) *s
 			switch a.Value.Kind() {
 			case slog.KindString, slog.KindAny:
 				if _, isLevel := a.Value.Any().(slog.Level); !isLevel {
-					a.Value = slog.StringValue(cut(hidden.blot(a.Value.String()), maxLogValue))
+					a.Value = slog.StringValue(printable.Cut(hidden.redact(a.Value.String()), maxLogValue))
 				}
 			}
 			return a
 		},
 	}
-	if format == formatJSON {
+	if format == config.FormatJSON {
 		// slog escapes in JSON what encoding/json does: C1 and bidirectional marks
 		// are left as they are.
 		return slog.New(slog.NewJSONHandler(&lineWriter{w, hidden, printable.JSON}, o))
@@ -124,7 +128,7 @@ type lineWriter struct {
 }
 
 func (l *lineWriter) Write(line []byte) (int, error) {
-	text := cut(l.hidden.blot(string(l.visible(bytes.TrimRight(line, "\n")))), maxLogLine)
+	text := printable.Cut(l.hidden.redact(string(l.visible(bytes.TrimRight(line, "\n")))), maxLogLine)
 	if _, err := io.WriteString(l.w, text+"\n"); err != nil {
 		return 0, err
 	}

@@ -9,13 +9,15 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"bigpanda-udf/config"
 )
 
 // Kapacitor never reads another line of stderr after one over 64 KiB.
 const kapacitorLine = 64 << 10
 
 func TestLogLinesAreBounded(t *testing.T) {
-	for _, format := range []string{formatLogfmt, formatJSON} {
+	for _, format := range []string{config.FormatLogfmt, config.FormatJSON} {
 		for _, tt := range []struct {
 			name string
 			args []any
@@ -54,7 +56,7 @@ func manyTexts() []any {
 
 func TestLongLogLineStaysJSON(t *testing.T) {
 	var out bytes.Buffer
-	newLogger(&out, slog.LevelInfo, formatJSON, new(secrets)).Info(strings.Repeat("m", 1<<20), "text", strings.Repeat("\"", 1<<20))
+	newLogger(&out, slog.LevelInfo, config.FormatJSON, new(secrets)).Info(strings.Repeat("m", 1<<20), "text", strings.Repeat("\"", 1<<20))
 	if !json.Valid(out.Bytes()) {
 		t.Errorf("%d bytes that are not JSON", out.Len())
 	}
@@ -65,7 +67,7 @@ func TestLogHidesTokens(t *testing.T) {
 	for _, token := range []string{testToken, `to"ken=4711`, "4711 spaced"} {
 		hidden := new(secrets)
 		hidden.add(token)
-		for _, format := range []string{formatLogfmt, formatJSON} {
+		for _, format := range []string{config.FormatLogfmt, config.FormatJSON} {
 			var out bytes.Buffer
 			log := newLogger(&out, slog.LevelDebug, format, hidden)
 			log.With("with", token).WithGroup("g").Error("message "+token,
@@ -87,7 +89,7 @@ func TestLogHidesTokens(t *testing.T) {
 
 func TestLogLevel(t *testing.T) {
 	var out bytes.Buffer
-	log := newLogger(&out, slog.LevelWarn, formatLogfmt, new(secrets))
+	log := newLogger(&out, slog.LevelWarn, config.FormatLogfmt, new(secrets))
 	log.Info("quiet")
 	log.Warn("loud", "n", 1)
 	if got := out.String(); strings.Contains(got, "quiet") || !strings.Contains(got, "level=WARN msg=loud n=1\n") {
@@ -95,19 +97,19 @@ func TestLogLevel(t *testing.T) {
 	}
 }
 
-func TestBlot(t *testing.T) {
+func TestRedact(t *testing.T) {
 	hidden := new(secrets)
 	hidden.add("", "any", " abcdefgh\n", "abcdefgh-ijk", "abcdefgh")
 	hidden.addAddresses("https://h/?lmnopqrs=tuvwxyz0", "", "http://company.example/?a=any")
-	if got, want := hidden.blot("abcdefgh abcdefgh-ijk abcdefg any company tuvwxyz0 ?lmnopqrs=tuvwxyz0"), "[token] [token] abcdefg any company [secret] ?[secret]"; got != want {
-		t.Errorf("blotted to %q, want %q", got, want)
+	if got, want := hidden.redact("abcdefgh abcdefgh-ijk abcdefg any company tuvwxyz0 ?lmnopqrs=tuvwxyz0"), "[token] [token] abcdefg any company [secret] ?[secret]"; got != want {
+		t.Errorf("redacted to %q, want %q", got, want)
 	}
 	err := usageError{errors.New("abcdefgh is bad")}
-	blotted := hidden.blotError(err)
-	if blotted.Error() != "[token] is bad" || !errors.As(blotted, new(usageError)) {
-		t.Errorf("the error is blotted to %#v", blotted)
+	redacted := hidden.redactError(err)
+	if redacted.Error() != "[token] is bad" || !errors.As(redacted, new(usageError)) {
+		t.Errorf("the error is redacted to %#v", redacted)
 	}
-	if hidden.blotError(nil) != nil {
+	if hidden.redactError(nil) != nil {
 		t.Error("no error becomes one")
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
 )
 
@@ -22,11 +23,10 @@ type outboxFlags struct {
 	Do  string   `arg:"" optional:"" default:"status" help:"What to do: status, list, dead, retry, drop, export, active or resolve (status)."`
 	IDs []string `arg:"" optional:"" name:"id" help:"Which ones to retry or drop, or the keys of those to resolve."`
 
-	Config *string `placeholder:"FILE" help:"Read the section [bigpanda] of this TOML file, such as kapacitor.conf."`
-	Outbox *string `placeholder:"DIR" help:"The folder in which alerts wait for delivery, a copy of it, or one of the folders in it (bigpanda-udf in the user's state folder)."`
-	Task   string  `placeholder:"NAME" help:"Only the outboxes of this task."`
-	Folder string  `placeholder:"NAME" help:"Only the outbox in this folder."`
-	JSON   bool    `name:"json" help:"Print a JSON object for each outbox, alert or change that was made."`
+	settingFlags
+	Task   string `placeholder:"NAME" help:"Only the outboxes of this task."`
+	Folder string `placeholder:"NAME" help:"Only the outbox in this folder."`
+	JSON   bool   `name:"json" help:"Print a JSON object for each outbox, alert or change that was made."`
 
 	Prometheus bool          `help:"status: print metrics in Prometheus' text format."`
 	MaxAge     time.Duration `placeholder:"TIME" help:"status: exit with 1 if an alert has waited for longer, such as 10m."`
@@ -62,7 +62,7 @@ BigPanda itself ignores an alert that is older than what it knows of it.`
 type outboxAction struct {
 	name  string
 	flags []string
-	run   func(p Process, ctx context.Context, f outboxFlags, in found) error
+	run   func(p Process, ctx context.Context, f outboxFlags, in targets) error
 }
 
 var outboxActions = []outboxAction{
@@ -126,7 +126,7 @@ func (f outboxFlags) after() (uint64, error) {
 	}
 	id, err := strconv.ParseUint(f.After, 10, 64)
 	if err != nil {
-		return 0, usagef("--after is %q: take an ID that list or dead shows", shown(f.After))
+		return 0, usagef("--after is %q: take an ID that list or dead shows", config.Shown(f.After))
 	}
 	return id, nil
 }
@@ -139,7 +139,7 @@ func (f outboxFlags) selection() (s outbox.Selection, err error) {
 	for _, text := range f.IDs {
 		id, err := strconv.ParseUint(text, 10, 64)
 		if err != nil {
-			return s, usagef("%q is no ID: take one that list or dead shows", shown(text))
+			return s, usagef("%q is no ID: take one that list or dead shows", config.Shown(text))
 		}
 		s.IDs = append(s.IDs, id)
 	}
@@ -147,29 +147,29 @@ func (f outboxFlags) selection() (s outbox.Selection, err error) {
 	return s, nil
 }
 
-// place is one outbox.
-type place struct {
+// target is one outbox.
+type target struct {
 	control *outbox.Control
 	outbox.Status
 	hidden *secrets
 }
 
 // name is how a person calls an outbox.
-func (pl place) name() string {
-	if pl.Task == "" {
-		return plain(filepath.Base(pl.Folder))
+func (tgt target) name() string {
+	if tgt.Task == "" {
+		return plain(filepath.Base(tgt.Folder))
 	}
-	return plain(pl.Task + " " + pl.Node)
+	return plain(tgt.Task + " " + tgt.Node)
 }
 
-// found are the outboxes that are meant, as far as they can be read.
-type found struct {
-	places []place
+// targets are the outboxes that are meant, as far as they can be read.
+type targets struct {
+	all    []target
 	unread bool // others could not be asked
 }
 
 // where ends a sentence about what is in none of the outboxes.
-func (in found) where() string {
+func (in targets) where() string {
 	if in.unread {
 		return " in the outboxes that could be read"
 	}
@@ -180,15 +180,14 @@ func (in found) where() string {
 // That of a task that was deleted has no next start of its own.
 const byWhom = "by another process with this outbox within two minutes, or by the next start"
 
-func (p Process) outbox(ctx context.Context, c command) error {
-	f := c.Outbox
+func (f outboxFlags) run(ctx context.Context, p Process, c *command) error {
 	i := slices.IndexFunc(outboxActions, func(a outboxAction) bool { return a.name == f.Do })
 	if i < 0 {
 		var names []string
 		for _, a := range outboxActions {
 			names = append(names, a.name)
 		}
-		return usagef("%q is nothing that can be done: %s", shown(f.Do), didYouMean(f.Do, names, "%s", "write "+strings.Join(names, ", ")))
+		return usagef("%q is nothing that can be done: %s", config.Shown(f.Do), config.DidYouMean(f.Do, names, "%s", "write "+strings.Join(names, ", ")))
 	}
 	action := outboxActions[i]
 	for _, flag := range f.given() {
@@ -197,8 +196,8 @@ func (p Process) outbox(ctx context.Context, c command) error {
 		}
 		if !slices.Contains(action.flags, flag) {
 			given := "--" + flag
-			if text, _ := p.LookupEnv(variable("outbox", flag)); text != "" {
-				given += " (" + variable("outbox", flag) + ")"
+			if text, _ := p.LookupEnv(config.Variable("outbox", flag)); text != "" {
+				given += " (" + config.Variable("outbox", flag) + ")"
 			}
 			return usagef("%s means nothing to %s: see %s outbox --help", given, action.name, programName)
 		}
@@ -206,30 +205,29 @@ func (p Process) outbox(ctx context.Context, c command) error {
 	if err := f.check(action.name); err != nil {
 		return err
 	}
-	s, err := resolve(c.flags, p.LookupEnv)
-	hidden := p.secretsOf(s)
-	s.hideTokens(hidden)
+	s, err := c.settings(p)
+	s.hideTokenFile(c.hidden)
 	if err != nil {
-		return hidden.blotError(err)
+		return err
 	}
-	places, err := findPlaces(ctx, s.outbox, f, hidden)
-	if err != nil && len(places) == 0 {
-		return hidden.blotError(err)
+	all, err := findTargets(ctx, s.Outbox, f, c.hidden)
+	if err != nil && len(all) == 0 {
+		return err
 	}
 	// Those that can be read are shown before the others are complained of.
-	err = errors.Join(action.run(p, ctx, f, found{places, err != nil}), err)
-	if err == nil && len(places) == 0 {
-		p.say("no outbox is in %s: nothing waits there", s.outbox)
+	err = errors.Join(action.run(p, ctx, f, targets{all, err != nil}), err)
+	if err == nil && len(all) == 0 {
+		p.say("no outbox is in %s: nothing waits there", s.Outbox)
 	}
-	return hidden.blotError(err)
+	return err
 }
 
-// findPlaces returns the outboxes that are meant. The error is of those that
+// findTargets returns the outboxes that are meant. The error is of those that
 // cannot be asked, or says that there are none.
-func findPlaces(ctx context.Context, dir string, f outboxFlags, hidden *secrets) (places []place, failed error) {
+func findTargets(ctx context.Context, dir string, f outboxFlags, hidden *secrets) (all []target, failed error) {
 	const mend = "set --outbox (BIGPANDA_OUTBOX) to the folder of the function, which may run as another user"
 	switch dir {
-	case outboxMemory:
+	case config.OutboxMemory:
 		return nil, usagef("the outbox is in memory: it is only in the process that delivers it")
 	case "":
 		return nil, usagef("no folder for the outbox: set --outbox (BIGPANDA_OUTBOX) to that of the function")
@@ -245,18 +243,18 @@ func findPlaces(ctx context.Context, dir string, f outboxFlags, hidden *secrets)
 		if f.Folder != "" && f.Folder != filepath.Base(folder) && filepath.Clean(f.Folder) != folder {
 			continue
 		}
-		control := outbox.NewControl(folder, func(b []byte) []byte { return []byte(hidden.blot(string(b))) })
+		control := outbox.NewControl(folder, func(b []byte) []byte { return []byte(hidden.redact(string(b))) })
 		status, err := control.Status(ctx)
 		switch _, gone := os.Lstat(folder); {
 		case gone != nil: // it was empty, and another process removed it
 		case err != nil:
 			failed = errors.Join(failed, err)
 		case f.Task == "" || f.Task == status.Task:
-			places = append(places, place{control, status, hidden})
+			all = append(all, target{control, status, hidden})
 		}
 	}
-	if len(places) == 0 && failed == nil && f.Task+f.Folder != "" {
+	if len(all) == 0 && failed == nil && f.Task+f.Folder != "" {
 		return nil, fmt.Errorf("no outbox in %s is of that task and folder: see %s outbox status", dir, programName)
 	}
-	return places, failed
+	return all, failed
 }

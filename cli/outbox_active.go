@@ -11,26 +11,30 @@ import (
 )
 
 // outboxActive lists the alerts of each outbox that are not OK.
-func (p Process) outboxActive(ctx context.Context, f outboxFlags, in found) error {
+func (p Process) outboxActive(ctx context.Context, f outboxFlags, in targets) error {
 	var failed error
-	for i, pl := range in.places {
-		alerts, err := pl.active(ctx)
+	for i, tgt := range in.all {
+		alerts, err := tgt.active(ctx)
 		failed = errors.Join(failed, err)
 		if err != nil && len(alerts) == 0 {
 			continue
+		}
+		if !tgt.LeftBehind.IsZero() && len(alerts) > 0 {
+			p.say("%s: left behind on %s: no task resolves these, and in 30 days they are forgotten; resolve those that are over by their keys",
+				tgt.name(), tgt.LeftBehind.Format(time.DateOnly))
 		}
 		first := alerts
 		if limit := f.limit(); limit > 0 {
 			first = alerts[:min(limit, len(alerts))]
 		}
-		if err := p.printActive(f, pl, first, i > 0); err != nil {
+		if err := p.printActive(f, tgt, first, i > 0); err != nil {
 			return fmt.Errorf("print: %w", err)
 		}
 		if left := len(alerts) - len(first); left > 0 {
-			p.say("%s: and %d more: --limit 0 shows all", pl.name(), left)
+			p.say("%s: and %d more: --limit 0 shows all", tgt.name(), left)
 		}
-		if pl.Queued > 0 {
-			p.say("%s: %s: BigPanda does not know all of this yet, see %s outbox list", pl.name(), counted(pl.Queued, "change waits", "changes wait"), programName)
+		if tgt.Queued > 0 {
+			p.say("%s: %s: BigPanda does not know all of this yet, see %s outbox list", tgt.name(), counted(tgt.Queued, "change waits", "changes wait"), programName)
 		}
 	}
 	return failed
@@ -38,29 +42,29 @@ func (p Process) outboxActive(ctx context.Context, f outboxFlags, in found) erro
 
 // active returns the alerts of an outbox that are not OK, the oldest first. With
 // an error, those that can be read are returned.
-func (pl place) active(ctx context.Context) ([]*udf.Active, error) {
+func (tgt target) active(ctx context.Context) ([]*udf.Active, error) {
 	var all udf.Actives
-	if err := pl.control.Levels(ctx, all.Add); err != nil {
+	if err := tgt.control.Levels(ctx, all.Add); err != nil {
 		return nil, err
 	}
 	sorted, err := all.Sorted()
 	if err != nil {
-		err = fmt.Errorf("%s: %w", pl.name(), err)
+		err = fmt.Errorf("%s: %w", tgt.name(), err)
 	}
 	return sorted, err
 }
 
-func (p Process) printActive(f outboxFlags, pl place, alerts []*udf.Active, follows bool) error {
+func (p Process) printActive(f outboxFlags, tgt target, alerts []*udf.Active, follows bool) error {
 	if f.JSON {
 		for _, a := range alerts {
-			if err := p.printActiveJSON(pl, a); err != nil {
+			if err := p.printActiveJSON(tgt, a); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	if len(alerts) == 0 {
-		_, err := fmt.Fprintf(p.Stdout, "%s: none\n", pl.name())
+		_, err := fmt.Fprintf(p.Stdout, "%s: none\n", tgt.name())
 		return err
 	}
 	if follows {
@@ -68,19 +72,19 @@ func (p Process) printActive(f outboxFlags, pl place, alerts []*udf.Active, foll
 	}
 	now := time.Now()
 	w := newTable(p.Stdout)
-	fmt.Fprintf(w, "%s (%s):\nKEY\tLEVEL\tSINCE\tLAST SEEN\tSERIES\tAPP KEY\tALERT\n", pl.name(), plain(pl.Folder))
+	fmt.Fprintf(w, "%s (%s):\nKEY\tLEVEL\tSINCE\tLAST SEEN\tSERIES\tAPP KEY\tALERT\n", tgt.name(), plain(tgt.Folder))
 	for n, a := range alerts {
 		if n%flushEvery == flushEvery-1 {
 			w.Flush()
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", a.Key, a.Level, age(a.Since, now), age(a.Seen, now), len(a.Series),
-			pl.cell(a.Identity.AppKey), pl.cell(identityText(a.Identity)))
+			tgt.cell(a.Identity.AppKey), tgt.cell(identityText(a.Identity)))
 	}
 	return w.Flush()
 }
 
 // cell is a text of an alert in a table. A property may hold what the token is.
-func (pl place) cell(text string) string { return cell(pl.hidden.blot(text)) }
+func (tgt target) cell(text string) string { return cell(tgt.hidden.redact(text)) }
 
 // identityText is what BigPanda tells an alert apart by, besides its app key.
 func identityText(i bigpanda.Identity) string {
@@ -101,7 +105,7 @@ func property(name, value string) string {
 	return name + "=" + value
 }
 
-func (p Process) printActiveJSON(pl place, a *udf.Active) error {
+func (p Process) printActiveJSON(tgt target, a *udf.Active) error {
 	type series struct {
 		Group string    `json:"group"`
 		ID    string    `json:"id"`
@@ -121,15 +125,15 @@ func (p Process) printActiveJSON(pl place, a *udf.Active) error {
 		Timestamp int64             `json:"timestamp"`
 		Identity  bigpanda.Identity `json:"identity"`
 		Series    []series          `json:"series"`
-	}{"active", pl.Folder, pl.Task, pl.Node, a.Key, a.Level.String(), a.Since, a.Seen, a.Timestamp, a.Identity, nil}
+	}{"active", tgt.Folder, tgt.Task, tgt.Node, a.Key, a.Level.String(), a.Since, a.Seen, a.Timestamp, a.Identity, nil}
 	for _, text := range []*string{
 		&out.Identity.AppKey, &out.Identity.Incident, &out.Identity.Primary, &out.Identity.PrimaryValue,
 		&out.Identity.Secondary, &out.Identity.SecondaryValue,
 	} {
-		*text = pl.hidden.blot(*text)
+		*text = tgt.hidden.redact(*text)
 	}
 	for _, s := range a.Series {
-		out.Series = append(out.Series, series{pl.hidden.blot(s.Group), pl.hidden.blot(s.ID), s.Level.String(), s.Since, s.Seen})
+		out.Series = append(out.Series, series{tgt.hidden.redact(s.Group), tgt.hidden.redact(s.ID), s.Level.String(), s.Since, s.Seen})
 	}
 	return p.printJSON(out)
 }

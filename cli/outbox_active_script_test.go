@@ -35,6 +35,7 @@ import (
 //	                               the last program that ran, has shown for a host
 //	exits CODE PROGRAM…            run a program that ends with this code
 func TestActiveScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/active",
 		RequireExplicitExec: true,

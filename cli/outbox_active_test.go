@@ -48,6 +48,7 @@ func activeHosts(t *testing.T, dir string) (hosts []string, keys map[string]stri
 
 // On a terminal, all are resolved only after a yes.
 func TestOutboxResolveAllAsks(t *testing.T) {
+	t.Parallel()
 	const question = "Tell BigPanda that 2 alerts are OK, of 2 outboxes? [y/N] "
 	const no = question + "bigpanda-udf outbox: nothing was resolved, as there was no yes\n"
 	for _, tt := range []struct {
@@ -98,6 +99,7 @@ func TestOutboxResolveAllAsks(t *testing.T) {
 // Of many outboxes, only those with something to resolve are spoken of: how many
 // there are, what was done, and who tells BigPanda.
 func TestOutboxResolveAllOfMany(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for i := range 14 {
 		aBox(t, dir, fmt.Sprint("calm", i))
@@ -120,8 +122,8 @@ func TestOutboxResolveAllOfMany(t *testing.T) {
 		t.Errorf("once more: %+v", r)
 	}
 	for task, want := range map[string]string{
-		"cpu":  `{"action":"resolve","kind":"active","folder":"DIR/cpu_bigpanda3.ce345025","task":"cpu","node":"bigpanda3","process":PID,"done":0,"changed":0}`,
-		"disk": `{"action":"resolve","kind":"active","folder":"DIR/disk_bigpanda3.c5b42a2f","task":"disk","node":"bigpanda3","process":0,"done":0,"changed":0}`,
+		"cpu":  `{"action":"resolve","kind":"active","folder":"DIR/cpu_bigpanda3.301685fe","task":"cpu","node":"bigpanda3","process":PID,"done":0,"changed":0}`,
+		"disk": `{"action":"resolve","kind":"active","folder":"DIR/disk_bigpanda3.b6cf60b3","task":"disk","node":"bigpanda3","process":0,"done":0,"changed":0}`,
 	} {
 		if r := runBox(t, dir, "resolve", "--all", "--json", "--task", task); r.code != 0 || golden(r.stdout, dir) != want+"\n" {
 			t.Errorf("as JSON: %+v, want %s", r, want)
@@ -131,6 +133,7 @@ func TestOutboxResolveAllOfMany(t *testing.T) {
 
 // The beginning of a key does, where it is one alert's alone.
 func TestOutboxResolveByTheBeginningOfAKey(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	box := aBox(t, dir, "cpu")
 	hosts := make([]string, 2000)

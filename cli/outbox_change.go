@@ -9,23 +9,24 @@ import (
 	"strings"
 
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/printable"
 )
 
-func (p Process) outboxRetry(ctx context.Context, f outboxFlags, in found) error {
+func (p Process) outboxRetry(ctx context.Context, f outboxFlags, in targets) error {
 	return p.changeOutbox(f, in, outboxChange{
 		Kind: outbox.KindDead, noun: "dead letter", one: "is back in the queue", many: "are back in the queue",
-		run: func(pl place, s outbox.Selection) (outbox.Outcome, error) { return pl.control.Retry(ctx, s) },
+		run: func(tgt target, s outbox.Selection) (outbox.Outcome, error) { return tgt.control.Retry(ctx, s) },
 	})
 }
 
-func (p Process) outboxDrop(ctx context.Context, f outboxFlags, in found) error {
+func (p Process) outboxDrop(ctx context.Context, f outboxFlags, in targets) error {
 	kind, noun := outbox.KindDead, "dead letter"
 	if f.Queued {
 		kind, noun = outbox.KindQueued, "queued alert"
 	}
 	return p.changeOutbox(f, in, outboxChange{
 		Kind: kind, noun: noun, one: "was dropped", many: "were dropped",
-		run: func(pl place, s outbox.Selection) (outbox.Outcome, error) { return pl.control.Drop(ctx, kind, s) },
+		run: func(tgt target, s outbox.Selection) (outbox.Outcome, error) { return tgt.control.Drop(ctx, kind, s) },
 	})
 }
 
@@ -34,7 +35,7 @@ type outboxChange struct {
 	Kind      string
 	noun      string // what people call one of them
 	one, many string // what became of one, or of several
-	run       func(place, outbox.Selection) (outbox.Outcome, error)
+	run       func(target, outbox.Selection) (outbox.Outcome, error)
 }
 
 // What becomes of those that are in flight.
@@ -45,21 +46,21 @@ const (
 
 // changeOutbox does something to what was selected, in each outbox, and says
 // what became of it.
-func (p Process) changeOutbox(f outboxFlags, in found, change outboxChange) error {
+func (p Process) changeOutbox(f outboxFlags, in targets, change outboxChange) error {
 	selected, err := f.selection()
 	if err != nil {
 		return err
 	}
 	var failed error
 	missing := make(map[uint64]int)
-	for _, pl := range in.places {
-		o, err := change.run(pl, selected)
+	for _, tgt := range in.all {
+		o, err := change.run(tgt, selected)
 		failed = errors.Join(failed, err)
 		for _, id := range o.Missing {
 			missing[id]++
 		}
 		if err == nil || o.Done > 0 {
-			p.sayOutcome(f, pl, change, o)
+			p.sayOutcome(f, tgt, change, o)
 		}
 		if len(o.InFlight) > 0 && !f.All {
 			failed = errors.Join(failed, fmt.Errorf("%s: %s",
@@ -67,11 +68,11 @@ func (p Process) changeOutbox(f outboxFlags, in found, change outboxChange) erro
 		}
 	}
 	var nowhere []uint64
-	if len(in.places) == 0 {
+	if len(in.all) == 0 {
 		nowhere = selected.IDs
 	}
 	for id, n := range missing {
-		if n == len(in.places) {
+		if n == len(in.all) {
 			nowhere = append(nowhere, id)
 		}
 	}
@@ -81,8 +82,8 @@ func (p Process) changeOutbox(f outboxFlags, in found, change outboxChange) erro
 	return failed
 }
 
-// A deed is what was done in an outbox, as JSON has it.
-type deed struct {
+// An outboxResult is what was done in an outbox, as JSON has it.
+type outboxResult struct {
 	Action  string `json:"action"`
 	Kind    string `json:"kind"`
 	Folder  string `json:"folder"`
@@ -92,26 +93,26 @@ type deed struct {
 	Done    int    `json:"done"`
 }
 
-func (pl place) deed(action, kind string, done int) deed {
-	return deed{action, kind, pl.Folder, pl.Task, pl.Node, pl.Process, done}
+func (tgt target) result(action, kind string, done int) outboxResult {
+	return outboxResult{action, kind, tgt.Folder, tgt.Task, tgt.Node, tgt.Process, done}
 }
 
-func (p Process) sayOutcome(f outboxFlags, pl place, change outboxChange, o outbox.Outcome) {
+func (p Process) sayOutcome(f outboxFlags, tgt target, change outboxChange, o outbox.Outcome) {
 	if f.JSON {
 		p.printJSON(struct {
-			deed
+			outboxResult
 			InFlight int `json:"in_flight"`
-		}{pl.deed(f.Do, change.Kind, o.Done), len(o.InFlight)})
+		}{tgt.result(f.Do, change.Kind, o.Done), len(o.InFlight)})
 		return
 	}
 	if o.Done == 0 && !f.All && len(o.InFlight) == 0 {
 		return // they may be in another one
 	}
-	fmt.Fprintf(p.Stdout, "%s: %s", pl.name(), counted(o.Done, change.noun+" "+change.one, change.noun+"s "+change.many))
+	fmt.Fprintf(p.Stdout, "%s: %s", tgt.name(), counted(o.Done, change.noun+" "+change.one, change.noun+"s "+change.many))
 	if f.All && len(o.InFlight) > 0 {
 		fmt.Fprintf(p.Stdout, "; %s", counted(len(o.InFlight), stays, stay))
 	}
-	if f.Do == "retry" && o.Done > 0 && pl.Process == 0 {
+	if f.Do == "retry" && o.Done > 0 && tgt.Process == 0 {
 		fmt.Fprintf(p.Stdout, "; delivered %s", byWhom)
 	}
 	fmt.Fprintln(p.Stdout)
@@ -122,5 +123,5 @@ func joined(ids []uint64) string {
 	for i, id := range ids {
 		texts[i] = strconv.FormatUint(id, 10)
 	}
-	return cut(strings.Join(texts, ", "), 200)
+	return printable.Cut(strings.Join(texts, ", "), 200)
 }

@@ -16,6 +16,7 @@ import (
 // P9: what stands in the token file is shown as little as the token of the
 // settings. run looks for it.
 func TestOutboxHidesTheTokenOfAFile(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	box := aBox(t, dir, "cpu")
 	fillBox(t, box)
@@ -46,6 +47,7 @@ func TestOutboxHidesTheTokenOfAFile(t *testing.T) {
 // Looking into an outbox needs no token: a token file that cannot be read, or is
 // none, is left alone.
 func TestOutboxWithoutTheTokenFile(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	aBox(t, dir, "cpu").Append(alert("a"), nil)
 	pipe := filepath.Join(t.TempDir(), "pipe")

@@ -11,35 +11,35 @@ import (
 )
 
 // lister returns a page of a list, behind an ID.
-type lister func(pl place, after uint64, limit int) (outbox.Page, error)
+type lister func(tgt target, after uint64, limit int) (outbox.Page, error)
 
-func (p Process) outboxList(ctx context.Context, f outboxFlags, in found) error {
-	return p.listOutbox(f, in.places, outbox.KindQueued, func(pl place, after uint64, limit int) (outbox.Page, error) {
-		return pl.control.Queued(ctx, after, limit, f.Payload)
+func (p Process) outboxList(ctx context.Context, f outboxFlags, in targets) error {
+	return p.listOutbox(f, in.all, outbox.KindQueued, func(tgt target, after uint64, limit int) (outbox.Page, error) {
+		return tgt.control.Queued(ctx, after, limit, f.Payload)
 	})
 }
 
-func (p Process) outboxDead(ctx context.Context, f outboxFlags, in found) error {
-	return p.listOutbox(f, in.places, outbox.KindDead, func(pl place, after uint64, limit int) (outbox.Page, error) {
-		return pl.control.DeadLetters(ctx, after, limit, f.Payload)
+func (p Process) outboxDead(ctx context.Context, f outboxFlags, in targets) error {
+	return p.listOutbox(f, in.all, outbox.KindDead, func(tgt target, after uint64, limit int) (outbox.Page, error) {
+		return tgt.control.DeadLetters(ctx, after, limit, f.Payload)
 	})
 }
 
 // outboxExport prints everything that an outbox keeps.
-func (p Process) outboxExport(ctx context.Context, _ outboxFlags, in found) error {
-	for _, pl := range in.places {
+func (p Process) outboxExport(ctx context.Context, _ outboxFlags, in targets) error {
+	for _, tgt := range in.all {
 		for _, list := range []struct {
 			kind string
 			next lister
 		}{
-			{outbox.KindQueued, func(pl place, after uint64, limit int) (outbox.Page, error) {
-				return pl.control.Queued(ctx, after, limit, true)
+			{outbox.KindQueued, func(tgt target, after uint64, limit int) (outbox.Page, error) {
+				return tgt.control.Queued(ctx, after, limit, true)
 			}},
-			{outbox.KindDead, func(pl place, after uint64, limit int) (outbox.Page, error) {
-				return pl.control.DeadLetters(ctx, after, limit, true)
+			{outbox.KindDead, func(tgt target, after uint64, limit int) (outbox.Page, error) {
+				return tgt.control.DeadLetters(ctx, after, limit, true)
 			}},
 		} {
-			_, err := eachEntry(pl, 0, 0, list.next, func(e outbox.Entry) error { return p.printEntry(pl, list.kind, e) })
+			_, err := eachEntry(tgt, 0, 0, list.next, func(e outbox.Entry) error { return p.printEntry(tgt, list.kind, e) })
 			if err != nil {
 				return err
 			}
@@ -50,14 +50,14 @@ func (p Process) outboxExport(ctx context.Context, _ outboxFlags, in found) erro
 
 // eachEntry calls f with what a list holds behind an ID, up to a limit; 0 is
 // none. more says that there are others behind.
-func eachEntry(pl place, after uint64, limit int, next lister, f func(outbox.Entry) error) (more bool, err error) {
+func eachEntry(tgt target, after uint64, limit int, next lister, f func(outbox.Entry) error) (more bool, err error) {
 	const pageful = 1000
 	for left := limit; limit == 0 || left > 0; {
 		n := pageful
 		if limit > 0 {
 			n = min(n, left)
 		}
-		page, err := next(pl, after, n)
+		page, err := next(tgt, after, n)
 		if err != nil {
 			return false, err
 		}
@@ -74,45 +74,45 @@ func eachEntry(pl place, after uint64, limit int, next lister, f func(outbox.Ent
 	return true, nil
 }
 
-func (p Process) printEntry(pl place, kind string, e outbox.Entry) error {
+func (p Process) printEntry(tgt target, kind string, e outbox.Entry) error {
 	return p.printJSON(struct {
 		Kind   string `json:"kind"`
 		Folder string `json:"folder"`
 		Task   string `json:"task"`
 		Node   string `json:"node"`
 		outbox.Entry
-	}{kind, pl.Folder, pl.Task, pl.Node, e})
+	}{kind, tgt.Folder, tgt.Task, tgt.Node, e})
 }
 
 // listOutbox prints a list of each outbox, as tables or as lines of JSON.
-func (p Process) listOutbox(f outboxFlags, places []place, kind string, next lister) error {
+func (p Process) listOutbox(f outboxFlags, all []target, kind string, next lister) error {
 	after, err := f.after()
 	if err != nil {
 		return err
 	}
-	for i, pl := range places {
+	for i, tgt := range all {
 		var last uint64
 		table := newEntryTable(p.Stdout, kind, f.Payload, time.Now())
 		print := func(e outbox.Entry) error {
 			last = e.ID
 			if f.JSON {
-				return p.printEntry(pl, kind, e)
+				return p.printEntry(tgt, kind, e)
 			}
 			if table.rows == 0 {
-				table.begin(pl, i > 0)
+				table.begin(tgt, i > 0)
 			}
 			return table.print(e)
 		}
-		more, err := eachEntry(pl, after, f.limit(), next, print)
+		more, err := eachEntry(tgt, after, f.limit(), next, print)
 		if err != nil {
 			return err
 		}
 		if !f.JSON && table.rows == 0 {
-			fmt.Fprintf(p.Stdout, "%s: none\n", pl.name())
+			fmt.Fprintf(p.Stdout, "%s: none\n", tgt.name())
 		}
 		table.w.Flush()
 		if more {
-			p.say("%s: there are more: --limit 0 shows all, --after %d what follows", pl.name(), last)
+			p.say("%s: there are more: --limit 0 shows all, --after %d what follows", tgt.name(), last)
 		}
 	}
 	return nil
@@ -131,7 +131,7 @@ func newEntryTable(w io.Writer, kind string, payload bool, now time.Time) *entry
 	return &entryTable{w: newTable(w), dead: kind == outbox.KindDead, payload: payload, now: now}
 }
 
-func (t *entryTable) begin(pl place, follows bool) {
+func (t *entryTable) begin(tgt target, follows bool) {
 	if follows {
 		fmt.Fprintln(t.w)
 	}
@@ -142,7 +142,7 @@ func (t *entryTable) begin(pl place, follows bool) {
 	if t.payload {
 		columns += "\tPAYLOAD"
 	}
-	fmt.Fprintf(t.w, "%s (%s):\n%s\n", pl.name(), plain(pl.Folder), columns)
+	fmt.Fprintf(t.w, "%s (%s):\n%s\n", tgt.name(), plain(tgt.Folder), columns)
 }
 
 func (t *entryTable) print(e outbox.Entry) error {
@@ -172,8 +172,6 @@ func state(e outbox.Entry) string {
 		return cell(e.Problem)
 	case e.InFlight:
 		return "on its way"
-	case e.InMemory:
-		return "in memory: the disk refuses it"
 	}
 	return "waits"
 }

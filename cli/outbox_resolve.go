@@ -12,7 +12,9 @@ import (
 	"strings"
 	"time"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/printable"
 	"bigpanda-udf/udf"
 )
 
@@ -29,7 +31,7 @@ func (f outboxFlags) checkKeys() error {
 	}
 	for _, key := range f.IDs {
 		if !isKey(key) {
-			return usagef("%q is no key: take one that active shows, or its first %d letters or more", shown(key), minKey)
+			return usagef("%q is no key: take one that active shows, or its first %d letters or more", config.Shown(key), minKey)
 		}
 	}
 	if f.Yes && !f.All {
@@ -39,13 +41,16 @@ func (f outboxFlags) checkKeys() error {
 }
 
 // outboxResolve tells BigPanda that alerts are OK.
-func (p Process) outboxResolve(ctx context.Context, f outboxFlags, in found) error {
-	alerts := make([][]*udf.Active, len(in.places))
+func (p Process) outboxResolve(ctx context.Context, f outboxFlags, in targets) error {
+	alerts := make([][]*udf.Active, len(in.all))
 	var failed error
 	total, open := 0, 0
-	for i, pl := range in.places {
+	for i, tgt := range in.all {
+		if f.All && !tgt.LeftBehind.IsZero() {
+			continue // whether those are over nobody knows
+		}
 		var err error
-		alerts[i], err = pl.active(ctx)
+		alerts[i], err = tgt.active(ctx)
 		failed = errors.Join(failed, err)
 		in.unread = in.unread || err != nil
 		if n := len(alerts[i]); n > 0 {
@@ -57,13 +62,13 @@ func (p Process) outboxResolve(ctx context.Context, f outboxFlags, in found) err
 		failed = errors.Join(failed, selectKeys(f.IDs, alerts, in.where()))
 	case total > 0 && !f.Yes && p.IsTerminal(p.Stdin) && !p.confirmed(total, open):
 		return errors.Join(failed, errors.New("nothing was resolved, as there was no yes"))
-	case total == 0 && len(in.places) > 0 && !f.JSON:
+	case total == 0 && len(in.all) > 0 && !f.JSON:
 		fmt.Fprintf(p.Stdout, "nothing to resolve: every alert is OK%s\n", in.where())
 	}
 	sameTimestamps(alerts)
 	now := time.Now() // of one alert, all outboxes send the same: BigPanda takes it once
-	for i, pl := range in.places {
-		failed = errors.Join(failed, p.resolveIn(ctx, f, pl, alerts[i], now))
+	for i, tgt := range in.all {
+		failed = errors.Join(failed, p.resolveIn(ctx, f, tgt, alerts[i], now))
 	}
 	return failed
 }
@@ -98,12 +103,12 @@ func selectKeys(given []string, alerts [][]*udf.Active, where string) (failed er
 		}
 		switch len(found) {
 		case 0:
-			failed = errors.Join(failed, fmt.Errorf("no alert that is not OK has the key %s%s: see %s outbox active", shown(start), where, programName))
+			failed = errors.Join(failed, fmt.Errorf("no alert that is not OK has the key %s%s: see %s outbox active", config.Shown(start), where, programName))
 		case 1:
 			meant[found[0]] = true
 		default:
 			failed = errors.Join(failed, fmt.Errorf("%d keys begin with %s, write more of the one that is meant: %s",
-				len(found), start, cut(strings.Join(found, ", "), 200)))
+				len(found), start, printable.Cut(strings.Join(found, ", "), 200)))
 		}
 	}
 	for i := range alerts {
@@ -129,16 +134,16 @@ func sameTimestamps(alerts [][]*udf.Active) {
 }
 
 // resolveIn resolves alerts in one outbox, and says what became of them.
-func (p Process) resolveIn(ctx context.Context, f outboxFlags, pl place, alerts []*udf.Active, now time.Time) error {
+func (p Process) resolveIn(ctx context.Context, f outboxFlags, tgt target, alerts []*udf.Active, now time.Time) error {
 	keys := make(map[string]string) // by alert
 	all := make([]outbox.Amendment, len(alerts))
 	for i, a := range alerts {
 		all[i] = a.Resolve(now)
 		keys[all[i].Change.Alert] = a.Key
 	}
-	o, err := pl.control.Amend(ctx, all)
+	o, err := tgt.control.Amend(ctx, all)
 	if err == nil || o.Done > 0 {
-		p.sayResolved(f, pl, o)
+		p.sayResolved(f, tgt, o)
 	}
 	if len(o.Changed) > 0 {
 		var changed []string
@@ -146,28 +151,24 @@ func (p Process) resolveIn(ctx context.Context, f outboxFlags, pl place, alerts 
 			changed = append(changed, keys[alert])
 		}
 		err = errors.Join(err, fmt.Errorf("%s: %s: look again with active: %s",
-			pl.name(), counted(len(changed), "alert has changed just now and was not resolved", "alerts have changed just now and were not resolved"), cut(strings.Join(changed, ", "), 200)))
+			tgt.name(), counted(len(changed), "alert has changed just now and was not resolved", "alerts have changed just now and were not resolved"), printable.Cut(strings.Join(changed, ", "), 200)))
 	}
 	return err
 }
 
-func (p Process) sayResolved(f outboxFlags, pl place, o outbox.AmendOutcome) {
+func (p Process) sayResolved(f outboxFlags, tgt target, o outbox.AmendOutcome) {
 	if f.JSON {
 		p.printJSON(struct {
-			deed
-			Changed  int  `json:"changed"`
-			InMemory bool `json:"in_memory,omitempty"`
-		}{pl.deed(f.Do, "active", o.Done), len(o.Changed), o.InMemory})
+			outboxResult
+			Changed int `json:"changed"`
+		}{tgt.result(f.Do, "active", o.Done), len(o.Changed)})
 		return
 	}
 	if o.Done == 0 {
 		return // they are in another one
 	}
-	fmt.Fprintf(p.Stdout, "%s: %s resolved", pl.name(), counted(o.Done, "alert was", "alerts were"))
-	switch {
-	case o.InMemory:
-		fmt.Fprint(p.Stdout, "; the disk refuses it, so it is lost if the process ends now")
-	case pl.Process == 0:
+	fmt.Fprintf(p.Stdout, "%s: %s resolved", tgt.name(), counted(o.Done, "alert was", "alerts were"))
+	if tgt.Process == 0 {
 		fmt.Fprintf(p.Stdout, "; BigPanda is told %s", byWhom)
 	}
 	fmt.Fprintln(p.Stdout)

@@ -15,56 +15,56 @@ import (
 	"bigpanda-udf/printable"
 )
 
-func (p Process) outboxStatus(_ context.Context, f outboxFlags, in found) error {
-	places := in.places
+func (p Process) outboxStatus(_ context.Context, f outboxFlags, in targets) error {
+	all := in.all
 	now := time.Now()
 	switch {
 	case f.JSON:
-		for _, pl := range places {
-			pl.Status.URL = bigpanda.PublicURL(pl.Status.URL) // earlier releases kept its query
-			if err := p.printJSON(pl.Status); err != nil {
+		for _, tgt := range all {
+			tgt.Status.URL = bigpanda.PublicURL(tgt.Status.URL) // earlier releases kept its query
+			if err := p.printJSON(tgt.Status); err != nil {
 				return err
 			}
 		}
 	case f.Prometheus:
-		writeMetrics(p.Stdout, places, now)
-	case len(places) > 0:
-		p.printStatus(places, now)
+		writeMetrics(p.Stdout, all, now)
+	case len(all) > 0:
+		p.printStatus(all, now)
 	}
 	if f.MaxAge == 0 {
 		return nil
 	}
 	var late error
-	for _, pl := range places {
-		if waits := now.Sub(pl.Oldest); !pl.Oldest.IsZero() && waits > f.MaxAge {
+	for _, tgt := range all {
+		if waits := now.Sub(tgt.Oldest); !tgt.Oldest.IsZero() && waits > f.MaxAge {
 			late = errors.Join(late, fmt.Errorf("%s: the oldest alert waits for %s, longer than %s",
-				pl.name(), waits.Round(time.Second), f.MaxAge))
+				tgt.name(), waits.Round(time.Second), f.MaxAge))
 		}
 	}
 	return late
 }
 
 // printStatus prints a row for each outbox, and below what is wrong with any.
-func (p Process) printStatus(places []place, now time.Time) {
+func (p Process) printStatus(all []target, now time.Time) {
 	w := newTable(p.Stdout)
 	fmt.Fprintln(w, "TASK\tNODE\tQUEUED\tOLDEST\tSIZE\tDEAD\tGIVEN UP\tDELIVERED\tPROCESS\tFOLDER")
-	for _, pl := range places {
+	for _, tgt := range all {
 		process := "none"
-		if pl.Process != 0 {
-			process = strconv.Itoa(pl.Process)
+		if tgt.Process != 0 {
+			process = strconv.Itoa(tgt.Process)
 		}
 		delivered := "-"
-		if !pl.LastSuccess.IsZero() {
-			delivered = age(pl.LastSuccess, now) + " ago"
+		if !tgt.LastSuccess.IsZero() {
+			delivered = age(tgt.LastSuccess, now) + " ago"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", plain(pl.Task), plain(pl.Node),
-			count(pl.Queued), age(pl.Oldest, now), size(pl.Bytes), count(pl.Dead), count(pl.GivenUp),
-			delivered, process, plain(filepath.Base(pl.Folder)))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", plain(tgt.Task), plain(tgt.Node),
+			count(tgt.Queued), age(tgt.Oldest, now), size(tgt.Bytes), count(tgt.Dead), count(tgt.GivenUp),
+			delivered, process, plain(filepath.Base(tgt.Folder)))
 	}
 	w.Flush()
-	for _, pl := range places {
-		for _, remark := range remarks(pl.Status, now) {
-			fmt.Fprintf(p.Stdout, "%s: %s\n", pl.name(), plain(remark))
+	for _, tgt := range all {
+		for _, remark := range remarks(tgt.Status, now) {
+			fmt.Fprintf(p.Stdout, "%s: %s\n", tgt.name(), plain(remark))
 		}
 	}
 }
@@ -80,10 +80,10 @@ func remarks(s outbox.Status, now time.Time) (all []string) {
 		if !h.Since.IsZero() {
 			what += " for " + age(h.Since, now)
 		}
-		add("%s: %s", what, cut(h.Reason, maxLogValue))
+		add("%s: %s", what, printable.Cut(h.Reason, maxLogValue))
 	}
 	if s.LastError != "" {
-		add("the last error, %s ago: %s", age(s.LastErrorTime, now), cut(s.LastError, maxLogValue))
+		add("the last error, %s ago: %s", age(s.LastErrorTime, now), printable.Cut(s.LastError, maxLogValue))
 	}
 	if s.DiskRefuses {
 		add("the disk refuses to be written: %s in memory, and lost if the process ends before it can be", counted(s.KeptInMemory, "change is kept", "changes are kept"))
@@ -92,7 +92,11 @@ func remarks(s outbox.Status, now time.Time) (all []string) {
 		add("no process delivers what is queued: the next start of a function with this outbox folder, URL and token does")
 	}
 	for _, name := range s.Damaged {
-		add("%s could not be read and was moved aside: it is not delivered", filepath.Join(s.Folder, name))
+		why := "could not be read"
+		if strings.Contains(name, ".replaced-") {
+			why = "stood in the outbox's place"
+		}
+		add("%s %s and was moved aside: it is not delivered", filepath.Join(s.Folder, name), why)
 	}
 	return all
 }
@@ -136,28 +140,28 @@ var outboxMetrics = []metric{
 }
 
 // writeMetrics writes Prometheus' text format 0.0.4.
-func writeMetrics(w io.Writer, places []place, now time.Time) {
+func writeMetrics(w io.Writer, all []target, now time.Time) {
 	const prefix = "bigpanda_udf_outbox_"
-	labels := func(pl place) string {
-		return fmt.Sprintf("task=%s,node=%s,folder=%s", pl.label(pl.Task), pl.label(pl.Node), pl.label(filepath.Base(pl.Folder)))
+	labels := func(tgt target) string {
+		return fmt.Sprintf("task=%s,node=%s,folder=%s", tgt.label(tgt.Task), tgt.label(tgt.Node), tgt.label(filepath.Base(tgt.Folder)))
 	}
 	for _, m := range outboxMetrics {
 		fmt.Fprintf(w, "# HELP %s%s %s\n# TYPE %[1]s%[2]s %[4]s\n", prefix, m.name, m.help, m.kind)
-		for _, pl := range places {
-			fmt.Fprintf(w, "%s%s{%s} %s\n", prefix, m.name, labels(pl), strconv.FormatFloat(m.value(pl.Status, now), 'f', -1, 64))
+		for _, tgt := range all {
+			fmt.Fprintf(w, "%s%s{%s} %s\n", prefix, m.name, labels(tgt), strconv.FormatFloat(m.value(tgt.Status, now), 'f', -1, 64))
 		}
 	}
 	fmt.Fprintf(w, "# HELP %sheld 1 while alerts are held until somebody mends what is wrong; app_key is empty for all.\n# TYPE %[1]sheld gauge\n", prefix)
-	for _, pl := range places {
-		for _, h := range pl.Held {
-			fmt.Fprintf(w, "%sheld{%s,app_key=%s} 1\n", prefix, labels(pl), pl.label(h.AppKey))
+	for _, tgt := range all {
+		for _, h := range tgt.Held {
+			fmt.Fprintf(w, "%sheld{%s,app_key=%s} 1\n", prefix, labels(tgt), tgt.label(h.AppKey))
 		}
 	}
 }
 
 // label is a label's value in the text format.
-func (pl place) label(text string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(printable.Lines(pl.hidden.blot(text))) + `"`
+func (tgt target) label(text string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(printable.Lines(tgt.hidden.redact(text))) + `"`
 }
 
 func oneIf(b bool) float64 {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 )
@@ -22,6 +23,7 @@ const hostile = "a\x1b[2Jb\u009b2Jc\u202edcba\u2066e\u200bf\u2028g\x7fh\U000e004
 // Text that came from outside reaches a terminal only with what it would do there
 // made visible: run looks for it. What a script reads is the text itself.
 func TestOutputsDoNothingToATerminal(t *testing.T) {
+	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		io.WriteString(w, hostile+"\naccepted\n")
@@ -111,14 +113,14 @@ func jsonOf(t *testing.T, v any) []byte {
 }
 
 func TestLogDoesNothingToATerminal(t *testing.T) {
-	for _, format := range []string{formatLogfmt, formatJSON} {
+	for _, format := range []string{config.FormatLogfmt, config.FormatJSON} {
 		var out bytes.Buffer
 		newLogger(&out, slog.LevelInfo, format, new(secrets)).Info(hostile, "text", hostile, hostile, 1, slog.Group("g", "inner", hostile), "level", udf.Active{Key: hostile})
 		if text := out.String(); plain(text) != strings.TrimSuffix(text, "\n")+"·" {
 			t.Errorf("%s: %q", format, text)
 		}
 		var line map[string]any
-		if format == formatJSON {
+		if format == config.FormatJSON {
 			if err := json.Unmarshal(out.Bytes(), &line); err != nil || line["text"] != hostile {
 				t.Errorf("%v, %v", err, line)
 			}

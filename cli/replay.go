@@ -13,7 +13,9 @@ import (
 	"syscall"
 
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/printable"
 	"bigpanda-udf/recording"
+	"bigpanda-udf/regularfile"
 	"bigpanda-udf/udf"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -46,21 +48,20 @@ func (r *replayed) look(p *agent.Point) {
 	r.differ = r.differ || !maps.Equal(r.tags, tags)
 }
 
-// replay hands the points of a file to the function, and prints what it makes
+// run hands the points of a file to the function, and prints what it makes
 // of them.
-func (p Process) replay(ctx context.Context, c command) error {
-	f := c.Replay
-	s, err := resolve(c.flags, p.LookupEnv)
-	hidden := p.secretsOf(s)
+func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
+	s, err := c.settings(p)
 	if err != nil {
-		return hidden.blotError(err)
+		return err
 	}
+	hidden := c.hidden
 	if err := p.sayReplayWarnings(s, f, hidden); err != nil {
 		return err
 	}
-	u, err := f.place(c.flags)
+	u, err := f.invocation(c)
 	if err != nil {
-		return hidden.blotError(err)
+		return err
 	}
 	in, err := p.openInput(f)
 	if err != nil {
@@ -72,20 +73,20 @@ func (p Process) replay(ctx context.Context, c command) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	in.bytes.done = ctx.Done()
-	if s.where["log-level"] == "" {
-		s.logLevel = slog.LevelWarn // the handler's usual lines are told below in other words
+	if s.Where["log-level"] == "" {
+		s.LogLevel = slog.LevelWarn // the handler's usual lines are told below in other words
 	}
 	r := replayed{own: u.ownTags()}
-	log := newLogger(p.Stderr, s.logLevel, s.logFormat, hidden)
+	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, hidden)
 	store := &replayStore{printer: newAlertPrinter(p.Stdout, f.JSON, hidden)}
 	if f.Send {
 		if store.delivery, err = s.newReplayDelivery(hidden, log); err != nil {
-			return hidden.blotError(err)
+			return err
 		}
 		defer store.delivery.close()
 	}
 	h := udf.New(udf.Config{
-		Defaults: s.defaults,
+		Defaults: s.Defaults,
 		Enabled:  true,
 		Open:     func(udf.Use) (udf.Store, error) { return store, nil },
 		Log:      log,
@@ -96,7 +97,7 @@ func (p Process) replay(ctx context.Context, c command) error {
 		err = usageError{errors.New(answer.Error)}
 	}
 	if err != nil {
-		return hidden.blotError(err)
+		return err
 	}
 	failed := p.replayPoints(ctx, in, h, u, store, &r)
 	h.Stop()
@@ -113,26 +114,26 @@ func (p Process) replay(ctx context.Context, c command) error {
 	if failed == nil || r.points > 0 {
 		failed = errors.Join(failed, r.failure())
 	}
-	return hidden.blotError(failed)
+	return failed
 }
 
 // sayReplayWarnings says what the operator should know before.
-func (p Process) sayReplayWarnings(s settings, f replayFlags, hidden *secrets) error {
-	for _, warning := range s.warnings {
-		p.say("%s replay: warning: %s", programName, hidden.blot(warning))
+func (p Process) sayReplayWarnings(s settings, f *replayFlags, hidden *secrets) error {
+	for _, warning := range s.Warnings {
+		p.say("%s replay: warning: %s", programName, hidden.redact(warning))
 	}
-	if s.enabled {
+	if s.Enabled {
 		return nil
 	}
 	if f.Send {
-		return usagef("the function is switched off by %s: leave out --send, or switch it on", s.where["enabled"])
+		return usagef("the function is switched off by %s: leave out --send, or switch it on", s.Where["enabled"])
 	}
-	p.say("%s replay: warning: the function is switched off by %s and sends nothing: this is what it would send", programName, s.where["enabled"])
+	p.say("%s replay: warning: the function is switched off by %s and sends nothing: this is what it would send", programName, s.Where["enabled"])
 	return nil
 }
 
 // replayPoints hands over all points. An error is the end.
-func (p Process) replayPoints(ctx context.Context, in input, h *udf.Handler, u calling, store *replayStore, r *replayed) error {
+func (p Process) replayPoints(ctx context.Context, in input, h *udf.Handler, u invocation, store *replayStore, r *replayed) error {
 	for ctx.Err() == nil {
 		point, err := in.Next()
 		line := (*recording.LineError)(nil)
@@ -141,13 +142,13 @@ func (p Process) replayPoints(ctx context.Context, in input, h *udf.Handler, u c
 			return nil
 		case errors.As(err, &line):
 			if r.bad++; r.bad <= maxBadLines {
-				p.say("%s:%d: %s", in.name, line.Line, plain(cut(line.Error(), maxLogValue)))
+				p.say("%s:%d: %s", in.name, line.Line, plain(printable.Cut(line.Error(), maxLogValue)))
 			}
 			continue
 		case ctx.Err() != nil:
 			continue
 		case err != nil:
-			return fmt.Errorf("read %s: %w", in.name, withoutPath(err))
+			return fmt.Errorf("read %s: %w", in.name, regularfile.Cause(err))
 		}
 		r.look(point)
 		u.grouping.Apply(point)

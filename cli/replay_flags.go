@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/tick"
 	"bigpanda-udf/udf"
 
@@ -25,10 +26,7 @@ const defaultFunction = "bigpanda"
 type replayFlags struct {
 	File string `arg:"" optional:"" help:"Points as line protocol, gzipped or not; a stream's recording of Kapacitor's (.srpl); or - for stdin."`
 
-	apiFlags
-	DrainTimeout *string `placeholder:"TIME" help:"How long to wait for the delivery of each 1,000 alerts (${default_drain_timeout})."`
-	deliveryFlags
-	LogLevel *string `placeholder:"LEVEL" help:"Log debug, info, warn or error and above (warn)."`
+	settingFlags
 
 	JSON      bool     `name:"json" help:"Print each alert as the JSON that is posted when it goes alone."`
 	Send      bool     `help:"Send the alerts, too."`
@@ -74,11 +72,11 @@ func optionInfo() *agent.InfoResponse {
 
 // newOptionFlags makes a flag of each option that no setting has the name of.
 func newOptionFlags() kong.Plugins {
-	var fields []reflect.StructField
+	var made madeFlags
 	info := optionInfo()
 	for _, option := range slices.Sorted(maps.Keys(info.Options)) {
 		name := flagOfOption(option)
-		if isSetting(name) {
+		if slices.Contains(config.Names(), name) {
 			continue
 		}
 		placeholder, example := "TEXT", "'TEXT'"
@@ -90,33 +88,22 @@ func newOptionFlags() kong.Plugins {
 		case types[0] == agent.ValueType_DURATION:
 			placeholder, example = "10m", "10m"
 		}
-		fields = append(fields, reflect.StructField{
-			Name: strings.ToUpper(option[:1]) + option[1:],
-			Type: reflect.TypeFor[[]string](),
-			Tag: reflect.StructTag(fmt.Sprintf(`name:%q placeholder:%q help:%q group:"options" sep:"none"`,
-				name, placeholder, fmt.Sprintf(".%s(%s)", option, example))),
-		})
+		made.add(reflect.TypeFor[[]string](), `option:%q name:%q placeholder:%q help:%q group:"options" sep:"none"`,
+			option, name, placeholder, fmt.Sprintf(".%s(%s)", option, example))
 	}
-	return kong.Plugins{reflect.New(reflect.StructOf(fields)).Interface()}
+	return made.plugins()
 }
 
-// options returns those that were given as flags.
-func (f replayFlags) options() (options []*agent.Option, err error) {
+// readOptions reads those that were given as flags.
+func readOptions(given map[string][]string) (options []*agent.Option, err error) {
 	info := optionInfo()
-	for _, plugin := range f.Options {
-		given := reflect.ValueOf(plugin).Elem()
-		for _, option := range slices.Sorted(maps.Keys(info.Options)) {
-			field := given.FieldByName(strings.ToUpper(option[:1]) + option[1:])
-			if !field.IsValid() {
-				continue
+	for _, name := range slices.Sorted(maps.Keys(given)) {
+		for _, text := range given[name] {
+			o, err := optionOf(name, info.Options[name].ValueTypes, text)
+			if err != nil {
+				return nil, err
 			}
-			for _, text := range field.Interface().([]string) {
-				o, err := optionOf(option, info.Options[option].ValueTypes, text)
-				if err != nil {
-					return nil, err
-				}
-				options = append(options, o)
-			}
+			options = append(options, o)
 		}
 	}
 	return options, nil
@@ -128,7 +115,7 @@ func optionOf(name string, types []agent.ValueType, text string) (*agent.Option,
 	if len(types) == 2 {
 		first, second, ok := strings.Cut(text, "=")
 		if !ok {
-			return nil, usagef("--%s is %q: write the option's two values with = between them", flagOfOption(name), shown(text))
+			return nil, usagef("--%s is %q: write the option's two values with = between them", flagOfOption(name), config.Shown(text))
 		}
 		texts = []string{first, second}
 	}
@@ -139,13 +126,13 @@ func optionOf(name string, types []agent.ValueType, text string) (*agent.Option,
 		case agent.ValueType_BOOL:
 			b, err := strconv.ParseBool(text)
 			if err != nil {
-				return nil, usagef("--%s is %q: write true or false", flagOfOption(name), shown(text))
+				return nil, usagef("--%s is %q: write true or false", flagOfOption(name), config.Shown(text))
 			}
 			v.Value = &agent.OptionValue_BoolValue{BoolValue: b}
 		case agent.ValueType_DURATION:
 			d, err := influxql.ParseDuration(text) // as in a TICKscript
 			if err != nil {
-				return nil, usagef("--%s is %q: write a duration, such as 10m or 1d", flagOfOption(name), shown(text))
+				return nil, usagef("--%s is %q: write a duration, such as 10m or 1d", flagOfOption(name), config.Shown(text))
 			}
 			v.Value = &agent.OptionValue_DurationValue{DurationValue: int64(d)}
 		default:
@@ -157,7 +144,7 @@ func optionOf(name string, types []agent.ValueType, text string) (*agent.Option,
 }
 
 // grouping returns the one of --group-by.
-func (f replayFlags) grouping() (g tick.Grouping, given bool) {
+func (f *replayFlags) grouping() (g tick.Grouping, given bool) {
 	for _, tag := range f.GroupBy {
 		if tag == "*" {
 			g.All = true

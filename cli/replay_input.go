@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/recording"
 )
 
@@ -71,20 +71,11 @@ func (i *interruptible) Read(p []byte) (int, error) {
 	}
 }
 
-// withoutPath is an error of a file without its name, which is said before.
-func withoutPath(err error) error {
-	var path *fs.PathError
-	if errors.As(err, &path) {
-		return path.Err
-	}
-	return err
-}
-
 // openInput opens the file. What is gzip is seen by how it begins.
-func (p Process) openInput(f replayFlags) (in input, err error) {
+func (p Process) openInput(f *replayFlags) (in input, err error) {
 	precision, ok := precisions[f.Precision]
 	if !ok {
-		return in, usagef("--precision is %q: write %s", shown(f.Precision), strings.Join(slices.Sorted(maps.Keys(precisions)), ", "))
+		return in, usagef("--precision is %q: write %s", config.Shown(f.Precision), strings.Join(slices.Sorted(maps.Keys(precisions)), ", "))
 	}
 	options := recording.Options{Precision: precision}
 	var bytes io.Reader

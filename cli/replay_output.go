@@ -27,7 +27,7 @@ func newAlertPrinter(out io.Writer, asJSON bool, hidden *secrets) *alertPrinter 
 
 func (a *alertPrinter) print(c outbox.Change) error {
 	if a.asJSON {
-		_, err := fmt.Fprintf(a.out, "%s\n", printable.JSON([]byte(a.hidden.blot(string(bigpanda.Body(c.Lane, [][]byte{c.Payload}))))))
+		_, err := fmt.Fprintf(a.out, "%s\n", printable.JSON([]byte(a.hidden.redact(string(bigpanda.Body(c.Lane, [][]byte{c.Payload}))))))
 		return err
 	}
 	if a.rows == 0 {
@@ -39,7 +39,7 @@ func (a *alertPrinter) print(c outbox.Change) error {
 	}
 	primary, secondary := identityCells(payload.Identity())
 	fmt.Fprintf(a.table, "%s\t%s\t%s\t%s\t%s\n", time.Unix(payload.Timestamp, 0).UTC().Format(time.RFC3339), cell(payload.Status),
-		cell(a.hidden.blot(primary)), cell(a.hidden.blot(secondary)), cell(a.hidden.blot(payload.Properties["description"])))
+		cell(a.hidden.redact(primary)), cell(a.hidden.redact(secondary)), cell(a.hidden.redact(payload.Properties["description"])))
 	if a.rows++; a.rows%flushEvery == 0 {
 		return a.flush()
 	}

@@ -14,18 +14,18 @@ import (
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
-// A calling is what Kapacitor would tell the function of its place in a task.
-type calling struct {
+// An invocation is what Kapacitor would tell the function of its place in a task.
+type invocation struct {
 	task     string
 	options  []*agent.Option
 	grouping tick.Grouping
 }
 
-// place puts together what the flags and the TICKscript say. A flag wins over the
-// script; settings are those that were given as flags.
-func (f replayFlags) place(settings map[string]string) (u calling, err error) {
+// invocation puts together what the flags and the TICKscript say. A flag wins over the
+// script.
+func (f *replayFlags) invocation(c *command) (u invocation, err error) {
 	u.task = f.Task
-	own, err := f.options()
+	own, err := readOptions(c.options)
 	if err != nil {
 		return u, err
 	}
@@ -52,7 +52,7 @@ func (f replayFlags) place(settings map[string]string) (u calling, err error) {
 		return u, usagef("%s: %w", f.Tick, err)
 	}
 	for _, o := range script {
-		_, isSet := settings[flagOfOption(o.Name)]
+		_, isSet := c.flags[flagOfOption(o.Name)]
 		if !isSet && !slices.ContainsFunc(own, func(mine *agent.Option) bool { return sameOption(mine, o.Option) }) {
 			u.options = append(u.options, o.Option)
 		}
@@ -68,7 +68,7 @@ func (f replayFlags) place(settings map[string]string) (u calling, err error) {
 
 // ownTags are the tags that say something of a point and nothing of its group:
 // the level and the id, by whatever name.
-func (u calling) ownTags() []string {
+func (u invocation) ownTags() []string {
 	names := []string{"level", "alertID"}
 	for _, o := range u.options {
 		if o.Name == "levelTag" || o.Name == "idTag" {
@@ -100,7 +100,7 @@ func readScript(name string) ([]byte, error) {
 }
 
 // chooseUse finds the call that is meant.
-func (f replayFlags) chooseUse() (u tick.Use, err error) {
+func (f *replayFlags) chooseUse() (u tick.Use, err error) {
 	text, err := readScript(f.Tick)
 	if err != nil {
 		return u, fmt.Errorf("--tick: read the TICKscript: %w", err)

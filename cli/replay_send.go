@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/retry"
 	"bigpanda-udf/udf"
 )
 
@@ -35,9 +36,8 @@ func (s settings) newReplayDelivery(hidden *secrets, log *slog.Logger) (*replayD
 	}
 	// No limit: replayWindow is one, and gives nothing up.
 	d := &replayDelivery{queue: outbox.NewMemory(math.MaxInt64), settings: s}
-	d.sender = udf.NewSender(d.queue, client, udf.SenderOptions{
-		BatchSize: s.batchSize, Connections: s.connections, Rate: s.rate, Log: log,
-	})
+	api := retry.NewLimitedAPI(client, s.Connections, s.Rate)
+	d.sender = udf.NewSender(d.queue, api, udf.SenderOptions{BatchSize: s.BatchSize, Log: log})
 	ctx, stop := context.WithCancel(context.Background())
 	d.stop = stop
 	d.workers.Go(func() {
@@ -52,7 +52,7 @@ func (d *replayDelivery) drain(ctx context.Context, changes int) error {
 	if d.failed != nil {
 		return nil // said before
 	}
-	within, cancel := context.WithTimeout(ctx, d.settings.drainTimeout)
+	within, cancel := context.WithTimeout(ctx, d.settings.DrainTimeout)
 	defer cancel()
 	if d.queue.Drain(within) == nil {
 		return nil
@@ -60,7 +60,7 @@ func (d *replayDelivery) drain(ctx context.Context, changes int) error {
 	d.failed = errors.New("interrupted")
 	if ctx.Err() == nil {
 		d.failed = fmt.Errorf("%d of %s are not delivered after %s (--drain-timeout): %s",
-			d.queue.Stats().Queued, counted(changes, "alert", "alerts"), d.settings.drainTimeout, d.why())
+			d.queue.Stats().Queued, counted(changes, "alert", "alerts"), d.settings.DrainTimeout, d.why())
 	}
 	return d.failed
 }

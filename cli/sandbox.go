@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"bigpanda-udf/config"
+	"bigpanda-udf/printable"
 	"bigpanda-udf/sandbox"
 )
 
@@ -43,7 +45,7 @@ type sandboxFlags struct {
 	Count      int           `group:"faults" placeholder:"N" help:"Only for so many requests, then none."`
 }
 
-func (f sandboxFlags) faults() sandbox.Faults {
+func (f *sandboxFlags) faults() sandbox.Faults {
 	return sandbox.Faults{
 		Status: f.Status, Body: f.Body, RetryAfter: f.RetryAfter, Hang: f.Hang, Drop: f.Drop, Accept: f.Accept,
 		Latency: f.Latency, Rate: f.Rate, MaxAlerts: f.MaxAlerts, MaxBytes: f.MaxBytes, Strict: f.Strict, Partial: f.Partial,
@@ -51,13 +53,13 @@ func (f sandboxFlags) faults() sandbox.Faults {
 	}
 }
 
-// sandbox serves until a signal.
-func (p Process) sandbox(ctx context.Context, f sandboxFlags) error {
+// run serves until a signal.
+func (f *sandboxFlags) run(ctx context.Context, p Process, _ *command) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	host, _, err := net.SplitHostPort(f.Listen)
 	if err != nil {
-		return usagef("--listen is %q: write an address with its port, such as 127.0.0.1:8089", shown(f.Listen))
+		return usagef("--listen is %q: write an address with its port, such as 127.0.0.1:8089", config.Shown(f.Listen))
 	}
 	requests := requestPrinter{p: p, asJSON: f.JSON}
 	server := sandbox.New(sandbox.Options{Token: f.Token, AppKeys: f.AppKey, Hosts: ownNames(host), OnRequest: requests.print})
@@ -71,7 +73,7 @@ func (p Process) sandbox(ctx context.Context, f sandboxFlags) error {
 		}
 		return fmt.Errorf("listen on %s: %w", f.Listen, err)
 	}
-	p.introduceSandbox(l.Addr(), host, f.Token != "")
+	p.introduceSandbox(l.Addr().(*net.TCPAddr), f.Token != "")
 	return serveSandbox(ctx, l, server)
 }
 
@@ -87,8 +89,8 @@ func ownNames(host string) (names []string) {
 	return names
 }
 
-func (p Process) introduceSandbox(addr net.Addr, host string, withToken bool) {
-	if !isLoopback(host) {
+func (p Process) introduceSandbox(addr *net.TCPAddr, withToken bool) {
+	if !addr.IP.IsLoopback() {
 		p.say("warning: %s is not only for this machine: everybody on the network can see and change the sandbox", addr)
 	}
 	url, token := "http://"+addr.String()+sandbox.Path, "any-token"
@@ -161,9 +163,9 @@ func requestLine(q sandbox.Request) string {
 	if q.Duplicates > 0 {
 		fmt.Fprintf(&b, " duplicates=%d", q.Duplicates)
 	}
-	fmt.Fprintf(&b, " app_key=%q bytes=%d took=%s", cut(q.AppKey, 100), q.Bytes, q.Took.Round(time.Microsecond))
+	fmt.Fprintf(&b, " app_key=%q bytes=%d took=%s", printable.Cut(q.AppKey, 100), q.Bytes, q.Took.Round(time.Microsecond))
 	if q.Reason != "" {
-		fmt.Fprintf(&b, " reason=%q", cut(q.Reason, 200))
+		fmt.Fprintf(&b, " reason=%q", printable.Cut(q.Reason, 200))
 	}
 	return b.String()
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"flag"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -19,15 +20,20 @@ import (
 
 // TestMain lets the test binary be the program: for the scripts, and for the
 // demo, which starts itself. Where the tests' own folders are (in a container, or
-// in memory) is nothing that a check is to find.
+// in memory) is nothing that a check is to find. More tests run at once than there
+// are processors, as most of them wait.
 func TestMain(m *testing.M) {
-	passingFileSystem = func(string) (string, bool) { return "", false }
+	flag.Set("test.parallel", "8") // a -parallel of the command line wins
 	testscript.Main(m, map[string]func(){programName: func() {
 		os.Exit(Run(context.Background(), Process{
 			Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv,
+			Times: testTimes, passingFileSystem: lasting,
 		}))
 	}})
 }
+
+// lasting is a file system that stays.
+func lasting(string) (string, bool) { return "", false }
 
 // TestScripts runs the sessions in testdata. Their own commands:
 //
@@ -38,6 +44,7 @@ func TestMain(m *testing.M) {
 //	exits CODE PROGRAM…  run a program that ends with this code
 //	hides TEXT           neither stdout nor stderr holds the text
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,

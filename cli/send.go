@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/config"
 	"bigpanda-udf/printable"
 )
 
 // sendFlags are the settings and the test alert. It is a warning unless asked
 // for otherwise: seen by whoever looks, and waking nobody.
 type sendFlags struct {
-	apiFlags
+	settingFlags
 	Status      string            `default:"warning" placeholder:"STATUS" help:"The alert's status: ok, warning, critical, unknown or acknowledged (${default})."`
 	Host        string            `placeholder:"NAME" help:"The host that the alert is about (this machine)."`
 	Check       string            `default:"bigpanda-udf test" placeholder:"NAME" help:"The check that alerts (${default})."`
@@ -39,33 +40,33 @@ type sendReport struct {
 	Mend      string          `json:"mend,omitempty"`
 }
 
-// send sends one test alert, once, and tells what was sent and answered.
-func (p Process) send(ctx context.Context, c command) error {
-	s, err := resolve(c.flags, p.LookupEnv)
-	hidden := p.secretsOf(s)
+// run sends one test alert, once, and tells what was sent and answered.
+func (f *sendFlags) run(ctx context.Context, p Process, c *command) error {
+	s, err := c.settings(p)
 	if err != nil {
-		return hidden.blotError(err)
+		return err
 	}
-	for _, warning := range s.warnings {
-		p.say("%s send: warning: %s", programName, hidden.blot(warning))
+	hidden := c.hidden
+	for _, warning := range s.Warnings {
+		p.say("%s send: warning: %s", programName, hidden.redact(warning))
 	}
-	payload, err := testAlert(s, c.Send)
+	payload, err := f.testAlert(s)
 	if err != nil {
-		return hidden.blotError(err)
+		return err
 	}
 	client, err := s.newClient(hidden)
 	if err != nil {
-		return hidden.blotError(err)
+		return err
 	}
 	defer client.Close()
 
 	alert := payload.Encode()
 	answer, err := client.Send(ctx, payload.AppKey, [][]byte{alert})
 	r := sendReport{
-		URL:       hidden.blot(bigpanda.PublicURL(s.url)),
-		Payload:   json.RawMessage(hidden.blot(string(bigpanda.Body(payload.AppKey, [][]byte{alert})))),
+		URL:       hidden.redact(bigpanda.PublicURL(s.URL)),
+		Payload:   json.RawMessage(hidden.redact(string(bigpanda.Body(payload.AppKey, [][]byte{alert})))),
 		Status:    answer.Status,
-		Answer:    hidden.blot(strings.TrimSpace(answer.Body)),
+		Answer:    hidden.redact(strings.TrimSpace(answer.Body)),
 		Accepted:  err == nil,
 		Duplicate: err == nil && answer.Status == http.StatusNoContent,
 	}
@@ -77,12 +78,11 @@ func (p Process) send(ctx context.Context, c command) error {
 			case failure.Reason == bigpanda.ReasonRefused && r.Answer == "":
 				failure.Mend = "BigPanda does not say what it does not accept in the alert: leave out attributes one by one"
 			}
-			r.Mend = hidden.blot(failure.Mend)
+			r.Mend = hidden.redact(failure.Mend)
 		}
-		err = hidden.blotError(err)
-		r.Error = err.Error()
+		r.Error = hidden.redact(err.Error())
 	}
-	return errors.Join(p.printSent(r, c.Send.JSON), err)
+	return errors.Join(p.printSent(r, f.JSON), err)
 }
 
 func (p Process) printSent(r sendReport, asJSON bool) error {
@@ -110,25 +110,25 @@ func (p Process) printSent(r sendReport, asJSON bool) error {
 
 // testAlert makes the alert of the flags and of what the settings say about
 // every alert.
-func testAlert(s settings, f sendFlags) (bigpanda.Payload, error) {
-	p := bigpanda.Payload{AppKey: s.defaults.AppKey, Status: f.Status, Timestamp: time.Now().Unix()}
+func (f *sendFlags) testAlert(s settings) (bigpanda.Payload, error) {
+	p := bigpanda.Payload{AppKey: s.Defaults.AppKey, Status: f.Status, Timestamp: time.Now().Unix()}
 	if p.AppKey == "" {
 		return p, usagef("no app key: set --app-key, BIGPANDA_APP_KEY, or app-key in [bigpanda] of the --config file")
 	}
 	if !slices.Contains(bigpanda.Statuses, f.Status) {
-		return p, usagef("--status is %q: write %s", shown(f.Status), strings.Join(bigpanda.Statuses, ", "))
+		return p, usagef("--status is %q: write %s", config.Shown(f.Status), strings.Join(bigpanda.Statuses, ", "))
 	}
 	p.Properties = map[string]string{
 		"host":               f.Host,
 		"check":              f.Check,
 		"description":        f.Description,
-		"primary_property":   s.defaults.PrimaryProperty,
-		"secondary_property": s.defaults.SecondaryProperty,
+		"primary_property":   s.Defaults.PrimaryProperty,
+		"secondary_property": s.Defaults.SecondaryProperty,
 	}
 	if f.Host == "" {
 		p.Properties["host"] = hostOf(s)
 	}
-	for name, text := range s.defaults.Attributes {
+	for name, text := range s.Defaults.Attributes {
 		if !isTemplate(text) {
 			p.Properties[name] = text
 		}
@@ -139,7 +139,7 @@ func testAlert(s settings, f sendFlags) (bigpanda.Payload, error) {
 		}
 		p.Properties[name] = text
 	}
-	if chosen := s.defaults.PrimaryProperty; chosen != "" && p.Properties[chosen] == "" {
+	if chosen := s.Defaults.PrimaryProperty; chosen != "" && p.Properties[chosen] == "" {
 		return p, usagef("the primary property %q of the handler file is not in this alert: add --attribute %s=NAME", chosen, chosen)
 	}
 	if p.Identity().Primary == "" {
@@ -151,8 +151,8 @@ func testAlert(s settings, f sendFlags) (bigpanda.Payload, error) {
 // hostOf returns what stands for the host of points: there are none here for a
 // template to read.
 func hostOf(s settings) string {
-	if s.defaults.Host != "" && !isTemplate(s.defaults.Host) {
-		return s.defaults.Host
+	if s.Defaults.Host != "" && !isTemplate(s.Defaults.Host) {
+		return s.Defaults.Host
 	}
 	name, err := os.Hostname()
 	if err != nil {

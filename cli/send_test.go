@@ -9,6 +9,7 @@ import (
 )
 
 func TestSend(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		faults sandbox.Faults
@@ -91,6 +92,7 @@ func TestSendJSON(t *testing.T) {
 // A token file is what most use; a token that is passed as an attribute by
 // mistake is sent, but not shown.
 func TestSendHidesToken(t *testing.T) {
+	t.Parallel()
 	_, url := newAPI(t, sandbox.Faults{Body: "your token is " + testToken})
 	run(t, nil, nil, "send", "--app-key=k", "--url="+url, "--token-file="+write(t, "token", testToken+"\n"), "--attribute=x="+testToken)
 }

@@ -3,35 +3,20 @@ package cli
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"os"
 	"os/signal"
 	"sync"
-	"sync/atomic"
 	"syscall"
-	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/config"
+	"bigpanda-udf/daemon"
+	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
-
-	"github.com/coreos/go-systemd/v22/daemon"
 )
 
-// lookEvery is how often the daemon looks for outboxes that hold changes while
-// no task is connected to which they belong.
-const lookEvery = time.Minute
-
-// lookRest is how long it does not look again after it has: where something goes
-// wrong again and again, it costs little.
-const lookRest = time.Second
-
-// acceptAgain is how long the daemon waits when the system has no room for one
-// more connection.
-const acceptAgain = 100 * time.Millisecond
-
 type serveFlags struct {
-	functionFlags
+	settingFlags
 
 	Socket      string `placeholder:"PATH" help:"Where to listen for stream tasks, or for those that --edge says; the same as socket of the function in kapacitor.conf. Not needed where systemd listens."`
 	BatchSocket string `placeholder:"PATH" help:"Where to listen for batch tasks, alone or beside --socket."`
@@ -59,191 +44,112 @@ on its way. Sockets of systemd are taken over, and systemd is told when all is
 ready.`
 }
 
-// serve serves until a signal.
-func (p Process) serve(ctx context.Context, c command) error {
+// run serves until a signal.
+func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 	// As in function mode, and also when whoever reads the log is gone.
 	signal.Ignore(syscall.SIGPIPE)
-	s, err := resolve(c.flags, p.LookupEnv)
-	hidden := p.secretsOf(s)
+	s, err := c.settings(p)
 	if err != nil {
-		return hidden.blotError(err)
+		return err
 	}
 	stopping, hurrying, release := stopSignals(ctx)
 	defer release()
-	sockets, err := c.Serve.listen(s)
+	sockets, err := daemon.Sockets{
+		Path: f.Socket, BatchPath: f.BatchSocket, Mode: f.SocketMode, Group: f.SocketGroup, Edge: s.Edge, EdgeFrom: s.Where["edge"],
+	}.Listen()
+	if errors.As(err, new(daemon.UsageError)) {
+		err = usageError{err}
+	}
 	if err != nil {
-		return hidden.blotError(err)
+		return err
 	}
-	d := newServer(s, hidden, newLogger(p.Stderr, s.logLevel, s.logFormat, hidden), hurrying)
-	return hidden.blotError(d.serve(stopping, sockets))
-}
-
-// server is the function for any number of tasks. Each connection is as a
-// process in function mode is: it has a handler, and the outbox of its task and
-// node with a sender of its own. What they share is the way to BigPanda. The
-// outboxes that no connection has are emptied, too.
-type server struct {
-	settings settings
-	hidden   *secrets
-	log      *slog.Logger
-	hurrying context.Context // ends when there is no time left to deliver
-	look     chan struct{}   // capacity 1: outboxes may have been left with changes
-	ended    chan struct{}   // capacity 1: a connection has
-
-	initWithin time.Duration // the constant, but in tests
-
-	connections atomic.Int64 // that there have been
-
-	// folders is held while outboxes are looked into, and for reading while one
-	// is opened: a lock that the look holds would hide what is in it.
-	folders sync.RWMutex
-
-	mu      sync.Mutex
-	running map[string]int // connections past Init, by task
-
-	lock   *os.File // on the folder of the outboxes; nil until it was got
-	noLock string   // why it was not, as the log has it
-	client *bigpanda.Client
-	way    way // nil until the settings made one
-	tasks  tasks
-}
-
-func newServer(s settings, hidden *secrets, log *slog.Logger, hurrying context.Context) *server {
-	return &server{
-		settings: s, hidden: hidden, log: log, hurrying: hurrying,
-		look: make(chan struct{}, 1), ended: make(chan struct{}, 1), tasks: make(tasks), running: make(map[string]int), initWithin: initWithin,
+	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden)
+	for _, warning := range s.Warnings {
+		log.Warn(c.hidden.redact(warning))
 	}
-}
-
-// errStopped is what Kapacitor logs, and shows of each task, when the daemon was
-// stopped: it never dials again.
-var errStopped = errors.New("bigpanda-udf serve was stopped: once it runs again, kapacitor reload this task")
-
-// serve serves until stopping is done or a socket fails, and then until all that
-// is connected has left. It closes the sockets.
-func (d *server) serve(stopping context.Context, sockets []socket) error {
-	ctx, cancel := context.WithCancelCause(context.WithoutCancel(stopping))
-	defer cancel(errStopped)
-	for _, warning := range d.settings.warnings {
-		d.log.Warn(d.hidden.blot(warning))
-	}
-	if d.settings.enabled {
-		switch _, err := d.connect(stopping, daemonLeaves); {
-		case errors.Is(err, errTwoDaemons):
-			closeAll(sockets)
-			return err
-		case err != nil:
-			// Kapacitor does not start when nobody answers Info: what can be
-			// mended while this runs does not end it.
-			d.log.Error("every task with this function will fail at Init until this is mended", "error", err)
-		}
-	}
-	defer d.disown()
-	var workers sync.WaitGroup
-	workers.Go(func() { d.deliverLeftovers(ctx) })
-	workers.Go(func() { d.giveMemoryBack(ctx) })
-	failed := make(chan error, len(sockets))
-	for _, s := range sockets {
-		d.log.Info("listening", "socket", s.Addr().String(), "edge", s.edge)
-		workers.Go(func() { failed <- d.accept(ctx, s) })
-	}
-	d.tell(daemon.SdNotifyReady)
-	var err error
-	select {
-	case err = <-failed:
-	case <-stopping.Done():
-	}
-	d.sayWhatToReload()
-	cancel(errStopped)
-	d.tell(daemon.SdNotifyStopping)
-	closeAll(sockets)
-	workers.Wait()
-	if d.client != nil {
-		d.client.Close()
+	v := &server{settings: s, times: p.Times, hidden: c.hidden, log: log, hurrying: hurrying}
+	err = daemon.New(v.options()).Serve(stopping, sockets)
+	if v.client != nil {
+		v.client.Close()
 	}
 	return err
 }
 
-// tell tells systemd, if that started the process, how it goes.
-func (d *server) tell(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		d.log.Warn("systemd cannot be told how it goes", "state", state, "error", err)
-	}
+// A server makes what the daemon needs out of the settings.
+type server struct {
+	settings settings
+	times    Times
+	hidden   *secrets
+	log      *slog.Logger
+	hurrying context.Context // ends when there is no time left to deliver
+
+	mu     sync.Mutex
+	client *bigpanda.Client // nil until the settings made one
+	api    *limitedAPI
 }
 
-// accept serves each connection until ctx is done, and returns when all have
-// ended. There is no limit to their number but that of the system: one less
-// would be a task that fails, and who may connect is the socket's to say.
-func (d *server) accept(ctx context.Context, s socket) error {
-	var connections sync.WaitGroup
-	defer connections.Wait()
-	full := false
-	for {
-		conn, err := s.Accept()
-		switch {
-		case err == nil:
-			full = false
-			log := d.log.With("connection", d.connections.Add(1))
-			connections.Go(func() { d.converse(ctx, conn, s.edge, log) })
-		case ctx.Err() != nil:
-			return nil
-		case isNoRoom(err):
-			if !full {
-				full = true
-				d.log.Error("no more connections can be taken: raise the limit of open files (LimitNOFILE= of systemd)", "error", err)
-			}
-			select {
-			case <-time.After(acceptAgain):
-			case <-ctx.Done():
-			}
-		default:
-			return fmt.Errorf("accept connections at %s: %w", s.Addr(), err)
+func (v *server) options() daemon.Options {
+	o := daemon.Options{
+		Log: v.log, Wire: v.settings.wireOptions,
+		NewHandler: func(edge string, open func(udf.Use) (udf.Store, error), log *slog.Logger) *udf.Handler {
+			s := v.settings
+			s.Edge = edge
+			return s.newHandler(open, nil, log)
+		},
+		Open: func(u udf.Use, log *slog.Logger) (daemon.Delivery, error) {
+			return v.deliver(u, outbox.Options{LeaveOrphans: true}, log)
+		},
+	}
+	if v.settings.Enabled && v.settings.Outbox != config.OutboxMemory {
+		o.OpenOwn = func() (daemon.Delivery, error) {
+			// No task of Kapacitor has a blank in its name.
+			return v.deliver(udf.Use{Task: "bigpanda-udf serve", Node: "orphans"}, outbox.Options{}, v.log)
 		}
 	}
+	return o
 }
 
-// isNoRoom says that Accept may work the next time.
-func isNoRoom(err error) bool {
-	for _, passing := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
-		if errors.Is(err, passing) {
-			return true
-		}
-	}
-	return false
-}
-
-// connect returns the way to BigPanda, which it makes once that is possible and
-// no other daemon has the outboxes; that one gets wait to leave them.
-func (d *server) connect(ctx context.Context, wait time.Duration) (way, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err := d.own(ctx, wait); err != nil {
-		return nil, err
-	}
-	if d.way == nil {
-		client, err := d.settings.newClient(d.hidden)
+// connect returns the API, which it makes once that is possible.
+func (v *server) connect() (*limitedAPI, error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.api == nil {
+		client, err := v.settings.newClient(v.hidden)
 		if err != nil {
-			return nil, d.hidden.blotError(err)
+			return nil, err
 		}
 		if client.ShortToken() {
-			d.log.Warn(shortToken + ": " + mendShortToken)
+			v.log.Warn(shortToken + ": " + mendShortToken)
 		}
-		d.client = client
-		d.way = newSharedWay(client, d.settings.connections, d.settings.rate)
+		v.client = client
+		v.api = newLimitedAPI(client, v.settings.Connections, v.settings.Rate)
 	}
-	return d.way, nil
+	return v.api, nil
 }
 
-// deliver opens the outbox of one use of the function, and begins to deliver.
-func (d *server) deliver(u udf.Use, wait time.Duration, log *slog.Logger) (*delivery, error) {
-	to, err := d.connect(d.hurrying, 0)
+// deliver opens an outbox, and begins to deliver.
+func (v *server) deliver(u udf.Use, o outbox.Options, log *slog.Logger) (daemon.Delivery, error) {
+	api, err := v.connect()
 	if err != nil {
-		return nil, err
+		return nil, v.hidden.redactError(err)
 	}
-	s := d.settings
-	s.rate = 0 // that is the way's to keep, for all of them
-	d.folders.RLock()
-	defer d.folders.RUnlock()
-	delivery, err := s.deliver(u, to, wait, log)
-	return delivery, d.hidden.blotError(err)
+	d, err := v.settings.deliver(u, o, api, v.times, log)
+	if err != nil {
+		return nil, v.hidden.redactError(err)
+	}
+	return serverDelivery{d, v.hurrying}, nil
+}
+
+// serverDelivery is daemon.Delivery.
+type serverDelivery struct {
+	*delivery
+	hurrying context.Context
+}
+
+func (d serverDelivery) Store() udf.Store { return d.queue }
+
+func (d serverDelivery) Close() {
+	if waiting := d.close(d.hurrying); waiting > 0 {
+		d.log.Info("changes wait in the outbox", "queued", waiting)
+	}
 }

@@ -11,6 +11,7 @@ import (
 // P5: a kapacitord that was killed leaves input on its way, and its successor
 // dials before that was read: it must know what that told.
 func TestServeFollowsAConnectionThatIsBeingRead(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
 	s := startServer(t, serveVars(t, url))
 	killed := s.use("cpu", "bigpanda2")

@@ -55,6 +55,7 @@ func startBoth(t *testing.T, vars map[string]string, args ...string) (stream, ba
 // Stream and batch tasks share a daemon, its outbox and its way to BigPanda; also
 // one task that has both kinds of nodes.
 func TestServeBothEdges(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{Status: 503})
 	vars := serveVars(t, url)
 	stream, batch := startBoth(t, vars)
@@ -111,7 +112,7 @@ func TestServeBothEdges(t *testing.T) {
 		}
 	}
 	for _, c := range []*dialled{s, b} {
-		if got := c.receive().GetError().GetError(); got != errStopped.Error() {
+		if got := c.receive().GetError().GetError(); got != stoppedText {
 			t.Errorf("Kapacitor is told %q", got)
 		}
 	}
@@ -119,6 +120,7 @@ func TestServeBothEdges(t *testing.T) {
 
 // --rate is for both edges together.
 func TestServeOneRate(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
 	stream, batch := startBoth(t, serveVars(t, url), "--rate=20", "--batch-size=1")
 	s, b := stream.use("cpu", "bigpanda2"), batch.use("mem", "bigpandaBatch2")

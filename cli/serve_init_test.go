@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"bigpanda-udf/config"
+	"bigpanda-udf/daemon"
 	"bigpanda-udf/sandbox"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -18,8 +20,9 @@ import (
 // A connection without an Init is closed after a while, and one that has come to
 // its Init is not.
 func TestServeConnectionsWithoutAnInit(t *testing.T) {
+	t.Parallel()
 	var log syncBuffer
-	settings, err := resolve(map[string]string{"enabled": "false"}, environment(nil))
+	resolved, err := config.Resolve(map[string]string{"enabled": "false"}, environment(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,10 +31,11 @@ func TestServeConnectionsWithoutAnInit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := newServer(settings, new(secrets), slog.New(slog.NewTextHandler(&log, nil)), t.Context())
-	d.initWithin = 2 * time.Second
+	v := &server{settings: settings{Settings: resolved}, hidden: new(secrets), log: slog.New(slog.NewTextHandler(&log, nil)), hurrying: t.Context()}
+	o := v.options()
+	o.InitWithin = 2 * time.Second
 	ended := make(chan error, 1)
-	go func() { ended <- d.serve(t.Context(), []socket{{l, edgeStream}}) }()
+	go func() { ended <- daemon.New(o).Serve(t.Context(), []daemon.Socket{{Listener: l, Edge: daemon.Stream}}) }()
 	s := &served{t: t, socket: path}
 	task := s.use("cpu", "bigpanda2")
 	var others []*dialled
@@ -59,6 +63,7 @@ func TestServeConnectionsWithoutAnInit(t *testing.T) {
 // Large frames that do not end take no memory before Init; behind it they are
 // a snapshot.
 func TestServeLargeFramesBeforeInit(t *testing.T) {
+	t.Parallel()
 	_, url := newAPI(t, sandbox.Faults{})
 	s := startServer(t, serveVars(t, url))
 	frame := append(binary.AppendUvarint(nil, 62<<20), make([]byte, 1<<20)...)

@@ -1,10 +1,8 @@
 package cli
 
 import (
-	"context"
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,56 +12,22 @@ import (
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
-// P5: two daemons would open each other's outboxes: the second is refused, and
-// leaves nothing behind. What has no outbox is in nobody's way.
+// P5: two daemons work beside each other, each on the outboxes of its own tasks.
 func TestServeSecondDaemon(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
 	vars := serveVars(t, url)
-	first := startServer(t, vars)
-	for _, tt := range []struct {
-		name    string
-		flags   []string
-		refused bool
-	}{
-		{"with the same outbox", nil, true},
-		{"with another outbox", []string{"--outbox", t.TempDir()}, false},
-		{"in memory", []string{"--outbox=memory"}, false},
-		{"that sends nothing", []string{"--enabled=false"}, false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			socket := filepath.Join(shortDir(t), "s")
-			var log syncBuffer
-			ctx, stop := context.WithCancel(t.Context())
-			defer stop()
-			ended := make(chan int, 1)
-			go func() {
-				ended <- Run(ctx, Process{Args: append([]string{"serve", "--batch-socket", socket}, tt.flags...), Stderr: &log, LookupEnv: environment(vars)})
-			}()
-			if !tt.refused {
-				eventually(t, "it listens", func() bool { return strings.Contains(log.String(), "listening") })
-				stop()
-				if code := <-ended; code != 0 {
-					t.Errorf("exit code %d, log %s", code, log.String())
-				}
-				return
-			}
-			want := "bigpanda-udf serve: another bigpanda-udf serve works on the outbox in " + first.outbox + ": stop it, since one serves all tasks " +
-				"(those of batches with --batch-socket), or set --outbox (BIGPANDA_OUTBOX) to a folder of its own\n"
-			if code := <-ended; code != 1 || log.String() != want {
-				t.Errorf("exit code %d and %q, want 1 and %q", code, log.String(), want)
-			}
-			if _, err := os.Lstat(socket); !os.IsNotExist(err) {
-				t.Errorf("its socket is left: %v", err)
-			}
-		})
-	}
+	first, second := startServer(t, vars), startServer(t, vars)
 	first.use("cpu", "bigpanda2").pass(level("a", "CRITICAL", 1000))
 	wantTold(t, api, "k/a critical")
+	second.use("mem", "bigpanda2").pass(level("b", "CRITICAL", 1000))
+	wantTold(t, api, "k/a critical", "k/b critical")
 }
 
 // P5: a daemon that takes another's place waits until that has ended; one that
 // was killed holds up nobody.
 func TestServeFollowsADaemon(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		end  syscall.Signal
@@ -89,7 +53,7 @@ func TestServeFollowsADaemon(t *testing.T) {
 }
 
 // An outbox that cannot be written yet fails tasks, not the daemon. Once it can
-// be, it is the daemon's.
+// be, it is used.
 func TestServeOutboxIsMended(t *testing.T) {
 	api, url := newAPI(t, sandbox.Faults{})
 	vars := serveVars(t, url)
@@ -102,26 +66,20 @@ func TestServeOutboxIsMended(t *testing.T) {
 	if answer := dial(t, s.socket).init("cpu", "bigpanda2"); answer.Success || !strings.Contains(answer.Error, "the outbox in "+folder+" cannot be written") {
 		t.Errorf("Init says %v", answer)
 	}
-	if n := strings.Count(s.log.String(), "a second bigpanda-udf serve would not be kept from this outbox"); n != 1 {
-		t.Errorf("the log says %d times that there is no lock: %s", n, s.log)
-	}
+	eventually(t, "the log says so", func() bool {
+		return strings.Count(s.log.String(), "every task with this function will fail at Init until this is mended") == 1
+	})
 	if err := os.Remove(folder); err != nil {
 		t.Fatal(err)
 	}
 	s.use("cpu", "bigpanda2").pass(level("a", "CRITICAL", 1000))
 	wantTold(t, api, "k/a critical")
-	if _, err := lockOutboxes(t.Context(), folder, 0); err == nil {
-		t.Error("the outbox is not the daemon's")
-	}
-	// What is not an outbox's own is in the way of nobody that looks into it.
-	if r := run(t, nil, nil, "outbox", "--outbox", folder); r.code != 0 || strings.Contains(r.stdout+r.stderr, daemonLock) {
-		t.Errorf("exit code %d, %s %s", r.code, r.stdout, r.stderr)
-	}
 }
 
 // P5: processes of function mode work beside a daemon, each on its own outboxes
 // in the same folder.
 func TestServeBesideProcesses(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{Status: 503})
 	vars := serveVars(t, url)
 	s := startServer(t, vars)
@@ -160,6 +118,7 @@ func TestServeBesideProcesses(t *testing.T) {
 
 // The log says of each connection what ended it, and no more.
 func TestServeSaysHowAConnectionEnds(t *testing.T) {
+	t.Parallel()
 	const stopped = "the daemon ends before a connection's input"
 	for _, tt := range []struct {
 		name string
@@ -187,6 +146,7 @@ func TestServeSaysHowAConnectionEnds(t *testing.T) {
 		}, nil, stopped},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			_, url := newAPI(t, sandbox.Faults{})
 			s := startServer(t, serveVars(t, url))
 			tt.use(t, s)

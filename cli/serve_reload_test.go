@@ -22,6 +22,7 @@ func (s *served) reloads() (commands []string) {
 // A daemon that is stopped says how to bring back the tasks that end with it, and
 // names no other.
 func TestServeSaysWhatToReload(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		vars map[string]string
@@ -47,6 +48,7 @@ func TestServeSaysWhatToReload(t *testing.T) {
 		{"a name that a shell would read", nil, func(s *served) { s.use("a'b; c", "bigpanda2") }, []string{`kapacitor reload 'a'\\''b; c'`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			_, url := newAPI(t, sandbox.Faults{})
 			vars := serveVars(t, url)
 			maps.Copy(vars, tt.vars)
@@ -62,6 +64,7 @@ func TestServeSaysWhatToReload(t *testing.T) {
 
 // No line of the log is cut, however many tasks there are.
 func TestServeSaysManyToReload(t *testing.T) {
+	t.Parallel()
 	_, url := newAPI(t, sandbox.Faults{})
 	s := startServer(t, serveVars(t, url), "--enabled=false")
 	const tasks = 60

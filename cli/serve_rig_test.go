@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"bigpanda-udf/outbox"
 	"bigpanda-udf/sandbox"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -20,6 +21,9 @@ import (
 
 // patient is for what happens at once on a machine that is not busy.
 const patient = time.Minute
+
+// stoppedText is what Kapacitor is told when the daemon ends.
+const stoppedText = "bigpanda-udf serve was stopped: once it runs again, kapacitor reload this task"
 
 // A served is `bigpanda-udf serve` within this process.
 type served struct {
@@ -34,13 +38,21 @@ type served struct {
 // startServer starts the daemon and waits until it listens.
 func startServer(t *testing.T, vars map[string]string, args ...string) *served {
 	t.Helper()
+	return startServerWith(t, testTimes, vars, args...)
+}
+
+// testTimes are those of tests in which no task is gone for a second, but for good.
+var testTimes = Times{Outbox: outbox.Times{Settle: 20 * time.Millisecond, Meet: 20 * time.Second, Look: time.Second}}
+
+func startServerWith(t *testing.T, times Times, vars map[string]string, args ...string) *served {
+	t.Helper()
 	s := &served{t: t, socket: filepath.Join(shortDir(t), "s"), outbox: vars["BIGPANDA_OUTBOX"], log: new(syncBuffer), code: make(chan int, 1)}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	go func() {
 		s.code <- Run(ctx, Process{
 			Args: append([]string{"serve", "--socket", s.socket}, args...), Stdin: strings.NewReader(""),
-			Stdout: io.Discard, Stderr: s.log, LookupEnv: environment(vars),
+			Stdout: io.Discard, Stderr: s.log, LookupEnv: environment(vars), Times: times,
 		})
 	}()
 	t.Cleanup(func() {

@@ -20,6 +20,7 @@ import (
 
 // What is in the way of the socket is a clear error, or is not in the way.
 func TestServeSocket(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		socket string                            // beside the folder; "s" if empty
@@ -51,6 +52,7 @@ func TestServeSocket(t *testing.T) {
 		{name: "a bad setting", flags: []string{"--rate=fast"}, code: 2, want: `--rate is "fast": write requests a second`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			if tt.socket == "" {
 				tt.socket = "s"
 			}
@@ -98,11 +100,14 @@ func leaveSocket(t *testing.T, path string) {
 
 func lockFolder(t *testing.T, path string) {
 	t.Helper()
-	unlock, err := socketFlag{path: path}.lockFolder()
+	folder, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(unlock)
+	t.Cleanup(func() { folder.Close() })
+	if err := syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func listenHere(t *testing.T, path string) {
@@ -224,6 +229,7 @@ func (p *daemonProcess) kill(with syscall.Signal) int {
 // P5: nothing that was passed on is lost with the daemon's life, and nothing is
 // told twice but what was on its way; the socket that it leaves is no obstacle.
 func TestServeKilled(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{Status: 503})
 	vars := serveVars(t, url)
 	socket := filepath.Join(shortDir(t), "s")

@@ -18,7 +18,7 @@ import (
 // systemd makes the sockets and keeps them. What is for which tasks goes by path
 // and name; where that cannot be told, the daemon does not start.
 func TestServeActivated(t *testing.T) {
-	api, url := newAPI(t, sandbox.Faults{})
+	t.Parallel()
 	const stream, batch = agent.EdgeType_STREAM, agent.EdgeType_BATCH
 	for _, tt := range []struct {
 		name  string
@@ -52,6 +52,8 @@ func TestServeActivated(t *testing.T) {
 		{name: "a group", count: 1, flags: []string{"--socket-group=0"}, want: "set SocketGroup= of the socket unit"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			api, url := newAPI(t, sandbox.Faults{})
 			dir := shortDir(t)
 			var handed []*net.UnixListener
 			var paths, replace []string

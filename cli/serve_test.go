@@ -4,14 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
-	"net"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -22,6 +18,7 @@ import (
 
 // Each connection has its own options and levels, and all at once work.
 func TestServeManyTasks(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
 	s := startServer(t, serveVars(t, url))
 	dial(t, s.socket).end() // as somebody who looks whether it is there
@@ -141,6 +138,7 @@ func TestServeDisabled(t *testing.T) {
 // P8: what was written before the daemon is told to end is read, kept and
 // passed on, and then Kapacitor is told; the next start delivers it.
 func TestServeEndsInOrder(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{Status: 503})
 	vars := serveVars(t, url)
 	s := startServer(t, vars)
@@ -158,7 +156,7 @@ func TestServeEndsInOrder(t *testing.T) {
 			t.Error("not a point")
 		}
 	}
-	if got := c.receive().GetError().GetError(); got != errStopped.Error() {
+	if got := c.receive().GetError().GetError(); got != stoppedText {
 		t.Errorf("Kapacitor is told %q", got)
 	}
 	if log := s.log.String(); strings.Contains(log, "level=ERROR") || !strings.Contains(log, "the daemon ends before a connection's input") {
@@ -169,76 +167,4 @@ func TestServeEndsInOrder(t *testing.T) {
 	}
 	startServer(t, vars)
 	wantTold(t, api, "k/a critical", "k/b critical")
-}
-
-// panickingLog panics where Init gives the log the task's name.
-type panickingLog struct{ slog.Handler }
-
-func (panickingLog) WithAttrs([]slog.Attr) slog.Handler { panic("oh") }
-
-// P1: a panic ends its own connection, and no other.
-func TestServePanic(t *testing.T) {
-	var log syncBuffer
-	settings, err := resolve(map[string]string{"enabled": "false"}, environment(nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := newServer(settings, new(secrets), slog.New(slog.DiscardHandler), t.Context())
-	here, there := net.Pipe()
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		d.converse(t.Context(), there, edgeStream, slog.New(panickingLog{slog.NewTextHandler(&log, nil)}))
-	}()
-	here.SetDeadline(time.Now().Add(patient))
-	if _, err := here.Write(frames(t, askInit).Bytes()); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := here.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("the connection is not closed: %v", err)
-	}
-	<-ended
-	if !strings.Contains(log.String(), "panic=oh") {
-		t.Errorf("the log does not say so: %s", log.String())
-	}
-}
-
-// fullListener has no room for the first connections.
-type fullListener struct {
-	net.Listener
-	refuses int // Accept is called by one goroutine
-}
-
-func (l *fullListener) Accept() (net.Conn, error) {
-	if l.refuses--; l.refuses >= 0 {
-		return nil, &net.OpError{Op: "accept", Err: os.NewSyscallError("accept4", syscall.EMFILE)}
-	}
-	return l.Listener.Accept()
-}
-
-// P1: a system that has no room for one more connection does not end those that
-// there are; a listener that is broken ends the daemon.
-func TestServeAccepts(t *testing.T) {
-	var log syncBuffer
-	settings, err := resolve(map[string]string{"enabled": "false"}, environment(nil))
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(shortDir(t), "s")
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d := newServer(settings, new(secrets), slog.New(slog.NewTextHandler(&log, nil)), t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- d.serve(t.Context(), []socket{{&fullListener{l, 3}, edgeStream}}) }()
-	c := &served{t: t, socket: path}
-	c.use("cpu", "bigpanda2").end()
-	if n := strings.Count(log.String(), "no more connections"); n != 1 {
-		t.Errorf("the log says %d times that there is no room:\n%s", n, log.String())
-	}
-	l.Close()
-	if err := <-ended; err == nil || !strings.Contains(err.Error(), "accept connections at "+path) {
-		t.Errorf("the error is %v", err)
-	}
 }

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"bigpanda-udf/config"
+
 	"github.com/BurntSushi/toml"
 )
 
@@ -24,11 +26,7 @@ func TestSnippet(t *testing.T) {
 	if err != nil || len(meta.Undecoded()) > 0 {
 		t.Fatalf("it is read with error %v, and %v left", err, meta.Undecoded())
 	}
-	known := map[string]bool{variable("token"): true}
-	for _, row := range settingTable {
-		known[variable(row.name)] = true
-	}
-	for function, edge := range map[string]string{"bigpanda": edgeStream, "bigpandaBatch": edgeBatch} {
+	for function, edge := range map[string]string{"bigpanda": config.EdgeStream, "bigpandaBatch": config.EdgeBatch} {
 		f, ok := file.UDF.Functions[function]
 		if !ok || f.Prog != "/usr/local/bin/bigpanda-udf" || f.Args == nil || f.Timeout != "10s" {
 			t.Errorf("the function %s is %+v", function, f)
@@ -37,11 +35,11 @@ func TestSnippet(t *testing.T) {
 		for pair := range slices.Chunk(f.Args, 2) {
 			flags[strings.TrimPrefix(pair[0], "--")] = pair[len(pair)-1]
 		}
-		if s, err := resolve(flags, environment(f.Env)); err != nil || s.edge != edge || s.tokenFile == "" || s.defaults.AppKey != placeholderAppKey {
+		if s, err := config.Resolve(flags, environment(f.Env)); err != nil || s.Edge != edge || s.TokenFile == "" || s.Defaults.AppKey != placeholderAppKey {
 			t.Errorf("the settings of %s are %+v (%v)", function, s, err)
 		}
 		for name := range f.Env {
-			if !known[name] {
+			if !slices.Contains(config.Variables(), name) {
 				t.Errorf("there is no variable %s", name)
 			}
 		}

@@ -3,11 +3,9 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"text/tabwriter"
 	"time"
-	"unicode/utf8"
 
 	"bigpanda-udf/printable"
 
@@ -36,22 +34,10 @@ func (p Process) printJSON(v any) error {
 
 func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 8, 2, ' ', 0) }
 
-func cell(text string) string { return plain(cut(text, maxCell)) }
+func cell(text string) string { return plain(printable.Cut(text, maxCell)) }
 
 // plain is a text that does nothing to a terminal or a table.
 func plain(text string) string { return printable.Text(text) }
-
-// cut returns at most max bytes of the text, and how many more there were.
-func cut(text string, max int) string {
-	if len(text) <= max {
-		return text
-	}
-	end := max
-	for end > 0 && !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return fmt.Sprintf("%s… (%d bytes more)", text[:end], len(text)-end)
-}
 
 func count(n int) string { return humanize.Comma(int64(n)) }
 

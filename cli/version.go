@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -43,7 +44,7 @@ func currentBuild() build {
 	return b
 }
 
-func (p Process) version(f versionFlags) error {
+func (f *versionFlags) run(_ context.Context, p Process, _ *command) error {
 	b := currentBuild()
 	if f.JSON {
 		return p.printJSON(b)

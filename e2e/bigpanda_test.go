@@ -51,19 +51,19 @@ func (b *bigPanda) fail(faults sandbox.Faults) {
 	}
 }
 
-// waitFor waits until look finds nothing more to complain of in the alerts
+// waitFor waits until look finds no problem any more in the alerts
 // that were taken.
-func (b *bigPanda) waitFor(what string, look func([]sandbox.Event) (complaint string)) {
+func (b *bigPanda) waitFor(what string, look func([]sandbox.Event) (problem string)) {
 	b.t.Helper()
-	complaint := ""
+	problem := ""
 	b.waitForStats(what, func(sandbox.Stats) bool {
-		complaint = look(b.Events())
-		return complaint == ""
-	}, func() string { return complaint })
+		problem = look(b.Events())
+		return problem == ""
+	}, func() string { return problem })
 }
 
 // waitForStats waits until the counts of the sandbox are as they should be.
-func (b *bigPanda) waitForStats(what string, cond func(sandbox.Stats) bool, complaint func() string) {
+func (b *bigPanda) waitForStats(what string, cond func(sandbox.Stats) bool, problem func() string) {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -84,7 +84,7 @@ func (b *bigPanda) waitForStats(what string, cond func(sandbox.Stats) bool, comp
 	fail(nil)
 	watch.Wait()
 	if err != nil {
-		b.t.Fatalf("waited in vain until %s: %s; %v", what, complaint(), err)
+		b.t.Fatalf("waited in vain until %s: %s; %v", what, problem(), err)
 	}
 }
 

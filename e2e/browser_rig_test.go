@@ -152,10 +152,10 @@ type tab struct {
 	ctx    context.Context
 	origin string // of the page opened, with a slash
 
-	mu       sync.Mutex
-	requests []string // addresses
-	trouble  []string // what the browser's log has
-	forgiven []string // parts of what it may have
+	mu         sync.Mutex
+	requests   []string // addresses
+	browserLog []string // what the browser's log has
+	forgiven   []string // parts of what it may have
 }
 
 // findBrowser returns the path of a Chromium. Without one, a test is skipped
@@ -169,11 +169,11 @@ func findBrowser(t *testing.T) string {
 	if err == nil {
 		return path
 	}
-	const mend = "no Chromium: install it (apt-get install chromium), or name one in BIGPANDA_CHROMIUM"
+	const hint = "no Chromium: install it (apt-get install chromium), or name one in BIGPANDA_CHROMIUM"
 	if os.Getenv("CI") != "" {
-		t.Fatal(mend)
+		t.Fatal(hint)
 	}
-	t.Skip(mend)
+	t.Skip(hint)
 	return ""
 }
 
@@ -246,7 +246,7 @@ func (p *tab) hear(event any) {
 		p.requests = append(p.requests, e.Request.URL)
 	case *log.EventEntryAdded:
 		if e.Entry.Level == log.EntryLevelError || e.Entry.Level == log.EntryLevelWarning {
-			p.trouble = append(p.trouble, fmt.Sprintf("%s: %s (%s)", e.Entry.Level, e.Entry.Text, e.Entry.URL))
+			p.browserLog = append(p.browserLog, fmt.Sprintf("%s: %s (%s)", e.Entry.Level, e.Entry.Text, e.Entry.URL))
 		}
 	case *runtime.EventExceptionThrown:
 		d := e.ExceptionDetails
@@ -254,9 +254,9 @@ func (p *tab) hear(event any) {
 		if d.Exception != nil {
 			what += " " + d.Exception.Description
 		}
-		p.trouble = append(p.trouble, fmt.Sprintf("exception: %s (%s:%d)", what, d.URL, d.LineNumber+1))
+		p.browserLog = append(p.browserLog, fmt.Sprintf("exception: %s (%s:%d)", what, d.URL, d.LineNumber+1))
 	case *runtime.EventConsoleAPICalled:
-		p.trouble = append(p.trouble, fmt.Sprintf("console.%s", e.Type))
+		p.browserLog = append(p.browserLog, fmt.Sprintf("console.%s", e.Type))
 	}
 }
 
@@ -278,7 +278,7 @@ func (p *tab) check() {
 			p.t.Errorf("the page asks for %s", r)
 		}
 	}
-	for _, line := range p.trouble {
+	for _, line := range p.browserLog {
 		if slices.ContainsFunc(p.forgiven, func(part string) bool { return strings.Contains(line, part) }) {
 			continue
 		}

@@ -41,8 +41,8 @@ func TestCheckAsksKapacitor(t *testing.T) {
 	wants(said, "every alert is sent twice: Kapacitor's own handler is on for all alerts at ", "kapacitor delete topic-handlers cpu left")
 
 	// As the line says.
-	_, mend, _ := strings.Cut(said, "or with curl -X POST ")
-	address, body, _ := strings.Cut(strings.Split(mend, "\n")[0], " -d ")
+	_, curl, _ := strings.Cut(said, "or with curl -X POST ")
+	address, body, _ := strings.Cut(strings.Split(curl, "\n")[0], " -d ")
 	request, err := http.NewRequest(http.MethodPost, address, strings.NewReader(strings.Trim(body, "'")))
 	if err != nil {
 		t.Fatal(err)

@@ -33,11 +33,11 @@ func findInfluxDB(t *testing.T) string {
 	}
 	path, err := exec.LookPath("influxd")
 	if err != nil {
-		const mend = "InfluxDB 1.x is needed: apt-get install influxdb, or INFLUXD=/path/to/influxd"
+		const hint = "InfluxDB 1.x is needed: apt-get install influxdb, or INFLUXD=/path/to/influxd"
 		if os.Getenv("CI") != "" {
-			t.Fatal(mend)
+			t.Fatal(hint)
 		}
-		t.Skip(mend)
+		t.Skip(hint)
 	}
 	return path
 }

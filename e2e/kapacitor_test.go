@@ -191,16 +191,16 @@ func (k *kapacitor) end(signal syscall.Signal) {
 // poll is the time between two looks at a condition that cannot be waited on.
 const poll = 10 * time.Millisecond
 
-// eventually waits until look finds nothing more to complain of.
-func (k *kapacitor) eventually(what string, look func() (complaint string)) {
+// eventually waits until look finds no problem any more.
+func (k *kapacitor) eventually(what string, look func() (problem string)) {
 	k.t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(poll) {
-		complaint := look()
-		if complaint == "" {
+		problem := look()
+		if problem == "" {
 			return
 		}
 		if time.Now().After(end) {
-			k.t.Fatalf("waited %v until %s: %s", patience, what, complaint)
+			k.t.Fatalf("waited %v until %s: %s", patience, what, problem)
 		}
 	}
 }

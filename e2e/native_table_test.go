@@ -91,11 +91,11 @@ var (
 	}}
 )
 
-// each makes a mend out of what is to be done to each payload.
-func each(mend func(payload)) func([]payload) []payload {
+// each makes an adapt function out of what is to be done to each payload.
+func each(adapt func(payload)) func([]payload) []payload {
 	return func(native []payload) []payload {
 		for _, p := range native {
-			mend(p)
+			adapt(p)
 		}
 		return native
 	}

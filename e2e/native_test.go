@@ -28,12 +28,12 @@ type comparison struct {
 }
 
 // A difference is a listed one between the native handler's payloads and the
-// function's (DESIGN.md, "Known differences"). mend makes the first into the
+// function's (DESIGN.md, "Known differences"). adapt makes the first into the
 // second. All else that is not equal fails a comparison, and so does a
 // difference that its payloads do not have.
 type difference struct {
-	what string
-	mend func(native []payload) []payload
+	what  string
+	adapt func(native []payload) []payload
 }
 
 type payload = map[string]any
@@ -133,7 +133,7 @@ func (c comparison) equal(t *testing.T, native, got []payload) {
 		for _, p := range want {
 			before = append(before, maps.Clone(p))
 		}
-		if want = d.mend(want); reflect.DeepEqual(before, want) {
+		if want = d.adapt(want); reflect.DeepEqual(before, want) {
 			t.Errorf("the native handler's payloads do not have this difference: %s", d.what)
 		}
 	}

@@ -66,7 +66,7 @@ func TestWrongOptions(t *testing.T) {
 		t.Errorf("to @bigPanda() Kapacitor says %v", err)
 	}
 
-	// The user mends the script, and the task runs.
+	// The user corrects the script, and the task runs.
 	k.call(http.MethodPatch, "/tasks/wrong-0", map[string]any{"script": withOptions(`.autoAttributes('tags')`)})
 	k.disable("wrong-0")
 	k.enable("wrong-0")
@@ -74,7 +74,7 @@ func TestWrongOptions(t *testing.T) {
 	wantStatuses(t, panda.waitForCount(1), "critical")
 	k.waitForFunctions(1)
 	if shown := k.show("wrong-0"); shown.Error != "" || !shown.Executing {
-		t.Errorf("the mended task is not well: %+v", shown)
+		t.Errorf("the corrected task is not well: %+v", shown)
 	}
 }
 

@@ -28,7 +28,8 @@ func TestReplayBesideTheLiveTask(t *testing.T) {
 		task          string // that is replayed
 		recordingTime bool   // -rec-time
 		// What BigPanda is told of each host of the recording until the live
-		// task goes on: the live task has told that "open" is critical.
+		// task goes on: the live task has told that "open" is critical, and so does
+		// the replay, with its first point that is not too old.
 		want map[string][]string
 		// topic is the level of "open" in the topic of the live task, where the
 		// alert node of a replay of that task leaves its own.
@@ -40,11 +41,11 @@ func TestReplayBesideTheLiveTask(t *testing.T) {
 		},
 		{
 			name: "with the recorded times alone", task: live, recordingTime: true,
-			want: map[string][]string{"open": {"critical", "ok"}, "past": {"critical", "ok"}, "unresolved": {"warning"}}, topic: ok,
+			want: map[string][]string{"open": {"critical", "critical", "ok"}, "past": {"critical", "ok"}, "unresolved": {"warning"}}, topic: ok,
 		},
 		{
 			name: "dated to now", options: `.maxAge(10m)`, task: live,
-			want: map[string][]string{"open": {"critical", "ok"}, "past": {"critical", "ok"}, "unresolved": {"warning"}}, topic: ok,
+			want: map[string][]string{"open": {"critical", "critical", "ok"}, "past": {"critical", "ok"}, "unresolved": {"warning"}}, topic: ok,
 		},
 		{
 			name: "of a copy on a function that is switched off", task: copied,

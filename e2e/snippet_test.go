@@ -25,7 +25,7 @@ const stockUDF = `
 `
 
 // What a user pastes at the end of a kapacitor.conf works as it is, whether there
-// are functions in the file or not, and check finds nothing to mend.
+// are functions in the file or not, and check finds nothing to correct.
 func TestPastedIntoKapacitorConf(t *testing.T) {
 	for _, tt := range []struct{ name, conf, paste string }{
 		{"the snippet into the stock file", stockUDF, "kapacitor.conf.snippet"},

@@ -27,7 +27,7 @@ func TestFileShrinks(t *testing.T) {
 	}
 	r.Append(changes, nil)
 	r.put(1, "refused")
-	blown := fileSize(t, r.path())
+	blown := fileSize(t, r.store.path())
 	if blown < 10<<20 {
 		t.Fatalf("the file has %d bytes", blown)
 	}
@@ -42,7 +42,7 @@ func TestFileShrinks(t *testing.T) {
 		all = append(all, got...)
 	}
 	inOrder(t, all)
-	left := fileSize(t, r.path())
+	left := fileSize(t, r.store.path())
 	t.Logf("the file had %d bytes, and has %d", blown, left)
 	if left > 2<<20 {
 		t.Errorf("the file had %d bytes, and still has %d", blown, left)
@@ -50,7 +50,7 @@ func TestFileShrinks(t *testing.T) {
 	r.put(2, "a")
 	r.close()
 	// A crash in the middle has left a half of one.
-	if err := os.WriteFile(r.path()+compacting, []byte("half a file"), 0o600); err != nil {
+	if err := os.WriteFile(r.store.path()+compacting, []byte("half a file"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r = openIn(t, dir)
@@ -70,7 +70,7 @@ func TestFileShrinks(t *testing.T) {
 	}
 	// The half is in the way of nothing.
 	r.mu.Lock()
-	err = r.copyTo(r.path() + compacting)
+	err = r.store.writeAnew()
 	r.mu.Unlock()
 	if err != nil {
 		t.Error(err)
@@ -88,7 +88,7 @@ func TestFileShrinksAtOpen(t *testing.T) {
 	r.Append(changes, nil)
 	r.mu.Lock()
 	for _, c := range changes {
-		r.kept.done[c.ID] = c.Lane
+		r.pending.done[c.ID] = c.Lane
 	}
 	r.queued, r.bytes = 0, 0
 	err := r.commit(nil, nil) // and dies before it compacts
@@ -97,9 +97,9 @@ func TestFileShrinksAtOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.close()
-	blown := fileSize(t, r.path())
+	blown := fileSize(t, r.store.path())
 	r = openIn(t, dir)
-	if left := fileSize(t, r.path()); blown < 5<<20 || left > 1<<20 {
+	if left := fileSize(t, r.store.path()); blown < 5<<20 || left > 1<<20 {
 		t.Errorf("the file had %d bytes, and has %d", blown, left)
 	}
 }
@@ -108,7 +108,7 @@ func TestFileShrinksAtOpen(t *testing.T) {
 func TestCompactingFails(t *testing.T) {
 	dir := memoryDir(t)
 	r := openIn(t, dir, leaping)
-	if err := os.MkdirAll(r.path()+compacting+"/in the way", 0o700); err != nil {
+	if err := os.MkdirAll(r.store.path()+compacting+"/in the way", 0o700); err != nil {
 		t.Fatal(err)
 	}
 	var changes []Change
@@ -141,7 +141,7 @@ func TestNoShrinkingBetweenChanges(t *testing.T) {
 	}
 	r.Append(changes, nil)
 	r.drain()
-	blown := fileSize(t, r.path())
+	blown := fileSize(t, r.store.path())
 	if blown < 5<<20 {
 		t.Errorf("the file has %d bytes already", blown)
 	}
@@ -149,7 +149,7 @@ func TestNoShrinkingBetweenChanges(t *testing.T) {
 	r.mu.Lock()
 	r.compact()
 	r.mu.Unlock()
-	if left := fileSize(t, r.path()); left > 1<<20 {
+	if left := fileSize(t, r.store.path()); left > 1<<20 {
 		t.Errorf("the file had %d bytes, and has %d", blown, left)
 	}
 }

@@ -72,6 +72,9 @@ func leaveSocket(t *testing.T, path string) {
 	}
 }
 
+// maxRequest is that of the control.
+const maxRequest = 64 << 20
+
 func TestControlRequests(t *testing.T) {
 	_, c := openControlled(t, t.TempDir())
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -82,18 +85,16 @@ func TestControlRequests(t *testing.T) {
 		status                   int
 	}{
 		{"status", "GET", "/status", "", 200},
-		{"no limit", "GET", "/queued", "", 200},
-		{"an ID that is none", "GET", "/queued?after=x", "", 400},
-		{"a limit that is none", "GET", "/dead?limit=x", "", 400},
-		{"a level that is none", "GET", "/levels?after=x", "", 400},
-		{"the last ID", "GET", "/queued?after=18446744073709551615", "", 200},
-		{"the last dead letter", "GET", "/dead?after=18446744073709551615", "", 200},
+		{"no limit", "POST", "/queued", "", 200},
+		{"an ID that is none", "POST", "/queued", `{"after":"x"}`, 400},
+		{"a limit that is none", "POST", "/dead", `{"limit":"x"}`, 400},
+		{"a level that is none", "POST", "/levels", `{"after":"?"}`, 400},
+		{"the last ID", "POST", "/queued", `{"after":18446744073709551615}`, 200},
+		{"the last dead letter", "POST", "/dead", `{"after":18446744073709551615}`, 200},
 		{"another path", "GET", "/", "", 404},
-		{"reading with POST", "POST", "/status", "{}", 405},
-		{"changing with GET", "GET", "/retry", "", 405},
-		{"no selection", "POST", "/drop?kind=dead", "", 400},
-		{"an empty selection", "POST", "/drop?kind=dead", "{}", 200},
-		{"a body without an end", "POST", "/retry", strings.Repeat(" ", 2<<20), 400},
+		{"no selection", "POST", "/drop-dead", "[]", 400},
+		{"an empty selection", "POST", "/drop-dead", "{}", 200},
+		{"a body without an end", "POST", "/retry", strings.Repeat(" ", maxRequest+1), 400},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, err := http.NewRequestWithContext(t.Context(), tt.method, "http://outbox"+tt.path, strings.NewReader(tt.body))

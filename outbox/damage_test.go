@@ -56,7 +56,7 @@ func TestDamagedDatabase(t *testing.T) {
 				c.Payload = append(c.Payload, strings.Repeat(".", 600)...)
 				r.Append([]Change{c}, nil)
 			}
-			path := r.path()
+			path := r.store.path()
 			r.close()
 			whole, err := os.ReadFile(path)
 			if err != nil {
@@ -118,7 +118,7 @@ func TestOneMetaPage(t *testing.T) {
 		r.put(1, "a")
 		r.put(2, "a")
 		r.close()
-		flip(t, r.path(), int64(n*os.Getpagesize()+30))
+		flip(t, r.store.path(), int64(n*os.Getpagesize()+30))
 		r = openIn(t, dir)
 		r.log.has(t, 0, "moved aside")
 		if got := payloadsOf(r.drain()); !strings.HasPrefix(got, "a#1") {
@@ -152,7 +152,7 @@ func TestDamagedRecords(t *testing.T) {
 	r.put(1, "a", "b", "x/c")
 	r.put(2, "a", "b", "x/c")
 	r.Append(nil, []Level{{Key: "one", Time: 1, Value: []byte("first value")}, {Key: "two", Time: 1, Value: []byte("second value")}})
-	path := r.path()
+	path := r.store.path()
 	r.close()
 	for _, text := range []string{"a#2", "b#1", "x/c#1", "second value"} {
 		b, err := os.ReadFile(path)
@@ -214,7 +214,7 @@ func TestAnyFlippedBit(t *testing.T) {
 	if err := r.copyTo(small); err != nil { // no byte in it means nothing
 		t.Fatal(err)
 	}
-	path := r.path()
+	path := r.store.path()
 	r.close()
 	whole, err := os.ReadFile(small)
 	if err != nil {
@@ -319,11 +319,11 @@ func TestDamageWhileOpen(t *testing.T) {
 				r.Append([]Change{c}, nil)
 			}
 			flying := r.next(10)
-			info, err := os.Stat(r.path())
+			info, err := os.Stat(r.store.path())
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := tt.damage(r.path(), info.Size()); err != nil {
+			if err := tt.damage(r.store.path(), info.Size()); err != nil {
 				t.Fatal(err)
 			}
 			began := time.Now()
@@ -339,7 +339,7 @@ func TestDamageWhileOpen(t *testing.T) {
 			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("that took %v", took)
 			}
-			aside := files(t, dir, "*/outbox.db.damaged-*")
+			aside := files(t, r.folder, "outbox.db.damaged-*")
 			if len(aside) != 1 || r.log.count(aside[0]) == 0 {
 				t.Errorf("aside are %q", aside)
 			}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -31,21 +32,21 @@ var openFile = os.OpenFile
 
 // openDatabase opens or begins a database. What can be told of a file that is
 // damaged, empty or no database at all is errDamagedDatabase.
-func openDatabase(path string, o Options) (db *bolt.DB, isNew bool, err error) {
+func openDatabase(path string, o Options) (db *bolt.DB, b begun, err error) {
 	info, statErr := os.Stat(path)
 	if statErr == nil && info.Size() == 0 {
 		// bbolt would take it for a new one, but one was here.
-		return nil, false, fmt.Errorf("open outbox %s: %w: it is empty", path, errDamagedDatabase)
+		return nil, b, fmt.Errorf("open outbox %s: %w: it is empty", path, errDamagedDatabase)
 	}
-	begun := errors.Is(statErr, os.ErrNotExist)
-	if begun {
+	none := errors.Is(statErr, os.ErrNotExist)
+	if none {
 		if err := beginDatabase(path, o); err != nil {
-			return nil, false, fmt.Errorf("begin outbox %s: %w", path, err)
+			return nil, b, fmt.Errorf("begin outbox %s: %w", path, err)
 		}
 	}
 	if db, err = openExisting(path); err == nil {
 		err = guard(func() (err error) {
-			isNew, err = prepare(db, o)
+			b, err = prepare(db, o)
 			return err
 		})
 	}
@@ -55,12 +56,13 @@ func openDatabase(path string, o Options) (db *bolt.DB, isNew bool, err error) {
 		err = syncFolder(filepath.Dir(path))
 	}
 	if err == nil {
-		return db, isNew || begun, nil
+		b.isNew = b.isNew || none
+		return db, b, nil
 	}
 	if db != nil {
 		abandon(db)
 	}
-	return nil, false, fmt.Errorf("open outbox %s: %w", path, err)
+	return nil, begun{}, fmt.Errorf("open outbox %s: %w", path, err)
 }
 
 // beginDatabase makes a database. The file has its name only when all of it is
@@ -161,9 +163,17 @@ func abandon(db *bolt.DB) {
 	}
 }
 
+// begun is what was found when a database was opened.
+type begun struct {
+	isNew bool
+	id    []byte // of the store
+	// formerURL is where its alerts went before, if that was another one.
+	formerURL string
+}
+
 // prepare makes what is missing in a database, and writes down whose it is. It
 // writes nothing when all of that is there: the disk may be full.
-func prepare(db *bolt.DB, o Options) (isNew bool, err error) {
+func prepare(db *bolt.DB, o Options) (b begun, err error) {
 	ready := false
 	err = db.View(func(tx *bolt.Tx) error {
 		if info, err := os.Stat(db.Path()); err != nil {
@@ -171,35 +181,61 @@ func prepare(db *bolt.DB, o Options) (isNew bool, err error) {
 		} else if info.Size() < tx.Size() {
 			return fmt.Errorf("%w: it is cut", errDamagedDatabase)
 		}
-		ready, err = isPrepared(tx, o)
+		if ready, err = isPrepared(tx, o); ready {
+			b.id = slices.Clone(tx.Bucket(bucketMeta).Get(keyStore))
+		}
 		return err
 	})
 	if err != nil || ready {
-		return false, err
+		return b, err
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		if isNew = meta == nil; isNew {
-			if meta, err = tx.CreateBucket(bucketMeta); err != nil {
-				return err
-			}
+		b = begun{isNew: tx.Bucket(bucketMeta) == nil}
+		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
+		if err != nil {
+			return err
+		}
+		if b.isNew {
 			id := make([]byte, storeSize)
 			rand.Read(id)
-			if err := errors.Join(putNumber(meta, keyVersion, formatVersion), meta.Put(keyStore, id)); err != nil {
+			if err := meta.Put(keyStore, id); err != nil {
 				return err
 			}
 		}
+		b.id = slices.Clone(meta.Get(keyStore))
 		for _, name := range buckets {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 				return err
 			}
 		}
+		if err := upgrade(tx); err != nil {
+			return err
+		}
+		if former := normalURL(string(meta.Get(keyURL))); !b.isNew && former != o.URL {
+			b.formerURL = former
+			if err := tellAgain(tx); err != nil {
+				return err
+			}
+		}
 		return errors.Join(
+			putNumber(meta, keyVersion, formatVersion), meta.Delete(keyOrphan),
 			meta.Put(keyTask, []byte(o.Task)), meta.Put(keyNode, []byte(o.Node)), meta.Put(keyURL, []byte(o.URL)),
 			meta.Put(keyToken, o.Fingerprint(meta.Get(keyStore))),
 		)
 	})
-	return isNew, err
+	return b, err
+}
+
+// upgrade takes out of a database what only format 1 has.
+func upgrade(tx *bolt.Tx) error {
+	meta := tx.Bucket(bucketMeta)
+	if meta.Get(keyHeir) != nil {
+		// Its levels were copied to another outbox, and are told from there.
+		if err := dropLevels(tx); err != nil {
+			return err
+		}
+	}
+	return errors.Join(meta.Delete(keyHeir), meta.Delete(keyBegins))
 }
 
 // isPrepared reports whether a database has all that it should. The error is
@@ -220,7 +256,8 @@ func isPrepared(tx *bolt.Tx, o Options) (bool, error) {
 			return false, nil
 		}
 	}
-	return string(meta.Get(keyTask)) == o.Task && string(meta.Get(keyNode)) == o.Node && string(meta.Get(keyURL)) == o.URL &&
+	return number(meta.Get(keyVersion)) == formatVersion && meta.Get(keyOrphan) == nil &&
+		string(meta.Get(keyTask)) == o.Task && string(meta.Get(keyNode)) == o.Node && string(meta.Get(keyURL)) == o.URL &&
 		bytes.Equal(meta.Get(keyToken), o.Fingerprint(meta.Get(keyStore))), nil
 }
 
@@ -285,14 +322,4 @@ func isFull(err error) bool {
 		}
 	}
 	return false
-}
-
-// moveFileAside renames a damaged database, never to a name that is taken.
-func moveFileAside(path string, now time.Time) (aside string, err error) {
-	for ; ; now = now.Add(1) {
-		aside = path + ".damaged-" + now.UTC().Format("20060102T150405.000000000Z")
-		if _, err := os.Lstat(aside); err != nil {
-			return aside, os.Rename(path, aside)
-		}
-	}
 }

@@ -6,56 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
 )
-
-const (
-	// DefaultMaxSize is how large the queue may be, in bytes, before
-	// intermediate changes are given up: some days of a storm, and less than
-	// what a root file system can spare.
-	DefaultMaxSize = 4 << 30
-
-	// window is how many queued changes of a lane are known in memory at most
-	// (P7); their payloads stay on disk until they are sent.
-	window = 8192
-	// linger is how many of them may be of one alert, so that an alert that
-	// cannot be delivered now leaves room for others.
-	linger = 64
-
-	// retryAfter is how long what the disk refused waits to be tried again.
-	retryAfter = time.Second
-
-	databaseName = "outbox.db"
-	lockName     = "lock"
-)
-
-// Options say whose outbox it is and how it behaves.
-type Options struct {
-	// Task and Node are the use of the function that the outbox belongs to.
-	Task, Node string
-	// URL is where its alerts go, and Fingerprint makes a keyed hash of the
-	// token that they go with: others with the same two may deliver them. The URL
-	// is kept and shown as it is, so it is one WithoutQuery.
-	URL         string
-	Fingerprint func(key []byte) []byte
-	// MaxSize is the limit of the queue in bytes; 0 means DefaultMaxSize.
-	MaxSize int64
-	// Wait is how long Open waits for another process to leave.
-	Wait time.Duration
-	// Log gets what an operator should know. Required.
-	Log *slog.Logger
-	// Now is the clock; nil means time.Now.
-	Now func() time.Time
-}
 
 // Disk is an outbox on disk, in a folder of its own that no other process
 // works in. Safe for concurrent use.
@@ -64,55 +21,47 @@ type Options struct {
 // refuses that, the newest change of each alert is kept in memory and tried
 // again, and the log says so.
 type Disk struct {
-	folder  string
-	lock    *os.File
 	options Options
 	log     *slog.Logger
-	isNew   bool // the database was begun by Open
+	process int
+	workers sync.WaitGroup
+	stop    context.CancelFunc
+	looks   sync.Mutex           // guards seen; held for the whole of a look
+	seen    map[string]time.Time // orphans, and when each was last written
+	met     chan struct{}        // closed when others, alive and othersErr are known
 
-	mu        sync.Mutex
-	closed    bool
-	inherited bool // levels of another outbox
-	// A numbered outbox works beside the node's own, which takes its changes
-	// over in the end. What it has from there is borrowed, and not on its disk;
-	// what it forgets stays there as a level without a value.
-	store    []byte // its random id
-	heir     string // the store that had its levels when it was opened; "": it had
-	siblings bool   // it has taken over levels of its task's other nodes
-	numbered bool
-	borrowed map[string]Level // by key
-	db       *bolt.DB         // nil while it could not be opened again
-	lastID   uint64
-	queued   int   // changes, also those in memory
-	bytes    int64 // of their payloads
-	full     int64 // the bytes above which changes are given up
-	stats    Stats
+	mu       sync.Mutex // guards all that follows
+	closed   bool
+	folder   string
+	lock     *os.File
+	numbered bool           // it works beside the node's own outbox, which takes its levels over in the end
+	control  *controlServer // nil when it cannot be served
+	store    *store
+	window
+	pending *pending
 
-	schedule     schedule
-	window       int                // see there
-	linger       int                // see there
-	readers      map[string]*reader // by lane
-	kept         kept
-	retry        *time.Timer          // while the disk refuses
-	refusal      error                // what it said
-	compactAfter time.Time            // the last try failed
-	appended     time.Time            // when Append was last called
-	giving       bool                 // giveUp is under way
-	adopting     bool                 // nothing may leave before what others left behind is in its place
-	strangers    map[string]time.Time // leftovers of other tasks and nodes: when last written; the adopting worker's
-	workers      sync.WaitGroup
-	stop         context.CancelFunc
-
-	report  func() Delivery // of who delivers; nil: nobody has said
-	owner   Owner           // who has the levels in its memory; nil: nobody
-	control *controlServer  // nil when it cannot be served
+	lastID      uint64
+	queued      int   // changes, also those in memory
+	bytes       int64 // of their payloads
+	full        int64 // the bytes above which changes are given up
+	stats       Stats
+	retry       *time.Timer      // while the disk refuses
+	writeFailed error            // what it said; nil while it does not
+	appended    time.Time        // when Append was last called
+	givingUp    bool             // giveUp is under way
+	looking     bool             // nothing may leave before what the use left behind is in its place
+	others      map[string]Level // of other processes of the use, until Levels was called
+	alive       bool             // one of them works
+	othersErr   error
+	report      func() Delivery
+	owner       Owner // who has the levels in its memory; nil: nobody
 }
 
 // Open opens the outbox of one use of the function in dir, which is made if it
 // is not there. When another process has it for longer than Options.Wait, a
 // numbered one beside it is opened.
 //
-// A database that cannot be read is moved aside, and a new one begun. Errors
+// A database that cannot be read is put aside, and a new one begun. Errors
 // are of the folder: it cannot be written, or holds a newer format.
 func Open(dir string, o Options) (*Disk, error) {
 	if o.MaxSize == 0 {
@@ -121,27 +70,27 @@ func Open(dir string, o Options) (*Disk, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	o.Times = o.Times.withDefaults()
+	o.URL, o.givenURL = normalURL(o.URL), o.URL
 	folder, lock, err := lockFolder(dir, o)
 	if err != nil {
 		return nil, err
 	}
 	d := &Disk{
-		folder: folder, lock: lock, options: o, log: o.Log,
-		schedule: newSchedule(),
-		window:   window, linger: linger,
-		readers:   make(map[string]*reader),
-		kept:      newKept(),
-		strangers: make(map[string]time.Time),
-		numbered:  strings.Contains(filepath.Base(folder), "~"),
-		borrowed:  make(map[string]Level),
+		options: o, log: o.Log, process: os.Getpid(), seen: make(map[string]time.Time), met: make(chan struct{}),
+		folder: folder, lock: lock, numbered: numberOf(folder) > 1,
+		store: &store{folder: folder, options: o}, pending: new(pending),
 	}
-	err = d.start()
+	*d.pending = newPending()
+	d.window = newWindow(d.store, d.pending, d.refused)
+	d.store.lost = d.lost
+	err = d.recount()
 	if isDamage(err) {
-		err = d.start() // of a new one: that is moved aside
+		err = d.recount() // of a new one: that is put aside
 	}
 	if err != nil {
-		if d.db != nil {
-			d.db.Close()
+		if d.store.db != nil {
+			d.store.db.Close()
 		}
 		lock.Close()
 		if errno := syscall.Errno(0); errors.As(err, &errno) {
@@ -150,125 +99,173 @@ func Open(dir string, o Options) (*Disk, error) {
 		return nil, err
 	}
 	warnOfNetwork(folder, d.log)
+	d.noteURL()
 	d.compact()
-	if err := d.inherit(); err != nil {
-		d.log.Error("what another process left behind cannot be read", "error", err)
-	}
-	d.adopting = true
+	d.looking = true
 	ctx, cancel := context.WithCancel(context.Background())
 	d.stop = cancel
-	d.workers.Go(func() {
-		if d.siblings {
-			select {
-			case <-time.After(ownersBegin):
-			case <-ctx.Done():
-				return
-			}
-		}
-		for again := time.NewTicker(adoptEvery); ; {
-			d.adopt()
-			select {
-			case <-again.C:
-				d.mu.Lock()
-				d.compact() // the last ack may have come too soon after a change
-				d.mu.Unlock()
-			case <-ctx.Done():
-				again.Stop()
-				return
-			}
-		}
-	})
-	d.control = serveControl(folder, d, d.log)
+	if !o.noControl {
+		d.control = serveControl(d)
+	}
+	d.workers.Go(func() { d.work(ctx) })
 	return d, nil
 }
 
-func (d *Disk) path() string { return filepath.Join(d.folder, databaseName) }
-
-// open opens the database, or a new one where that is damaged, unless it is
-// open.
-func (d *Disk) open() error {
-	if d.db != nil {
-		return nil
+// noteURL says when the alerts went elsewhere before.
+func (d *Disk) noteURL() {
+	if former := d.store.begun.formerURL; former != "" {
+		d.log.Warn("alerts go to another URL than before: what is queued goes there, too, and every alert that is open is told again with its next point",
+			"url", d.options.URL, "before", former, "queued", d.queued)
 	}
-	db, isNew, err := openDatabase(d.path(), d.options)
-	if isDamage(err) {
-		d.moveAside(err)
-		db, isNew, err = openDatabase(d.path(), d.options)
-	}
-	d.db, d.isNew = db, d.isNew || isNew
-	return err
 }
 
-// start reads what a database counts.
-func (d *Disk) start() error {
-	return d.view(func(tx *bolt.Tx) error {
-		meta, queue := tx.Bucket(bucketMeta), tx.Bucket(bucketQueue)
-		d.store = slices.Clone(meta.Get(keyStore))
-		d.heir = string(meta.Get(keyHeir))
-		d.isNew = d.isNew || meta.Get(keyBegins) != nil
-		d.queued, d.bytes = int(number(meta.Get(keyQueued))), number(meta.Get(keyBytes))
-		d.lastID = queue.Sequence()
-		d.full = d.options.MaxSize
-		d.stats.Dead = tx.Bucket(bucketDead).Stats().KeyN
-		return queue.ForEachBucket(func(lane []byte) error {
-			d.readers[string(lane)] = &reader{skipped: make(map[string]uint64)}
-			return nil
-		})
-	})
-}
-
-// Levels calls each with every level that was appended before, in no order,
-// until it returns false. isNew says that the database was begun by this Open.
-// Nothing else can be done with the outbox meanwhile, so each must not.
-func (d *Disk) Levels(each func(Level) bool) (isNew bool, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return false, ErrClosed
-	}
-	err = d.eachLevel(func(l Level) bool { return len(l.Value) == 0 || each(l) })
-	return d.isNew && !d.inherited, err
-}
-
-// eachLevel calls f with the level of every series, those that the disk refuses
-// and those that were forgotten, too, until it returns false.
-func (d *Disk) eachLevel(f func(Level) bool) error {
-	others := maps.Clone(d.borrowed)
-	maps.Copy(others, d.kept.levels)
-	more := true
-	err := d.view(func(tx *bolt.Tx) error {
-		more = readLevels(tx, func(l Level) bool {
-			if other, there := others[l.Key]; there {
-				if _, newer := d.kept.levels[l.Key]; newer || l.Time < other.Time {
-					return true
-				}
-				delete(others, l.Key)
-			}
-			return f(l)
-		})
-		return nil
-	})
-	for _, l := range others {
-		if more = more && f(l); !more {
-			break
+// work looks after what others have left behind, until ctx is done.
+func (d *Disk) work(ctx context.Context) {
+	d.meet(ctx)
+	for again := time.NewTicker(d.options.Times.Look); ; {
+		d.look(ctx)
+		select {
+		case <-again.C:
+			d.mu.Lock()
+			d.compact() // the last ack may have come too soon after a change
+			d.mu.Unlock()
+		case <-ctx.Done():
+			again.Stop()
+			return
 		}
 	}
-	return err
 }
 
-// Next takes the oldest changes of one lane for delivery, as Memory.Next does.
-func (d *Disk) Next(ctx context.Context, max int, skip func(lane string) bool) (taken []Change, err error) {
+// recount reads what the database says that it holds, and lets the queue be read
+// from its beginning.
+func (d *Disk) recount() error {
+	return d.view(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		d.queued, d.bytes = int(number(meta.Get(keyQueued))), number(meta.Get(keyBytes))
+		d.lastID = max(d.lastID, tx.Bucket(bucketQueue).Sequence())
+		d.full = d.options.MaxSize
+		d.stats.Dead = countDead(tx)
+		d.rewindAll(tx)
+		d.awake()
+		return nil
+	})
+}
+
+// view runs a transaction that reads.
+func (d *Disk) view(f func(*bolt.Tx) error) error { return d.store.view(f) }
+
+// update runs a transaction that writes, where the outbox belongs.
+func (d *Disk) update(f func(*bolt.Tx) error) error {
+	if err := d.store.open(); err != nil {
+		return err
+	}
+	if err := d.comeBack(); err != nil {
+		return fmt.Errorf("write the outbox anew where it was: %w", err)
+	}
+	return d.store.update(f)
+}
+
+func (d *Disk) compact() {
+	if err := d.store.compact(d.appended); err != nil {
+		d.refused(err)
+	}
+}
+
+// lost is told that the file is another one now: what is in memory goes with it.
+func (d *Disk) lost(why error, aside string) {
+	if aside == "" {
+		d.log.Error("the outbox's file was overwritten while it is in use: what it holds now counts, and every alert that is open in it is told again after a restart",
+			"folder", d.folder, "error", why)
+	} else {
+		d.log.Error("the outbox cannot be read: it is moved aside and a new one begun; what it held is not delivered, and open alerts are sent again",
+			"file", aside, "changes", d.queued-len(d.pending.changes), "error", why)
+	}
+	d.clear()
+	clear(d.readers)
+	clear(d.pending.done)
+	d.queued, d.bytes = 0, 0
+	if aside == "" {
+		d.recount() // the next transaction finds out what an error means
+	}
+	for _, c := range d.pending.from("", 0) {
+		d.queued++
+		d.bytes += int64(len(c.Payload))
+		d.admit(c)
+	}
+}
+
+// Next takes the oldest changes of one app key for delivery, as Memory.Next does.
+func (d *Disk) Next(ctx context.Context, max int, skip func(appKey string) bool) (taken []Change, err error) {
 	err = await(ctx, func() (bool, <-chan struct{}, error) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.closed {
 			return false, nil, ErrClosed
 		}
-		wake := d.schedule.wake // take may find that it is worth another try
+		wake := d.wake // take may find that it is worth another try
 		taken = d.take(max, skip)
 		return len(taken) > 0, wake, nil
 	})
 	return taken, err
+}
+
+func (d *Disk) take(max int, skip func(appKey string) bool) []Change {
+	if d.looking {
+		return nil
+	}
+	more := d.readOn()
+	ids := d.schedule.take(max, skip)
+	if len(ids) == 0 {
+		if more && d.writeFailed == nil {
+			d.awake() // after a pause for others
+		} else if (d.queued != 0 || d.bytes != 0) && d.isEmpty() {
+			// The count was damaged, or what it counts.
+			d.queued, d.bytes = 0, 0
+			d.awake()
+		}
+		return nil
+	}
+	changes := make([]Change, 0, len(ids))
+	unreadable := make(map[uint64]error)
+	err := d.view(func(tx *bolt.Tx) error {
+		for _, id := range ids {
+			q := d.inFlight[id]
+			c, err := d.read(tx, q.appKey, id)
+			if err != nil {
+				unreadable[id] = err
+			} else {
+				c.Postponed = q.postponed > 0
+				changes = append(changes, c)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		d.release(ids...)
+		d.refused(err)
+		return nil
+	}
+	for id, err := range unreadable {
+		q := d.inFlight[id]
+		d.deadLetter(Change{ID: id, Lane: q.appKey, Alert: q.alert}, 0, err.Error())
+		d.log.Error("a queued change cannot be read: it is now a dead letter", "id", id, "error", err)
+	}
+	if len(unreadable) > 0 {
+		d.settle()
+	}
+	return changes
+}
+
+// read returns one change with its payload.
+func (d *Disk) read(tx *bolt.Tx, appKey string, id uint64) (Change, error) {
+	if c, there := d.pending.changes[id]; there {
+		return c, nil
+	}
+	var value []byte
+	if b := tx.Bucket(bucketQueue).Bucket([]byte(appKey)); b != nil {
+		value = b.Get(encodeID(id))
+	}
+	return decodeChange(id, appKey, value)
 }
 
 // Stats returns what is held now, and what became of changes since Open.
@@ -276,11 +273,11 @@ func (d *Disk) Stats() Stats {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.stats
-	s.Queued, s.InFlight = d.queued, len(d.schedule.flying)
+	s.Queued, s.InFlight = d.queued, len(d.inFlight)
 	return s
 }
 
-// Close writes what is kept, if the disk lets it, and closes the database. What
+// Close writes what is pending, if the disk lets it, and closes the database. What
 // is in flight is queued for the next Open. It may be called twice.
 func (d *Disk) Close() error {
 	d.mu.Lock()
@@ -290,23 +287,24 @@ func (d *Disk) Close() error {
 	}
 	d.closed = true
 	d.stop()
-	d.schedule.awake()
+	d.awake()
 	if d.retry != nil {
 		d.retry.Stop()
 	}
+	control := d.control
 	d.mu.Unlock()
-	d.control.close()
+	control.close()
 	d.workers.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var err error
-	if !d.kept.empty() || d.hasOtherToken() {
+	if !d.pending.empty() || d.hasOtherToken() {
 		if err = d.commit(nil, nil); err != nil {
-			err = fmt.Errorf("write what the disk refused before, %d changes: %w", len(d.kept.changes), err)
+			err = fmt.Errorf("write what the disk refused before, %d changes: %w", len(d.pending.changes), err)
 		}
 	}
-	if d.db != nil {
-		err = errors.Join(err, d.db.Close())
+	if d.store.db != nil {
+		err = errors.Join(err, d.store.db.Close())
 	}
 	return errors.Join(err, d.lock.Close())
 }
@@ -314,19 +312,20 @@ func (d *Disk) Close() error {
 // hasOtherToken reports whether the token was changed in its file, and no commit
 // has noted it.
 func (d *Disk) hasOtherToken() (other bool) {
-	if d.db == nil {
+	if d.store.db == nil {
 		return false
 	}
 	err := d.view(func(tx *bolt.Tx) error {
-		other = !bytes.Equal(tx.Bucket(bucketMeta).Get(keyToken), d.options.Fingerprint(d.store))
+		meta := tx.Bucket(bucketMeta)
+		other = !bytes.Equal(meta.Get(keyToken), d.options.Fingerprint(meta.Get(keyStore)))
 		return nil
 	})
 	return other && err == nil
 }
 
 // Drain waits until nothing is queued or in flight, nor being taken over from
-// processes that are gone when it was opened. It returns ctx's error when that
-// is over first.
+// processes of the use that are gone when it was opened. It returns ctx's error
+// when that is over first.
 func (d *Disk) Drain(ctx context.Context) error {
 	return await(ctx, func() (bool, <-chan struct{}, error) {
 		d.mu.Lock()
@@ -334,6 +333,6 @@ func (d *Disk) Drain(ctx context.Context) error {
 		if d.closed {
 			return false, nil, ErrClosed
 		}
-		return d.queued == 0 && !d.adopting, d.schedule.wake, nil
+		return d.queued == 0 && !d.looking, d.wake, nil
 	})
 }

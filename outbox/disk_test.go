@@ -11,12 +11,14 @@ import (
 
 func TestDisk(t *testing.T) {
 	outboxtest.Run(t, func(t *testing.T, limit int64) outboxtest.Outbox {
-		d, err := outbox.Open(memoryDir(t), outbox.Options{
+		o := outbox.Options{
 			Task: "cpu alert", Node: "bigpanda3", URL: "http://127.0.0.1/",
 			Fingerprint: func(key []byte) []byte { return append(key[:len(key):len(key)], "token"...) },
 			MaxSize:     limit,
 			Log:         slog.New(slog.DiscardHandler),
-		})
+		}
+		outbox.WithoutControl(&o)
+		d, err := outbox.Open(memoryDir(t), o)
 		if err != nil {
 			t.Fatal(err)
 		}

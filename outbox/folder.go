@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -28,42 +30,80 @@ var ownFiles = []string{databaseName, databaseName + compacting, lockName, contr
 // lockFolder makes and locks the folder of one use of the function, or a
 // numbered one beside it when others have it. The lock ends with the process.
 func lockFolder(dir string, o Options) (folder string, lock *os.File, err error) {
-	base := filepath.Join(dir, folderName(o.Task, o.Node, o.URL))
-	deadline := time.Now().Add(o.Wait)
-	for n := 1; n <= maxFolders; {
+	base := filepath.Join(dir, folderName(o.Task, o.Node))
+	former := filepath.Join(dir, formerName(o.Task, o.Node, o.givenURL))
+	takeFolder(dir, base, former, o)
+	folder, lock, err = lockFrom(base, time.Now().Add(o.Wait), func(string) bool { return true })
+	if err != nil {
+		return "", nil, unwritable(dir, err)
+	}
+	if folder == base {
+		// So that an earlier program, which looks there, finds a newer format
+		// instead of nothing. Nothing depends on it.
+		os.Symlink(filepath.Base(base), former)
+	}
+	return folder, lock, nil
+}
+
+// lockFrom makes and locks a folder, or the next of those beside it that nobody has
+// and that fits. It waits for the first one until a deadline.
+func lockFrom(first string, deadline time.Time, fits func(folder string) bool) (folder string, lock *os.File, err error) {
+	base := baseOf(first)
+	for n := numberOf(first); n <= maxFolders; {
 		folder = base
 		if n > 1 {
 			folder = fmt.Sprintf("%s~%d", base, n)
 		}
 		if err := os.MkdirAll(folder, 0o700); err != nil {
-			return "", nil, unwritable(dir, err)
+			return "", nil, err
 		}
-		for _, f := range []string{dir, folder} {
-			if fault, mend := faultOf(f); fault != "" {
-				if f == dir {
-					os.Remove(folder) // which is empty if it was made just now
-				}
-				return "", nil, fmt.Errorf("the outbox in %s cannot be written safely, as %s: let the user that kapacitord runs as write there alone (%s), "+
-					"or set --outbox (BIGPANDA_OUTBOX) to a folder of its own", dir, fault, mend)
-			}
+		if err := checkFolders(folder); err != nil {
+			return "", nil, err
 		}
 		lock, err := tryLock(folder)
 		switch {
-		case err == nil:
+		case err == nil && fits(folder):
 			return folder, lock, nil
+		case err == nil:
+			lock.Close()
+			n++
 		case errors.Is(err, os.ErrNotExist): // another has just removed it, empty: it is made again
 		case !errors.Is(err, syscall.EWOULDBLOCK):
-			return "", nil, unwritable(dir, err)
-		case n == 1 && time.Now().Before(deadline):
+			return "", nil, err
+		case folder == first && time.Now().Before(deadline):
 			time.Sleep(20 * time.Millisecond)
 		default:
 			n++
 		}
 	}
-	return "", nil, fmt.Errorf("open outbox: %d processes work for this node already: end some", maxFolders)
+	return "", nil, errTooMany
 }
 
+var errTooMany = fmt.Errorf("open outbox: %d processes work for this node already: end some", maxFolders)
+
+// checkFolders refuses a folder that is none for this process, or that is in such
+// a one.
+func checkFolders(folder string) error {
+	dir := filepath.Dir(folder)
+	for _, f := range []string{dir, folder} {
+		if fault, mend := faultOf(f); fault != "" {
+			if f == dir {
+				os.Remove(folder) // which is empty if it was made just now
+			}
+			return fmt.Errorf("%w %s cannot be written safely, as %s: let the user that kapacitord runs as write there alone (%s), "+
+				"or set --outbox (BIGPANDA_OUTBOX) to a folder of its own", errUnsafe, dir, fault, mend)
+		}
+	}
+	return nil
+}
+
+// errUnsafe begins the error of checkFolders.
+var errUnsafe = errors.New("the outbox in")
+
 func unwritable(dir string, err error) error {
+	if errors.Is(err, errTooMany) || errors.Is(err, errUnsafe) {
+		return err
+	}
 	if isFull(err) {
 		return fmt.Errorf("there is no room for the outbox in %s (%w): make some, or set --outbox (BIGPANDA_OUTBOX) to another folder", dir, err)
 	}
@@ -155,28 +195,75 @@ func tryLock(folder string) (*os.File, error) {
 	return f, nil
 }
 
-// WithoutQuery returns a URL without its query and fragment, which may hold
-// secrets. One that has neither stays as it is, and so does the folder's name.
-func WithoutQuery(url string) string {
-	if end := strings.IndexAny(url, "?#"); end >= 0 {
-		return url[:end]
+// foldersIn returns the folders in dir that hold the database of an outbox. A
+// link, which is there for earlier programs, is none.
+func foldersIn(dir string) (folders []string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil // who writes there says what that means
 	}
-	return url
+	for _, e := range entries {
+		folder := filepath.Join(dir, e.Name())
+		if !e.IsDir() {
+			continue
+		}
+		if _, err := os.Stat(filepath.Join(folder, databaseName)); err == nil {
+			folders = append(folders, folder)
+		}
+	}
+	return folders
+}
+
+// baseOf is the folder that a numbered one is beside.
+func baseOf(folder string) string {
+	base, _, _ := strings.Cut(filepath.Base(folder), "~")
+	return filepath.Join(filepath.Dir(folder), base)
+}
+
+// numberOf is the number of a folder; that of the node's own is 1.
+func numberOf(folder string) int {
+	_, number, _ := strings.Cut(filepath.Base(folder), "~")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		return 1
+	}
+	return n
 }
 
 // folderName is a name that any file system takes, that a person can read, and
 // that no other use of the function has.
-func folderName(task, node, url string) string {
-	readable := strings.Map(func(r rune) rune {
+func folderName(task, node string) string { return nameOf(task, node, "") }
+
+// formerName is the name that format 1 gave the folder, and earlier programs look
+// for.
+func formerName(task, node, url string) string { return nameOf(task, node, "\x00"+url) }
+
+func nameOf(task, node, rest string) string {
+	sum := sha256.Sum256([]byte(task + "\x00" + node + rest))
+	return readableName(task+"."+node) + "." + hex.EncodeToString(sum[:4])
+}
+
+func readableName(text string) string {
+	text = strings.Map(func(r rune) rune {
 		switch {
 		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_':
 			return r
 		}
 		return '_'
-	}, task+"."+node)
-	if len(readable) > maxReadable {
-		readable = readable[:maxReadable]
+	}, text)
+	return text[:min(len(text), maxReadable)]
+}
+
+// normalURL is one spelling of a URL, without what may be secret in it. One that
+// is none stays as it is.
+func normalURL(text string) string {
+	u, err := url.Parse(strings.TrimSpace(text))
+	if err != nil || u.Host == "" {
+		return text
 	}
-	sum := sha256.Sum256([]byte(task + "\x00" + node + "\x00" + url))
-	return readable + "." + hex.EncodeToString(sum[:4])
+	scheme, host := strings.ToLower(u.Scheme), strings.ToLower(u.Host)
+	if port := map[string]string{"http": ":80", "https": ":443"}[scheme]; port != "" {
+		host = strings.TrimSuffix(host, port)
+	}
+	return (&url.URL{Scheme: scheme, Host: host, Path: u.Path, RawPath: u.RawPath}).String()
 }

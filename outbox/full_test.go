@@ -67,7 +67,7 @@ func testFull(t *testing.T, dir string, makeRoom func()) {
 	refuses := func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return r.retry != nil
+		return r.writeFailed != nil
 	}
 	for !refuses() {
 		if appendRound(); n > 1000 {
@@ -78,7 +78,7 @@ func testFull(t *testing.T, dir string, makeRoom func()) {
 		appendRound()
 	}
 	r.mu.Lock()
-	kept := len(r.kept.changes)
+	kept := len(r.pending.changes)
 	r.mu.Unlock()
 	if kept > alerts {
 		t.Errorf("%d changes of %d alerts are kept in memory", kept, alerts)
@@ -86,7 +86,6 @@ func testFull(t *testing.T, dir string, makeRoom func()) {
 	if s := r.Stats(); s.GivenUp == 0 || s.Queued+s.GivenUp != n*alerts {
 		t.Errorf("of %d changes: %+v", n*alerts, s)
 	}
-	r.Refresh([]string{"s"}, func(Level) []byte { return []byte("refreshed") }) // of no use any more
 	delivered := r.next(100)
 	if len(delivered) != 100 || delivered[0].Time != 1 {
 		t.Errorf("on a full disk %d changes leave", len(delivered))

@@ -17,10 +17,10 @@ func (d *Disk) room() int64 { return d.options.MaxSize / 10 }
 // are too large it comes to nothing, and is not called again before the queue
 // has grown by another tenth.
 func (d *Disk) giveUp() {
-	if d.giving {
+	if d.givingUp {
 		return
 	}
-	d.giving = true
+	d.givingUp = true
 	d.log.Warn("the outbox is over its limit: intermediate changes are given up, the oldest first; set --outbox-max-size for more room",
 		"bytes", d.bytes, "limit", d.options.MaxSize)
 	before := d.stats.GivenUp
@@ -29,7 +29,7 @@ func (d *Disk) giveUp() {
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.giving = false
+		d.givingUp = false
 		if d.full = d.options.MaxSize; d.isTight() {
 			d.full = max(d.full, d.bytes+d.room())
 		}
@@ -43,14 +43,14 @@ func (d *Disk) giveUpOnce() (again bool) {
 	before := d.Stats().GivenUp
 	// Of changes that come from now on none is given up.
 	newest := make(map[string]uint64)
-	d.inPieces(func(_ string, id uint64, alert string) bool {
-		if d.schedule.flying[id] == nil {
-			newest[alert] = id
+	d.inPieces(func(q queuedChange) bool {
+		if d.inFlight[q.id] == nil {
+			newest[q.alert] = q.id
 		}
 		return false
 	})
-	d.inPieces(func(_ string, id uint64, alert string) bool {
-		return id < newest[alert] && d.schedule.flying[id] == nil && d.bytes > d.options.MaxSize-d.room()
+	d.inPieces(func(q queuedChange) bool {
+		return q.id < newest[q.alert] && d.inFlight[q.id] == nil && d.bytes > d.options.MaxSize-d.room()
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -64,20 +64,20 @@ func (d *Disk) isTight() bool { return d.bytes > d.options.MaxSize-d.room()/2 }
 // inPieces calls f with every queued change on disk, the oldest first, and
 // removes those that f returns true for. Between pieces others have their
 // turn. It ends when the disk refuses.
-func (d *Disk) inPieces(f func(lane string, id uint64, alert string) (remove bool)) {
+func (d *Disk) inPieces(f func(queuedChange) (remove bool)) {
 	for from, more := uint64(0), true; more; {
 		from, more = d.onePiece(from, f)
 	}
 }
 
 // onePiece does a piece, from an id on, and returns where the next one begins.
-func (d *Disk) onePiece(from uint64, f func(lane string, id uint64, alert string) bool) (next uint64, more bool) {
+func (d *Disk) onePiece(from uint64, f func(queuedChange) bool) (next uint64, more bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return 0, false
 	}
-	var gone []Change
+	var gone []queuedChange
 	n := 0
 	err := d.view(func(tx *bolt.Tx) error {
 		for at := range merged(tx, from) {
@@ -86,9 +86,9 @@ func (d *Disk) onePiece(from uint64, f func(lane string, id uint64, alert string
 				return nil
 			}
 			next = at.id + 1
-			if _, removed := d.kept.done[at.id]; !removed && f(at.lane, at.id, at.alert) {
+			if _, removed := d.pending.done[at.id]; !removed && f(at) {
 				d.bytes -= int64(at.size)
-				gone = append(gone, Change{ID: at.id, Lane: at.lane, Alert: at.alert})
+				gone = append(gone, at)
 			}
 		}
 		return nil
@@ -100,59 +100,15 @@ func (d *Disk) onePiece(from uint64, f func(lane string, id uint64, alert string
 	return next, more && err == nil
 }
 
-// An entry is a queued change on disk, as far as the schedule must know it.
-type entry struct {
-	lane, alert string
-	id          uint64
-	size        int
-}
-
-// merged goes through the changes of all lanes in their order, from an id on.
-func merged(tx *bolt.Tx, from uint64) func(yield func(entry) bool) {
-	return func(yield func(entry) bool) {
-		type lane struct {
-			name       string
-			cursor     *bolt.Cursor
-			key, value []byte
-		}
-		var lanes []*lane
-		queue := tx.Bucket(bucketQueue)
-		queue.ForEachBucket(func(name []byte) error {
-			l := &lane{name: string(name), cursor: queue.Bucket(name).Cursor()}
-			l.key, l.value = l.cursor.Seek(encodeID(from))
-			lanes = append(lanes, l)
-			return nil
-		})
-		for {
-			var oldest *lane
-			for _, l := range lanes {
-				if l.key != nil && (oldest == nil || string(l.key) < string(oldest.key)) {
-					oldest = l
-				}
-			}
-			if oldest == nil {
-				return
-			}
-			alert, size := peekChange(oldest.value)
-			if !yield(entry{oldest.name, alert, decodeID(oldest.key), size}) {
-				return
-			}
-			oldest.key, oldest.value = oldest.cursor.Next()
-		}
-	}
-}
-
 // remove takes queued changes off the disk, whose bytes are no longer counted.
-func (d *Disk) remove(gone []Change) error {
+func (d *Disk) remove(gone []queuedChange) error {
 	for _, c := range gone {
 		d.queued--
-		d.kept.done[c.ID] = c.Lane
-		if d.schedule.drop(c.Alert, c.ID) {
-			d.reader(c.Lane).loaded--
-		}
+		d.pending.done[c.id] = c.appKey
+		d.forget(Change{ID: c.id, Lane: c.appKey, Alert: c.alert})
 	}
 	for _, c := range gone {
-		d.refill(&line{alert: c.Alert, lane: c.Lane})
+		d.refill(c.alert, c.appKey)
 	}
-	return d.settled()
+	return d.settle()
 }

@@ -13,13 +13,13 @@ func sized(n int, word string, bytes int) Change {
 	return c
 }
 
-// settle waits until the limit is done with.
-func (r *rig) settle() {
+// limited waits until the limit is done with.
+func (r *rig) limited() {
 	r.t.Helper()
 	until(r.t, "the limit has done its work", func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return !r.giving
+		return !r.givingUp
 	})
 }
 
@@ -33,12 +33,12 @@ func TestLimit(t *testing.T) {
 	for n := range 48 {
 		r.Append([]Change{sized(n+1, "a", 1000), sized(n+1, "x/b", 1000)}, nil)
 	}
-	r.settle()
+	r.limited()
 	if s := r.Stats(); s.GivenUp != 0 {
 		t.Fatalf("below the limit: %+v", s)
 	}
 	r.Append([]Change{sized(49, "a", 1000), sized(49, "x/b", 1000)}, nil)
-	r.settle()
+	r.limited()
 	r.log.has(t, 1, "the outbox is over its limit")
 	r.log.has(t, 1, "intermediate changes were given up")
 	r.log.has(t, 1, "changes=11 ")
@@ -67,7 +67,7 @@ func TestLimitOfNewestAlone(t *testing.T) { // P5
 	r := openIn(t, memoryDir(t), limit(10_000))
 	for n := range 100 {
 		r.Append([]Change{sized(1, fmt.Sprint("alert", n), 1000)}, nil)
-		r.settle()
+		r.limited()
 	}
 	if s := r.Stats(); s != (Stats{Queued: 100}) {
 		t.Errorf("stats: %+v", s)
@@ -78,7 +78,7 @@ func TestLimitOfNewestAlone(t *testing.T) { // P5
 	// What is intermediate later does go.
 	for n := range 30 {
 		r.Append([]Change{sized(n+2, "alert0", 1000)}, nil)
-		r.settle()
+		r.limited()
 	}
 	if s := r.Stats(); s.GivenUp < 20 {
 		t.Errorf("stats: %+v", s)
@@ -112,7 +112,7 @@ func TestLimitBesideAppends(t *testing.T) {
 		delivered = append(delivered, got...)
 	}
 	producing.Wait()
-	r.settle()
+	r.limited()
 	r.mu.Lock()
 	bytes := r.bytes
 	r.mu.Unlock()

@@ -57,7 +57,7 @@ func (m *Memory) Append(changes []Change, _ []Level) {
 		c.ID = m.lastID
 		m.changes[c.ID] = c
 		m.bytes += int64(len(c.Payload))
-		m.schedule.add(c.Alert, c.Lane, ticket{c.ID, len(c.Payload)})
+		m.schedule.add(c.Alert, c.Lane, entry{c.ID, len(c.Payload)})
 	}
 	m.schedule.awake()
 	if m.bytes > m.full {
@@ -99,14 +99,14 @@ func (m *Memory) forget(c Change) {
 	m.full = max(m.limit, min(m.full, m.bytes+m.room()))
 }
 
-// Next takes the oldest changes of one lane for delivery, in the order of
+// Next takes the oldest changes of one app key for delivery, in the order of
 // change: at most max of them, and no more than MaxBatchBytes unless the first
 // alone is larger. It takes no change of an alert that is in flight, and none
-// of a lane that skip, which may be nil, reports true for. Alerts that were
+// of an app key that skip, which may be nil, reports true for. Alerts that were
 // postponed come last, and in a piece of their own. It waits until
 // there is one; the error is then ctx's, or ErrClosed. What it returns is in
 // flight until Ack, Dead or Release.
-func (m *Memory) Next(ctx context.Context, max int, skip func(lane string) bool) (taken []Change, err error) {
+func (m *Memory) Next(ctx context.Context, max int, skip func(appKey string) bool) (taken []Change, err error) {
 	err = await(ctx, func() (bool, <-chan struct{}, error) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -115,7 +115,7 @@ func (m *Memory) Next(ctx context.Context, max int, skip func(lane string) bool)
 		}
 		for _, id := range m.schedule.take(max, skip) {
 			c := m.changes[id]
-			c.Postponed = m.schedule.flying[id].postponed > 0
+			c.Postponed = m.schedule.inFlight[id].postponed > 0
 			taken = append(taken, c)
 		}
 		return len(taken) > 0, m.schedule.wake, nil
@@ -128,7 +128,7 @@ func (m *Memory) Ack(ids ...uint64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, id := range ids {
-		m.land(id)
+		m.complete(id)
 	}
 	m.schedule.awake()
 	return nil
@@ -139,7 +139,7 @@ func (m *Memory) Ack(ids ...uint64) error {
 func (m *Memory) Dead(id uint64, status int, answer string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c, ok := m.land(id)
+	c, ok := m.complete(id)
 	m.schedule.awake()
 	if !ok {
 		return nil
@@ -152,9 +152,9 @@ func (m *Memory) Dead(id uint64, status int, answer string) error {
 	return nil
 }
 
-// land ends the flight of a change that is done with.
-func (m *Memory) land(id uint64) (Change, bool) {
-	if l, _ := m.schedule.land(id); l == nil {
+// complete ends the flight of a change that is done with.
+func (m *Memory) complete(id uint64) (Change, bool) {
+	if l, _ := m.schedule.complete(id); l == nil {
 		return Change{}, false
 	}
 	c := m.changes[id]
@@ -198,7 +198,7 @@ func (m *Memory) Stats() Stats {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.stats
-	s.Queued, s.InFlight = len(m.changes), len(m.schedule.flying)
+	s.Queued, s.InFlight = len(m.changes), len(m.schedule.inFlight)
 	return s
 }
 

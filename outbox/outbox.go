@@ -3,8 +3,37 @@
 //
 // It owns the order: the changes of one alert leave in the order in which they
 // came, one piece at a time, whatever happens to other alerts. It knows
-// neither what an alert means nor where it goes: a key, a lane and a payload
+// neither what an alert means nor where it goes: a key, an app key and a payload
 // are all it sees.
+//
+//	     handler                    sender               a person, another process
+//	        │ Append                  │ Next, Ack, Dead, Release      │ Control
+//	        ▼                         ▼                               ▼
+//	┌─ Disk ──────────────────────────────────────────┐   control.sock, or the file
+//	│ window: the schedule of the oldest changes       │   itself when no process
+//	│ pending: what has still to be written            │   works on it (idle):
+//	│ store: the database that is open                 │   one table of operations
+//	└──────┬──────────────────────────────┬───────────┘
+//	       ▼ one commit                   ▼ flock, for the life of the process
+//	  outbox.db (bbolt)                 lock
+//	  queue, levels, again, dead, meta
+//
+// Durability: what Append, Ack and Dead are given is on disk, synced, when they
+// return; changes and levels of one Append are there together or not at all. While
+// the disk refuses, pending holds the newest change of each alert and all levels,
+// and is written, as one, with the next commit that works.
+//
+// Locks: Disk.mu guards the window, pending and the store, none of which has a lock
+// of its own; it is held over a commit, and never over the network. An Owner, who
+// has the levels in its memory, is asked before Disk.mu is taken. The worker of a
+// Disk moves what others left behind, and owns what it has seen of them. The folder
+// belongs to who holds the flock, for an orphan as well: there it is held for a
+// moment at a time.
+//
+// Errors: of a full disk the same database is used again; after any other failure it
+// is opened anew, since what the file holds is what counts. One that cannot be read
+// is put aside under a telling name, and a new one begun. A newer format is left
+// alone (ErrNewerFormat).
 //
 // What every kind of outbox must do is written down in package outboxtest.
 package outbox
@@ -49,6 +78,13 @@ type Level struct {
 	// Value belongs to whoever appended it, and is not empty; nil forgets the
 	// series.
 	Value []byte
+	// Again says that it is to be told again: what BigPanda was told, it was told
+	// at another URL, or by another process. It is so until the series is appended
+	// anew.
+	Again bool
+	// Seen is when the last point of the series came, in Unix seconds, as the
+	// process knows it that works on the outbox; 0: that is not known.
+	Seen int64
 }
 
 // Stats counts what an outbox holds and what went through it since it was

@@ -29,7 +29,7 @@ func TestFolderThatOthersMayWrite(t *testing.T) {
 			}
 		}
 	}
-	own := filepath.Join("DIR", folderName("cpu", "bigpanda2", testOptions(nil).URL))
+	own := filepath.Join("DIR", folderName("cpu", "bigpanda2"))
 	for _, tt := range []struct {
 		name   string
 		spoil  func(t *testing.T, dir string)
@@ -84,7 +84,7 @@ func TestFolderThatOthersMayWrite(t *testing.T) {
 }
 
 // What others put beside an outbox, where they may, is not sent with the token.
-func TestLeftoverOfAnotherUser(t *testing.T) {
+func TestOrphanOfAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give a folder away")
 	}
@@ -96,12 +96,12 @@ func TestLeftoverOfAnotherUser(t *testing.T) {
 		t.Fatal(err)
 	}
 	ours := openIn(t, dir).adopted()
-	ours.adopt()
-	ours.adopt() // that of another task is taken over at the second look
+	ours.look(t.Context())
+	ours.look(t.Context()) // that of another task is taken over at the second look
 	if s := ours.Stats(); s.Queued != 0 {
 		t.Errorf("%+v", s)
 	}
-	if _, err := os.Stat(theirs.path()); err != nil {
+	if _, err := os.Stat(filepath.Join(theirs.folder, databaseName)); err != nil {
 		t.Error(err)
 	}
 	if ours.log.count(theirs.folder+" belongs to nobody, not to root: run chown -R root ") == 0 {
@@ -110,8 +110,8 @@ func TestLeftoverOfAnotherUser(t *testing.T) {
 	if err := os.Chown(theirs.folder, 0, -1); err != nil {
 		t.Fatal(err)
 	}
-	ours.adopt()
-	ours.adopt()
+	ours.look(t.Context())
+	ours.look(t.Context())
 	ours.want("forged#1")
 }
 
@@ -132,16 +132,19 @@ func TestLooseParent(t *testing.T) {
 	}
 }
 
-// Earlier releases kept the URL's query, and the folder's name came of it: what is
-// queued there is delivered (P5), and the query is gone with the folder (P9).
-func TestOutboxThatWasNamedByAQuery(t *testing.T) {
-	const plain, query = "https://api.bigpanda.io/oim/api/alerts", "?key=qu3ry-of-the-tests"
-	url := func(url string) func(*Options) { return func(o *Options) { o.URL = url } }
+// Format 1 named the folder by the URL with its query: what is queued there is
+// delivered (P5), and the query is kept nowhere (P9).
+func TestFolderThatWasNamedByAQuery(t *testing.T) {
+	const query = "?key=qu3ry-of-the-tests"
 	dir := memoryDir(t)
-	was := openIn(t, dir, url(plain+query)).adopted()
+	was := openIn(t, dir).adopted()
 	was.Append([]Change{aChange(1, "x")}, []Level{open("x", 1)})
 	was.close()
-	is := openIn(t, dir, url(WithoutQuery(plain+query)))
+	url := testOptions(nil).URL + query
+	if err := os.Rename(was.folder, filepath.Join(dir, formerName("cpu", "bigpanda2", url))); err != nil {
+		t.Fatal(err)
+	}
+	is := openIn(t, dir, goingTo(url))
 	if got := text(t, is); got != "x=crit" {
 		t.Errorf("it starts from %q", got)
 	}
@@ -150,16 +153,8 @@ func TestOutboxThatWasNamedByAQuery(t *testing.T) {
 	if got := payloadsOf(is.drain()); got != "x#1 x#2" {
 		t.Errorf("delivered %s", got)
 	}
-	if _, err := os.Stat(was.folder); !os.IsNotExist(err) {
-		t.Errorf("the folder of before is still there: %v", err)
-	}
 	is.close()
-	if data, err := os.ReadFile(is.path()); err != nil || strings.Contains(string(data), "qu3ry") {
+	if data, err := os.ReadFile(filepath.Join(is.folder, databaseName)); err != nil || strings.Contains(string(data), "qu3ry") {
 		t.Errorf("the query is in the file, %v", err)
-	}
-	for url, want := range map[string]string{plain: plain, " " + plain + "#f": " " + plain, plain + "?": plain, "": ""} {
-		if got := WithoutQuery(url); got != want {
-			t.Errorf("%q becomes %q", url, got)
-		}
 	}
 }

@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
@@ -12,17 +11,21 @@ import (
 
 // formatVersion is that of everything in the database. A program reads its own
 // version and older ones, and leaves newer ones alone.
-const formatVersion = 1
+const formatVersion = 2
 
 // The database of an outbox:
 //
 //	meta   version, store (a random id), task, node, url, token (a keyed hash),
-//	       queued, bytes, heir (id of the store that has its levels now, if another
-//	       has), beginning (there until it has looked whose levels are its own)
-//	queue  lane → id (8 bytes, big-endian) → change
+//	       queued, bytes, orphan (since when, in Unix seconds; absent in others)
+//	queue  app key → id (8 bytes, big-endian) → change
 //	levels hash of the series key → crc32c (4) of all that follows | time (8) |
 //	       len key | key | value
+//	again  hash of the series key → 1, for each level that is to be told again
 //	dead   id → dead letter, as JSON
+//
+// Format 1 had no again, and named the folder by the URL, too. In its meta, heir
+// says that another outbox has the levels, and beginning that it was looking for
+// such ones.
 //
 // A change:
 //
@@ -34,9 +37,10 @@ var (
 	bucketMeta   = []byte("meta")
 	bucketQueue  = []byte("queue")
 	bucketLevels = []byte("levels")
+	bucketAgain  = []byte("again")
 	bucketDead   = []byte("dead")
 
-	buckets = [][]byte{bucketMeta, bucketQueue, bucketLevels, bucketDead}
+	buckets = [][]byte{bucketMeta, bucketQueue, bucketLevels, bucketAgain, bucketDead}
 
 	keyVersion = []byte("version")
 	keyStore   = []byte("store")
@@ -46,8 +50,10 @@ var (
 	keyToken   = []byte("token")
 	keyQueued  = []byte("queued")
 	keyBytes   = []byte("bytes")
-	keyHeir    = []byte("heir")
-	keyBegins  = []byte("beginning")
+	keyOrphan  = []byte("orphan")
+
+	keyHeir   = []byte("heir")      // of format 1
+	keyBegins = []byte("beginning") // of format 1
 )
 
 // storeSize is the size of a store's id, in bytes.
@@ -102,8 +108,8 @@ func checksum(id uint64, rest []byte) uint32 {
 
 // decodeChange reads a change. Its payload is a copy: what bbolt gives is valid
 // within a transaction only.
-func decodeChange(id uint64, lane string, b []byte) (Change, error) {
-	c := Change{ID: id, Lane: lane}
+func decodeChange(id uint64, appKey string, b []byte) (Change, error) {
+	c := Change{ID: id, Lane: appKey}
 	if len(b) < 12 || binary.BigEndian.Uint32(b) != checksum(id, b[4:]) {
 		return c, errDamagedRecord
 	}
@@ -147,51 +153,86 @@ func cutText(b []byte) (text, rest []byte, ok bool) {
 	return b[size : size+int(n)], b[size+int(n):], true
 }
 
-// levelKey is where a series has its level: keys in bbolt have a limit, and
-// those of series have none.
-func levelKey(series string) []byte {
-	sum := sha256.Sum256([]byte(series))
-	return sum[:16]
+// eachAppKey calls f with the queue of every app key.
+func eachAppKey(tx *bolt.Tx, f func(appKey string, queue *bolt.Bucket)) {
+	queue := tx.Bucket(bucketQueue)
+	queue.ForEachBucket(func(appKey []byte) error {
+		f(string(appKey), queue.Bucket(appKey))
+		return nil
+	})
 }
 
-func encodeLevel(l Level) []byte {
-	b := make([]byte, 4, 4+8+binary.MaxVarintLen64+len(l.Key)+len(l.Value))
-	b = binary.BigEndian.AppendUint64(b, uint64(l.Time))
-	b = binary.AppendUvarint(b, uint64(len(l.Key)))
-	b = append(b, l.Key...)
-	b = append(b, l.Value...)
-	binary.BigEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
-	return b
+func putChange(tx *bolt.Tx, c Change) error {
+	b, err := tx.Bucket(bucketQueue).CreateBucketIfNotExists([]byte(c.Lane))
+	if err != nil {
+		return err
+	}
+	b.FillPercent = 1 // ids only ascend
+	return b.Put(encodeID(c.ID), encodeChange(c))
 }
 
-// readLevels calls f with the levels that can be read, until it returns false:
-// a series whose level cannot is one that was never told.
-func readLevels(tx *bolt.Tx, f func(Level) bool) (all bool) {
-	c := tx.Bucket(bucketLevels).Cursor()
-	for k, v := c.First(); k != nil; k, v = c.Next() {
-		if l, err := decodeLevel(v); err == nil && !f(l) {
-			return false
+func dropChange(tx *bolt.Tx, appKey string, id uint64) error {
+	b := tx.Bucket(bucketQueue).Bucket([]byte(appKey))
+	if b == nil {
+		return nil
+	}
+	return b.Delete(encodeID(id))
+}
+
+// A queuedChange is one on disk, as far as it is known without being read whole.
+type queuedChange struct {
+	appKey, alert string
+	id            uint64
+	size          int // of the payload, in bytes
+}
+
+// findQueued looks a queued change up by its id alone.
+func findQueued(tx *bolt.Tx, id uint64) (found queuedChange, ok bool) {
+	eachAppKey(tx, func(appKey string, queue *bolt.Bucket) {
+		if v := queue.Get(encodeID(id)); v != nil && !ok {
+			alert, size := peekChange(v)
+			found, ok = queuedChange{appKey, alert, id, size}, true
+		}
+	})
+	return found, ok
+}
+
+// merged goes through the changes of all app keys in their order, from an id on.
+func merged(tx *bolt.Tx, from uint64) func(yield func(queuedChange) bool) {
+	return func(yield func(queuedChange) bool) {
+		type reading struct {
+			appKey     string
+			cursor     *bolt.Cursor
+			key, value []byte
+		}
+		var all []*reading
+		eachAppKey(tx, func(appKey string, queue *bolt.Bucket) {
+			r := &reading{appKey: appKey, cursor: queue.Cursor()}
+			r.key, r.value = r.cursor.Seek(encodeID(from))
+			all = append(all, r)
+		})
+		for {
+			var oldest *reading
+			for _, r := range all {
+				if r.key != nil && (oldest == nil || string(r.key) < string(oldest.key)) {
+					oldest = r
+				}
+			}
+			if oldest == nil {
+				return
+			}
+			alert, size := peekChange(oldest.value)
+			if !yield(queuedChange{oldest.appKey, alert, decodeID(oldest.key), size}) {
+				return
+			}
+			oldest.key, oldest.value = oldest.cursor.Next()
 		}
 	}
-	return true
 }
 
-// allLevels returns what readLevels gives.
-func allLevels(tx *bolt.Tx) (all []Level) {
-	readLevels(tx, func(l Level) bool {
-		all = append(all, l)
-		return true
-	})
-	return all
-}
-
-func decodeLevel(b []byte) (Level, error) {
-	if len(b) < 12 || binary.BigEndian.Uint32(b) != crc32.Checksum(b[4:], castagnoli) {
-		return Level{}, errDamagedRecord
+func sizeOf(changes []Change) (size int64) {
+	for _, c := range changes {
+		size += int64(len(c.Payload))
 	}
-	key, value, ok := cutText(b[12:])
-	if !ok {
-		return Level{}, errDamagedRecord
-	}
-	return Level{Key: string(key), Time: int64(binary.BigEndian.Uint64(b[4:])), Value: append([]byte{}, value...)}, nil
+	return size
 }

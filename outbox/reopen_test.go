@@ -176,7 +176,7 @@ func TestReleaseAfterClose(t *testing.T) {
 	r.put(2, "a", "x/b")
 	flying := append(r.next(1), r.next(1)...)
 	numbered.close()
-	r.adopt()
+	r.look(t.Context())
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	r.Next(over, 1, nil) // nothing can leave, but it has read what comes before

@@ -66,6 +66,14 @@ func (l *Logged) has(t *testing.T, times int, text string) {
 	}
 }
 
+// WithoutControl is for tests with a fake clock, which whoever waits for the network
+// keeps still.
+func WithoutControl(o *Options) { o.noControl = true }
+
+// Folder returns the folder that a control is of, for the tests of package
+// outbox_test, too.
+func (c *Control) Folder() string { return c.folder }
+
 // A rig is an outbox under test.
 type rig struct {
 	*Disk
@@ -88,6 +96,7 @@ func openIn(t *testing.T, dir string, change ...func(*Options)) *rig {
 	t.Helper()
 	r := &rig{t: t, log: new(Logged)}
 	o := testOptions(slog.New(slog.NewTextHandler(r.log, nil)))
+	o.Times = Times{Settle: 20 * time.Millisecond, Meet: 10 * time.Second, Look: time.Hour, Rest: time.Millisecond, Retry: 100 * time.Millisecond}
 	for _, f := range change {
 		f(&o)
 	}
@@ -107,10 +116,10 @@ func node(task, node string) func(*Options) {
 func limit(bytes int64) func(*Options) { return func(o *Options) { o.MaxSize = bytes } }
 
 // small gives an outbox a small window, before anything was read.
-func (r *rig) small(window, linger int) *rig {
+func (r *rig) small(size, maxPerAlert int) *rig {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.window, r.linger = window, linger
+	r.size, r.maxPerAlert = size, maxPerAlert
 	return r
 }
 
@@ -188,9 +197,19 @@ func (r *rig) adopted() *rig {
 	until(r.t, "the first look for leftovers is over", func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		return !r.adopting
+		return !r.looking
 	})
 	return r
+}
+
+// copyTo writes the database anew, to another file.
+func (r *rig) copyTo(path string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.store.writeAnew(); err != nil {
+		return err
+	}
+	return os.Rename(r.store.path()+compacting, path)
 }
 
 func (r *rig) close() {

@@ -7,131 +7,133 @@ import (
 	"slices"
 )
 
-// A ticket is a queued change, as the schedule sees it.
-type ticket struct {
+// An entry is a queued change, as the schedule sees it.
+type entry struct {
 	id   uint64
 	size int // of the payload, in bytes
 }
 
 // schedule says which changes may leave next: the oldest of each alert that
-// has none in flight, alerts of one lane together. It has no lock of its own.
+// has none in flight, alerts of one app key together. It has no lock of its own.
 type schedule struct {
-	alerts map[string]*line // every alert that has a ticket queued or in flight
-	flying map[uint64]*line // whose ticket is in flight
-	lanes  map[string]*lane // every lane that has a ready line
-	wake   chan struct{}    // closed, and made anew, when something may have become ready or done
+	alerts   map[string]*alertQueue // every alert that has an entry queued or in flight
+	inFlight map[uint64]*alertQueue // whose entry is in flight
+	ready    map[string]*readyHeap  // every app key that has a ready alert
+	wake     chan struct{}          // closed, and made anew, when something may have become ready or done
 
 	postponed uint64 // how often something was
 }
 
 func newSchedule() schedule {
 	return schedule{
-		alerts: make(map[string]*line),
-		flying: make(map[uint64]*line),
-		lanes:  make(map[string]*lane),
-		wake:   make(chan struct{}),
+		alerts:   make(map[string]*alertQueue),
+		inFlight: make(map[uint64]*alertQueue),
+		ready:    make(map[string]*readyHeap),
+		wake:     make(chan struct{}),
 	}
 }
 
-// A line is the tickets of one alert. It is ready, and in its lane's heap,
-// when it has a queued ticket and none in flight.
-type line struct {
-	alert, lane string
-	queued      []ticket // ascending by id
-	flying      []ticket
-	at          int    // in its lane's heap, -1 when not there
-	postponed   uint64 // when, as the schedule counts; 0: not
+// An alertQueue is the entries of one alert. It is ready, and in its app key's
+// heap, when it has a queued entry and none in flight.
+type alertQueue struct {
+	alert, appKey string
+	queued        []entry // ascending by id
+	inFlight      []entry
+	at            int    // in its app key's heap, -1 when not there
+	postponed     uint64 // when, as the schedule counts; 0: not
 }
 
-func (l *line) ready() bool { return len(l.queued) > 0 && len(l.flying) == 0 }
+func (q *alertQueue) isReady() bool { return len(q.queued) > 0 && len(q.inFlight) == 0 }
 
-// newest returns the newest ticket, queued or in flight.
-func (l *line) newest() ticket { return slices.MaxFunc(slices.Concat(l.flying, l.queued), byID) }
+// newest returns the newest entry, queued or in flight.
+func (q *alertQueue) newest() entry {
+	return slices.MaxFunc(slices.Concat(q.inFlight, q.queued), byID)
+}
 
-// add queues a ticket in its place. It reports false for one that is queued
+// add queues an entry in its place. It reports false for one that is queued
 // already.
-func (s *schedule) add(alert, lane string, t ticket) bool {
-	l := s.alerts[alert]
-	if l == nil {
-		l = &line{alert: alert, lane: lane, at: -1}
-		s.alerts[alert] = l
+func (s *schedule) add(alert, appKey string, e entry) bool {
+	q := s.alerts[alert]
+	if q == nil {
+		q = &alertQueue{alert: alert, appKey: appKey, at: -1}
+		s.alerts[alert] = q
 	}
-	i, found := slices.BinarySearchFunc(l.queued, t, byID)
+	i, found := slices.BinarySearchFunc(q.queued, e, byID)
 	if found {
 		return false
 	}
-	l.queued = slices.Insert(l.queued, i, t)
-	s.settle(l)
+	q.queued = slices.Insert(q.queued, i, e)
+	s.place(q)
 	return true
 }
 
-// before says which of two ready lines leaves first: one that was not postponed,
-// then the one that was longest ago, then the one with the oldest ticket.
-func (l *line) before(other *line) bool {
-	if l.postponed != other.postponed {
-		return l.postponed < other.postponed
+// before says which of two ready alerts leaves first: one that was not postponed,
+// then the one that was longest ago, then the one with the oldest entry.
+func (q *alertQueue) before(other *alertQueue) bool {
+	if q.postponed != other.postponed {
+		return q.postponed < other.postponed
 	}
-	return l.queued[0].id < other.queued[0].id
+	return q.queued[0].id < other.queued[0].id
 }
 
-// take puts up to max tickets of one lane in flight, and no more than
+// take puts up to max entries of one app key in flight, and no more than
 // MaxBatchBytes unless the first alone is larger. It returns their ids: the
 // oldest first, or when only alerts that were postponed are left, some of these.
-func (s *schedule) take(max int, skip func(lane string) bool) []uint64 {
-	var oldest *lane
-	for name, l := range s.lanes {
-		if (oldest == nil || l.ready[0].before(oldest.ready[0])) && (skip == nil || !skip(name)) {
-			oldest = l
+func (s *schedule) take(max int, skip func(appKey string) bool) []uint64 {
+	var oldest *readyHeap
+	for appKey, h := range s.ready {
+		if (oldest == nil || (*h)[0].before((*oldest)[0])) && (skip == nil || !skip(appKey)) {
+			oldest = h
 		}
 	}
 	if oldest == nil {
 		return nil
 	}
 	var ids []uint64
-	var touched []*line
+	var touched []*alertQueue
 	size := 0
-	postponed := oldest.ready[0].postponed > 0
-	for len(ids) < max && len(oldest.ready) > 0 {
-		l := oldest.ready[0]
-		t := l.queued[0]
-		if l.postponed > 0 != postponed {
+	postponed := (*oldest)[0].postponed > 0
+	for len(ids) < max && oldest.Len() > 0 {
+		q := (*oldest)[0]
+		e := q.queued[0]
+		if q.postponed > 0 != postponed {
 			break
 		}
-		if size += t.size; size > MaxBatchBytes && len(ids) > 0 {
+		if size += e.size; size > MaxBatchBytes && len(ids) > 0 {
 			break
 		}
-		if len(l.flying) == 0 {
-			touched = append(touched, l)
+		if len(q.inFlight) == 0 {
+			touched = append(touched, q)
 		}
-		ids = append(ids, t.id)
-		l.queued = l.queued[1:]
-		l.flying = append(l.flying, t)
-		s.flying[t.id] = l
-		// Until the piece is full the line stays in the heap with its next
-		// ticket, which may be the next oldest of the lane.
-		if len(l.queued) > 0 {
+		ids = append(ids, e.id)
+		q.queued = q.queued[1:]
+		q.inFlight = append(q.inFlight, e)
+		s.inFlight[e.id] = q
+		// Until the piece is full the alert stays in the heap with its next
+		// entry, which may be the next oldest of the app key.
+		if len(q.queued) > 0 {
 			heap.Fix(oldest, 0)
 		} else {
 			heap.Pop(oldest)
 		}
 	}
-	for _, l := range touched {
-		s.settle(l)
+	for _, q := range touched {
+		s.place(q)
 	}
 	return ids
 }
 
-// land ends the flight of a ticket that is done with. It returns nil for one
+// complete ends the flight of an entry that is done with. It returns nil for one
 // that is not in flight.
-func (s *schedule) land(id uint64) (*line, ticket) {
-	l := s.flying[id]
-	if l == nil {
-		return nil, ticket{}
+func (s *schedule) complete(id uint64) (*alertQueue, entry) {
+	q := s.inFlight[id]
+	if q == nil {
+		return nil, entry{}
 	}
-	t := s.recall(l, id)
-	l.postponed = 0
-	s.settle(l)
-	return l, t
+	e := s.recall(q, id)
+	q.postponed = 0
+	s.place(q)
+	return q, e
 }
 
 // postpone puts the alerts of changes that are in flight behind all others, for
@@ -139,90 +141,90 @@ func (s *schedule) land(id uint64) (*line, ticket) {
 func (s *schedule) postpone(ids ...uint64) {
 	s.postponed++
 	for _, id := range ids {
-		if l := s.flying[id]; l != nil {
-			l.postponed = s.postponed
+		if q := s.inFlight[id]; q != nil {
+			q.postponed = s.postponed
 		}
 	}
 }
 
-// release puts tickets that are in flight back in their places.
+// release puts entries that are in flight back in their places.
 func (s *schedule) release(ids ...uint64) {
-	back := make(map[*line][]ticket)
+	back := make(map[*alertQueue][]entry)
 	for _, id := range ids {
-		if l := s.flying[id]; l != nil {
-			back[l] = append(back[l], s.recall(l, id))
+		if q := s.inFlight[id]; q != nil {
+			back[q] = append(back[q], s.recall(q, id))
 		}
 	}
-	for l, tickets := range back {
+	for q, entries := range back {
 		// All of them at once: an alert that flaps has many behind them to move.
-		l.queued = slices.Concat(tickets, l.queued)
-		if !slices.IsSortedFunc(l.queued, byID) {
-			slices.SortFunc(l.queued, byID)
+		q.queued = slices.Concat(entries, q.queued)
+		if !slices.IsSortedFunc(q.queued, byID) {
+			slices.SortFunc(q.queued, byID)
 		}
-		s.settle(l)
+		s.place(q)
 	}
 }
 
-// drop removes a ticket that is queued. It reports false for one that is not.
+// drop removes an entry that is queued. It reports false for one that is not.
 func (s *schedule) drop(alert string, id uint64) bool {
-	l := s.alerts[alert]
-	if l == nil {
+	q := s.alerts[alert]
+	if q == nil {
 		return false
 	}
-	i, found := slices.BinarySearchFunc(l.queued, ticket{id: id}, byID)
+	i, found := slices.BinarySearchFunc(q.queued, entry{id: id}, byID)
 	if found {
-		l.queued = slices.Delete(l.queued, i, i+1)
-		s.settle(l)
+		q.queued = slices.Delete(q.queued, i, i+1)
+		s.place(q)
 	}
 	return found
 }
 
-// empty drops all queued tickets of a line.
-func (s *schedule) empty(l *line) {
-	if l.at >= 0 {
-		heap.Remove(s.lanes[l.lane], l.at)
+// empty drops all queued entries of an alert.
+func (s *schedule) empty(q *alertQueue) {
+	if q.at >= 0 {
+		heap.Remove(s.ready[q.appKey], q.at)
 	}
-	l.queued = nil
-	s.settle(l)
+	q.queued = nil
+	s.place(q)
 }
 
-// clear forgets all tickets, also those in flight.
+// clear forgets all entries, also those in flight.
 func (s *schedule) clear() {
 	wake := s.wake
 	*s = newSchedule()
 	s.wake = wake
 }
 
-// recall takes a ticket out of its line's flight.
-func (s *schedule) recall(l *line, id uint64) ticket {
-	delete(s.flying, id)
-	i := slices.IndexFunc(l.flying, func(t ticket) bool { return t.id == id })
-	t := l.flying[i]
-	l.flying = slices.Delete(l.flying, i, i+1)
-	return t
+// recall takes an entry out of its alert's flight.
+func (s *schedule) recall(q *alertQueue, id uint64) entry {
+	delete(s.inFlight, id)
+	i := slices.IndexFunc(q.inFlight, func(e entry) bool { return e.id == id })
+	e := q.inFlight[i]
+	q.inFlight = slices.Delete(q.inFlight, i, i+1)
+	return e
 }
 
-// settle brings a line to where its state says it belongs: in its lane's heap
+// place brings an alert to where its state says it belongs: in its app key's heap
 // when it is ready, nowhere when it is empty.
-func (s *schedule) settle(l *line) {
-	ln := s.lanes[l.lane]
+func (s *schedule) place(q *alertQueue) {
+	h := s.ready[q.appKey]
 	switch {
-	case l.ready() && l.at < 0:
-		if ln == nil {
-			ln = &lane{}
-			s.lanes[l.lane] = ln
+	case q.isReady() && q.at < 0:
+		if h == nil {
+			h = new(readyHeap)
+			s.ready[q.appKey] = h
 		}
-		heap.Push(ln, l)
-	case l.ready():
-		heap.Fix(ln, l.at)
-	case l.at >= 0:
-		heap.Remove(ln, l.at)
+		heap.Push(h, q)
+	case q.isReady():
+		heap.Fix(h, q.at)
+	case q.at >= 0:
+		heap.Remove(h, q.at)
 	}
-	if ln != nil && len(ln.ready) == 0 {
-		delete(s.lanes, l.lane)
+	if h != nil && h.Len() == 0 {
+		delete(s.ready, q.appKey)
 	}
-	if len(l.queued) == 0 && len(l.flying) == 0 {
-		delete(s.alerts, l.alert)
+	if len(q.queued) == 0 && len(q.inFlight) == 0 {
+		delete(s.alerts, q.alert)
 	}
 }
 
@@ -248,26 +250,27 @@ func (s *schedule) awake() {
 	s.wake = make(chan struct{})
 }
 
-// A lane is a heap of ready lines, in the order in which they leave.
-type lane struct{ ready []*line }
+// A readyHeap is the ready alerts of an app key, in the order in which they leave.
+type readyHeap []*alertQueue
 
-func (h *lane) Len() int           { return len(h.ready) }
-func (h *lane) Less(i, j int) bool { return h.ready[i].before(h.ready[j]) }
-func (h *lane) Swap(i, j int) {
-	h.ready[i], h.ready[j] = h.ready[j], h.ready[i]
-	h.ready[i].at, h.ready[j].at = i, j
+func (h readyHeap) Len() int           { return len(h) }
+func (h readyHeap) Less(i, j int) bool { return h[i].before(h[j]) }
+func (h readyHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].at, h[j].at = i, j
 }
-func (h *lane) Push(x any) {
-	l := x.(*line)
-	l.at = len(h.ready)
-	h.ready = append(h.ready, l)
+func (h *readyHeap) Push(x any) {
+	q := x.(*alertQueue)
+	q.at = len(*h)
+	*h = append(*h, q)
 }
-func (h *lane) Pop() any {
-	l := h.ready[len(h.ready)-1]
-	l.at = -1
-	h.ready[len(h.ready)-1] = nil
-	h.ready = h.ready[:len(h.ready)-1]
-	return l
+func (h *readyHeap) Pop() any {
+	last := len(*h) - 1
+	q := (*h)[last]
+	q.at = -1
+	(*h)[last] = nil
+	*h = (*h)[:last]
+	return q
 }
 
-func byID(a, b ticket) int { return cmp.Compare(a.id, b.id) }
+func byID(a, b entry) int { return cmp.Compare(a.id, b.id) }

@@ -22,7 +22,7 @@ func TestMemoryForgetsAlerts(t *testing.T) {
 		}
 	}
 	s := m.schedule
-	if len(s.alerts) != 0 || len(s.flying) != 0 || len(s.lanes) != 0 || len(m.changes) != 0 || m.bytes != 0 {
-		t.Errorf("%d alerts, %d in flight, %d lanes, %d changes and %d bytes are left", len(s.alerts), len(s.flying), len(s.lanes), len(m.changes), m.bytes)
+	if len(s.alerts) != 0 || len(s.inFlight) != 0 || len(s.ready) != 0 || len(m.changes) != 0 || m.bytes != 0 {
+		t.Errorf("%d alerts, %d in flight, %d app keys, %d changes and %d bytes are left", len(s.alerts), len(s.inFlight), len(s.ready), len(m.changes), m.bytes)
 	}
 }

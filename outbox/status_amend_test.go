@@ -68,7 +68,7 @@ func TestControlAmends(t *testing.T) {
 				{"nothing", nil, 0, "", `{"n":0} {"n":1} {"ok":9}`, []string{`"a2" 9 ok@9`, `"a\x00\xff" 9 ok@9`, `"b" 7 v`}},
 			} {
 				o, err := c.Amend(t.Context(), step.ask)
-				if err != nil || o.Done != step.done || strings.Join(o.Changed, " ") != step.changed || o.InMemory {
+				if err != nil || o.Done != step.done || strings.Join(o.Changed, " ") != step.changed {
 					t.Errorf("%s: %+v, %v", step.name, o, err)
 				}
 				queued, _ := listed(t, c)
@@ -138,13 +138,16 @@ type anOwner struct {
 	hook   func() // called before the amendment is made
 }
 
-func (o *anOwner) Amend(do func(func(string) int64) []outbox.Level) {
+func (o *anOwner) Last(string) int64 { return 0 }
+func (o *anOwner) Seen(string) int64 { return 77 }
+
+func (o *anOwner) Turn(do func(outbox.Known) []outbox.Level) {
 	if o.hook != nil {
 		o.hook()
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, l := range do(func(string) int64 { return 0 }) {
+	for _, l := range do(o) {
 		o.levels[l.Key] = l.Time
 	}
 }
@@ -175,6 +178,10 @@ func TestOwnerLearnsOfAmendments(t *testing.T) {
 	}
 	if o, err := c.Amend(t.Context(), []outbox.Amendment{amendment("a", 9, 1, "a")}); err != nil || o.Done != 0 || second.levels["a"] != 4 {
 		t.Errorf("what is not made is told: %+v, %v, %v", o, err, second.levels)
+	}
+	var seen int64
+	if err := c.Levels(t.Context(), func(l outbox.Level) { seen = l.Seen }); err != nil || seen != 77 {
+		t.Errorf("the last point is said to have come at %d, %v", seen, err)
 	}
 	d.Disown(second)
 	ask(5, 4)

@@ -77,3 +77,15 @@ func JSON(encoded []byte) []byte {
 	}
 	return out
 }
+
+// Cut returns at most max bytes of a text, and how many more there were.
+func Cut(text string, max int) string {
+	if len(text) <= max {
+		return text
+	}
+	end := max
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return fmt.Sprintf("%s… (%d bytes more)", text[:end], len(text)-end)
+}

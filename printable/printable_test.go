@@ -9,6 +9,7 @@ import (
 )
 
 func TestText(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, text, want string }{
 		{"what draws something", "Größe 93 % 日本 😀 ⚠️ é →", "Größe 93 % 日本 😀 ⚠️ é →"},
 		{"spaces", "a b\u00a0c\u3000d", "a b\u00a0c\u3000d"},
@@ -36,6 +37,7 @@ func TestText(t *testing.T) {
 // No character of Unicode that encoding/json leaves as it is reaches a terminal
 // unless it is drawn, and the value is that of before.
 func TestJSON(t *testing.T) {
+	t.Parallel()
 	for first := rune(0); first <= unicode.MaxRune; first += 0x400 {
 		if first >= 0x3400 && first < 0xa000 || first >= 0x20000 && first < 0xe0000 || first >= 0xf0000 {
 			continue // ideographs, nothing and private use, over and over
@@ -76,4 +78,18 @@ func TestJSON(t *testing.T) {
 func ExampleText() {
 	fmt.Println(Text("up\x1b[2J"))
 	// Output: up·[2J
+}
+
+func TestCut(t *testing.T) {
+	for _, tt := range []struct {
+		text string
+		max  int
+		want string
+	}{
+		{"", 0, ""}, {"abc", 3, "abc"}, {"abcd", 3, "abc… (1 bytes more)"}, {"aéb", 2, "a… (3 bytes more)"},
+	} {
+		if got := Cut(tt.text, tt.max); got != tt.want {
+			t.Errorf("%q cut at %d is %q, want %q", tt.text, tt.max, got, tt.want)
+		}
+	}
 }

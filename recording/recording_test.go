@@ -41,6 +41,7 @@ func read(t *testing.T, text string, o recording.Options) (points []*agent.Point
 }
 
 func TestLineProtocol(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, text string
 		precision  time.Duration
@@ -76,6 +77,7 @@ func TestLineProtocol(t *testing.T) {
 }
 
 func TestBadLines(t *testing.T) {
+	t.Parallel()
 	const good = "\nm f=1 7\n"
 	for _, tt := range []struct {
 		name, line string
@@ -107,6 +109,7 @@ func TestBadLines(t *testing.T) {
 
 // A recording is what Kapacitor writes (replay.go, WritePointForRecording).
 func TestStreamRecording(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, text string
 		points     []string // name, database, policy and time
@@ -136,6 +139,7 @@ func TestStreamRecording(t *testing.T) {
 }
 
 func TestBrokenFile(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("broken")
 	r := recording.NewReader(io.MultiReader(strings.NewReader("m f=1 7\nm f=2"), iotest.ErrReader(broken)), recording.Options{})
 	if _, err := r.Next(); err != nil {

@@ -62,6 +62,15 @@ func Read(name string, limit int) ([]byte, error) {
 	return data, nil
 }
 
+// Cause takes the operation and the file's name off an error, for sentences that
+// name it already.
+func Cause(err error) error {
+	if path := (*fs.PathError)(nil); errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}
+
 func check(name string, info fs.FileInfo) error {
 	if kind := kindOf(info.Mode()); kind != "" {
 		return &fs.PathError{Op: "read", Path: name, Err: fmt.Errorf("it is %s and no regular file", kind)}

@@ -15,6 +15,7 @@ func wide(n int) string {
 // Each row cites the sentence of BIGPANDA.md that it holds the sandbox to, or
 // "unknown", where the sandbox takes the harsher reading.
 func TestAnswers(t *testing.T) {
+	t.Parallel()
 	header := func(name, value string) func(*http.Request) {
 		return func(r *http.Request) {
 			if r.Header.Del(name); value != "" {
@@ -148,6 +149,7 @@ func TestAnswers(t *testing.T) {
 }
 
 func TestAnyToken(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	s.post(`{"app_key":"k","status":"ok","host":"h"}`, 201)
 	got, err := s.do("POST", Path, "{}", func(r *http.Request) { r.Header.Set("Authorization", "Bearer ") })
@@ -159,6 +161,7 @@ func TestAnyToken(t *testing.T) {
 // P9: whatever is done with the token, it is in nothing that the sandbox
 // keeps or shows.
 func TestTokenIsNowhere(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{Token: testToken})
 	s.post(`{"app_key":"k","status":"ok","host":"h"}`, 201)
 	s.post(`{"app_key":"k"}`, 400)
@@ -184,6 +187,7 @@ func TestTokenIsNowhere(t *testing.T) {
 }
 
 func TestOnRequest(t *testing.T) {
+	t.Parallel()
 	told := make(chan Request, 2)
 	s := start(t, Options{OnRequest: func(q Request) { told <- q }})
 	s.post(`{"app_key":"k","alerts":[{"status":"ok","host":"a"},{"status":"ok","host":"b"}]}`, 201)

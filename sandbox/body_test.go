@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http/httptest"
 	"runtime"
 	"strings"
 	"testing"
@@ -14,13 +13,8 @@ import (
 // What a client announces takes no memory, and what it does not send no time for
 // ever.
 func TestBodiesThatDoNotCome(t *testing.T) {
-	s := New(Options{})
-	s.bodyTimeout = 3 * time.Second
-	server := httptest.NewServer(s)
-	t.Cleanup(func() {
-		s.Close()
-		server.Close()
-	})
+	s := start(t, Options{})
+	s.bodyTimeout = time.Second
 	const connections = 100
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -32,7 +26,7 @@ func TestBodiesThatDoNotCome(t *testing.T) {
 		"GET /stats HTTP/1.1\r\nContent-Length: 100",
 	} {
 		for range connections / 4 {
-			conn, err := net.Dial("tcp", server.Listener.Addr().String())
+			conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -63,18 +57,13 @@ func TestBodiesThatDoNotCome(t *testing.T) {
 
 // An answer may take longer than a body.
 func TestAnswerMayTakeLongerThanItsBody(t *testing.T) {
-	s := New(Options{})
+	t.Parallel()
+	s := start(t, Options{})
 	s.bodyTimeout = 200 * time.Millisecond
-	server := httptest.NewServer(s)
-	t.Cleanup(func() {
-		s.Close()
-		server.Close()
-	})
-	rig := &sandbox{s, t, server.URL, server.Client()}
-	rig.setFaults(Faults{Latency: 600 * time.Millisecond})
+	s.setFaults(Faults{Latency: 600 * time.Millisecond})
 	for range 2 { // the second on the same connection
-		rig.post(`{"app_key":"k","status":"ok","host":"h"}`, 201)
-		rig.Reset()
-		rig.setFaults(Faults{Latency: 600 * time.Millisecond})
+		s.post(`{"app_key":"k","status":"ok","host":"h"}`, 201)
+		s.Reset()
+		s.setFaults(Faults{Latency: 600 * time.Millisecond})
 	}
 }

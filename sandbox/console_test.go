@@ -14,6 +14,7 @@ func accept(types string) func(*http.Request) {
 // A browser gets the page at /, everybody else the text.
 // A fault's body may be HTML, and stands at the console's own origin.
 func TestAnswerRunsNoScript(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{Faults: Faults{Body: "<script>alert(1)</script>"}})
 	got := s.call("GET", Path, "")
 	if got.header.Get("Content-Security-Policy") != contentPolicy || got.header.Get("X-Content-Type-Options") != "nosniff" {
@@ -22,6 +23,7 @@ func TestAnswerRunsNoScript(t *testing.T) {
 }
 
 func TestConsole(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	for _, test := range []struct{ accept, want string }{
 		{"text/html,application/xhtml+xml,*/*;q=0.8", "text/html; charset=utf-8"},
@@ -38,6 +40,7 @@ func TestConsole(t *testing.T) {
 // The page and all that it names are in the binary, and it names nothing else:
 // no other origin, and nothing inline, which the policy would not let it run.
 func TestConsoleFiles(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	page, err := s.do("GET", "/", "", accept("text/html"))
 	if err != nil {
@@ -96,6 +99,7 @@ func TestConsoleFiles(t *testing.T) {
 
 // Every answer of control has them, also the refused ones.
 func TestHeaders(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	for _, path := range []string{"/", "/console/main.js", "/incidents", "/faults", "/nowhere"} {
 		for _, host := range []string{"", "evil.example"} {
@@ -126,6 +130,7 @@ func TestHeaders(t *testing.T) {
 
 // A page of another origin may lead to the console, and have nothing of it.
 func TestOtherOriginsSeeNothing(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	for _, test := range []struct {
 		path, site string
@@ -149,6 +154,7 @@ func TestOtherOriginsSeeNothing(t *testing.T) {
 
 // A payload is data: it comes out as JSON, which a browser does not run.
 func TestScriptInAPayload(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	s.post(`{"app_key":"k","status":"ok","host":"<script>alert(1)</script>","</script>":"<img src=x onerror=alert(1)>"}`, 201)
 	s.call("POST", Path, `<script>alert(1)</script>`)

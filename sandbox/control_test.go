@@ -14,6 +14,7 @@ import (
 )
 
 func TestIndex(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	got := s.call("GET", "/", "")
 	if got.status != 200 || !strings.HasPrefix(got.header.Get("Content-Type"), "text/plain") {
@@ -27,6 +28,7 @@ func TestIndex(t *testing.T) {
 }
 
 func TestControlErrors(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	for _, test := range []struct {
 		method, path, body string
@@ -62,6 +64,7 @@ func TestControlErrors(t *testing.T) {
 }
 
 func TestFaultsOverHTTP(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	steps := []struct{ method, body, want string }{
 		{"GET", "", `{}`},
@@ -92,6 +95,7 @@ func sameJSON(t *testing.T, a, b string) bool {
 
 // What HTTP gives out is what Go gives out, in as many steps as it takes.
 func TestLists(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{Keep: 5000, Now: fixed(1000)})
 	for _, path := range []string{"/events", "/requests", "/alerts"} {
 		if got := s.call("GET", path, ""); strings.Join(strings.Fields(got.body), "") != "[]" {
@@ -143,6 +147,7 @@ func TestLists(t *testing.T) {
 
 // A web page of another origin can neither look in nor reach in.
 func TestGuard(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{Hosts: []string{"Sandbox.example"}})
 	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.url, "http://"))
 	own := "127.0.0.1:" + port
@@ -184,6 +189,7 @@ func TestGuard(t *testing.T) {
 // Nor can it add alerts by leading a name of its own to this machine, or fill the
 // record.
 func TestGuardOfTheAPI(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{Hosts: []string{"Sandbox.example"}})
 	for host, want := range map[string]int{
 		"": 201, "localhost": 201, "[::1]:8089": 201, "sandbox.example:8089": 201,
@@ -207,6 +213,7 @@ func TestGuardOfTheAPI(t *testing.T) {
 // The address that the connection came in on serves as a name, also when the
 // sandbox listens on all of them.
 func TestGuardListenAddress(t *testing.T) {
+	t.Parallel()
 	s := New(Options{})
 	for host, want := range map[string]int{"192.0.2.7:8089": 200, "192.0.2.8:8089": 403, "": 403} {
 		local := &net.TCPAddr{IP: net.ParseIP("192.0.2.7"), Port: 8089}

@@ -58,10 +58,11 @@ func (p Payload) Map() map[string]any {
 // Text returns the value of a property as BigPanda shows it (an array with |
 // between its items), and "" if there is none.
 func (p Payload) Text(property string) string {
-	if !json.Valid([]byte(p)) {
+	var properties map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(p), &properties); err != nil || properties[property] == nil {
 		return ""
 	}
-	return textOf(objectFields([]byte(p), nil), property)
+	return shown(properties[property])
 }
 
 // MarshalJSON gives out the payload as the object that it is.

@@ -16,7 +16,7 @@ import (
 // durations are texts such as "50ms" or numbers of seconds; an unknown key is
 // an error. Several faults may be in force together.
 //
-// Status, Body, Hang and Drop are the answer. They strike every request that
+// Status, Body, Hang and Drop are the answer. They hold for every request that
 // Match and Count let through or, with Rate, MaxAlerts or MaxBytes, only the
 // requests over those limits. The answer is given before the token or the body is
 // looked at, and nothing is taken, unless Accept says otherwise.

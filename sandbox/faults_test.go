@@ -13,6 +13,7 @@ const oneAlert = `{"app_key":"k","status":"ok","host":"h"}`
 
 // What each fault that answers makes of a good request.
 func TestFaultAnswers(t *testing.T) {
+	t.Parallel()
 	three := `{"app_key":"k","alerts":[{"status":"ok","host":"a"},{"status":"ok","host":"b"},{"status":"bad","host":"c"}]}`
 	for _, test := range []struct {
 		name        string
@@ -67,6 +68,7 @@ func TestFaultAnswers(t *testing.T) {
 // BIGPANDA.md, unknown: "nulls, empty strings, floats, booleans; what happens
 // to values over a limit".
 func TestStrict(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ name, property, reason string }{
 		{"a text", `"a":"x"`, ""},
 		{"an integer", `"a":-3`, ""},
@@ -103,6 +105,7 @@ func TestStrict(t *testing.T) {
 }
 
 func TestCountClearsItself(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	s.setFaults(Faults{Status: 503, Count: 2, Match: `"h"`})
 	s.post(`{"app_key":"k","status":"ok","host":"other"}`, 201) // does not count
@@ -118,6 +121,7 @@ func TestCountClearsItself(t *testing.T) {
 }
 
 func TestRate(t *testing.T) {
+	t.Parallel()
 	now := time.Unix(1000, 0)
 	s := start(t, Options{Now: func() time.Time { return now }})
 	s.setFaults(Faults{Rate: 2})
@@ -142,6 +146,7 @@ func TestRate(t *testing.T) {
 }
 
 func TestDrop(t *testing.T) {
+	t.Parallel()
 	for _, accept := range []bool{false, true} {
 		s := start(t, Options{Faults: Faults{Drop: true, Accept: accept, Count: 1}})
 		// One that the client does not repeat by itself on a new connection.
@@ -159,6 +164,7 @@ func TestDrop(t *testing.T) {
 // A request hangs until the faults are others; then it goes on as though it
 // came now.
 func TestHangRelease(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name    string
 		faults  Faults
@@ -205,6 +211,7 @@ func TestHangRelease(t *testing.T) {
 }
 
 func TestHangUntilTheClientGoes(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{Faults: Faults{Hang: true}})
 	ctx, cancel := context.WithCancel(t.Context())
 	failed := make(chan error, 1)
@@ -224,6 +231,7 @@ func TestHangUntilTheClientGoes(t *testing.T) {
 }
 
 func TestCloseEndsHangsAndLatency(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{Faults: Faults{Hang: true, Latency: time.Hour}})
 	s.Close()
 	s.post(oneAlert, 201)
@@ -233,6 +241,7 @@ func TestCloseEndsHangsAndLatency(t *testing.T) {
 }
 
 func TestLatency(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		lifted := make(chan struct{})
 		began := time.Now()
@@ -252,6 +261,7 @@ func TestLatency(t *testing.T) {
 }
 
 func TestLatencyIsLifted(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{Faults: Faults{Latency: time.Hour, Count: 1}})
 	done := make(chan struct{})
 	go func() {

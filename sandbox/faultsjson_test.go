@@ -8,6 +8,7 @@ import (
 )
 
 func TestParseFaults(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		json string
@@ -43,6 +44,7 @@ func TestParseFaults(t *testing.T) {
 }
 
 func TestFaultsRefused(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ name, json, want string }{
 		{"not JSON", `{"status":`, "not a JSON object"},
 		{"null", `null`, "not a JSON object"},

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"encoding/json"
 	"strings"
 )
 
@@ -46,12 +47,7 @@ func keyOf(appKey string, id identity) string {
 	if id.incident == "" {
 		parts = []string{appKey, "values", id.title, id.subtitle}
 	}
-	key := make([]byte, 0, 64)
-	for i, part := range parts {
-		key = append(key, "[,"[min(i, 1)])
-		key = appendQuoted(key, []byte(part))
-	}
-	return string(append(key, ']'))
+	return encode(parts)
 }
 
 // firstText returns the text of the property called named, if it is there,
@@ -74,39 +70,30 @@ func firstText(fields []field, named string, names []string) string {
 // absent.
 func textOf(fields []field, name string) string {
 	if value := valueOf(fields, name); value != nil {
-		return string(appendText(nil, value))
+		return shown(value)
 	}
 	return ""
 }
 
-// valueOf returns the JSON of a property, nil if it is absent.
-func valueOf(fields []field, name string) []byte {
-	for _, f := range fields {
-		if string(f.name) == name {
-			return f.value
-		}
-	}
-	return nil
-}
-
-// appendText appends a value as text: an array with | between its items
+// shown returns a value as text: an array with | between its items
 // (docs/tag-naming), null as nothing.
-func appendText(dst, value []byte) []byte {
+func shown(value json.RawMessage) string {
 	switch value[0] {
 	case '"':
-		return append(dst, unquote(value)...)
+		return unquote(value)
 	case 'n':
-		return dst
+		return ""
 	case '[':
-		first := true
-		for item := range arrayItems(value) {
-			if !first {
-				dst = append(dst, '|')
-			}
-			first = false
-			dst = appendText(dst, item)
-		}
-		return dst
+		return strings.Join(shownItems(value), "|")
 	}
-	return append(dst, value...)
+	return string(value)
+}
+
+// shownItems returns each item of a JSON array as text.
+func shownItems(array json.RawMessage) []string {
+	texts := []string{}
+	for _, item := range arrayItems(array) {
+		texts = append(texts, shown(item))
+	}
+	return texts
 }

@@ -6,6 +6,7 @@ import (
 
 // What BIGPANDA.md says of the primary and the secondary property.
 func TestIdentity(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name       string
 		properties string // beside app_key and status
@@ -49,6 +50,7 @@ func TestIdentity(t *testing.T) {
 }
 
 func TestKeysTellAlertsApart(t *testing.T) {
+	t.Parallel()
 	key := func(body string) string { return readBatch([]byte(body)).items[0].key }
 	base := key(`{"app_key":"k","status":"ok","host":"a","check":"b"}`)
 	for _, test := range []struct {

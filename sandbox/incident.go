@@ -61,7 +61,7 @@ type incident struct {
 	shown   uint64     // the seq of the last event that counts: its tags are shown
 	changes []Change   // the first status and the changes, oldest first
 	in      *list.List // one of the two of incidents
-	place   *list.Element
+	element *list.Element
 }
 
 // incidents are bounded: of those that are over keep or keepBytes, the resolved one goes
@@ -149,13 +149,13 @@ func (m *incidents) toEnd(c *incident) {
 		to = &m.resolved
 	}
 	if c.in == to {
-		to.MoveToBack(c.place)
+		to.MoveToBack(c.element)
 		return
 	}
 	if c.in != nil {
-		c.in.Remove(c.place)
+		c.in.Remove(c.element)
 	}
-	c.in, c.place = to, to.PushBack(c)
+	c.in, c.element = to, to.PushBack(c)
 }
 
 func (m *incidents) giveUpOne() {

@@ -17,6 +17,7 @@ func change(status string, minute int64) string {
 // BIGPANDA.md: "timestamp […] decides which status is the latest"; "Flapping:
 // over 4 changes of one alert in an hour."
 func TestIncident(t *testing.T) {
+	t.Parallel()
 	at := func(minute int64) int64 { return 1_000_000 + 60*minute }
 	for _, test := range []struct {
 		name   string
@@ -51,6 +52,7 @@ func TestIncident(t *testing.T) {
 
 // Alerts are told apart by the documented rules; see TestIdentity.
 func TestIncidentsAreToldApart(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	for _, body := range []string{
 		`{"app_key":"k","status":"ok","host":"a","check":"c"}`,
@@ -75,6 +77,7 @@ func TestIncidentsAreToldApart(t *testing.T) {
 // Over the limit the resolved one goes that was quiet for longest; when none
 // is resolved, the open one.
 func TestIncidentsAreBounded(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{KeepIncidents: 3})
 	steps := []struct{ host, status, kept string }{
 		{"a", "ok", "a"}, {"b", "critical", "a b"}, {"c", "ok", "a b c"},
@@ -113,6 +116,7 @@ func TestIncidentsAreBounded(t *testing.T) {
 
 // Memory is bounded with more alerts than are kept, each with many changes.
 func TestTenThousandIncidents(t *testing.T) {
+	t.Parallel()
 	const alerts = DefaultKeepIncidents + 2500
 	s := start(t, Options{Keep: 1000})
 	for from := 0; from < alerts; from += 500 {
@@ -152,6 +156,7 @@ func TestTenThousandIncidents(t *testing.T) {
 }
 
 func TestIncidentPage(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{Keep: 6})
 	s.post(`{"app_key":"k","alerts":[{"status":"critical","host":"a","timestamp":100,"url":["http://x","y"],"n":12345678901234567890,"Big":"x"},{"status":"ok","host":"b"}]}`, 201)
 	s.post(alert("a", "ok", 50), 201) // stale
@@ -210,6 +215,7 @@ func TestIncidentPage(t *testing.T) {
 }
 
 func TestRequestPage(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name     string
 		body     string
@@ -260,6 +266,7 @@ func TestRequestPage(t *testing.T) {
 
 // GET /incidents takes since and limit as /events does, and lists each once.
 func TestIncidentsOverHTTP(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	for i := range 25 {
 		s.post(string(batchBody(i, 100)), 201)

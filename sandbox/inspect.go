@@ -141,7 +141,7 @@ func showEvents(events []Event) []Shown {
 	shown := make([]Shown, len(events))
 	for i := range events {
 		e := &events[i]
-		shown[i] = Shown{e, indent([]byte(e.Payload)), problemsOf(objectFields([]byte(e.Payload), nil))}
+		shown[i] = Shown{e, indent([]byte(e.Payload)), problemsOf(objectFields([]byte(e.Payload)))}
 		if e.Duplicate {
 			shown[i].Issues = append(shown[i].Issues, Problem{"duplicate", "", "it is identical to an earlier one as a whole", "ignored", "docs/deduplication"})
 		}
@@ -161,22 +161,17 @@ func showBody(body []byte, appKey string) []Shown {
 		return shown // not as much as an object, or no alerts in it
 	}
 	body = bytes.TrimSpace(body)
-	top := withAppKey(objectFields(body, nil), appKey)
+	top := withAppKey(objectFields(body), quoted(appKey))
 	alerts := valueOf(top, "alerts")
 	if alerts == nil {
 		return append(shown, showRefused(body, top, b.items[0]))
 	}
-	n := 0
-	for alert := range arrayItems(alerts) {
+	for n, alert := range arrayItems(alerts) {
 		var fields []field
 		if alert[0] == '{' {
-			fields = objectFields(alert, nil)
-			if key := valueOf(top, "app_key"); key != nil && valueOf(fields, "app_key") == nil {
-				fields = insertField(fields, field{[]byte("app_key"), key})
-			}
+			fields = withAppKey(objectFields(alert), valueOf(top, "app_key"))
 		}
 		shown = append(shown, showRefused(alert, fields, b.items[n]))
-		n++
 	}
 	return shown
 }
@@ -199,16 +194,12 @@ func tagsOf(payload Payload) []Tag {
 	if payload == "" {
 		return tags
 	}
-	for _, f := range objectFields([]byte(payload), nil) {
-		tag := Tag{string(f.name), []string{}}
+	for _, f := range objectFields([]byte(payload)) {
+		values := []string{shown(f.value)}
 		if f.value[0] == '[' {
-			for item := range arrayItems(f.value) {
-				tag.Values = append(tag.Values, string(appendText(nil, item)))
-			}
-		} else {
-			tag.Values = append(tag.Values, string(appendText(nil, f.value)))
+			values = shownItems(f.value)
 		}
-		tags = append(tags, tag)
+		tags = append(tags, Tag{f.name, values})
 	}
 	return tags
 }

@@ -93,6 +93,7 @@ func titles(u update) string {
 }
 
 func TestLive(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{Token: testToken, KeepIncidents: 3})
 	s.post(alert("a", "critical", 1), 201)
 	f := s.open("")
@@ -134,6 +135,7 @@ func TestLive(t *testing.T) {
 // A page that comes back is told what it has missed; one that cannot know what
 // it has missed begins anew.
 func TestLiveResumes(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{KeepIncidents: 5})
 	s.post(alert("a", "critical", 1), 201)
 	s.post(alert("b", "critical", 1), 201)
@@ -171,6 +173,7 @@ func TestLiveResumes(t *testing.T) {
 }
 
 func TestLiveIsBounded(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	for i := range 30 {
 		s.post(manyHosts(i*100, 100), 201)
@@ -216,6 +219,7 @@ func (w *stuck) Write([]byte) (int, error) {
 
 // A page that does not read is cut off: there is a deadline on each write.
 func TestLiveSlowPage(t *testing.T) {
+	t.Parallel()
 	s := New(Options{})
 	w := &stuck{ResponseWriter: httptest.NewRecorder()}
 	done := make(chan struct{})

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -53,16 +52,14 @@ func readKeyedBatch(body []byte, beside string) batch {
 	if !json.Valid(body) {
 		return batch{err: "the body is not JSON: " + syntaxError(body)}
 	}
-	s := scanner{data: body}
-	if s.space() != '{' {
+	if bytes.TrimSpace(body)[0] != '{' {
 		return batch{err: "the body is not a JSON object"}
 	}
-	fields := objectFields(s.value(), nil)
-	fields = withAppKey(fields, beside)
+	fields := withAppKey(objectFields(body), quoted(beside))
 	b := batch{}
 	key := valueOf(fields, "app_key")
 	if b.err = checkAppKey(key); b.err == "" {
-		b.appKey = string(unquote(key))
+		b.appKey = unquote(key)
 		if beside != "" && beside != b.appKey { // which one counts is not documented
 			return batch{err: "one app_key is in the body, and another in the query or header"}
 		}
@@ -71,18 +68,16 @@ func readKeyedBatch(body []byte, beside string) batch {
 		b.readAlerts(fields, alerts, key)
 		return b
 	}
-	it, _ := readItem(b.appKey, fields, nil)
-	b.items = []item{it}
+	b.items = []item{readItem(b.appKey, fields)}
 	return b
 }
 
-// withAppKey adds the app key that is beside a body, which may be "", to fields
-// that have none.
-func withAppKey(fields []field, beside string) []field {
-	if beside == "" || valueOf(fields, "app_key") != nil {
-		return fields
+// quoted returns an app key as it would stand in a body, nil for "".
+func quoted(appKey string) json.RawMessage {
+	if appKey == "" {
+		return nil
 	}
-	return insertField(fields, field{[]byte("app_key"), appendQuoted(nil, []byte(beside))})
+	return json.RawMessage(encode(appKey))
 }
 
 // checkAppKey says what is wrong with the value of app_key, nil if there is
@@ -108,43 +103,30 @@ func (b *batch) readAlerts(top []field, alerts, key []byte) {
 	// What beside app_key may stand there, and what it would mean for the
 	// alerts, is not documented.
 	for i, f := range top {
-		if name := string(f.name); name != "app_key" && name != "alerts" {
-			b.err = fmt.Sprintf("%q stands beside alerts, where only app_key may", name)
+		if f.name != "app_key" && f.name != "alerts" {
+			b.err = fmt.Sprintf("%q stands beside alerts, where only app_key may", f.name)
 			return
 		}
-		if i > 0 && bytes.Equal(f.name, top[i-1].name) {
+		if i > 0 && f.name == top[i-1].name {
 			b.err = fmt.Sprintf("%q stands there twice", f.name)
 			return
 		}
 	}
-	var fields []field
-	var scratch []byte
-	for alert := range arrayItems(alerts) {
+	for _, alert := range arrayItems(alerts) {
 		if alert[0] != '{' {
 			b.items = append(b.items, item{refused: "not a JSON object"})
 			continue
 		}
-		fields = objectFields(alert, fields[:0])
+		fields := objectFields(alert)
 		if valueOf(fields, "app_key") != nil {
 			b.items = append(b.items, item{refused: "app_key stands inside an alert of a batch, not beside alerts"})
 			continue
 		}
-		if key != nil {
-			fields = insertField(fields, field{[]byte("app_key"), key})
-		}
-		var it item
-		it, scratch = readItem(b.appKey, fields, scratch)
-		b.items = append(b.items, it)
+		b.items = append(b.items, readItem(b.appKey, withAppKey(fields, key)))
 	}
 	if len(b.items) == 0 && b.err == "" {
 		b.err = "alerts is empty"
 	}
-}
-
-// insertField puts f in its place among sorted fields.
-func insertField(fields []field, f field) []field {
-	at, _ := slices.BinarySearchFunc(fields, f.name, func(f field, name []byte) int { return bytes.Compare(f.name, name) })
-	return slices.Insert(fields, at, f)
 }
 
 // syntaxError says what json.Valid found wrong.
@@ -161,30 +143,27 @@ func syntaxError(body []byte) string {
 	return fmt.Sprint(err)
 }
 
-// readItem judges one alert and makes its canonical payload, in scratch,
-// which it returns for the next.
-func readItem(appKey string, fields []field, scratch []byte) (item, []byte) {
-	var it item
+// readItem judges one alert and makes its canonical payload.
+func readItem(appKey string, fields []field) (it item) {
 	for i, f := range fields {
-		if i > 0 && bytes.Equal(f.name, fields[i-1].name) {
+		if i > 0 && f.name == fields[i-1].name {
 			it.refused = twiceReason(f.name)
-			return it, scratch
+			return it
 		}
 		if isNested(f.value) {
 			it.refused = nestedReason(f.name)
-			return it, scratch
+			return it
 		}
 	}
 	if it.refused = it.readStatus(valueOf(fields, "status")); it.refused != "" {
-		return it, scratch
+		return it
 	}
 	if it.refused = it.readTimestamp(valueOf(fields, "timestamp")); it.refused != "" {
-		return it, scratch
+		return it
 	}
 	it.identity = identify(appKey, fields)
-	scratch = appendObject(scratch[:0], fields)
-	it.payload = string(scratch)
-	return it, scratch
+	it.payload = canonical(fields)
+	return it
 }
 
 func (it *item) readStatus(value []byte) string {
@@ -194,7 +173,7 @@ func (it *item) readStatus(value []byte) string {
 	if value[0] == '"' {
 		text := unquote(value)
 		for _, s := range statuses {
-			if string(text) == s {
+			if text == s {
 				it.status = s
 				return ""
 			}
@@ -221,7 +200,7 @@ func (it *item) readTimestamp(value []byte) string {
 // object or an array.
 func isNested(value []byte) bool {
 	if value[0] == '[' {
-		for item := range arrayItems(value) {
+		for _, item := range arrayItems(value) {
 			if item[0] == '{' || item[0] == '[' {
 				return true
 			}
@@ -230,11 +209,11 @@ func isNested(value []byte) bool {
 	return value[0] == '{'
 }
 
-func nestedReason(name []byte) string {
+func nestedReason(name string) string {
 	return fmt.Sprintf("property %q holds a nested object or array, which is not supported", name)
 }
 
-func twiceReason(name []byte) string { return fmt.Sprintf("property %q stands there twice", name) }
+func twiceReason(name string) string { return fmt.Sprintf("property %q stands there twice", name) }
 
 // shorten makes a value fit into a reason.
 func shorten(value []byte) string {

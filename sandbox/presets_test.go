@@ -12,6 +12,7 @@ import (
 // Each of what BIGPANDA.md calls unknown can be switched by a preset: without
 // it the API answers one way, with it another.
 func TestUnknowns(t *testing.T) {
+	t.Parallel()
 	batch := func(n int) string {
 		return `{"app_key":"k","alerts":[{"status":"ok","host":"h"}` + strings.Repeat(`,{"status":"ok","host":"h"}`, n-1) + `]}`
 	}
@@ -88,6 +89,7 @@ func TestUnknowns(t *testing.T) {
 
 // Every preset is one that PUT /faults takes, and does something.
 func TestPresets(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	var list []Preset
 	decode(t, []byte(s.call("GET", "/presets", "").body), &list)
@@ -112,6 +114,7 @@ func TestPresets(t *testing.T) {
 }
 
 func TestGzip(t *testing.T) {
+	t.Parallel()
 	zip := func(text string) string {
 		var b bytes.Buffer
 		z := gzip.NewWriter(&b)

@@ -21,6 +21,7 @@ func alert(host, status string, timestamp int64) string {
 // payload that is identical as a whole"; "Older pages are harsher: […] the
 // later event is dropped".
 func TestDuplicatesAndStale(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	for _, step := range []struct {
 		name             string
@@ -68,6 +69,7 @@ func TestDuplicatesAndStale(t *testing.T) {
 }
 
 func TestPartlyDuplicateBatch(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{Now: fixed(1000)})
 	s.post(`{"app_key":"k","alerts":[{"status":"ok","host":"a"},{"status":"ok","host":"a"}]}`, 201)
 	s.post(`{"app_key":"k","alerts":[{"status":"ok","host":"a"},{"status":"ok","host":"b"}]}`, 201)
@@ -89,6 +91,7 @@ func TestPartlyDuplicateBatch(t *testing.T) {
 
 // BIGPANDA.md: "None: the payload is dropped."
 func TestDropped(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	s.post(`{"app_key":"k","status":"ok","check":"c"}`, 201)
 	e := s.Events()[0]
@@ -98,6 +101,7 @@ func TestDropped(t *testing.T) {
 }
 
 func TestKeepBoundsMemory(t *testing.T) {
+	t.Parallel()
 	const keep = 10
 	s := start(t, Options{Keep: keep})
 	for i := range 3 * keep {
@@ -125,6 +129,7 @@ func TestKeepBoundsMemory(t *testing.T) {
 }
 
 func TestReset(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	s.post(alert("a", "ok", 1), 201)
 	s.setFaults(Faults{Status: 503, Match: "nothing"})
@@ -139,6 +144,7 @@ func TestReset(t *testing.T) {
 }
 
 func TestRing(t *testing.T) {
+	t.Parallel()
 	r := ring[int]{keep: 3}
 	for n := range 8 {
 		if old, full := r.add(n + 1); full != (n >= 3) || full && old != n-2 {
@@ -160,6 +166,7 @@ func TestRing(t *testing.T) {
 
 // What was dropped by weight is gone as what fell out is, whatever came between.
 func TestRingDrop(t *testing.T) {
+	t.Parallel()
 	for keep := 1; keep <= 5; keep++ {
 		r := ring[int]{keep: keep}
 		var want []int
@@ -188,6 +195,7 @@ func TestRingDrop(t *testing.T) {
 
 // Few alerts that are huge are too much as well as many that are small.
 func TestHugeTextsAreBounded(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	s.record.keepBytes, s.record.incidents.keepBytes = 100_000, 50_000
 	for i := range 40 {
@@ -214,6 +222,7 @@ func TestHugeTextsAreBounded(t *testing.T) {
 
 // An incident's page holds as much as can be looked at, and says where the rest is.
 func TestHugeEventsComeInPages(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	huge := strings.Repeat("x", 400<<10)
 	for i := range 5 {
@@ -240,6 +249,7 @@ func TestHugeEventsComeInPages(t *testing.T) {
 
 // What a client chose is not kept in full, in a request as in its events.
 func TestHugeRequestTexts(t *testing.T) {
+	t.Parallel()
 	s := start(t, Options{})
 	name := strings.Repeat("é", 1<<20)
 	s.post(fmt.Sprintf(`{"app_key":"k","status":"ok","host":"h",%q:{}}`, name), 400)
@@ -253,6 +263,7 @@ func TestHugeRequestTexts(t *testing.T) {
 }
 
 func TestWaitFor(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := New(Options{})
 		asked := 0
@@ -287,6 +298,7 @@ func TestWaitFor(t *testing.T) {
 // Many clients at once, with readers and changing faults: each alert is
 // taken once, and events of one request are neighbours.
 func TestConcurrentUse(t *testing.T) {
+	t.Parallel()
 	const clients, posts, alerts = 8, 20, 5
 	s := start(t, Options{})
 	stop := make(chan struct{})

@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"bytes"
 	"fmt"
 	"strconv"
 	"unicode/utf8"
@@ -39,47 +38,47 @@ type rule struct {
 	// strict: the documentation does not promise to take such a payload, and
 	// the fault "strict" has it refused.
 	strict bool
-	find   func(fields []field, report func(property []byte, text string))
+	find   func(fields []field, report func(property, text string))
 }
 
 // rules are all there are, those first that matter most. That a body is over
 // 6 MB (reference/alerts) is known before there are fields.
 var rules = []rule{
-	{"app key", "reference/alerts", outcomeRefused, false, func(fields []field, report func([]byte, string)) {
+	{"app key", "reference/alerts", outcomeRefused, false, func(fields []field, report func(string, string)) {
 		if reason := checkAppKey(valueOf(fields, "app_key")); reason != "" {
-			report([]byte("app_key"), reason)
+			report("app_key", reason)
 		}
 	}},
-	{"status", "docs/status", outcomeRefused, false, func(fields []field, report func([]byte, string)) {
+	{"status", "docs/status", outcomeRefused, false, func(fields []field, report func(string, string)) {
 		if reason := new(item).readStatus(valueOf(fields, "status")); reason != "" {
-			report([]byte("status"), reason)
+			report("status", reason)
 		}
 	}},
-	{"timestamp", "reference/alert-object-2", outcomeRefused, false, func(fields []field, report func([]byte, string)) {
+	{"timestamp", "reference/alert-object-2", outcomeRefused, false, func(fields []field, report func(string, string)) {
 		if reason := new(item).readTimestamp(valueOf(fields, "timestamp")); reason != "" {
-			report([]byte("timestamp"), reason)
+			report("timestamp", reason)
 		}
 	}},
-	{"nested", "reference/alert-object-2", outcomeRefused, false, func(fields []field, report func([]byte, string)) {
+	{"nested", "reference/alert-object-2", outcomeRefused, false, func(fields []field, report func(string, string)) {
 		for _, f := range fields {
 			if isNested(f.value) {
 				report(f.name, nestedReason(f.name))
 			}
 		}
 	}},
-	{"twice", "", outcomeRefused, false, func(fields []field, report func([]byte, string)) {
+	{"twice", "", outcomeRefused, false, func(fields []field, report func(string, string)) {
 		for i, f := range fields {
-			if i > 0 && bytes.Equal(f.name, fields[i-1].name) {
+			if i > 0 && f.name == fields[i-1].name {
 				report(f.name, twiceReason(f.name))
 			}
 		}
 	}},
-	{"primary property", "reference/alert-object-2", outcomeDropped, false, func(fields []field, report func([]byte, string)) {
+	{"primary property", "reference/alert-object-2", outcomeDropped, false, func(fields []field, report func(string, string)) {
 		if id := identify("", fields); id.dropped != "" {
-			report(nil, id.dropped)
+			report("", id.dropped)
 		}
 	}},
-	{"reserved name", "docs/tag-naming", outcomeUnsure, true, func(fields []field, report func([]byte, string)) {
+	{"reserved name", "docs/tag-naming", outcomeUnsure, true, func(fields []field, report func(string, string)) {
 		for _, f := range fields {
 			if isReserved(f.name) {
 				report(f.name, fmt.Sprintf("property %q is reserved", f.name))
@@ -103,31 +102,29 @@ var rules = []rule{
 		return ""
 	})},
 	{"description", "reference/alert-object-2", outcomeUnsure, true, eachValue(func(f field, value []byte) string {
-		if string(f.name) != "description" {
+		if f.name != "description" {
 			return ""
 		}
 		return overLong(f, value, maxDescription)
 	})},
 	{"long value", "docs/tag-naming", outcomeUnsure, true, eachValue(func(f field, value []byte) string {
-		if string(f.name) == "description" {
+		if f.name == "description" {
 			return ""
 		}
 		return overLong(f, value, maxValue)
 	})},
-	{"long array", "docs/tag-naming", outcomeUnsure, true, func(fields []field, report func([]byte, string)) {
+	{"long array", "docs/tag-naming", outcomeUnsure, true, func(fields []field, report func(string, string)) {
 		for _, f := range fields {
 			n := 0
 			if f.value[0] == '[' {
-				for range arrayItems(f.value) {
-					n++
-				}
+				n = len(arrayItems(f.value))
 			}
 			if n > maxArray {
 				report(f.name, fmt.Sprintf("property %q holds %d items, over %d", f.name, n, maxArray))
 			}
 		}
 	}},
-	{"tag name", "docs/tag-naming", outcomeUnsought, false, func(fields []field, report func([]byte, string)) {
+	{"tag name", "docs/tag-naming", outcomeUnsought, false, func(fields []field, report func(string, string)) {
 		for _, f := range fields {
 			if !isReserved(f.name) && !isTagName(f.name) {
 				report(f.name, fmt.Sprintf("property %q: a name has lower-case letters, digits, _ and -, begins with a letter, and is no longer than %d", f.name, maxName))
@@ -141,8 +138,8 @@ var rules = []rule{
 func problemsOf(fields []field) []Problem {
 	problems := []Problem{}
 	for _, r := range rules {
-		r.find(fields, func(property []byte, text string) {
-			problems = append(problems, Problem{r.name, string(property), text, r.outcome, r.page})
+		r.find(fields, func(property, text string) {
+			problems = append(problems, Problem{r.name, property, text, r.outcome, r.page})
 		})
 	}
 	return problems
@@ -151,12 +148,12 @@ func problemsOf(fields []field) []Problem {
 // strictReason says what is in a canonical payload that the documentation
 // does not promise to take, "" if nothing is.
 func strictReason(payload string) (reason string) {
-	fields := objectFields([]byte(payload), nil)
+	fields := objectFields([]byte(payload))
 	for _, r := range rules {
 		if !r.strict {
 			continue
 		}
-		r.find(fields, func(_ []byte, text string) {
+		r.find(fields, func(_, text string) {
 			if reason == "" {
 				reason = text
 			}
@@ -167,8 +164,8 @@ func strictReason(payload string) (reason string) {
 
 // eachValue makes a find of what is wrong with one value, or with one item of
 // an array.
-func eachValue(wrong func(f field, value []byte) string) func([]field, func([]byte, string)) {
-	return func(fields []field, report func([]byte, string)) {
+func eachValue(wrong func(f field, value []byte) string) func([]field, func(string, string)) {
+	return func(fields []field, report func(string, string)) {
 		for _, f := range fields {
 			if f.value[0] != '[' {
 				if text := wrong(f, f.value); text != "" {
@@ -176,7 +173,7 @@ func eachValue(wrong func(f field, value []byte) string) func([]field, func([]by
 				}
 				continue
 			}
-			for item := range arrayItems(f.value) {
+			for _, item := range arrayItems(f.value) {
 				if text := wrong(f, item); text != "" {
 					report(f.name, text)
 					break // one is enough
@@ -190,7 +187,7 @@ func overLong(f field, value []byte, limit int) string {
 	if value[0] != '"' || len(value)-2 <= limit { // bytes, never fewer than characters
 		return ""
 	}
-	if n := utf8.RuneCount(unquote(value)); n > limit {
+	if n := utf8.RuneCountInString(unquote(value)); n > limit {
 		return fmt.Sprintf("property %q has %d characters, over %d", f.name, n, limit)
 	}
 	return ""
@@ -198,15 +195,15 @@ func overLong(f field, value []byte, limit int) string {
 
 // isReserved reports whether BigPanda keeps a name for itself. Of the reserved
 // names status and incident_identifier are left out: an alert has them.
-func isReserved(name []byte) bool {
-	switch string(name) {
+func isReserved(name string) bool {
+	switch name {
 	case "source", "_source", "source_system":
 		return true
 	}
 	return false
 }
 
-func isTagName(name []byte) bool {
+func isTagName(name string) bool {
 	for i, c := range name {
 		letter := c >= 'a' && c <= 'z'
 		if !letter && (i == 0 || !(c >= '0' && c <= '9' || c == '_' || c == '-')) {

@@ -8,6 +8,7 @@ import (
 
 // Each row cites the sentence of BIGPANDA.md that the problem is about.
 func TestProblems(t *testing.T) {
+	t.Parallel()
 	const app = `"app_key":"k",`
 	const rest = app + `"status":"ok","host":"h"`
 	for _, test := range []struct {
@@ -46,7 +47,7 @@ func TestProblems(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got []string
-			problems := problemsOf(objectFields([]byte("{"+test.payload+"}"), nil))
+			problems := problemsOf(objectFields([]byte("{" + test.payload + "}")))
 			for _, p := range problems {
 				got = append(got, p.Rule+": "+p.Outcome+" ("+p.Page+")")
 			}
@@ -63,6 +64,7 @@ func TestProblems(t *testing.T) {
 // What a rule calls refused is refused, what it calls dropped is dropped, and
 // the others are taken: the two cannot drift apart.
 func TestOutcomesAreTrue(t *testing.T) {
+	t.Parallel()
 	seen := make(map[string]bool)
 	for _, test := range []struct{ body string }{
 		{`{"app_key":"k","status":"ok","host":"h"}`}, {`{"status":"ok","host":"h"}`}, {`{"app_key":"","status":"ok","host":"h"}`},
@@ -77,7 +79,7 @@ func TestOutcomesAreTrue(t *testing.T) {
 	} {
 		want, dropped := 201, 0
 		strict := false
-		for _, p := range problemsOf(objectFields([]byte(test.body), nil)) {
+		for _, p := range problemsOf(objectFields([]byte(test.body))) {
 			seen[p.Rule] = true
 			switch p.Outcome {
 			case outcomeRefused:

@@ -37,6 +37,7 @@ func text(options []tick.Option) string {
 }
 
 func TestOptions(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, script, want string
 	}{
@@ -67,6 +68,7 @@ func TestOptions(t *testing.T) {
 }
 
 func TestWhatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, script, want string // a part of the error
 	}{
@@ -103,6 +105,7 @@ func TestWhatCannotBeRead(t *testing.T) {
 }
 
 func TestUses(t *testing.T) {
+	t.Parallel()
 	script := "var data = stream|from()\ndata|alert()\n@bigpanda()\ndata|alert()@bigpanda()\ndata@bp()"
 	for function, want := range map[string][]int{"bigpanda": {3, 4}, "bp": {5}, "other": nil} {
 		uses, err := tick.Uses(script, function)
@@ -118,6 +121,7 @@ func TestUses(t *testing.T) {
 
 // The groups' names are those that Kapacitor gives them (models.ToGroupID).
 func TestGrouping(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, script, group string
 	}{
@@ -173,6 +177,7 @@ func TestGrouping(t *testing.T) {
 
 // The scripts that a user copies are read whole.
 func TestExamples(t *testing.T) {
+	t.Parallel()
 	for file, want := range map[string]string{"cpu_usage.tick": "", "cpu_usage_check.tick": "host"} {
 		script, err := os.ReadFile("../examples/" + file)
 		if err != nil {

@@ -28,7 +28,7 @@ type Active struct {
 	Level Level
 	Since time.Time
 	// Seen is when the function last got a point of the alert, at whatever
-	// level, as far as the outbox knows.
+	// level. After a restart, until the next one comes, that is the last change.
 	Seen time.Time
 	// Timestamp is the newest that was sent for the alert, in Unix seconds, also
 	// for a series that is OK by now. Resolve makes a later one; whoever resolves
@@ -80,7 +80,7 @@ func (a *Actives) Add(l outbox.Level) {
 		return // it counts for the timestamp alone
 	}
 	group, id, _ := strings.Cut(l.Key, "\x00")
-	since, seen := time.Unix(r.since(), 0).UTC(), time.Unix(r.seen(), 0).UTC()
+	since, seen := time.Unix(r.since(), 0).UTC(), time.Unix(max(r.seen(), l.Seen), 0).UTC()
 	alert.Series = append(alert.Series, ActiveSeries{group, id, r.Level, since, seen, l.Time, r.Told})
 	if seen.After(alert.Seen) {
 		alert.Seen = seen

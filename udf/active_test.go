@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -208,14 +207,14 @@ func TestLastSeen(t *testing.T) {
 	point(5*second, -80, "c", "CRITICAL")
 	want("at the start", "a WARNING since -100 seen 0", "b CRITICAL since -90 seen 0", "c CRITICAL since -80 seen 5")
 	point(50*second, -50, "a", "WARNING")
-	want("within the minute nothing is written", "a WARNING since -100 seen 0", "b CRITICAL since -90 seen 0", "c CRITICAL since -80 seen 5")
+	want("at once", "a WARNING since -100 seen 55", "b CRITICAL since -90 seen 0", "c CRITICAL since -80 seen 5")
 	point(5*second, -40, "b", "CRITICAL")
-	want("after a minute", "a WARNING since -100 seen 55", "b CRITICAL since -90 seen 60", "c CRITICAL since -80 seen 5")
+	want("and for each", "a WARNING since -100 seen 55", "b CRITICAL since -90 seen 60", "c CRITICAL since -80 seen 5")
 	for range 8 {
 		point(2*minute, 560, "a", "WARNING")
 	}
 	want("a repetition is no change", "a WARNING since -100 seen 1020", "b CRITICAL since -90 seen 60", "c CRITICAL since -80 seen 5")
-	if n := len(queued(t, d)); n != 4 {
+	if n := len(queued(t, c)); n != 4 {
 		t.Errorf("%d changes, want three, and a repetition", n)
 	}
 	point(0, 570, "a", "CRITICAL")
@@ -223,66 +222,15 @@ func TestLastSeen(t *testing.T) {
 	want("a change is", "a CRITICAL since 570 seen 1020", "b CRITICAL since -90 seen 60")
 
 	r.h.Stop()
+	want("while no process has it, as of the last change", "a CRITICAL since 570 seen 1020", "b CRITICAL since -90 seen 0")
 	now := r.now
 	r = newRig(t, func(c *udf.Config) { c.Open = func(udf.Use) (udf.Store, error) { return d, nil } }).init(opt("resendAfter", 10*minute))
 	r.now = now
 	point(10*minute, 590, "a", "CRITICAL")
-	want("after a restart", "a CRITICAL since 570 seen 1620", "b CRITICAL since -90 seen 60")
+	want("after a restart", "a CRITICAL since 570 seen 1620", "b CRITICAL since -90 seen 0")
 	point(minute, 5000, "a", "CRITICAL")
-	want("a repetition after it", "a CRITICAL since 570 seen 1680", "b CRITICAL since -90 seen 60")
+	want("a repetition after it", "a CRITICAL since 570 seen 1680", "b CRITICAL since -90 seen 0")
 	r.wantLogged(0, "please report this")
-}
-
-// Of many, a part each minute, so that points do not wait long, and all in turn.
-func TestLastSeenOfMany(t *testing.T) {
-	r, _, c := aDisk(t)
-	r.stands = true
-	const many, turns = 20_500, 3
-	see := func() {
-		for i := range many {
-			r.point(at(1, fmt.Sprint(i), "CRITICAL"))
-		}
-		r.h.Commit()
-	}
-	see()
-	seen := 0
-	for range turns {
-		r.now = r.now.Add(minute)
-		see()
-		before := seen
-		seen = 0
-		for _, a := range active(t, c) {
-			if a.Seen.After(time.Unix(epoch, 0)) {
-				seen++
-			}
-		}
-		if kept := seen - before; kept < 5_000 || kept > 11_000 {
-			t.Errorf("in a minute the outbox gets to know when %d were seen", kept)
-		}
-	}
-	if seen != many {
-		t.Errorf("after %d minutes it knows of %d", turns, seen)
-	}
-}
-
-// What a replay of the task told, and this outbox has taken over, stays: the
-// points of before it say when the series was seen, and not how it is.
-func TestLastSeenUnsaysNothing(t *testing.T) {
-	r, d, c := aDisk(t)
-	r.send(at(0, "x", "CRITICAL"))
-	levelOf := func() (l outbox.Level) {
-		if err := c.Levels(t.Context(), func(kept outbox.Level) { l = kept }); err != nil {
-			t.Error(err)
-		}
-		return l
-	}
-	told := aLevel(levelOf().Key, "WARNING", 100, 100, host("web"))
-	d.Append(nil, []outbox.Level{told})
-	r.now = r.now.Add(minute)
-	r.send(at(60, "x", "CRITICAL"))
-	if got := levelOf(); !reflect.DeepEqual(got, told) {
-		t.Errorf("the level is %s of %d, want %s of %d", got.Value, got.Time, told.Value, told.Time)
-	}
 }
 
 // A batch is seen when it ends, also where its points came in a piece before.
@@ -341,10 +289,10 @@ func resolveAll(t *testing.T, c *outbox.Control) int {
 }
 
 // queued are the changes in an outbox, "level@timestamp".
-func queued(t *testing.T, d *outbox.Disk) (all []outbox.Entry) {
+func queued(t *testing.T, c *outbox.Control) (all []outbox.Entry) {
 	t.Helper()
 	for after, more := uint64(0), true; more; {
-		page, err := d.List(after, 1000, false)
+		page, err := c.Queued(t.Context(), after, 1000, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -359,7 +307,7 @@ func queued(t *testing.T, d *outbox.Disk) (all []outbox.Entry) {
 // A person resolves while points come: whatever comes first, function, outbox
 // and BigPanda agree in the end. For the race detector, too.
 func TestResolveBesidePoints(t *testing.T) {
-	r, d, c := aDisk(t)
+	r, _, c := aDisk(t)
 	const ids = 5
 	var resolver sync.WaitGroup
 	stop := make(chan struct{})
@@ -400,12 +348,12 @@ func TestResolveBesidePoints(t *testing.T) {
 		r.point(at(float64(pieces), fmt.Sprint("id", id), "OK"))
 	}
 	r.h.Commit()
-	before := len(queued(t, d))
+	before := len(queued(t, c))
 	for id := range ids {
 		r.point(at(float64(pieces+1), fmt.Sprint("id", id), "CRITICAL"))
 	}
 	r.h.Commit()
-	all := queued(t, d)
+	all := queued(t, c)
 	if len(all) != before+ids {
 		t.Errorf("%d CRITICALs are a change, want %d", len(all)-before, ids)
 	}
@@ -425,7 +373,7 @@ func TestResolveBesidePoints(t *testing.T) {
 // An alert that another series has raised since it was looked at is not resolved:
 // the OK would close it, and nobody would open it again.
 func TestResolveWhatHasChanged(t *testing.T) {
-	r, d, c := aDisk(t)
+	r, _, c := aDisk(t)
 	r.send(at(0, "id", "WARNING").grouped("g1"))
 	seen := active(t, c)[0].Resolve(time.Now())
 	r.send(at(20, "id", "CRITICAL").grouped("g2"))
@@ -433,7 +381,7 @@ func TestResolveWhatHasChanged(t *testing.T) {
 	if err != nil || o.Done != 0 || len(o.Changed) != 1 {
 		t.Errorf("%+v, %v", o, err)
 	}
-	if n := len(queued(t, d)); n != 2 {
+	if n := len(queued(t, c)); n != 2 {
 		t.Errorf("%d changes, want the two that the function made", n)
 	}
 	if n := resolveAll(t, c); n != 1 {
@@ -453,7 +401,7 @@ func TestResolveWithAForgottenSeries(t *testing.T) {
 
 // Two series that make one alert are resolved together, and each knows it.
 func TestResolveSharedAlert(t *testing.T) {
-	r, d, c := aDisk(t)
+	r, _, c := aDisk(t)
 	r.point(at(0, "id", "CRITICAL").grouped("g1"))
 	r.point(at(1, "id", "WARNING").grouped("g2"))
 	r.h.Commit()
@@ -465,7 +413,7 @@ func TestResolveSharedAlert(t *testing.T) {
 	}
 	r.h.Commit()
 	var got []string
-	for _, e := range queued(t, d) {
+	for _, e := range queued(t, c) {
 		got = append(got, e.Level)
 	}
 	if want := "CRITICAL WARNING OK CRITICAL"; strings.Join(got, " ") != want {

@@ -8,20 +8,16 @@ import (
 
 // An Amendable is a Store that a person may look into, and resolve an alert in.
 type Amendable interface {
-	// Own has the owner asked whenever an alert is resolved, and Disown ends it.
+	// Own has the owner asked whenever somebody does, and Disown ends it.
 	Own(outbox.Owner)
 	Disown(outbox.Owner)
-	// Refresh replaces the values of levels that were appended before by what
-	// refreshed makes of them, unless that is nil, as far as it can: it is nothing
-	// new of what BigPanda was told.
-	Refresh(keys []string, refreshed func(outbox.Level) []byte)
 }
 
-// A turn is whose it is to know what BigPanda was told: the handler's for a
-// piece of input, from its first look at the state to its Commit, or that of
-// somebody who resolves an alert from outside. A nil turn is the handler's for
-// good.
-type turn struct {
+// An inputLock guards what BigPanda was told, which is the handler's while it works
+// on a piece of input, from its first look at the state to its Commit, and in
+// between of those who look into the outbox or resolve an alert there. A nil
+// inputLock is the handler's for good.
+type inputLock struct {
 	mu     sync.Mutex
 	taken  bool // by the handler; its goroutine's
 	store  Amendable
@@ -29,61 +25,65 @@ type turn struct {
 	state  *state
 }
 
-// own returns the turn of a handler whose state is loaded when the channel is
+// own returns the lock of a handler whose state is loaded when the channel is
 // closed. It is called before anything is loaded.
-func own(store Store, loaded <-chan struct{}, s *state) *turn {
+func own(store Store, loaded <-chan struct{}, s *state) *inputLock {
 	a, ok := store.(Amendable)
 	if !ok {
 		return nil
 	}
-	t := &turn{store: a, loaded: loaded, state: s}
-	a.Own(t)
-	return t
+	l := &inputLock{store: a, loaded: loaded, state: s}
+	a.Own(l)
+	return l
 }
 
-// take waits until it is the handler's turn.
-func (t *turn) take() {
-	if t != nil && !t.taken {
-		t.lock()
+// take takes the lock, unless the handler has it.
+func (l *inputLock) take() {
+	if l != nil && !l.taken {
+		l.mu.Lock()
+		l.taken = true
 	}
 }
 
-func (t *turn) lock() {
-	t.mu.Lock()
-	t.taken = true
-}
-
 // leave ends what take began.
-func (t *turn) leave() {
-	if t != nil && t.taken {
-		t.taken = false
-		t.mu.Unlock()
+func (l *inputLock) leave() {
+	if l != nil && l.taken {
+		l.taken = false
+		l.mu.Unlock()
 	}
 }
 
 // end is leave for good.
-func (t *turn) end() {
-	t.leave()
-	if t != nil {
-		t.store.Disown(t)
+func (l *inputLock) end() {
+	l.leave()
+	if l != nil {
+		l.store.Disown(l)
 	}
 }
 
-// Amend is part of outbox.Owner.
-func (t *turn) Amend(do func(last func(alert string) int64) []outbox.Level) {
-	<-t.loaded
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for _, l := range do(t.state.last) {
-		t.state.amend(l)
+// Turn is part of outbox.Owner.
+func (l *inputLock) Turn(do func(known outbox.Known) []outbox.Level) {
+	<-l.loaded
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, level := range do(l.state) {
+		l.state.amend(level)
 	}
 }
 
-// last returns the newest timestamp that was sent for an alert, 0 for one that
-// is not remembered.
-func (s *state) last(alert string) int64 {
+// Last is part of outbox.Known: the newest timestamp that was sent for an alert, 0
+// for one that is not remembered.
+func (s *state) Last(alert string) int64 {
 	if a := s.alerts[alert]; a != nil {
 		return a.last
+	}
+	return 0
+}
+
+// Seen is part of outbox.Known: when the last point of an open series came.
+func (s *state) Seen(key string) int64 {
+	if known := s.series[key]; known != nil {
+		return int64(known.seen.unix)
 	}
 	return 0
 }

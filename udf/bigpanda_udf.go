@@ -92,7 +92,7 @@ type Handler struct {
 	loading   chan struct{} // closed when load has ended; nil once that is known
 	stopped   atomic.Bool   // load need not go on
 	state     *state
-	turn      *turn           // to look at the state
+	lock      *inputLock      // of the state
 	changes   []outbox.Change // not yet in the store
 	batch     batch           // the one at hand
 	feed      feed            // of the points
@@ -162,10 +162,11 @@ func (h *Handler) init(r *agent.InitRequest) error {
 		return err
 	}
 	h.options, h.store, h.appKey = o, store, bigpanda.Payload{AppKey: o.appKey}.Identity().AppKey
-	h.feed = newFeed(o.resolveAfter, h.config.Now())
-	h.state.now.unix = uint32(h.config.Now().Unix())
+	now := h.config.Now()
+	h.feed = newFeed(o.resolveAfter, now)
+	h.state.now.unix = seconds(now.Unix())
 	h.loading = make(chan struct{})
-	h.turn = own(store, h.loading, h.state)
+	h.lock = own(store, h.loading, h.state)
 	go h.load()
 	return nil
 }
@@ -193,7 +194,7 @@ func (h *Handler) load() {
 // loaded waits until load has ended, and until Commit nobody else touches the
 // state.
 func (h *Handler) loaded() {
-	h.turn.take()
+	h.lock.take()
 	if h.loading != nil {
 		<-h.loading
 		h.loading = nil
@@ -271,13 +272,12 @@ func (h *Handler) Commit() {
 	if !h.isLoaded() {
 		return // no point has come
 	}
-	h.turn.take()
-	defer h.turn.leave()
+	h.lock.take()
+	defer h.lock.leave()
 	h.noticeNoLevel()
 	h.resolveUnseen()
 	h.state.forget(h.config.Now)
 	h.append()
-	h.keepSeen()
 	h.feed.fresh = false
 }
 
@@ -324,7 +324,7 @@ func (h *Handler) Stop() {
 	if h.loading != nil {
 		<-h.loading
 	}
-	h.turn.end()
+	h.lock.end()
 	c := h.counts
 	if c.points > 0 && c.noLevel == c.points && h.noLevel.logged.IsZero() {
 		h.log.Error(noLevelText, "points", c.points)

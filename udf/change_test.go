@@ -309,9 +309,9 @@ func TestIdentityStaysUntilOK(t *testing.T) {
 		{"secondary property is a field", all(opt("secondaryProperty", "value")), [3]string{"a", "a", "a"}},
 		{"check is an attribute", all(opt("attribute", "check", "{{ .Fields.value }}")), [3]string{"a", "a", "a"}},
 		{"primary property is an attribute", all(opt("attribute", "primary_property", "p{{ .Fields.value }}")), [3]string{"a", "b", "c"}},
-		{"primary property is the status", all(opt("primaryProperty", "status")), [3]string{"a", "a", "a"}},
-		{"primary property is the timestamp", all(opt("primaryProperty", "timestamp")), [3]string{"a", "a", "a"}},
-		{"secondary property is the timestamp", all(opt("secondaryProperty", "timestamp")), [3]string{"a", "a", "a"}},
+		{"primary property is made to be the status", all(opt("attribute", "primary_property", `{{ "status" }}`)), [3]string{"a", "a", "a"}},
+		{"primary property is made to be the timestamp", all(opt("attribute", "primary_property", `{{ "timestamp" }}`)), [3]string{"a", "a", "a"}},
+		{"secondary property is made to be the timestamp", all(opt("attribute", "secondary_property", `{{ "timestamp" }}`)), [3]string{"a", "a", "a"}},
 		{"a template that fails later", all(opt("host", "{{ index .Tags.host 0 }}")), [3]string{"a", "", ""}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -56,6 +56,8 @@ func TestDefaults(t *testing.T) {
 	}{
 		{"no app key", udf.Defaults{}, "no app key: add .appKey('…') to @bigpanda(), or set app-key (BIGPANDA_APP_KEY) for the function"},
 		{"auto-attributes", udf.Defaults{AppKey: "k", AutoAttributes: "all"}, `setting auto-attributes: "all" is no kind of attribute: use 'tags', 'fields', 'tags,fields' or ''`},
+		{"primary property", udf.Defaults{AppKey: "k", PrimaryProperty: "status"}, "primary-property of the handler file: status cannot tell alerts apart: name a tag, a field or an attribute"},
+		{"secondary property", udf.Defaults{AppKey: "k", SecondaryProperty: "timestamp"}, "secondary-property of the handler file: timestamp cannot tell alerts apart: name a tag, a field or an attribute"},
 		{"host", udf.Defaults{AppKey: "k", Host: "{{ . "}, "host of the handler file: parse template: 1: unclosed action"},
 		{"attribute", udf.Defaults{AppKey: "k", Attributes: map[string]string{"a": "x", "team": "{{ end }}"}}, "attribute team of the handler file: parse template: 1: unexpected {{end}}"},
 		{"reserved attribute", udf.Defaults{AppKey: "k", Attributes: map[string]string{"status": "x"}}, "attribute status of the handler file: an attribute cannot be called status, which BigPanda defines: choose another name"},

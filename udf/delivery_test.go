@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/retry"
 )
 
 // The outcome classes, with an API that comes to its senses after a while (P5).
@@ -21,21 +22,21 @@ func TestDeliveryOutcomes(t *testing.T) {
 		log     string        // one line says so
 		over    string        // and one that it is over
 	}{
-		{"no connection", status(0), time.Minute, 2 * retryMax, "delivery fails and is tried again", "alerts are delivered again"},
-		{"500", status(500), time.Minute, 2 * retryMax, "delivery fails and is tried again", "alerts are delivered again"},
+		{"no connection", status(0), time.Minute, 2 * retry.FailureMax, "delivery fails and is tried again", "alerts are delivered again"},
+		{"500", status(500), time.Minute, 2 * retry.FailureMax, "delivery fails and is tried again", "alerts are delivered again"},
 		{"503 for a second", status(503), time.Second, 5 * time.Second, "delivery fails and is tried again", "alerts are delivered again"},
-		{"503 for hours", status(503), 3 * time.Hour, 2 * retryMax, "delivery fails and is tried again", "alerts are delivered again"},
-		{"429", status(429), time.Minute, 4 * retryMax, "delivery fails and is tried again", "alerts are delivered again"},
-		{"401", status(401), time.Minute, 2 * holdMax, "all alerts are held", "alerts are no longer held"},
-		{"401 for hours", status(401), 3 * time.Hour, 2 * holdMax, "all alerts are held", "alerts are no longer held"},
-		{"403", status(403), time.Minute, 2 * holdMax, "all alerts are held", "alerts are no longer held"},
-		{"404", status(404), time.Minute, 2 * holdMax, "the alerts of an app key are held", "the alerts of an app key are no longer held"},
-		{"404 for hours", status(404), 3 * time.Hour, 2 * holdMax, "the alerts of an app key are held", "the alerts of an app key are no longer held"},
+		{"503 for hours", status(503), 3 * time.Hour, 2 * retry.FailureMax, "delivery fails and is tried again", "alerts are delivered again"},
+		{"429", status(429), time.Minute, 4 * retry.FailureMax, "delivery fails and is tried again", "alerts are delivered again"},
+		{"401", status(401), time.Minute, 2 * retry.HeldMax, "all alerts are held", "alerts are no longer held"},
+		{"401 for hours", status(401), 3 * time.Hour, 2 * retry.HeldMax, "all alerts are held", "alerts are no longer held"},
+		{"403", status(403), time.Minute, 2 * retry.HeldMax, "all alerts are held", "alerts are no longer held"},
+		{"404", status(404), time.Minute, 2 * retry.HeldMax, "the alerts of an app key are held", "the alerts of an app key are no longer held"},
+		{"404 for hours", status(404), 3 * time.Hour, 2 * retry.HeldMax, "the alerts of an app key are held", "the alerts of an app key are no longer held"},
 	}
 	for _, tt := range tests {
 		for _, connections := range []int{1, 4} {
 			t.Run(fmt.Sprint(tt.name, ", connections ", connections), func(t *testing.T) {
-				inBubble(t, SenderOptions{Connections: connections, BatchSize: 50}, func(t *testing.T, r *senderRig) {
+				inBubble(t, rigOptions{Connections: connections, BatchSize: 50}, func(t *testing.T, r *senderRig) {
 					r.api.answer(always(tt.failure))
 					r.append(many("x", 100)...)
 					time.Sleep(tt.lasts / 2)
@@ -48,7 +49,7 @@ func TestDeliveryOutcomes(t *testing.T) {
 					// 340 alerts, some of them in pieces as they were suspected.
 					r.drain(tt.soon + 5*time.Second)
 					r.complete()
-					if n, most := r.lines(tt.log), 1+int(tt.lasts/sayAgain); n < 1 || n > most {
+					if n, most := r.lines(tt.log), 1+int(tt.lasts/retry.LogAgain); n < 1 || n > most {
 						t.Errorf("%d lines say %q, want 1 to %d", n, tt.log, most)
 					}
 					r.wantLines(1, `"`+tt.over+`"`)
@@ -62,7 +63,7 @@ func TestDeliveryBacksOff(t *testing.T) {
 	for _, connections := range []int{1, 4} {
 		for _, failure := range []*bigpanda.Error{status(0), status(503), status(429), status(401), status(404)} {
 			t.Run(fmt.Sprint(failure.Status, ", connections ", connections), func(t *testing.T) {
-				inBubble(t, SenderOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
+				inBubble(t, rigOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
 					r.api.answer(always(failure))
 					r.append(many("x", 300)...)
 					time.Sleep(time.Hour)
@@ -92,7 +93,7 @@ func TestDeliveryRetryAfter(t *testing.T) {
 	for _, code := range []int{429, 503, 401, 404} {
 		for _, connections := range []int{1, 4} {
 			t.Run(fmt.Sprint(code, ", connections ", connections), func(t *testing.T) {
-				inBubble(t, SenderOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
+				inBubble(t, rigOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
 					const wait = 3 * time.Minute
 					first := true
 					r.api.answer(func(request) *bigpanda.Error {
@@ -119,7 +120,7 @@ func TestDeliveryRetryAfter(t *testing.T) {
 // what was intermediate, too.
 func TestDeliveryOutage(t *testing.T) {
 	for _, connections := range []int{1, 4} {
-		inBubble(t, SenderOptions{Connections: connections, BatchSize: 20}, func(t *testing.T, r *senderRig) {
+		inBubble(t, rigOptions{Connections: connections, BatchSize: 20}, func(t *testing.T, r *senderRig) {
 			r.append("x/0", "y/0", "z/0")
 			r.drain(time.Minute)
 			r.api.answer(always(status(0)))
@@ -129,7 +130,7 @@ func TestDeliveryOutage(t *testing.T) {
 				r.append("y/0", "z/0", "y/0")
 			}
 			r.api.answer(nil)
-			r.drain(2*retryMax + 10*time.Second)
+			r.drain(2*retry.FailureMax + 10*time.Second)
 			r.complete()
 		})
 	}
@@ -146,7 +147,7 @@ func TestDeliveryPoison(t *testing.T) {
 		for _, connections := range []int{1, 4} {
 			for _, at := range []int{0, 499, 1000} {
 				t.Run(fmt.Sprintf("%s, connections %d, alert %d", name, connections, at), func(t *testing.T) {
-					inBubble(t, SenderOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
+					inBubble(t, rigOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
 						poisonous(t, r, failure, fmt.Sprint("x/", at))
 					})
 				})
@@ -201,14 +202,14 @@ func poisonous(t *testing.T, r *senderRig, failure *bigpanda.Error, bad string) 
 	}
 
 	r.api.answer(nil)
-	r.drain(2*retryMax + 5*time.Second)
+	r.drain(2*retry.FailureMax + 5*time.Second)
 	r.complete()
 }
 
 // Before anything else came, there is nothing to tell it from an outage by.
 func TestDeliveryPoisonComesFirst(t *testing.T) {
 	for _, connections := range []int{1, 4} {
-		inBubble(t, SenderOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
+		inBubble(t, rigOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
 			r.api.answer(poison("x/bad", status(500)))
 			r.append("x/bad")
 			time.Sleep(10 * time.Minute)
@@ -224,7 +225,7 @@ func TestDeliveryPoisonComesFirst(t *testing.T) {
 
 func TestDeliverySeveralPoisons(t *testing.T) {
 	for _, connections := range []int{1, 4} {
-		inBubble(t, SenderOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
+		inBubble(t, rigOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
 			bad := []string{"x/0", "x/1", "x/2", "x/300", "x/700", "y/3"}
 			r.api.answer(func(q request) *bigpanda.Error {
 				for _, alert := range bad {
@@ -255,8 +256,8 @@ func TestDeliveryLaneFails(t *testing.T) {
 	for _, failure := range []*bigpanda.Error{status(500), status(0), status(404), status(403), status(429), statusAfter(429, 5*time.Second)} {
 		for _, connections := range []int{1, 4} {
 			t.Run(fmt.Sprint(failure.Status, " ", failure.RetryAfter, ", connections ", connections), func(t *testing.T) {
-				inBubble(t, SenderOptions{Connections: connections, BatchSize: 50}, func(t *testing.T, r *senderRig) {
-					r.api.answer(laneRule("x", failure))
+				inBubble(t, rigOptions{Connections: connections, BatchSize: 50}, func(t *testing.T, r *senderRig) {
+					r.api.answer(appKeyRule("x", failure))
 					r.append(many("x", 300)...) // more than all connections take at once
 					r.append(many("y", 100)...)
 					r.append(many("z", 100)...)
@@ -267,7 +268,7 @@ func TestDeliveryLaneFails(t *testing.T) {
 					}
 					r.within(2*time.Minute, "the others have arrived", func() bool { return r.queue.Stats().Queued == 320 })
 					r.api.answer(nil)
-					r.drain(2*holdMax + 10*time.Second)
+					r.drain(2*retry.HeldMax + 10*time.Second)
 					r.complete()
 				})
 			})
@@ -280,7 +281,7 @@ func TestDeliveryLaneFails(t *testing.T) {
 func TestDeliveryRefused(t *testing.T) {
 	bad := map[string]bool{"x/0#1": true, "x/7#1": true, "x/8#1": true, "x/8#2": true, "x/499#1": true, "y/1#1": true}
 	for _, connections := range []int{1, 4} {
-		inBubble(t, SenderOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
+		inBubble(t, rigOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
 			r.api.answer(func(q request) *bigpanda.Error {
 				if slices.ContainsFunc(q.alerts, func(p string) bool { return bad[p] }) {
 					return status(400)
@@ -324,13 +325,13 @@ func TestDeliveryRefused(t *testing.T) {
 func TestDeliveryNothingOvertakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newSenderRig(t)
-		s := NewSender(r.queue, r.api, SenderOptions{})
+		s := newRigSender(r.queue, r.api, rigOptions{})
 		r.append("x/a", "x/b", "x/a", "x/c")
 		batch, err := r.queue.Next(t.Context(), 10, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := newDelivery(s, "x")
+		d := s.newDelivery("x")
 		d.release(batch[:2])
 		d.deliver(t.Context(), batch[2:])
 		if got := r.api.sent(); len(got) != 1 || fmt.Sprint(got[0].alerts) != "[x/c#1]" {
@@ -344,7 +345,7 @@ func TestDeliveryNothingOvertakes(t *testing.T) {
 
 // A dead letter shows in the log what was refused, but not all of it.
 func TestDeliveryLogsPayloads(t *testing.T) {
-	inBubble(t, SenderOptions{}, func(t *testing.T, r *senderRig) {
+	inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 		r.api.answer(always(status(400)))
 		r.append("x/a" + strings.Repeat("ä", 500_000))
 		r.drain(time.Minute)
@@ -357,7 +358,7 @@ func TestDeliveryLogsPayloads(t *testing.T) {
 
 // A request that is too large as a whole is none with a bad alert in it.
 func TestDeliveryTooLarge(t *testing.T) {
-	inBubble(t, SenderOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
+	inBubble(t, rigOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
 		r.api.answer(func(q request) *bigpanda.Error {
 			if len(q.alerts) > 100 {
 				return status(413)

@@ -47,11 +47,11 @@ func (h *Handler) look() (e event, changes bool) {
 	h.key = appendSeriesKey(emptied(h.key), v.group, id)
 	known, open := h.state.series[string(h.key)]
 	if open {
-		known.seen, known.fresh = h.state.now, true
+		known.seen = h.state.now
 		e.moves = e.level != OK && bigpanda.AppKeyOf(known.alert.key) != h.appKey
 	}
 	switch {
-	case open && known.level != e.level, e.moves:
+	case open && (known.level != e.level || known.again), e.moves:
 	case open:
 		e.begins = h.begins(known, e)
 		after := int64(h.options.resendAfter)

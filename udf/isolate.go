@@ -1,6 +1,7 @@
 package udf
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"slices"
@@ -8,26 +9,15 @@ import (
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/retry"
+
+	"github.com/cenkalti/backoff/v5"
 )
 
-// What isolate waits after a request that is to be tried again. There are others
-// that pass, so it is far less than where nothing is known.
-const (
-	isolateInitial = 10 * time.Millisecond
-	isolateMax     = 50 * time.Millisecond
-)
-
-// isolate delivers a batch that failed, until each alert that is at fault has
-// stood alone. Bad alerts often come together, and so do good ones: from one
-// that was accepted it goes on to both sides, in pieces as large as what passed
-// before, and then tries a single one somewhere else.
-//
-//	✗ ✗ ✗ ✗ ✗ ✗ ✓ ✓ ✓ ✓ ✓ ✓ ✓ ✓ ✗ ✗ ✗
-//	          ◀────── ● ──────▶
-//
-// When so many single alerts fail in a row that their app key is held, the rest
-// is postponed.
-func (d *delivery) isolate(ctx context.Context, batch []outbox.Change) {
+// takeApart delivers a batch that failed in pieces, until each alert that is at
+// fault has stood alone. When so many single alerts fail in a row that their app
+// key is held, the rest is postponed.
+func (d *delivery) takeApart(ctx context.Context, batch []outbox.Change) {
 	rest := byAlert(d.notStuck(batch))
 	switch len(rest) {
 	case 0:
@@ -36,69 +26,53 @@ func (d *delivery) isolate(ctx context.Context, batch []outbox.Change) {
 		d.inTwo(ctx, rest[0])
 		return
 	}
-	var (
-		to      = alone
-		at      = len(rest) - 1 // the newest has least to do with what is known to fail
-		bad     = 0             // as many from there on are known to fail together
-		run     = 0             // as many have passed since one failed alone,
-		lastRun = len(rest) / 4 // and before that one
-	)
+	at := len(rest) - 1 // the newest has least to do with what is known to fail
 	switch {
 	case d.near > 0:
-		to, at = newer, newerThan(rest, d.near)
+		at, _ = slices.BinarySearchFunc(rest, d.near, func(changes []outbox.Change, id uint64) int {
+			return cmp.Compare(changes[0].ID, id)
+		})
 	case batch[0].Postponed:
 		at = rand.IntN(len(rest)) // the newest was tried when it was postponed
 	}
-	wait := newBackoff(isolateInitial, isolateMax)
+	pieces := retry.NewIsolation(len(rest), at, d.near > 0)
+	wait := retry.NewBackoff(retry.PieceInitial, retry.PieceMax)
 	for throttled := 0; len(rest) > 0; {
-		if d.lanes.held(d.lane) {
+		if d.breaker.Held() {
 			d.giveUp(slices.Concat(rest...))
 			return
 		}
-		size := 2*max(run, lastRun) + 1
-		if bad > 0 {
-			size = max(1, bad/2)
-		}
-		from, end := to.piece(at, size, len(rest))
-		if from == end {
-			to, at, bad = to.next(at, len(rest))
-			continue
-		}
+		from, end := pieces.Piece()
 		piece := slices.Concat(rest[from:end]...)
 		failure := d.send(ctx, piece)
 		switch {
 		case failure == nil:
-			rest, at = slices.Delete(rest, from, end), from
-			run += end - from
-			bad = max(0, bad-(end-from))
+			pieces.Passed()
+			rest = slices.Delete(rest, from, end)
 			wait.Reset()
-			if to == alone {
-				to = newer
-			}
 			continue
 		case ctx.Err() != nil,
-			failure.Class == bigpanda.Retry && !sleep(ctx, max(wait.NextBackOff(), failure.RetryAfter)):
+			failure.Class == bigpanda.Retry && !retry.Sleep(ctx, max(wait.NextBackOff(), failure.RetryAfter)):
 			d.release(slices.Concat(rest...))
 			return
-		case failure.Reason == bigpanda.ReasonThrottled && throttled < inARow:
+		case failure.Reason == bigpanda.ReasonThrottled && throttled < retry.InARow:
 			throttled++
 			continue
 		case failure.Class == bigpanda.HoldAppKey, failure.Reason == bigpanda.ReasonThrottled:
 			d.hold(slices.Concat(rest...), failure)
 			return
 		case end-from > 1:
-			bad = end - from
+			pieces.Failed()
 			continue
 		case len(piece) > 1:
 			d.inTwo(ctx, piece)
 		case failure.Class == bigpanda.Refused:
 			d.refuse(piece[0], failure)
 		default:
-			d.park(piece[0], failure, newBackoff(retryInitial, retryMax))
+			d.isolate(piece[0], failure, retry.NewBackoff(retry.FailureInitial, retry.FailureMax))
 		}
-		rest, at = slices.Delete(rest, from, end), from
-		lastRun, run = run, 0
-		to, at, bad = to.next(at, len(rest))
+		pieces.Isolated()
+		rest = slices.Delete(rest, from, end)
 	}
 }
 
@@ -109,56 +83,46 @@ func (d *delivery) inTwo(ctx context.Context, changes []outbox.Change) {
 	d.deliver(ctx, changes[middle:])
 }
 
-// A direction says where isolate takes its next piece.
-type direction int
-
-const (
-	alone direction = iota // one alert, by itself
-	newer
-	older
-)
-
-// piece returns the place of a piece of up to size of the alerts that are left.
-func (to direction) piece(at, size, left int) (from, end int) {
-	switch to {
-	case newer:
-		return at, min(at+size, left)
-	case older:
-		return max(0, at-size), at
+// isolate gives an alert that fails by itself a schedule of its own, on which it
+// holds back only itself, unless the fault may be elsewhere.
+func (d *delivery) isolate(c outbox.Change, why *bigpanda.Error, wait *backoff.ExponentialBackOff) {
+	own := d.passed || why.Class != bigpanda.Hold
+	if own && d.breaker.FailedAlone(d.othersPass()) {
+		d.stuck[c.Alert] = true
+		d.isolateAgain(&retry.Alert[outbox.Change]{Change: c, Backoff: wait}, why)
+		return
 	}
-	return at, at + 1
+	d.hold([]outbox.Change{c}, why)
 }
 
-// next returns where to go on when there is nothing more to be had in this
-// direction: the other side, or a place by chance.
-func (to direction) next(at, left int) (next direction, place, bad int) {
-	if to == newer || left == 0 {
-		return older, at, 0
+// isolateAgain has an alert wait for the next time of its schedule.
+func (d *delivery) isolateAgain(a *retry.Alert[outbox.Change], why *bigpanda.Error) {
+	if a.Said.Met(why.Reason) {
+		d.log.Warn("an alert that is sent alone fails: it is tried on a schedule of its own",
+			"app_key", d.appKey, "reason", why.Reason, "error", why, "payload", logged(a.Change))
 	}
-	return alone, rand.IntN(left), 0
+	if !d.isolated.Add(a, why.RetryAfter) {
+		d.hold([]outbox.Change{a.Change}, why)
+	}
 }
 
-// byAlert returns the changes of each alert in a batch, in the order of the
-// first ones.
-func byAlert(batch []outbox.Change) (alerts [][]outbox.Change) {
-	place := make(map[string]int, len(batch))
-	for _, c := range batch {
-		at, seen := place[c.Alert]
-		if !seen {
-			at = len(alerts)
-			place[c.Alert] = at
-			alerts = append(alerts, nil)
-		}
-		alerts[at] = append(alerts[at], c)
+// deliverIsolated tries an alert whose own schedule has come, even if its app key
+// is held: it may be the only one to try with.
+func (d *delivery) deliverIsolated(ctx context.Context, a *retry.Alert[outbox.Change]) {
+	began := time.Now()
+	d.ownSchedule = true
+	one := []outbox.Change{a.Change}
+	failure := d.send(ctx, one)
+	defer func() { d.isolated.Done(time.Since(began), failure == nil) }()
+	switch {
+	case failure == nil:
+	case ctx.Err() != nil:
+		d.release(one)
+	case failure.Class == bigpanda.HoldAppKey:
+		d.hold(one, failure)
+	case failure.Class == bigpanda.Refused:
+		d.refuse(a.Change, failure)
+	default:
+		d.isolateAgain(a, failure)
 	}
-	return alerts
-}
-
-// newerThan returns the place of the first alert that is newer than a change.
-func newerThan(alerts [][]outbox.Change, id uint64) int {
-	at := slices.IndexFunc(alerts, func(changes []outbox.Change) bool { return changes[0].ID > id })
-	if at < 0 {
-		return len(alerts)
-	}
-	return at
 }

@@ -71,8 +71,8 @@ type option struct {
 // optionTable is every option by its TICKscript name.
 var optionTable = map[string]option{
 	"appKey":            textOption(func(o *options) *string { return &o.appKey }),
-	"primaryProperty":   textOption(func(o *options) *string { return &o.primaryProperty }),
-	"secondaryProperty": textOption(func(o *options) *string { return &o.secondaryProperty }),
+	"primaryProperty":   chosenOption(func(o *options) *string { return &o.primaryProperty }),
+	"secondaryProperty": chosenOption(func(o *options) *string { return &o.secondaryProperty }),
 	"levelField":        textOption(func(o *options) *string { return &o.levelField }),
 	"levelTag":          textOption(func(o *options) *string { return &o.levelTag }),
 	"idField":           textOption(func(o *options) *string { return &o.idField }),
@@ -100,7 +100,7 @@ var optionTable = map[string]option{
 		return nil
 	}},
 	"autoAttributes": {types: stringType, set: func(o *options, args []argument) (err error) {
-		o.autoTags, o.autoFields, err = parseAutoAttributes(args[0].text)
+		o.autoTags, o.autoFields, err = ParseAutoAttributes(args[0].text)
 		return err
 	}},
 	"passThrough": {types: boolType, set: func(o *options, args []argument) error {
@@ -121,6 +121,21 @@ func textOption(field func(*options) *string) option {
 		}
 		return nil
 	}}
+}
+
+// chosenOption is a textOption that names a property to tell alerts apart by.
+func chosenOption(field func(*options) *string) option {
+	text := textOption(field)
+	return option{types: text.types, set: func(o *options, args []argument) error {
+		return errors.Join(checkChosen(args[0].text), text.set(o, args))
+	}}
+}
+
+func checkChosen(name string) error {
+	if !bigpanda.Chooseable(name) {
+		return fmt.Errorf("%s cannot tell alerts apart: name a tag, a field or an attribute", name)
+	}
+	return nil
 }
 
 // templateOption is a template over the named data; empty leaves it unset.
@@ -150,6 +165,10 @@ func (o *options) addAttribute(name, text string) error {
 		return errors.New("an attribute needs a name: put one before its template")
 	case "app_key", "alerts", "status", "timestamp":
 		return fmt.Errorf("an attribute cannot be called %s, which BigPanda defines: choose another name", name)
+	case "primary_property", "secondary_property":
+		if err := checkChosen(text); err != nil {
+			return err
+		}
 	}
 	t, err := compile(text, attributeNames, nil)
 	if err != nil {
@@ -180,7 +199,9 @@ func (o *options) addLevel(word, level string) error {
 	return nil
 }
 
-func parseAutoAttributes(s string) (tags, fields bool, err error) {
+// ParseAutoAttributes reads a list of what is sent of each point: tags, fields, both
+// or, if it is empty, neither.
+func ParseAutoAttributes(s string) (tags, fields bool, err error) {
 	for word := range strings.SplitSeq(s, ",") {
 		switch strings.ToLower(strings.TrimSpace(word)) {
 		case "tags":
@@ -208,13 +229,19 @@ func parseOptions(given []*agent.Option, d Defaults) (*options, error) {
 		passThrough:       true,
 	}
 	var err error
-	if o.autoTags, o.autoFields, err = parseAutoAttributes(d.AutoAttributes); err != nil {
+	if o.autoTags, o.autoFields, err = ParseAutoAttributes(d.AutoAttributes); err != nil {
 		return nil, fmt.Errorf("setting auto-attributes: %w", err)
 	}
 	if d.Host != "" {
 		if o.host, err = compile(d.Host, attributeNames, nil); err != nil {
 			return nil, fmt.Errorf("host of the handler file: %w", err)
 		}
+	}
+	if err := checkChosen(d.PrimaryProperty); err != nil {
+		return nil, fmt.Errorf("primary-property of the handler file: %w", err)
+	}
+	if err := checkChosen(d.SecondaryProperty); err != nil {
+		return nil, fmt.Errorf("secondary-property of the handler file: %w", err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Attributes)) {
 		if err := o.addAttribute(name, d.Attributes[name]); err != nil {

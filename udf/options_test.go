@@ -182,6 +182,11 @@ func TestInitRefuses(t *testing.T) {
 		{"attribute status", all(opt("attribute", "status", "x")), "option .attribute('status', …): an attribute cannot be called status, which BigPanda defines: choose another name"},
 		{"attribute timestamp", all(opt("attribute", "timestamp", "x")), "option .attribute('timestamp', …): an attribute cannot be called timestamp, which BigPanda defines: choose another name"},
 
+		{"the status as primary property", all(opt("primaryProperty", "status")), "option .primaryProperty(): status cannot tell alerts apart: name a tag, a field or an attribute"},
+		{"the timestamp as secondary property", all(opt("secondaryProperty", "timestamp")), "option .secondaryProperty(): timestamp cannot tell alerts apart: name a tag, a field or an attribute"},
+		{"the status as primary property, as an attribute", all(opt("attribute", "primary_property", "status")), "option .attribute('primary_property', …): status cannot tell alerts apart: name a tag, a field or an attribute"},
+		{"what names the primary property", all(opt("secondaryProperty", "primary_property")), "option .secondaryProperty(): primary_property cannot tell alerts apart: name a tag, a field or an attribute"},
+
 		{"a word for no level", all(opt("level", "SEVERE", "BAD")), `option .level('SEVERE', …): "BAD" is no level: use OK, INFO, WARNING or CRITICAL`},
 		{"a word for nothing", all(opt("level", "SEVERE", "")), `option .level('SEVERE', …): "" is no level: use OK, INFO, WARNING or CRITICAL`},
 		{"no word for a level", all(opt("level", "", "OK")), "option .level('', …): there is no word to map: put the point's word before the level"},

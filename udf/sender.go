@@ -9,46 +9,25 @@ import (
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
-
-	"github.com/cenkalti/backoff/v5"
+	"bigpanda-udf/retry"
 )
 
 const (
 	// DefaultBatchSize is how many alerts share a request at most.
 	DefaultBatchSize = 500
 	// DefaultConnections is how many requests are under way at once at most.
-	DefaultConnections = 4
+	DefaultConnections = bigpanda.DefaultConnections
 )
-
-// What a failed request is tried again with: the first wait is at most twice
-// the initial interval, later ones grow to at most twice the maximum, evenly
-// spread from nothing up, so that many senders do not come back at once. What
-// waits until somebody mends something is tried more slowly.
-const (
-	retryInitial = 250 * time.Millisecond
-	retryMax     = 15 * time.Second
-	holdInitial  = time.Second
-	holdMax      = 30 * time.Second
-)
-
-// answerWithin is how long requests that are under way when the process ends
-// may take: an answer spares BigPanda a duplicate, and Kapacitor waits for the
-// process.
-const answerWithin = 500 * time.Millisecond
-
-// probeChoice is out of how many queued changes the one is chosen with which a
-// held app key is tried: the oldest may be just those that it is held for.
-const probeChoice = 2000
 
 // A Queue is what a Sender needs of an outbox.
 type Queue interface {
-	// Next takes up to max changes of one lane, in the order of change, and
-	// waits until there are any. It takes none of an alert that is in flight,
-	// and none of a lane that skip reports true for. Alerts that were postponed
+	// Next takes up to max changes of one app key, in the order of change, and
+	// waits until there are any. It takes none of an alert that is in flight, and
+	// none of an app key that skip reports true for. Alerts that were postponed
 	// come last, the one that was longest ago first, and never in a piece with
-	// others. Its context ends when the right to send does, and whenever skip
-	// may report something else.
-	Next(ctx context.Context, max int, skip func(lane string) bool) ([]outbox.Change, error)
+	// others. Its context ends when the right to send does, and whenever skip may
+	// report something else.
+	Next(ctx context.Context, max int, skip func(appKey string) bool) ([]outbox.Change, error)
 	// Ack, Dead, Release and Postpone end the flight of changes, in any order:
 	// they are delivered, or refused for good, or not delivered, and postponed
 	// then, so that other alerts go first. With an error the flight has ended
@@ -59,17 +38,9 @@ type Queue interface {
 	Postpone(ids ...uint64)
 }
 
-// An API takes encoded alerts of one app key to BigPanda. Its errors are
-// *bigpanda.Error.
-type API interface {
-	Send(ctx context.Context, appKey string, alerts [][]byte) (bigpanda.Answer, error)
-}
-
 // SenderOptions tune a Sender; zero values mean the defaults.
 type SenderOptions struct {
-	BatchSize   int     // alerts in a request
-	Connections int     // requests at once
-	Rate        float64 // requests a second, 0: no limit
+	BatchSize int // alerts in a request
 	// AppKey is the one in force. What is queued under another one is sent to
 	// that; when BigPanda does not know it (404, 410) but takes alerts of this
 	// one, and HasLeft reports true for it, it is given up, as dead letters: what
@@ -81,44 +52,40 @@ type SenderOptions struct {
 }
 
 // Sender delivers what a Queue holds, at least once, and in order for each
-// alert. It belongs to the process and knows no option of a TICKscript.
+// alert. It belongs to the process and knows no option of a TICKscript. The way out:
 //
-// What fails is held back no further than the fault reaches:
+//	queue ──next──▶ breaker ──deliver──▶ request ──send──▶ answer
 //
-//	everything    gate     the token, the way to BigPanda, its rate limit
-//	an app key    lanes    the app key; BigPanda does not answer for it
-//	an alert      parking  BigPanda does not answer for it, but for others
+// What becomes of a batch that fails is in delivery.go, of one that is taken apart
+// and of single alerts in isolate.go; how long, how often and how far is package
+// retry's. All workers use a Sender: what is not safe by itself is guarded by mu.
 type Sender struct {
 	queue   Queue
-	api     API
+	api     *retry.LimitedAPI
 	options SenderOptions
 	log     *slog.Logger
 
-	alarm   alarm
-	gate    gate
-	lanes   lanes
-	parking parking
+	wakeup   retry.Wakeup
+	breakers *retry.Breakers
+	isolated *retry.Isolated[outbox.Change]
 
-	delivering, storing trouble
-	last                lastAnswers
+	delivering, storing retry.LogLimiter
+
+	mu   sync.Mutex
+	last outbox.Delivery // BigPanda's newest answers
 }
 
 // NewSender returns a Sender that waits for Run.
-func NewSender(q Queue, api API, o SenderOptions) *Sender {
+func NewSender(q Queue, api *retry.LimitedAPI, o SenderOptions) *Sender {
 	if o.BatchSize <= 0 {
 		o.BatchSize = DefaultBatchSize
-	}
-	if o.Connections <= 0 {
-		o.Connections = DefaultConnections
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Sender{queue: q, api: api, options: o, log: o.Log}
-	s.gate.init(o.Log, o.Rate)
-	s.lanes.init(o.Log, &s.alarm)
-	s.parking.init(&s.alarm)
-	s.delivering.log, s.storing.log = o.Log, o.Log
+	s.breakers = retry.NewBreakers(o.Log, &s.wakeup)
+	s.isolated = retry.NewIsolated[outbox.Change](&s.wakeup)
 	return s
 }
 
@@ -127,25 +94,25 @@ func NewSender(q Queue, api API, o SenderOptions) *Sender {
 // answer. What is in flight then is released.
 func (s *Sender) Run(ctx context.Context) {
 	var workers sync.WaitGroup
-	for range s.options.Connections {
+	for range s.api.Connections() {
 		workers.Go(func() { s.work(ctx) })
 	}
 	workers.Wait()
-	s.alarm.ring()
-	s.queue.Release(ids(s.parking.empty())...)
+	s.wakeup.Notify()
+	s.queue.Release(ids(s.isolated.Empty())...)
 }
 
 // work sends one request at a time.
 func (s *Sender) work(ctx context.Context) {
-	wait := newBackoff(retryInitial, retryMax)
+	wait := retry.NewBackoff(retry.FailureInitial, retry.FailureMax)
 	for ctx.Err() == nil {
 		err := s.next(ctx)
 		switch {
 		case errors.Is(err, outbox.ErrClosed):
 			return
 		case err != nil:
-			s.storing.met("the outbox cannot be read: it is tried again", "read", err)
-			sleep(ctx, wait.NextBackOff())
+			s.warn(&s.storing, "the outbox cannot be read: it is tried again", "read", err)
+			retry.Sleep(ctx, wait.NextBackOff())
 		default:
 			wait.Reset()
 		}
@@ -155,24 +122,25 @@ func (s *Sender) work(ctx context.Context) {
 // next delivers an alert whose own schedule has come, or else a piece of the
 // queue, for which it waits. An error is the queue's.
 func (s *Sender) next(ctx context.Context) error {
-	wait := s.alarm.context(ctx) // before anything is looked at that it tells of
-	if p, ok := s.parking.take(); ok {
-		s.deliverParked(ctx, p)
+	wait, cancel := s.wakeup.Context(ctx) // before anything is looked at that it tells of
+	defer cancel()
+	if a := s.isolated.Take(); a != nil {
+		s.newDelivery(a.Change.Lane).deliverIsolated(ctx, a)
 		return nil
 	}
 	size := s.options.BatchSize
-	if s.lanes.due() {
-		size = max(size, probeChoice)
+	if s.breakers.Due() {
+		size = max(size, retry.ProbeChoice)
 	}
-	batch, err := s.queue.Next(wait, size, s.lanes.shut)
+	batch, err := s.queue.Next(wait, size, s.breakers.Shut)
 	if err != nil {
 		if wait.Err() != nil && !errors.Is(err, outbox.ErrClosed) {
 			return nil
 		}
 		return err
 	}
-	d := newDelivery(s, batch[0].Lane)
-	switch probe, free := s.lanes.claim(d.lane); {
+	d := s.newDelivery(batch[0].Lane)
+	switch probe, free := d.breaker.Claim(); {
 	case !free:
 		d.release(batch)
 	case probe:
@@ -185,89 +153,130 @@ func (s *Sender) next(ctx context.Context) error {
 	return nil
 }
 
-// post sends one request as soon as the gate lets it. nil means that BigPanda
-// accepted it.
-func (s *Sender) post(ctx context.Context, lane string, batch []outbox.Change) *bigpanda.Error {
-	payloads := make([][]byte, len(batch))
-	for i, c := range batch {
+// deliver sends a batch. When it returns, each of the changes is delivered,
+// dead, isolated, released or postponed.
+func (d *delivery) deliver(ctx context.Context, batch []outbox.Change) {
+	batch = d.notStuck(batch)
+	wait := retry.NewBackoff(retry.FailureInitial, retry.FailureMax)
+	failed, throttled := 0, 0
+	var failure *bigpanda.Error
+	for len(batch) > 0 {
+		switch held := d.breaker.Held(); {
+		case held && failed > 0:
+			d.suspect(ctx, batch, failure, wait)
+			return
+		case held:
+			d.giveUp(batch)
+			return
+		}
+		failure = d.send(ctx, batch)
+		if failure == nil {
+			return
+		}
+		if failure.Reason == bigpanda.ReasonThrottled {
+			throttled++
+		} else {
+			failed++
+		}
+		switch {
+		case ctx.Err() != nil:
+			d.release(batch)
+			return
+		case failure.Class == bigpanda.Refused && len(batch) == 1:
+			d.refuse(batch[0], failure)
+			return
+		case failure.Class == bigpanda.Refused:
+			d.takeApart(ctx, batch)
+			return
+		case failure.Class == bigpanda.HoldAppKey, throttled == retry.InARow:
+			d.hold(batch, failure)
+			return
+		case failure.Class == bigpanda.Hold, failed == retry.SuspectAfter, failed > 0 && d.passed:
+			d.suspect(ctx, batch, failure, wait)
+			return
+		}
+		if !d.pause(ctx, failure, wait) {
+			d.release(batch)
+			return
+		}
+	}
+}
+
+// send sends changes in one request, as soon as not everything is held. nil means
+// that they are delivered; else they are still in flight.
+func (d *delivery) send(ctx context.Context, changes []outbox.Change) *bigpanda.Error {
+	payloads := make([][]byte, len(changes))
+	for i, c := range changes {
 		payloads[i] = c.Payload
 	}
-	probe, err := s.gate.wait(ctx)
-	if err != nil {
-		return asError(err)
+	everything := d.breakers.Everything
+	probe, failure := everything.Wait(ctx)
+	if failure == nil {
+		failure = d.api.Send(ctx, d.appKey, payloads)
 	}
-	sending, cancel := lingering(ctx, answerWithin)
-	defer cancel()
-	_, err = s.api.Send(sending, lane, payloads)
-	if err == nil {
-		s.last.accepted(time.Now())
-		s.gate.open()
-		s.lanes.accepted(lane)
-		s.parking.accepted()
-		s.delivering.over("alerts are delivered again")
-		return nil
-	}
-	failure := asError(err)
-	if sending.Err() == nil {
-		s.last.failed(time.Now(), failure)
-	}
+	d.note(failure)
+	d.failed = d.failed || failure != nil
 	switch {
+	case failure == nil:
+		everything.Accepted()
+		d.breaker.Accepted()
+		d.isolated.Accepted()
+		d.over(&d.delivering, "alerts are delivered again")
+		d.passed, d.near = true, changes[0].ID
+		d.ack(changes)
 	case ctx.Err() != nil:
-		s.gate.leave(probe)
+		if probe {
+			everything.Leave()
+		}
 	case failure.Class == bigpanda.Retry, failure.Class == bigpanda.Hold:
 		// Whether what everything is held for is mended, nobody knows yet.
-		s.gate.failed(probe, failure)
-	default:
-		s.gate.open()
+		if probe {
+			everything.Failed(failure)
+		}
+		switch {
+		case d.ownSchedule: // it says nothing about others
+		case failure.Class == bigpanda.Retry:
+			d.warn(&d.delivering, "delivery fails and is tried again", failure.Reason, failure)
+		case !d.passed:
+			everything.Hold(failure)
+		}
+	default: // an answer about these alerts
+		everything.Accepted()
 	}
 	return failure
 }
 
-func asError(err error) *bigpanda.Error {
-	var e *bigpanda.Error
-	if errors.As(err, &e) {
-		return e
-	}
-	return &bigpanda.Error{Class: bigpanda.Retry, Err: err}
-}
-
-func newBackoff(initial, max time.Duration) *backoff.ExponentialBackOff {
-	return &backoff.ExponentialBackOff{
-		InitialInterval: initial, MaxInterval: max, Multiplier: 2,
-		// From nothing to twice the interval: full jitter.
-		RandomizationFactor: 1,
+// note remembers what BigPanda answered last.
+func (s *Sender) note(failure *bigpanda.Error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if failure == nil {
+		s.last.LastSuccess = time.Now()
+	} else if failure.Reason != bigpanda.ReasonCanceled {
+		s.last.LastErrorTime, s.last.LastError = time.Now(), failure.Error()
 	}
 }
 
-// lingering returns a context that ends some time after ctx.
-func lingering(ctx context.Context, after time.Duration) (context.Context, context.CancelFunc) {
-	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		sleep(later, after)
-		cancel()
-	})
-	return later, func() {
-		stop()
-		cancel()
+// Report tells how delivery goes: what is held and why, and what BigPanda
+// answered last.
+func (s *Sender) Report() outbox.Delivery {
+	s.mu.Lock()
+	report := s.last
+	s.mu.Unlock()
+	for _, held := range s.breakers.Held() {
+		report.Held = append(report.Held, outbox.Held(held))
+	}
+	return report
+}
+
+func (s *Sender) warn(l *retry.LogLimiter, text string, cause bigpanda.Reason, err error) {
+	if l.Met(cause) {
+		s.log.Warn(text, "reason", cause, "error", err)
 	}
 }
 
-// sleep waits, and reports false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
+func (s *Sender) over(l *retry.LogLimiter, text string) {
+	if l.Over() {
+		s.log.Info(text)
 	}
-}
-
-func ids(changes []outbox.Change) []uint64 {
-	all := make([]uint64, len(changes))
-	for i, c := range changes {
-		all[i] = c.ID
-	}
-	return all
 }

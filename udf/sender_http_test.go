@@ -29,7 +29,7 @@ type httpRig struct {
 
 const rigToken = "rig-token-81472"
 
-func startHTTP(t *testing.T, faults sandbox.Faults, client bigpanda.Options, options SenderOptions) *httpRig {
+func startHTTP(t *testing.T, faults sandbox.Faults, client bigpanda.Options, options rigOptions) *httpRig {
 	t.Helper()
 	r := &httpRig{t: t, queue: outbox.NewMemory(0), box: sandbox.New(sandbox.Options{Token: rigToken, Faults: faults})}
 	r.server = httptest.NewServer(r.box)
@@ -39,7 +39,7 @@ func startHTTP(t *testing.T, faults sandbox.Faults, client bigpanda.Options, opt
 }
 
 // run starts the sender, and ends it all with the test.
-func (r *httpRig) run(client bigpanda.Options, options SenderOptions) {
+func (r *httpRig) run(client bigpanda.Options, options rigOptions) {
 	r.t.Helper()
 	if client.Token == "" && client.TokenFile == "" {
 		client.Token = rigToken
@@ -53,7 +53,7 @@ func (r *httpRig) run(client bigpanda.Options, options SenderOptions) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		NewSender(r.queue, c, options).Run(ctx)
+		newRigSender(r.queue, c, options).Run(ctx)
 	}()
 	r.t.Cleanup(func() {
 		cancel()
@@ -154,7 +154,7 @@ func TestSenderHTTP(t *testing.T) {
 			if tt.faults.Hang {
 				client.Timeout = 2 * time.Second // also for the test's machine to answer in
 			}
-			r := startHTTP(t, tt.faults, client, SenderOptions{})
+			r := startHTTP(t, tt.faults, client, rigOptions{})
 			r.append(1, "good", "bad")
 			r.drain()
 			if n := r.queue.Stats().Dead; n != tt.dead {
@@ -186,7 +186,7 @@ func TestSenderHTTPWrongToken(t *testing.T) {
 		}
 	}
 	write("old-token")
-	r := startHTTP(t, sandbox.Faults{}, bigpanda.Options{TokenFile: file}, SenderOptions{})
+	r := startHTTP(t, sandbox.Faults{}, bigpanda.Options{TokenFile: file}, rigOptions{})
 	r.append(1, "a", "b", "c")
 	r.awaitLog("all alerts are held")
 	write(rigToken)
@@ -203,7 +203,7 @@ func TestSenderHTTPNoTrust(t *testing.T) {
 	r.server = httptest.NewUnstartedServer(r.box)
 	r.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	r.server.StartTLS()
-	r.run(bigpanda.Options{URL: r.server.URL + sandbox.Path}, SenderOptions{})
+	r.run(bigpanda.Options{URL: r.server.URL + sandbox.Path}, rigOptions{})
 	r.append(1, "a")
 	r.awaitLog("all alerts are held")
 	r.awaitLog("reason=tls")
@@ -216,7 +216,7 @@ func TestSenderHTTPNoTrust(t *testing.T) {
 // fail, get lost, and ask for less.
 func TestSenderHTTPOrder(t *testing.T) {
 	t.Parallel()
-	r := startHTTP(t, sandbox.Faults{}, bigpanda.Options{}, SenderOptions{BatchSize: 20, Connections: 4})
+	r := startHTTP(t, sandbox.Faults{}, bigpanda.Options{}, rigOptions{BatchSize: 20, Connections: 4})
 	var hosts []string
 	for i := range 100 {
 		hosts = append(hosts, fmt.Sprint("host-", i))

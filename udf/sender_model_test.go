@@ -18,7 +18,7 @@ type climate struct {
 	r      *rand.Rand
 	bad    map[string]bool // payloads that are refused for good
 	poison map[string]bool // alerts that fail until calm
-	lane   string          // which fails; empty: all of them
+	appKey string          // which fails; empty: all of them
 	fault  *bigpanda.Error // nil: none
 	share  float64         // of the requests that fail
 	ends   time.Duration   // of the phase
@@ -44,10 +44,10 @@ func (c *climate) answer(q request) *bigpanda.Error {
 			statusAfter(429, 5*time.Second), status(401), status(403), status(404), {Class: bigpanda.Retry, Answer: lost},
 		}
 		c.fault = faults[c.r.IntN(len(faults))]
-		c.lane = []string{"", "", "x", "y"}[c.r.IntN(4)]
+		c.appKey = []string{"", "", "x", "y"}[c.r.IntN(4)]
 		c.share = []float64{1, 1, 0.5, 0.1}[c.r.IntN(4)]
 	}
-	if (c.lane == "" || c.lane == q.lane) && c.r.Float64() < c.share {
+	if (c.appKey == "" || c.appKey == q.appKey) && c.r.Float64() < c.share {
 		return c.fault
 	}
 	return nil
@@ -86,7 +86,7 @@ func weather(t *testing.T, seed uint64, alerts, bad int) {
 	}
 	r.api.answer(c.answer)
 	start := func() {
-		r.start(SenderOptions{
+		r.start(rigOptions{
 			BatchSize:   []int{1, 2, 5, 500}[random.IntN(4)],
 			Connections: 1 + random.IntN(4),
 			Rate:        []float64{0, 0, 20}[random.IntN(3)],

@@ -17,13 +17,14 @@ import (
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/retry"
 )
 
 // A request is what a fakeAPI was sent.
 type request struct {
 	at     time.Duration // since the start
-	lane   string
-	alerts []string // payloads, "lane/alert#number"
+	appKey string
+	alerts []string // payloads, "appKey/alert#number"
 	answer *bigpanda.Error
 }
 
@@ -32,7 +33,7 @@ func (r request) String() string {
 	if r.answer != nil {
 		outcome = fmt.Sprint(r.answer.Class, " ", r.answer.Status)
 	}
-	return fmt.Sprintf("%v %s %v: %s", r.at, r.lane, r.alerts, outcome)
+	return fmt.Sprintf("%v %s %v: %s", r.at, r.appKey, r.alerts, outcome)
 }
 
 // has reports whether a change of an alert is in the request.
@@ -56,7 +57,7 @@ type fakeAPI struct {
 	requests []request
 	accepted []string // payloads, in the order of their first acceptance
 	seen     map[string]bool
-	flying   map[string]bool // alerts
+	inFlight map[string]bool // alerts
 	now      int             // requests under way
 	most     int             // of now
 }
@@ -64,24 +65,24 @@ type fakeAPI struct {
 // lost is the answer that comes with an error although the alerts were taken.
 const lost = "lost"
 
-func (a *fakeAPI) Send(ctx context.Context, lane string, alerts [][]byte) (bigpanda.Answer, error) {
+func (a *fakeAPI) Send(ctx context.Context, appKey string, alerts [][]byte) (bigpanda.Answer, error) {
 	a.mu.Lock()
-	r := request{at: time.Since(a.start), lane: lane}
+	r := request{at: time.Since(a.start), appKey: appKey}
 	for _, p := range alerts {
 		r.alerts = append(r.alerts, string(p))
 	}
-	mine := a.takeOff(r)
+	mine := a.begin(r)
 	latency := a.latency
 	if a.slow != nil {
 		latency = a.slow(r)
 	}
 	a.mu.Unlock()
-	whole := sleep(ctx, latency)
+	whole := retry.Sleep(ctx, latency)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.now--
 	for alert := range mine {
-		delete(a.flying, alert)
+		delete(a.inFlight, alert)
 	}
 	if !whole {
 		return bigpanda.Answer{}, &bigpanda.Error{Class: bigpanda.Retry, Reason: bigpanda.ReasonCanceled, Err: ctx.Err()}
@@ -105,9 +106,9 @@ func (a *fakeAPI) Send(ctx context.Context, lane string, alerts [][]byte) (bigpa
 	return bigpanda.Answer{Status: 201}, nil
 }
 
-// takeOff checks what no request may break: an alert is in one at a time, and
+// begin checks what no request may break: an alert is in one at a time, and
 // its changes are in order. It returns the alerts.
-func (a *fakeAPI) takeOff(r request) map[string]bool {
+func (a *fakeAPI) begin(r request) map[string]bool {
 	a.now++
 	a.most = max(a.most, a.now)
 	if len(r.alerts) > a.size {
@@ -121,13 +122,13 @@ func (a *fakeAPI) takeOff(r request) map[string]bool {
 		if n <= last[alert] {
 			a.t.Errorf("a request is out of order: %v", r)
 		}
-		if a.flying[alert] && !mine[alert] {
+		if a.inFlight[alert] && !mine[alert] {
 			a.t.Errorf("%s is in two requests at once", alert)
 		}
-		if lane, _, _ := strings.Cut(alert, "/"); lane != r.lane {
+		if appKey, _, _ := strings.Cut(alert, "/"); appKey != r.appKey {
 			a.t.Errorf("a request mixes app keys: %v", r)
 		}
-		last[alert], mine[alert], a.flying[alert] = n, true, true
+		last[alert], mine[alert], a.inFlight[alert] = n, true, true
 	}
 	return mine
 }
@@ -226,10 +227,10 @@ func poison(alert string, e *bigpanda.Error) rule {
 	}
 }
 
-// laneRule answers one lane.
-func laneRule(lane string, e *bigpanda.Error) rule {
+// appKeyRule answers one app key.
+func appKeyRule(appKey string, e *bigpanda.Error) rule {
 	return func(r request) *bigpanda.Error {
-		if r.lane == lane {
+		if r.appKey == appKey {
 			return e
 		}
 		return nil
@@ -268,7 +269,7 @@ func (b *logBuffer) String() string {
 
 // inBubble runs a test of a Sender on a fake clock. At the end the sender is
 // stopped; then nothing may be in flight.
-func inBubble(t *testing.T, o SenderOptions, test func(t *testing.T, r *senderRig)) {
+func inBubble(t *testing.T, o rigOptions, test func(t *testing.T, r *senderRig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		r := newSenderRig(t)
@@ -282,16 +283,30 @@ func newSenderRig(t *testing.T) *senderRig {
 	return &senderRig{
 		t:     t,
 		queue: outbox.NewMemory(0),
-		api:   &fakeAPI{t: t, start: time.Now(), latency: 50 * time.Millisecond, seen: make(map[string]bool), flying: make(map[string]bool), size: DefaultBatchSize},
+		api:   &fakeAPI{t: t, start: time.Now(), latency: 50 * time.Millisecond, seen: make(map[string]bool), inFlight: make(map[string]bool), size: DefaultBatchSize},
 		count: make(map[string]int),
 	}
 }
 
+// rigOptions are those of a Sender and of the API's limits.
+type rigOptions struct {
+	BatchSize, Connections int
+	Rate                   float64
+	AppKey                 string
+	HasLeft                func(appKey string) bool
+	Log                    *slog.Logger
+}
+
+func newRigSender(q Queue, api retry.API, o rigOptions) *Sender {
+	limited := retry.NewLimitedAPI(api, cmp.Or(o.Connections, DefaultConnections), o.Rate)
+	return NewSender(q, limited, SenderOptions{BatchSize: o.BatchSize, AppKey: o.AppKey, HasLeft: o.HasLeft, Log: o.Log})
+}
+
 // start runs a new sender.
-func (r *senderRig) start(o SenderOptions) {
+func (r *senderRig) start(o rigOptions) {
 	o.Log = slog.New(slog.NewTextHandler(&r.log, nil))
 	r.api.size = cmp.Or(o.BatchSize, DefaultBatchSize)
-	r.run(NewSender(r.queue, r.api, o))
+	r.run(newRigSender(r.queue, r.api, o))
 }
 
 func (r *senderRig) run(s *Sender) {
@@ -316,23 +331,23 @@ func (r *senderRig) stop() {
 	r.wantLines(0, "canceled")
 }
 
-// append queues one change of each of the alerts, "lane/alert", in one commit.
+// append queues one change of each of the alerts, "appKey/alert", in one commit.
 func (r *senderRig) append(alerts ...string) {
 	var changes []outbox.Change
 	for _, alert := range alerts {
-		lane, _, _ := strings.Cut(alert, "/")
+		appKey, _, _ := strings.Cut(alert, "/")
 		r.count[alert]++
 		changes = append(changes, outbox.Change{
-			Alert: alert, Lane: lane, Payload: fmt.Appendf(nil, "%s#%d", alert, r.count[alert]),
+			Alert: alert, Lane: appKey, Payload: fmt.Appendf(nil, "%s#%d", alert, r.count[alert]),
 		})
 	}
 	r.queue.Append(changes, nil)
 }
 
-// many names n alerts of a lane.
-func many(lane string, n int) (alerts []string) {
+// many names n alerts of an app key.
+func many(appKey string, n int) (alerts []string) {
 	for i := range n {
-		alerts = append(alerts, fmt.Sprintf("%s/%d", lane, i))
+		alerts = append(alerts, fmt.Sprintf("%s/%d", appKey, i))
 	}
 	return alerts
 }

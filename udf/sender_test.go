@@ -18,16 +18,16 @@ import (
 func TestSenderBatches(t *testing.T) {
 	tests := []struct {
 		name    string
-		options SenderOptions
+		options rigOptions
 		alerts  []string
 		want    []string // alerts of each request
 	}{
-		{"one alert", SenderOptions{Connections: 1}, []string{"x/a"}, []string{"[x/a#1]"}},
-		{"all of an app key in order of change", SenderOptions{Connections: 1},
+		{"one alert", rigOptions{Connections: 1}, []string{"x/a"}, []string{"[x/a#1]"}},
+		{"all of an app key in order of change", rigOptions{Connections: 1},
 			[]string{"x/b", "x/a", "x/b", "x/a"}, []string{"[x/b#1 x/a#1 x/b#2 x/a#2]"}},
-		{"one request for each app key, the oldest first", SenderOptions{Connections: 1},
+		{"one request for each app key, the oldest first", rigOptions{Connections: 1},
 			[]string{"y/a", "x/a", "y/b", "x/b"}, []string{"[y/a#1 y/b#1]", "[x/a#1 x/b#1]"}},
-		{"no more than the batch size", SenderOptions{Connections: 1, BatchSize: 2},
+		{"no more than the batch size", rigOptions{Connections: 1, BatchSize: 2},
 			[]string{"x/a", "x/b", "x/c", "x/d", "x/e"}, []string{"[x/a#1 x/b#1]", "[x/c#1 x/d#1]", "[x/e#1]"}},
 	}
 	for _, tt := range tests {
@@ -49,7 +49,7 @@ func TestSenderBatches(t *testing.T) {
 
 func TestSenderConnections(t *testing.T) {
 	for _, connections := range []int{1, 3, 8} {
-		inBubble(t, SenderOptions{Connections: connections, BatchSize: 5}, func(t *testing.T, r *senderRig) {
+		inBubble(t, rigOptions{Connections: connections, BatchSize: 5}, func(t *testing.T, r *senderRig) {
 			r.append(many("x", 200)...)
 			r.drain(time.Minute)
 			r.complete()
@@ -63,7 +63,7 @@ func TestSenderConnections(t *testing.T) {
 // P5: one alert's changes leave one request at a time, whatever the number of
 // connections.
 func TestSenderKeepsOrder(t *testing.T) {
-	inBubble(t, SenderOptions{Connections: 4, BatchSize: 3}, func(t *testing.T, r *senderRig) {
+	inBubble(t, rigOptions{Connections: 4, BatchSize: 3}, func(t *testing.T, r *senderRig) {
 		for range 50 {
 			r.append("x/a", "x/b", "y/c", "x/a")
 			time.Sleep(7 * time.Millisecond)
@@ -92,7 +92,7 @@ func TestSenderRate(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			inBubble(t, SenderOptions{Connections: 4, BatchSize: 2, Rate: tt.rate}, func(t *testing.T, r *senderRig) {
+			inBubble(t, rigOptions{Connections: 4, BatchSize: 2, Rate: tt.rate}, func(t *testing.T, r *senderRig) {
 				r.api.latency = 3 * time.Second
 				r.api.answer(tt.rule)
 				r.append(many("x", 100)...)
@@ -118,21 +118,21 @@ func TestSenderRate(t *testing.T) {
 func TestSenderStops(t *testing.T) {
 	tests := []struct {
 		name    string
-		options SenderOptions
+		options rigOptions
 		rule    rule
 		latency time.Duration
 	}{
-		{"during requests", SenderOptions{BatchSize: 3}, nil, time.Hour},
-		{"between tries", SenderOptions{}, always(statusAfter(503, time.Hour)), 0},
-		{"while all requests fail", SenderOptions{}, always(status(503)), 0},
-		{"while everything is held", SenderOptions{BatchSize: 3}, always(status(401)), 0},
-		{"while an app key is held", SenderOptions{}, always(status(404)), 0},
-		{"after ten refused", SenderOptions{BatchSize: 3}, poison("x/a", status(400)), 0},
-		{"while it is asked to wait", SenderOptions{}, always(statusAfter(429, time.Hour)), 0},
-		{"with an alert on its own schedule", SenderOptions{}, poison("x/4", status(500)), 0},
-		{"while an alert fails in pieces", SenderOptions{Connections: 1}, poison("x/4", status(500)), time.Second},
-		{"while it waits for the rate limit", SenderOptions{BatchSize: 1, Rate: 0.001}, nil, 0},
-		{"while there is nothing to do", SenderOptions{}, nil, 0},
+		{"during requests", rigOptions{BatchSize: 3}, nil, time.Hour},
+		{"between tries", rigOptions{}, always(statusAfter(503, time.Hour)), 0},
+		{"while all requests fail", rigOptions{}, always(status(503)), 0},
+		{"while everything is held", rigOptions{BatchSize: 3}, always(status(401)), 0},
+		{"while an app key is held", rigOptions{}, always(status(404)), 0},
+		{"after ten refused", rigOptions{BatchSize: 3}, poison("x/a", status(400)), 0},
+		{"while it is asked to wait", rigOptions{}, always(statusAfter(429, time.Hour)), 0},
+		{"with an alert on its own schedule", rigOptions{}, poison("x/4", status(500)), 0},
+		{"while an alert fails in pieces", rigOptions{Connections: 1}, poison("x/4", status(500)), time.Second},
+		{"while it waits for the rate limit", rigOptions{BatchSize: 1, Rate: 0.001}, nil, 0},
+		{"while there is nothing to do", rigOptions{}, nil, 0},
 	}
 	for _, tt := range tests {
 		for _, after := range []time.Duration{0, time.Second, 20 * time.Second, 10 * time.Minute} {
@@ -148,7 +148,7 @@ func TestSenderStops(t *testing.T) {
 
 					r.api.answer(nil)
 					r.api.latency = time.Millisecond
-					r.start(SenderOptions{})
+					r.start(rigOptions{})
 					r.drain(time.Minute)
 					r.complete()
 				})
@@ -169,7 +169,7 @@ func TestSenderRunsAgain(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					r := newSenderRig(t)
 					r.api.answer(rule)
-					s := NewSender(r.queue, r.api, SenderOptions{Connections: 2})
+					s := newRigSender(r.queue, r.api, rigOptions{Connections: 2})
 					for range 5 {
 						r.append(many("x", 10)...)
 						r.run(s)
@@ -191,7 +191,7 @@ func TestSenderRunsAgain(t *testing.T) {
 
 func TestSenderEndsWithItsQueue(t *testing.T) {
 	for _, rule := range []rule{nil, always(status(503)), always(status(401)), always(status(404)), poison("x/1", status(500))} {
-		inBubble(t, SenderOptions{}, func(t *testing.T, r *senderRig) {
+		inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 			r.api.answer(rule)
 			r.append(many("x", 10)...)
 			time.Sleep(time.Second)
@@ -238,7 +238,7 @@ func TestSenderBrokenQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newSenderRig(t)
 		q := &brokenQueue{Memory: r.queue, until: time.Now().Add(time.Hour)}
-		r.run(NewSender(q, r.api, SenderOptions{Connections: 1, BatchSize: 1, Log: slog.New(slog.NewTextHandler(&r.log, nil))}))
+		r.run(newRigSender(q, r.api, rigOptions{Connections: 1, BatchSize: 1, Log: slog.New(slog.NewTextHandler(&r.log, nil))}))
 		r.append(many("x", 5)...)
 		time.Sleep(time.Hour)
 		if n := q.calls.Load(); n > 1000 || n < 100 {
@@ -262,7 +262,7 @@ func TestSenderWithoutLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newSenderRig(t)
 		r.api.answer(always(status(401)))
-		r.run(NewSender(r.queue, r.api, SenderOptions{}))
+		r.run(newRigSender(r.queue, r.api, rigOptions{}))
 		r.append("x/a")
 		time.Sleep(time.Minute)
 		r.stop()

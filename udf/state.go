@@ -45,7 +45,7 @@ type state struct {
 // A series is what was last told of a series that is not OK.
 type series struct {
 	level     Level
-	fresh     bool   // seen is later than the outbox knows
+	again     bool   // it is to be told again, at whatever level
 	grown     bool   // the duration has, since the incident was told
 	incidents uint8  // in a row that were short and soon after each other
 	lasted    uint32 // from the change of the level to told, in seconds: it was told repeatedly
@@ -304,7 +304,7 @@ func (s *state) restore(l outbox.Level) error {
 	}
 	a.open++
 	s.series[l.Key] = &series{
-		level: r.Level, lasted: seconds(unix(r.Told) - r.since()), told: r.Told, last: r.Told, seen: moment{unix: seconds(r.seen())}, alert: a,
+		level: r.Level, lasted: seconds(unix(r.Told) - r.since()), told: r.Told, last: r.Told, seen: moment{unix: seconds(r.seen())}, alert: a, again: l.Again,
 	}
 	return nil
 }

@@ -1,15 +1,12 @@
 package udf
 
 import (
-	"encoding/json"
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"strings"
 	"time"
 
 	"bigpanda-udf/bigpanda"
-	"bigpanda-udf/outbox"
 )
 
 const (
@@ -22,12 +19,6 @@ const (
 	// maxUnseen is how many alerts one Commit resolves: all of a million at once
 	// would hold up the points, and take memory for all of their payloads.
 	maxUnseen = 10_000
-
-	// seenEvery is how often the outbox gets to know when open series were seen
-	// last. About maxSeenKept of them are kept each time, since the points wait for
-	// it: of more, each series has its turn.
-	seenEvery   = time.Minute
-	maxSeenKept = 10_000
 )
 
 // A moment is when points came.
@@ -49,13 +40,10 @@ type feed struct {
 	fresh  bool          // a point has come since the last Commit
 	silent bool          // it was said that none do
 	due    time.Duration // of passed, when the open series are gone through next
-	kept   time.Time     // when the outbox last got to know when they were seen
-	turn   uint64        // of those that it gets to know it of
-	seed   maphash.Seed  // to tell whose turn it is
 }
 
 func newFeed(after time.Duration, now time.Time) feed {
-	return feed{after: after, last: now, due: after, kept: now, seed: maphash.MakeSeed()}
+	return feed{after: after, last: now, due: after}
 }
 
 // arrived takes note of a point. It asks for the time once for each piece of
@@ -70,42 +58,6 @@ func (h *Handler) arrived() {
 	f.last, f.fresh, f.silent = t, true, false
 	f.latest = t.Add(maxAhead).UnixNano()
 	h.state.now = moment{feed: uint32(f.passed / time.Second), unix: uint32(t.Unix())}
-}
-
-// keepSeen puts into the outbox when open series were seen last, for `outbox
-// active`.
-func (h *Handler) keepSeen() {
-	f := &h.feed
-	if h.turn == nil || !f.fresh || h.batch.open || f.last.Sub(f.kept) < seenEvery {
-		return
-	}
-	f.kept = f.last
-	defer h.survive("storing when alerts were last seen failed: outbox active shows earlier times; please report this")
-	f.turn++
-	turns := uint64(len(h.state.series)/maxSeenKept + 1)
-	var keys []string
-	for key, known := range h.state.series {
-		if known.fresh && maphash.String(f.seed, key)%turns == f.turn%turns {
-			known.fresh = false
-			keys = append(keys, key)
-		}
-	}
-	if len(keys) > 0 {
-		h.turn.store.Refresh(keys, h.state.refreshed)
-	}
-}
-
-// refreshed returns the value of a level with when its series was last seen, nil
-// if it is no longer what the state has: a replay of the task may have told more
-// since.
-func (s *state) refreshed(l outbox.Level) []byte {
-	var r record
-	known := s.series[l.Key]
-	if known == nil || json.Unmarshal(l.Value, &r) != nil || r.Told != known.told || r.Level != known.level {
-		return nil
-	}
-	r.Seen = int64(known.seen.unix)
-	return r.level(l.Key).Value
 }
 
 // resolveUnseen resolves the alerts of which no point came for as long as

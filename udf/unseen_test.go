@@ -256,7 +256,7 @@ func TestResolveAfterPayload(t *testing.T) {
 		{"by other properties", all(opt("primaryProperty", "rack"), opt("secondaryProperty", "value")),
 			map[string]string{"primary_property": "rack", "rack": "r", "secondary_property": "value", "value": "1"}},
 		{"by its task", all(opt("host", "{{ .Tags.none }}")), map[string]string{"primary_property": "task", "task": "task:cpu"}},
-		{"by the status", all(opt("primaryProperty", "status")), map[string]string{"primary_property": "identity_primary", "identity_primary": "critical"}},
+		{"by the status", all(opt("attribute", "primary_property", `{{ "status" }}`)), map[string]string{"primary_property": "identity_primary", "identity_primary": "critical"}},
 		{"without its id", all(opt("secondaryProperty", "rack")), map[string]string{"host": "a", "secondary_property": "rack", "rack": "r"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

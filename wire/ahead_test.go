@@ -30,6 +30,7 @@ func (w *twice) Read(b []byte) (int, error) {
 }
 
 func TestRunReadsAheadOfABusyStream(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		in := &twice{append(frames(initTask("cpu")), busy()...), make(chan struct{})}
 		h := &recorder{onEvent: func(event string) {
@@ -46,6 +47,7 @@ func TestRunReadsAheadOfABusyStream(t *testing.T) {
 
 // A read that is under way, and may be for ever, holds up neither output nor end.
 func TestRunDoesNotWaitForTheReadAhead(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		in   []byte
@@ -88,6 +90,7 @@ func TestRunDoesNotWaitForTheReadAhead(t *testing.T) {
 // Frames of any size leave as they came, wherever one read ends and the next
 // begins.
 func TestRunJoinsWhatReadsBring(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(20) {
 		r := rand.New(rand.NewPCG(seed, 4))
 		in := frames(initTask("cpu"))

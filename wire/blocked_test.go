@@ -23,6 +23,7 @@ var small = pace{high: 4 << 10, bound: 16 << 10, sip: 1 << 10, every: 50 * time.
 // P8: Kapacitor no longer reads, fills the input, and then gives up as its
 // Server.Abort does: it ends the write that it is in, and closes the input.
 func TestRunEndsWhenKapacitorGivesUp(t *testing.T) {
+	t.Parallel()
 	in, toRun := pipe(t)
 	_, out := pipe(t) // nobody reads the other end
 	h := &recorder{}
@@ -104,6 +105,7 @@ func pipe(t *testing.T) (r, w *os.File) {
 // The input is read at full speed, then slowly, then not at all; when the output
 // is taken again, everything comes, in order (P3, P8).
 func TestRunReadsSlowlyWhileOutputIsNotTaken(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		const total = 500
 		one := len(frames(point(100)))
@@ -168,6 +170,7 @@ func takeAll(fromRun *io.PipeReader, out *io.PipeWriter, ended <-chan error) ([]
 
 // P8: the end of the input is the end within Grace, also if nothing is taken.
 func TestRunGivesABlockedOutputUp(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("it broke")
 	for _, c := range []struct {
 		name string
@@ -208,6 +211,7 @@ func TestRunGivesABlockedOutputUp(t *testing.T) {
 
 // An output that is taken late, but within Grace, is complete.
 func TestRunWaitsForAnOutputThatIsTaken(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		fromRun, out := io.Pipe()
 		ended := make(chan error, 1)
@@ -225,6 +229,7 @@ func TestRunWaitsForAnOutputThatIsTaken(t *testing.T) {
 
 // P8: nothing of the input is lost to an output that broke.
 func TestRunReadsOnWhenOutputBreaks(t *testing.T) {
+	t.Parallel()
 	fromRun, out := pipe(t)
 	_ = fromRun.Close()
 	h := &recorder{}
@@ -243,6 +248,7 @@ func TestRunReadsOnWhenOutputBreaks(t *testing.T) {
 }
 
 func TestRunSaysBothWhenBothStreamsBreak(t *testing.T) {
+	t.Parallel()
 	fromRun, out := pipe(t)
 	_ = fromRun.Close()
 	err := Run(t.Context(), &recorder{}, &chunks{frames(initTask("cpu")), points(3), {9, 1, 2}}, out, Options{})
@@ -257,6 +263,7 @@ type short struct{}
 func (short) Write(b []byte) (int, error) { return len(b) - 1, nil }
 
 func TestRunTakesAShortWriteForABrokenOutput(t *testing.T) {
+	t.Parallel()
 	err := Run(t.Context(), &recorder{}, bytes.NewReader(frames(info())), short{}, Options{})
 	if !errors.Is(err, io.ErrShortWrite) {
 		t.Errorf("Run returned %v", err)

@@ -15,6 +15,7 @@ import (
 
 // Whoever connects and does not come to an Init is sent away.
 func TestRunWaitsForInitOnlySoLong(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		input []byte
@@ -94,6 +95,7 @@ func TestRunGivesLittleMemoryBeforeInit(t *testing.T) {
 // P8: requests of a few bytes whose answers nobody takes stop at the bound, also
 // when many come at once.
 func TestRunBoundsAnswersWithinAPiece(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		h := &recorder{snapshot: make([]byte, 1<<10)}
 		reader, out := io.Pipe()

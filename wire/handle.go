@@ -150,9 +150,6 @@ func (s *session) answer(res *agent.Response, err error) error {
 	if err != nil {
 		return fmt.Errorf("encode answer to frame %d: %w", s.frames, err)
 	}
-	if s.sent != nil {
-		s.flush() // before anything that the handler sends next
-	}
 	return nil
 }
 

@@ -2,7 +2,6 @@ package wire
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"io"
 	"slices"
@@ -11,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 	"google.golang.org/protobuf/proto"
@@ -92,26 +93,13 @@ func (r *recorder) Commit()                              { _ = r.note("commit") 
 // plain hides that a handler is a Mirror and a Committer.
 type plain struct{ agent.Handler }
 
-// Requests, one of each kind.
-func info() *agent.Request {
-	return &agent.Request{Message: &agent.Request_Info{Info: &agent.InfoRequest{}}}
-}
+// Requests, as Kapacitor makes them.
+var (
+	info, keepalive, snapshot, restore = test.Info, test.Keepalive, test.Snapshot, test.Restore
+	frames, framed                     = test.Frames, test.Framed
+)
 
-func initTask(task string) *agent.Request {
-	return &agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: task}}}
-}
-
-func keepalive(time int64) *agent.Request {
-	return &agent.Request{Message: &agent.Request_Keepalive{Keepalive: &agent.KeepaliveRequest{Time: time}}}
-}
-
-func snapshot() *agent.Request {
-	return &agent.Request{Message: &agent.Request_Snapshot{Snapshot: &agent.SnapshotRequest{}}}
-}
-
-func restore(b []byte) *agent.Request {
-	return &agent.Request{Message: &agent.Request_Restore{Restore: &agent.RestoreRequest{Snapshot: b}}}
-}
+func initTask(task string) *agent.Request { return test.Init(task, "node") }
 
 func begin(name string) *agent.Request {
 	return &agent.Request{Message: &agent.Request_Begin{Begin: &agent.BeginBatch{Name: name, Size: 1}}}
@@ -128,15 +116,6 @@ func point(time int64) *agent.Request {
 
 func end(name string) *agent.Request {
 	return &agent.Request{Message: &agent.Request_End{End: &agent.EndBatch{Name: name}}}
-}
-
-// frames returns requests as Kapacitor writes them.
-func frames(reqs ...*agent.Request) []byte {
-	var b []byte
-	for _, req := range reqs {
-		b = append(b, framed(body(req))...)
-	}
-	return b
 }
 
 // body returns a request without its length.
@@ -170,11 +149,6 @@ func points(n int) []byte {
 		b = append(b, frames(point(int64(i)))...)
 	}
 	return b
-}
-
-// framed puts the length before body.
-func framed(body []byte) []byte {
-	return append(binary.AppendUvarint(nil, uint64(len(body))), body...)
 }
 
 // responses reads out as Kapacitor does, and fails the test where it could not.

@@ -26,6 +26,7 @@ func field(msg []byte, num protowire.Number, value string) []byte {
 // Each kind of input that cannot be trusted ends Run: what came before is
 // committed and goes out, then Kapacitor is told why.
 func TestRunRefusesInputThatCannotBeTrusted(t *testing.T) {
+	t.Parallel()
 	const limit = 1000
 	good := body(point(2))
 	for _, c := range []struct {
@@ -90,6 +91,7 @@ func TestRunRefusesInputThatCannotBeTrusted(t *testing.T) {
 func plainSpaces(s string) string { return strings.ReplaceAll(s, "\u00a0", " ") }
 
 func TestRunEndsWithAnErrorOfTheInput(t *testing.T) {
+	t.Parallel()
 	gone := errors.New("connection reset")
 	for _, c := range []struct {
 		name string
@@ -117,6 +119,7 @@ type stuck struct{}
 func (stuck) Read([]byte) (int, error) { return 0, nil }
 
 func TestRunTakesAFrameOfExactlyTheLimit(t *testing.T) {
+	t.Parallel()
 	for _, size := range []int{200, pieceSize - 10, pieceSize, pieceSize + 10, 3*pieceSize + 1, 4 << 20} {
 		req := restore(make([]byte, size))
 		in := frames(req, point(1))
@@ -145,6 +148,7 @@ func TestRunAllocatesByWhatCame(t *testing.T) {
 }
 
 func TestReaderLetsGoOfALargeBuffer(t *testing.T) {
+	t.Parallel()
 	large := framed(make([]byte, 8<<20))
 	r := newReader(&chunks{large, points(1), points(1)}, DefaultMaxFrame, false)
 	defer r.close()

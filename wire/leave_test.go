@@ -15,6 +15,7 @@ const reading = DefaultGrace - DefaultGrace/4
 
 // P8: after SIGTERM the input is read to its end, for a bounded time.
 func TestRunReadsOnAfterTheContextIsDone(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		before int           // points before the context is done
@@ -83,6 +84,7 @@ func TestRunReadsOnAfterTheContextIsDone(t *testing.T) {
 
 // A cause of the context's end is told, unless the input ended first.
 func TestRunTellsWhyTheContextIsDone(t *testing.T) {
+	t.Parallel()
 	cause := errors.New("the daemon was stopped")
 	for _, c := range []struct {
 		name string
@@ -119,6 +121,7 @@ func TestRunTellsWhyTheContextIsDone(t *testing.T) {
 // While leaving, what Kapacitor still has to say is read and committed even if
 // the output is full. What goes out then ends early, but between two frames.
 func TestRunLeavesWithAFullOutput(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		take bool // somebody takes the output once the context is done
@@ -180,6 +183,7 @@ func TestRunLeavesWithAFullOutput(t *testing.T) {
 // Grace is for the streams. A handler that is slow to commit while the process
 // leaves does not cost the output its turn.
 func TestRunLetsOutputOutAfterASlowCommit(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		h := &recorder{onEvent: func(event string) {
@@ -211,6 +215,7 @@ func (s *slow) Write(b []byte) (int, error) {
 
 // P2: Info is answered also by a process that is told to end as it starts.
 func TestRunAnswersWithAContextThatIsDone(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var out bytes.Buffer

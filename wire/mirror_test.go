@@ -41,6 +41,7 @@ func odd(point []byte) bool {
 }
 
 func TestRunAsksBeforeItDecodesAPoint(t *testing.T) {
+	t.Parallel()
 	p := body(point(5))
 	beside := framed(field(p, 30, "later"))
 	batch := frames(begin("b"), point(1), end("b"))
@@ -87,6 +88,7 @@ func TestRunAsksBeforeItDecodesAPoint(t *testing.T) {
 }
 
 func TestRunLetsNothingOutThatIsNotMirrored(t *testing.T) {
+	t.Parallel()
 	data := frames(begin("b"), point(1), point(2), end("b"))
 	for _, c := range []struct {
 		name  string

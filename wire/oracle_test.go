@@ -14,10 +14,11 @@ import (
 )
 
 // The stock agent is the oracle: whatever the input and the handler, Run asks
-// the handler the same and says the same to Kapacitor.
+// the handler the same and says the same to Kapacitor. On the stock agent, a relay
+// sends the data on, as Run does by itself.
 //
 // In the stock agent what the handler sends and what the agent answers come to
-// the one writer on two ways, and the way of the data has a place for one
+// the one writer over two channels, and that of the data has a place for one
 // response: so an answer may overtake the last response that was sent before
 // it. Run promises the order without that (package comment), so data and answers
 // are compared each among themselves, and then each answer's place, give or take
@@ -26,6 +27,7 @@ import (
 // The texts of errors differ for input that cannot be trusted, and the stock
 // agent goes on after an Init without Success, which therefore comes last here.
 func TestRunSaysWhatTheStockAgentSays(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(300) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			s := newScript(seed)
@@ -60,7 +62,7 @@ func TestRunSaysWhatTheStockAgentSays(t *testing.T) {
 			}
 			// Run's order is exact. Of keepalives the handler knows nothing.
 			if own := got.afterOwn(); !slices.Equal(own, ours.answered) {
-				t.Errorf("the handler's answers come after %d responses, it gave them after %d", own, ours.answered)
+				t.Errorf("the handler's answers come after %d data frames, it gave them after %d", own, ours.answered)
 			}
 		})
 	}
@@ -71,8 +73,7 @@ func TestRunSaysWhatTheStockAgentSays(t *testing.T) {
 func (s *script) onStockAgent(h *actor) ([]byte, error) {
 	out := closer{closed: make(chan struct{})}
 	a := agent.New(io.NopCloser(bytes.NewReader(s.input)), &out)
-	a.Handler = h
-	h.responses = a.Responses
+	a.Handler = relay{h, a.Responses}
 	if err := a.Start(); err != nil {
 		return nil, err
 	}
@@ -82,11 +83,7 @@ func (s *script) onStockAgent(h *actor) ([]byte, error) {
 }
 
 func (s *script) onRun(t *testing.T, h *actor) ([]byte, error) {
-	responses := make(chan *agent.Response, s.buffer)
-	h.responses = responses
-	var out bytes.Buffer
-	err := Run(t.Context(), h, &chopped{bytes.NewReader(s.input), rand.New(rand.NewPCG(s.seed, 3))}, &out, Options{Responses: responses})
-	return out.Bytes(), err
+	return serve(t, h, &chopped{bytes.NewReader(s.input), rand.New(rand.NewPCG(s.seed, 3))})
 }
 
 // closer tells when it is closed.
@@ -159,12 +156,11 @@ type script struct {
 	input  []byte
 	fails  string // the event at which the handler returns an error
 	broken bool   // the input ends with what is no frame
-	buffer int    // of Run's Responses
 }
 
 func newScript(seed uint64) *script {
 	r := rand.New(rand.NewPCG(seed, 1))
-	s := &script{seed: seed, buffer: r.IntN(3) * r.IntN(20)}
+	s := &script{seed: seed}
 	reqs := []*agent.Request{info(), initTask("cpu")}
 	if r.IntN(2) == 0 {
 		reqs = append(reqs, restore(bytes.Repeat([]byte("state"), r.IntN(50))))
@@ -227,58 +223,60 @@ func randomPoint(r *rand.Rand) *agent.Request {
 
 var errActor = errors.New("it broke")
 
-// An actor is a handler that plays a script's part: what it answers and what it
-// sends follows from the script, and from how often it was asked.
+// An actor is a Mirror that plays a script's part: what it answers follows from
+// the script, and from how often it was asked.
 type actor struct {
 	*script
-	random    *rand.Rand
-	responses chan<- *agent.Response
-	seen      []string
-	sent      int   // responses
-	answered  []int // how many were sent before each answer that the handler gave
-	kept      *agent.Point
+	random   *rand.Rand
+	seen     []string
+	passed   int   // data frames that it took
+	answered []int // how many those were before each answer that it gave
+	kept     *agent.Point
 }
 
 func newActor(s *script) *actor { return &actor{script: s, random: rand.New(rand.NewPCG(s.seed, 2))} }
+
+func (a *actor) Mirrors() bool       { return true }
+func (a *actor) Changes([]byte) bool { return true }
 
 // answer is do of a method that gives an answer.
 func (a *actor) answer(method string, m proto.Message) error {
 	err := a.do(method, m)
 	if err == nil {
-		a.answered = append(a.answered, a.sent)
+		a.answered = append(a.answered, a.passed)
 	}
 	return err
 }
 
-// do writes down that a method was called, and sends what it is to send.
+// take is do of a method that is given data.
+func (a *actor) take(method string, m proto.Message) error {
+	err := a.do(method, m)
+	if err == nil {
+		a.passed++
+	}
+	return err
+}
+
+// do writes down that a method was called, and now and then what a point of long
+// ago says: still what it said.
 func (a *actor) do(method string, m proto.Message) error {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-	if err != nil {
-		return err
-	}
-	event := fmt.Sprintf("%d %s %x", len(a.seen), method, b)
-	a.seen = append(a.seen, event)
-	if a.random.IntN(3) == 0 {
-		for range a.random.IntN(4) {
-			a.send(randomPoint(a.random).GetPoint())
-		}
-	}
+	event := fmt.Sprintf("%d %s %x", len(a.seen), method, encoded(m))
 	if a.random.IntN(8) == 0 && a.kept != nil {
-		a.send(a.kept) // one of long ago is still what it was
+		event += fmt.Sprintf(", kept %x", encoded(a.kept))
 	}
+	a.seen = append(a.seen, event)
 	if event == a.fails {
 		return errActor
 	}
 	return nil
 }
 
-func (a *actor) send(p *agent.Point) {
-	a.say(&agent.Response{Message: &agent.Response_Point{Point: p}})
-}
-
-func (a *actor) say(r *agent.Response) {
-	a.responses <- r
-	a.sent++
+func encoded(m proto.Message) []byte {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		panic(err)
+	}
+	return b
 }
 
 // Now and then an answer is missing, which the stock agent takes for an empty
@@ -318,28 +316,44 @@ func (a *actor) Restore(m *agent.RestoreRequest) (*agent.RestoreResponse, error)
 	return &agent.RestoreResponse{Success: a.random.IntN(2) == 0, Error: "it is old"}, err
 }
 
-func (a *actor) BeginBatch(m *agent.BeginBatch) error {
-	a.say(&agent.Response{Message: &agent.Response_Begin{Begin: m}})
-	return a.do("begin", m)
-}
+func (a *actor) BeginBatch(m *agent.BeginBatch) error { return a.take("begin", m) }
 
 func (a *actor) Point(m *agent.Point) error {
-	if a.random.IntN(2) == 0 {
-		a.send(m)
-	}
 	if a.random.IntN(5) == 0 {
 		a.kept = m
 	}
-	return a.do("point", m)
+	return a.take("point", m)
 }
 
-func (a *actor) EndBatch(m *agent.EndBatch) error {
-	err := a.do("end", m)
-	a.say(&agent.Response{Message: &agent.Response_End{End: m}})
+func (a *actor) EndBatch(m *agent.EndBatch) error { return a.take("end", m) }
+func (a *actor) Stop()                            { _ = a.do("stop", nil) }
+
+// A relay is an actor that sends on what it takes: the stock agent knows no Mirror.
+type relay struct {
+	*actor
+	responses chan<- *agent.Response
+}
+
+func (r relay) BeginBatch(m *agent.BeginBatch) error {
+	return r.send(&agent.Response{Message: &agent.Response_Begin{Begin: m}}, r.actor.BeginBatch(m))
+}
+
+func (r relay) Point(m *agent.Point) error {
+	return r.send(&agent.Response{Message: &agent.Response_Point{Point: m}}, r.actor.Point(m))
+}
+
+func (r relay) EndBatch(m *agent.EndBatch) error {
+	return r.send(&agent.Response{Message: &agent.Response_End{End: m}}, r.actor.EndBatch(m))
+}
+
+func (r relay) send(res *agent.Response, err error) error {
+	if err == nil {
+		r.responses <- res
+	}
 	return err
 }
 
-func (a *actor) Stop() {
-	_ = a.do("stop", nil)
-	close(a.responses)
+func (r relay) Stop() {
+	r.actor.Stop()
+	close(r.responses)
 }

@@ -39,7 +39,6 @@ type session struct {
 
 	in      *reader
 	out     *writer
-	sent    *collector       // nil without Options.Responses
 	request agent.Request    // the frame at hand
 	frames  uint64           // frames that came, the one at hand included
 	ready   bool             // an Init succeeded
@@ -63,14 +62,6 @@ func (s *session) run() error {
 		s.leaveBy = time.Now().Add(s.options.Grace)
 	}
 	s.handler.Stop()
-	if s.sent != nil {
-		if !s.sent.finish(s.left()) {
-			s.options.Log.Warn("the handler has stopped and did not close Responses")
-		}
-		if cause == nil {
-			cause = s.sent.failure()
-		}
-	}
 	if cause != nil {
 		s.out.put(appendError(nil, cause))
 	}
@@ -87,7 +78,7 @@ func (s *session) run() error {
 	return errors.Join(cause, err)
 }
 
-// left is how long may be waited for the streams. A handler that took its time
+// left is how long the output may be waited for. A handler that took its time
 // must not cost an output that is taken.
 func (s *session) left() time.Duration {
 	return max(time.Until(s.leaveBy), s.options.Grace/4)
@@ -162,11 +153,6 @@ func (s *session) flush() {
 		// that is left.
 		s.out.cut()
 	}
-	if s.sent != nil && len(s.piece) > 0 {
-		s.sent.put(s.piece)
-		s.piece = nil
-		return
-	}
 	s.piece = s.out.put(s.piece)
 }
 
@@ -212,18 +198,12 @@ func (s *session) read(limit int) error {
 		}
 		over = time.After(left)
 	}
-	var failed chan error
-	if s.sent != nil {
-		failed = s.sent.failed
-	}
 	got, err := s.in.begin(limit)
 	if err != nil {
 		return err
 	}
 	for {
 		select {
-		case err := <-failed:
-			return err
 		case res := <-got:
 			return s.in.took(res)
 		case <-s.done:

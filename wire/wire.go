@@ -1,6 +1,7 @@
 // Package wire hosts an agent.Handler on two streams: it reads the frames of
 // Kapacitor's UDF protocol from one, hands them to the handler, and writes the
-// answers and the data to the other. It knows nothing of alerts or BigPanda.
+// answers, and the data as it came, to the other. It knows nothing of alerts or
+// BigPanda.
 //
 // # What the handler may rely on
 //
@@ -12,12 +13,9 @@
 //     or changes it afterwards.
 //   - A keepalive never reaches it. The host answers it in its place in the
 //     order, so a method that does not return holds the keepalives up.
-//   - Data is what the handler sends on Options.Responses, as with agent.Agent.
-//     What was sent before a method returned goes out before the answer that the
-//     method gives, and that before what is sent next: each answer therefore
-//     ends a piece (below). A response that cannot be encoded is the end, like an
-//     error of a method. The handler closes the channel in Stop.
-//   - A Mirror sends nothing there. Its Mirrors is asked after each Init that
+//   - It has no data of its own to send: Options has no counterpart to the
+//     Responses of agent.Agent.
+//   - A Mirror passes data on. Its Mirrors is asked after each Init that
 //     succeeded: while the answer is true, begin, point and end frames go out
 //     again byte for byte once the handler has taken them. Its Changes is asked
 //     about each point before that is decoded: one that changes nothing goes out
@@ -26,8 +24,7 @@
 //     input: the whole frames that one read brought, about 256 KiB of them at
 //     most, or one larger frame, or as many as gave rise to 4 MiB. Nothing that
 //     the piece gave rise to, mirrored data or answer, goes out before Commit has
-//     returned; what is sent on Options.Responses does not wait, and may be sent by
-//     Commit itself. A read that completes no frame is no piece. Commit may come
+//     returned. A read that completes no frame is no piece. Commit may come
 //     before Init, and after a method that returned an error.
 //   - An error from any method is the end: what came before it is committed and
 //     goes out, then an ErrorResponse with the error's text, and Run returns the
@@ -114,10 +111,6 @@ type Options struct {
 	// is done, and waiting for an output that is not taken. The handler's own
 	// time is not part of it. DefaultGrace when not positive.
 	Grace time.Duration
-	// Responses is the data of a handler that makes its own: the handler holds
-	// the other end, and closes it in Stop. It may be unbuffered. nil when the
-	// handler sends none, or is a Mirror.
-	Responses <-chan *agent.Response
 	// Log receives what an operator should know of the streams. It may be nil.
 	Log *slog.Logger
 }
@@ -179,9 +172,6 @@ func run(ctx context.Context, h agent.Handler, in io.Reader, out io.Writer, o Op
 	} else {
 		s.in = newReader(in, min(o.MaxFrame, maxEarly), true)
 		s.late = time.After(o.InitWithin)
-	}
-	if o.Responses != nil {
-		s.sent = newCollector(o.Responses, s.out)
 	}
 	return s.run()
 }

@@ -15,6 +15,7 @@ import (
 )
 
 func TestRunHandlesEveryMessageInOrder(t *testing.T) {
+	t.Parallel()
 	in := frames(info(), initTask("cpu"), restore([]byte("abc")), point(1), keepalive(7),
 		begin("cpu"), point(2), end("cpu"), snapshot(), point(3))
 	h := &recorder{snapshot: []byte("state")}
@@ -42,6 +43,7 @@ func oddFrames() map[string][]byte {
 }
 
 func TestRunEchoesByteForByte(t *testing.T) {
+	t.Parallel()
 	cases := map[string][]byte{
 		"one point":           frames(point(1)),
 		"points in one write": points(50),
@@ -79,6 +81,7 @@ func TestRunEchoesByteForByte(t *testing.T) {
 }
 
 func TestRunTakesASplitAtEveryByte(t *testing.T) {
+	t.Parallel()
 	in := frames(initTask("cpu"), point(1), keepalive(2), begin("b"), point(3), end("b"))
 	whole, err := serve(t, &recorder{}, bytes.NewReader(in))
 	if err != nil {
@@ -96,6 +99,7 @@ func TestRunTakesASplitAtEveryByte(t *testing.T) {
 }
 
 func TestRunMirrorsOnlyIfTheHandlerDoes(t *testing.T) {
+	t.Parallel()
 	data := frames(begin("b"), point(1), end("b"))
 	start := frames(initTask("cpu"))
 	for _, c := range []struct {
@@ -121,6 +125,7 @@ func TestRunMirrorsOnlyIfTheHandlerDoes(t *testing.T) {
 
 // A piece is what one read brought. A read that completes nothing is none.
 func TestRunCommitsOncePerPiece(t *testing.T) {
+	t.Parallel()
 	p := frames(point(4))
 	h := &recorder{}
 	_, err := serve(t, h, &chunks{
@@ -146,6 +151,7 @@ func (c *calls) Write(b []byte) (int, error) {
 }
 
 func TestRunWritesOncePerPiece(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var out calls
 		in, peer := io.Pipe()
@@ -165,8 +171,23 @@ func TestRunWritesOncePerPiece(t *testing.T) {
 	})
 }
 
+// serveHeld serves what is written to peer. Each commit waits for a value of commit,
+// or for its end.
+func serveHeld(t *testing.T, out io.Writer) (h *recorder, peer io.WriteCloser, commit chan struct{}, ended chan error) {
+	commit, ended = make(chan struct{}), make(chan error, 1)
+	h = &recorder{onEvent: func(event string) {
+		if event == "commit" {
+			<-commit
+		}
+	}}
+	in, peer := io.Pipe()
+	go func() { ended <- Run(t.Context(), h, in, out, Options{}) }()
+	return h, peer, commit, ended
+}
+
 // P4: a change is durable before its point goes on.
 func TestRunLetsNothingOutBeforeItsCommit(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		req  *agent.Request
@@ -177,16 +198,8 @@ func TestRunLetsNothingOutBeforeItsCommit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				commit := make(chan struct{})
-				h := &recorder{onEvent: func(event string) {
-					if event == "commit" {
-						<-commit
-					}
-				}}
 				var out calls
-				in, peer := io.Pipe()
-				ended := make(chan error, 1)
-				go func() { ended <- Run(t.Context(), h, in, &out, Options{}) }()
+				h, peer, commit, ended := serveHeld(t, &out)
 				_, _ = peer.Write(frames(initTask("cpu")))
 				commit <- struct{}{}
 				_, _ = peer.Write(frames(c.req))
@@ -210,6 +223,7 @@ func TestRunLetsNothingOutBeforeItsCommit(t *testing.T) {
 
 // P2: Kapacitor never closes the input of a function whose Init failed.
 func TestRunEndsAfterAFailedInit(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name string
 		init *agent.InitResponse
@@ -239,6 +253,7 @@ func TestRunEndsAfterAFailedInit(t *testing.T) {
 }
 
 func TestRunEndsWithAnErrorOfTheHandler(t *testing.T) {
+	t.Parallel()
 	broken := errors.New("it broke")
 	for _, c := range []struct {
 		event string
@@ -268,6 +283,7 @@ func (no) Snapshot() (*agent.SnapshotResponse, error)                    { retur
 func (no) Restore(*agent.RestoreRequest) (*agent.RestoreResponse, error) { return nil, nil }
 
 func TestRunTakesAMissingAnswerForAnEmptyOne(t *testing.T) {
+	t.Parallel()
 	out, err := serve(t, no{&recorder{}}, bytes.NewReader(frames(info(), snapshot(), restore(nil), initTask("cpu"), point(1))))
 	if err != nil {
 		t.Fatal(err)
@@ -278,6 +294,7 @@ func TestRunTakesAMissingAnswerForAnEmptyOne(t *testing.T) {
 // P4: Kapacitor forwards a batch when its end has come, so the end is what waits
 // for the commit, however the batch falls into pieces.
 func TestRunLetsNoEndOfABatchOutBeforeItsCommit(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		before [][]byte // pieces
@@ -294,16 +311,8 @@ func TestRunLetsNoEndOfABatchOutBeforeItsCommit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				commit := make(chan struct{})
-				h := &recorder{onEvent: func(event string) {
-					if event == "commit" {
-						<-commit
-					}
-				}}
 				var out calls
-				in, peer := io.Pipe()
-				ended := make(chan error, 1)
-				go func() { ended <- Run(t.Context(), h, in, &out, Options{}) }()
+				_, peer, commit, ended := serveHeld(t, &out)
 				for _, piece := range append([][]byte{frames(initTask("cpu"))}, c.before...) {
 					_, _ = peer.Write(piece)
 					commit <- struct{}{}
@@ -323,4 +332,23 @@ func TestRunLetsNoEndOfABatchOutBeforeItsCommit(t *testing.T) {
 			})
 		})
 	}
+}
+
+// badInfo names an option in bytes that are no UTF-8, which protobuf refuses.
+type badInfo struct{ *recorder }
+
+func (badInfo) Info() (*agent.InfoResponse, error) {
+	return &agent.InfoResponse{Options: map[string]*agent.OptionInfo{"\xff": {}}}, nil
+}
+
+func TestRunEndsWithAnAnswerThatCannotBeEncoded(t *testing.T) {
+	t.Parallel()
+	const want = "encode answer to frame 3: string field contains invalid UTF-8"
+	out, err := serve(t, badInfo{&recorder{}}, bytes.NewReader(frames(initTask("x"), point(1), info(), point(2))))
+	if err == nil || plainSpaces(err.Error()) != want {
+		t.Fatalf("Run returned %v", err)
+	}
+	got := describe(t, out)
+	got[len(got)-1] = plainSpaces(got[len(got)-1])
+	equal(t, "output", got, []string{"init true ", "point 1", "error " + want})
 }

@@ -5,8 +5,8 @@ import { ofSeconds, span, timeText } from './dom.js';
 const svgNamespace = 'http://www.w3.org/2000/svg';
 const left = 98; // for the names of the statuses
 const right = 12;
-const laneHeight = 22;
-const lanes = ['critical', 'warning', 'unknown', 'acknowledged', 'ok'];
+const rowHeight = 22;
+const rows = ['critical', 'warning', 'unknown', 'acknowledged', 'ok'];
 
 function svg(name, attributes, ...children) {
   const node = document.createElementNS(svgNamespace, name);
@@ -16,15 +16,15 @@ function svg(name, attributes, ...children) {
 }
 
 /** timeline draws the steps [{at, status}], oldest first, up to a time in Unix
- * seconds, so many pixels wide. Statuses that never came have no lane. */
+ * seconds, so many pixels wide. Statuses that never came have no row. */
 export function timeline(title, steps, until, room) {
   const width = Math.max(room, 280);
-  const used = lanes.filter((status) => status === 'ok' || steps.some((s) => s.status === status));
+  const used = rows.filter((status) => status === 'ok' || steps.some((s) => s.status === status));
   const begin = steps[0].at;
   const end = Math.max(until, steps.at(-1).at + 1, begin + 1);
   const x = (at) => left + ((at - begin) / (end - begin)) * (width - left - right);
-  const y = (status) => used.indexOf(status) * laneHeight + laneHeight / 2 + 4;
-  const bottom = used.length * laneHeight + 8;
+  const y = (status) => used.indexOf(status) * rowHeight + rowHeight / 2 + 4;
+  const bottom = used.length * rowHeight + 8;
 
   const picture = svg('svg', { viewBox: `0 0 ${width} ${bottom + 26}`, width, height: bottom + 26, role: 'img', class: 'timeline', 'aria-labelledby': 'tl-title tl-desc' });
   const name = svg('title', { id: 'tl-title' }, `Status of ${title} over time`);
@@ -32,7 +32,7 @@ export function timeline(title, steps, until, room) {
 
   for (const status of used) {
     picture.append(
-      svg('text', { x: left - 10, y: y(status) + 4, 'text-anchor': 'end', class: 'lane' }, status),
+      svg('text', { x: left - 10, y: y(status) + 4, 'text-anchor': 'end', class: 'status' }, status),
       svg('line', { x1: left, x2: width - right, y1: y(status), y2: y(status), class: 'grid' }),
     );
   }

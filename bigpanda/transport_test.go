@@ -1,0 +1,84 @@
+package bigpanda
+
+import (
+	"encoding/pem"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func TestTLS(t *testing.T) {
+	t.Parallel()
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Proto", r.Proto)
+		w.WriteHeader(http.StatusCreated)
+	})
+	start := func(change func(*httptest.Server)) *httptest.Server {
+		server := httptest.NewUnstartedServer(handler)
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		change(server)
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		return server
+	}
+	server := start(func(*httptest.Server) {})
+	http2 := start(func(s *httptest.Server) { s.EnableHTTP2 = true })
+	old := start(func(s *httptest.Server) { s.TLS = oldTLS() })
+	plain := serve(t, handler)
+	ca := func(s *httptest.Server) string {
+		return writeFile(t, "ca.pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})))
+	}
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(server.URL, "https://"))
+
+	tests := []struct {
+		name string
+		o    Options
+		want Reason
+		hint string
+	}{
+		{"a certificate of an unknown CA", Options{URL: server.URL}, ReasonTLS, "--ca-file"},
+		{"of a CA that is named", Options{URL: server.URL, CAFile: ca(server)}, "", ""},
+		{"of any CA when nobody looks", Options{URL: server.URL, InsecureSkipVerify: true}, "", ""},
+		{"over HTTP/2", Options{URL: http2.URL, CAFile: ca(http2)}, "", ""},
+		{"for another name", Options{URL: "https://localhost:" + port, CAFile: ca(server)}, ReasonTLS, "URL"},
+		{"no common version", Options{URL: old.URL, CAFile: ca(old)}, ReasonTLS, "URL"},
+		{"no TLS at all", Options{URL: strings.Replace(plain.URL, "http", "https", 1)}, ReasonTLS, "other than HTTPS"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, e := send(t, dial(t, tt.o))
+			if tt.want == "" {
+				if e != nil {
+					t.Error(e)
+				}
+				return
+			}
+			if e == nil || e.Class != Hold || e.Reason != tt.want || !strings.Contains(e.Mend, tt.hint) {
+				t.Errorf("%+v, want %s with %q", e, tt.want, tt.hint)
+			}
+		})
+	}
+}
+
+func TestHTTP2IsUsedWhenOffered(t *testing.T) {
+	t.Parallel()
+	var proto atomic.Value
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		proto.Store(r.Proto)
+	}))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	if _, e := send(t, dial(t, Options{URL: server.URL, InsecureSkipVerify: true, Timeout: time.Minute})); e != nil {
+		t.Fatal(e)
+	}
+	if proto.Load() != "HTTP/2.0" {
+		t.Errorf("spoke %v", proto.Load())
+	}
+}

@@ -1,0 +1,280 @@
+package outbox
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Append makes changes, which get their IDs in their order, and levels durable
+// in one commit.
+func (d *Disk) Append(changes []Change, levels []Level) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.append(changes, levels)
+	}
+}
+
+func (d *Disk) append(changes []Change, levels []Level) {
+	if d.numbered {
+		// What it forgets leaves a mark, or the node's own outbox would not know.
+		levels = slices.Clone(levels)
+		for i := range levels {
+			levels[i].Value = append([]byte{}, levels[i].Value...)
+		}
+	}
+	d.full = max(d.options.MaxSize, min(d.full, d.bytes+d.room()))
+	d.appended = d.options.Now()
+	for i := range changes {
+		d.lastID = nextID(d.lastID, d.appended)
+		changes[i].ID = d.lastID
+	}
+	written := d.try(changes, levels)
+	// Not before: what that has found damaged is not counted any more.
+	d.queued += len(changes)
+	d.bytes += sizeOf(changes)
+	if !written {
+		for _, c := range changes {
+			d.keep(c)
+		}
+		for _, l := range levels {
+			d.pending.levels[l.Key] = l
+		}
+	}
+	for _, c := range changes {
+		if d.pending.newest[c.Alert] <= c.ID {
+			d.admit(c)
+		}
+	}
+	d.awake()
+	if d.bytes > d.full {
+		d.giveUp()
+	}
+}
+
+// keep holds a change in memory, in place of an older one of its alert.
+func (d *Disk) keep(c Change) {
+	if old, ok := d.pending.newest[c.Alert]; ok && d.inFlight[old] == nil {
+		if older, there := d.pending.changes[old]; there {
+			d.queued--
+			d.bytes -= int64(len(older.Payload))
+			d.forget(older)
+			delete(d.pending.changes, old)
+			d.stats.GivenUp++
+		}
+	}
+	d.pending.changes[c.ID], d.pending.newest[c.Alert] = c, c.ID
+}
+
+// try commits, unless the disk refuses at the moment: what it refused before
+// is much to write, and not worth the time of every point.
+func (d *Disk) try(changes []Change, levels []Level) bool {
+	if d.writeFailed != nil {
+		return false
+	}
+	err := d.commit(changes, levels)
+	if err != nil {
+		d.refused(err)
+	}
+	return err == nil
+}
+
+// flush writes what is pending, if anything is, whatever the disk has said before.
+func (d *Disk) flush() error {
+	if d.pending.empty() {
+		return nil
+	}
+	err := d.commit(nil, nil)
+	if err != nil {
+		d.refused(err)
+	}
+	return err
+}
+
+// commit writes what is new and all that is pending, as one. It goes a second
+// way round a failure: with the database opened anew, or, on a full disk, after
+// what is done with has made room.
+func (d *Disk) commit(changes []Change, levels []Level) error {
+	write := func(tx *bolt.Tx) error {
+		if err := d.pending.write(tx); err != nil {
+			return err
+		}
+		for _, c := range changes {
+			if err := putChange(tx, c); err != nil {
+				return err
+			}
+		}
+		for _, l := range levels {
+			if err := putLevel(tx, l); err != nil {
+				return err
+			}
+		}
+		return d.putCounts(tx, len(changes), sizeOf(changes))
+	}
+	err := d.update(write)
+	switch {
+	case err == nil:
+	case !isFull(err):
+		err = d.update(write)
+	case len(d.pending.done) > 0:
+		if err := d.update(d.pending.removeDone); err != nil {
+			return err
+		}
+		clear(d.pending.done)
+		err = d.update(write)
+	}
+	if err == nil {
+		d.accepted()
+	}
+	return err
+}
+
+// putCounts writes down the token's hash, and the counts, with what a transaction
+// adds to them.
+func (d *Disk) putCounts(tx *bolt.Tx, changes int, size int64) error {
+	meta := tx.Bucket(bucketMeta)
+	return errors.Join(
+		// The token may have been changed in its file.
+		meta.Put(keyToken, d.options.Fingerprint(meta.Get(keyStore))),
+		tx.Bucket(bucketQueue).SetSequence(d.lastID),
+		putNumber(meta, keyQueued, int64(d.queued+changes)), putNumber(meta, keyBytes, d.bytes+size),
+	)
+}
+
+// refused takes note that the disk did not do what it was asked, and sees to it
+// that it is asked again.
+func (d *Disk) refused(err error) {
+	if d.writeFailed == nil {
+		d.log.Error("the outbox cannot be written: the newest change of each alert is kept in memory, and lost if the process ends before it can be",
+			"folder", d.folder, "error", err)
+	} else {
+		d.retry.Stop()
+	}
+	d.writeFailed = err
+	d.retry = time.AfterFunc(d.options.Times.Retry, func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.closed {
+			return
+		}
+		if err := d.commit(nil, nil); err != nil {
+			d.refused(err)
+		}
+		d.awake()
+	})
+}
+
+// accepted takes note that the disk took everything.
+func (d *Disk) accepted() {
+	*d.pending = newPending()
+	if d.writeFailed != nil {
+		d.retry.Stop()
+		d.writeFailed = nil
+		d.log.Info("the outbox is written again: everything is on disk", "folder", d.folder)
+	}
+}
+
+// Ack removes delivered changes. IDs that are not in flight are ignored. The
+// error is the disk's: then they are removed later, and sent again if the
+// process ends before.
+func (d *Disk) Ack(ids ...uint64) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	for _, id := range ids {
+		d.complete(id)
+	}
+	return d.settle()
+}
+
+// Dead removes a change that was refused for good and keeps it, with the
+// answer, as a dead letter. One that cannot be read now is released.
+func (d *Disk) Dead(id uint64, status int, answer string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	q := d.inFlight[id]
+	if q == nil {
+		return nil
+	}
+	c := Change{ID: id, Lane: q.appKey, Alert: q.alert}
+	err := d.view(func(tx *bolt.Tx) error {
+		whole, err := d.read(tx, q.appKey, id)
+		if err == nil {
+			c = whole
+		}
+		return nil
+	})
+	if err != nil {
+		d.release(id)
+		d.refused(err)
+		return fmt.Errorf("keep a dead letter: %w", err)
+	}
+	d.deadLetter(c, status, answer)
+	return d.settle()
+}
+
+// deadLetter makes a dead letter of a change in flight.
+func (d *Disk) deadLetter(c Change, status int, answer string) {
+	d.complete(c.ID)
+	d.stats.Dead++
+	d.pending.dead = append(d.pending.dead, DeadLetter{Change: c, Status: status, Answer: answer, Died: d.options.Now().Unix()})
+}
+
+// complete ends the flight of a change for good.
+func (d *Disk) complete(id uint64) {
+	q, e := d.schedule.complete(id)
+	if q == nil {
+		return
+	}
+	d.queued--
+	d.bytes -= int64(e.size)
+	d.reader(q.appKey).loaded--
+	d.pending.take(id, q.appKey)
+	d.refill(q.alert, q.appKey)
+}
+
+// settle writes the ends of flights.
+func (d *Disk) settle() error {
+	d.awake()
+	if d.pending.empty() {
+		return nil
+	}
+	if !d.try(nil, nil) {
+		return fmt.Errorf("remove from outbox: %w", d.writeFailed)
+	}
+	d.compact()
+	return nil
+}
+
+// Release puts changes that were not delivered back in their places.
+func (d *Disk) Release(ids ...uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
+	d.release(ids...)
+	d.awake()
+}
+
+// Postpone releases changes, and lets all other alerts that are known in memory
+// go before theirs, as Memory.Postpone does. It is forgotten with the process.
+func (d *Disk) Postpone(ids ...uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
+	d.postpone(ids...)
+	d.release(ids...)
+	d.awake()
+}

@@ -1,0 +1,184 @@
+package outbox
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"syscall"
+
+	bolt "go.etcd.io/bbolt"
+	boltErrors "go.etcd.io/bbolt/errors"
+)
+
+// errInUse is the error of an outbox that a process works on that does not
+// listen: it begins or ends, or moves what another left behind.
+var errInUse = errors.New("a process works on it that does not answer")
+
+// Folders returns the folders of the outboxes in dir, sorted. dir may also be
+// that of one outbox.
+func Folders(dir string) ([]string, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, readable(dir, err)
+	}
+	if isOutbox(dir) {
+		return []string{dir}, nil
+	}
+	var folders []string
+	for _, e := range entries {
+		if folder := filepath.Join(dir, e.Name()); e.IsDir() && isOutbox(folder) {
+			folders = append(folders, folder)
+		}
+	}
+	return folders, nil
+}
+
+// isOutbox tells whether a folder is an outbox's, also one that cannot be read.
+func isOutbox(folder string) bool {
+	_, err := os.Lstat(filepath.Join(folder, databaseName))
+	return err == nil || errors.Is(err, fs.ErrPermission) || len(putAside(folder)) > 0
+}
+
+// putAside returns the names of the databases that were put aside in a folder.
+func putAside(folder string) []string {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, e := range entries {
+		for _, why := range []string{damaged, replaced} {
+			if ok, _ := filepath.Match(databaseName+why+"*", e.Name()); ok {
+				names = append(names, e.Name())
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// readable adds the remedy to the error of a file that belongs to somebody else.
+func readable(path string, err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	owner := "another user"
+	for ; path != filepath.Dir(path); path = filepath.Dir(path) {
+		info, statErr := os.Stat(path)
+		if statErr != nil {
+			continue
+		}
+		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
+			owner = "user " + strconv.Itoa(int(stat.Uid))
+			if u, err := user.LookupId(strconv.Itoa(int(stat.Uid))); err == nil {
+				owner = u.Username
+			}
+		}
+		break
+	}
+	return fmt.Errorf("it is %s's, and private: run this as %s or as root", owner, owner)
+}
+
+// idle is an outbox whose process is gone, or a copy of one. It stays as it is but
+// for what is asked of it: it is neither delivered nor compacted, and belongs to
+// whom it belonged to. Its lock is held until close.
+type idle struct {
+	lock *os.File // nil where there is none to take
+	db   *bolt.DB // nil where only files that were put aside are left
+}
+
+// openIdle opens an outbox that no process works on; errInUse is the error when one
+// does. To read it, nothing is written, so that a copy on a medium that cannot be
+// written does as well.
+func openIdle(folder string, write bool) (*idle, error) {
+	lock, err := lockIdle(folder, write)
+	if err != nil {
+		return nil, err
+	}
+	i := &idle{lock: lock}
+	path := filepath.Join(folder, databaseName)
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && len(putAside(folder)) > 0:
+		return i, nil
+	case errors.Is(err, os.ErrNotExist):
+		err = fmt.Errorf("it has no database: %w", err)
+	case err == nil && info.Size() == 0:
+		err = fmt.Errorf("%w: it is empty", errDamagedDatabase)
+	case err == nil:
+		i.db, err = openBolt(path, bolt.Options{ReadOnly: !write}, func(name string, flag int, mode os.FileMode) (*os.File, error) {
+			return openFile(name, flag&^os.O_CREATE, mode)
+		})
+	}
+	if err == nil {
+		err = i.view(checkFormat)
+	}
+	if errors.Is(err, boltErrors.ErrTimeout) {
+		err = errInUse
+	}
+	if isDamage(err) {
+		err = fmt.Errorf("it is damaged, and moved aside by the next process that opens it: %w", err)
+	}
+	if err != nil {
+		i.close()
+		return nil, err
+	}
+	return i, nil
+}
+
+func lockIdle(folder string, write bool) (lock *os.File, err error) {
+	if write {
+		lock, err = tryLock(folder)
+	} else if lock, err = os.OpenFile(filepath.Join(folder, lockName), os.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0); err == nil {
+		if err = syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err != nil {
+			lock.Close()
+		}
+	} else if errors.Is(err, os.ErrNotExist) {
+		// A copy without it: then no process works there, and the database has
+		// a lock of its own.
+		return nil, nil
+	}
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		err = errInUse
+	}
+	return lock, err
+}
+
+func (i *idle) view(f func(*bolt.Tx) error) error {
+	return guard(func() error { return i.db.View(f) })
+}
+
+func (i *idle) update(f func(*bolt.Tx) error) error {
+	return guard(func() error { return i.db.Update(f) })
+}
+
+func (i *idle) close() {
+	if i.db != nil {
+		abandon(i.db) // nothing is lost: each commit is synced
+	}
+	if i.lock != nil {
+		i.lock.Close()
+	}
+}
+
+// checkFormat tells whether a database can be read.
+func checkFormat(tx *bolt.Tx) error {
+	meta := tx.Bucket(bucketMeta)
+	if meta == nil {
+		return fmt.Errorf("%w: it is another program's", errDamagedDatabase)
+	}
+	if err := checkVersion(meta); err != nil {
+		return err
+	}
+	for _, name := range [][]byte{bucketQueue, bucketLevels, bucketDead} {
+		if tx.Bucket(name) == nil {
+			return fmt.Errorf("%w: it has no %s", errDamagedDatabase, name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,246 @@
+package outbox
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"path/filepath"
+
+	bolt "go.etcd.io/bbolt"
+	boltErrors "go.etcd.io/bbolt/errors"
+)
+
+// levelKey is where a series has its level: keys in bbolt have a limit, and
+// those of series have none.
+func levelKey(series string) []byte {
+	sum := sha256.Sum256([]byte(series))
+	return sum[:16]
+}
+
+func encodeLevel(l Level) []byte {
+	b := make([]byte, 4, 4+8+binary.MaxVarintLen64+len(l.Key)+len(l.Value))
+	b = binary.BigEndian.AppendUint64(b, uint64(l.Time))
+	b = binary.AppendUvarint(b, uint64(len(l.Key)))
+	b = append(b, l.Key...)
+	b = append(b, l.Value...)
+	binary.BigEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
+	return b
+}
+
+func decodeLevel(b []byte) (Level, error) {
+	if len(b) < 12 || binary.BigEndian.Uint32(b) != crc32.Checksum(b[4:], castagnoli) {
+		return Level{}, errDamagedRecord
+	}
+	key, value, ok := cutText(b[12:])
+	if !ok {
+		return Level{}, errDamagedRecord
+	}
+	return Level{Key: string(key), Time: int64(binary.BigEndian.Uint64(b[4:])), Value: append([]byte{}, value...)}, nil
+}
+
+// putLevel puts the level of a series, or forgets it.
+func putLevel(tx *bolt.Tx, l Level) (err error) {
+	key := levelKey(l.Key)
+	switch again := tx.Bucket(bucketAgain); {
+	case again == nil: // in format 1
+	case l.Again:
+		err = again.Put(key, []byte{1})
+	default:
+		err = again.Delete(key)
+	}
+	if l.Value == nil {
+		return errors.Join(err, tx.Bucket(bucketLevels).Delete(key))
+	}
+	return errors.Join(err, tx.Bucket(bucketLevels).Put(key, encodeLevel(l)))
+}
+
+// tellAgain marks all levels as to be told again.
+func tellAgain(tx *bolt.Tx) error {
+	again := tx.Bucket(bucketAgain)
+	again.FillPercent = 1 // they come in their order
+	c := tx.Bucket(bucketLevels).Cursor()
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		if err := again.Put(k, []byte{1}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropLevels forgets all levels.
+func dropLevels(tx *bolt.Tx) error {
+	for _, name := range [][]byte{bucketLevels, bucketAgain} {
+		if err := tx.DeleteBucket(name); err != nil && !errors.Is(err, boltErrors.ErrBucketNotFound) {
+			return err
+		}
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readLevels calls f with the levels that can be read, also those that were
+// forgotten and leave a mark, until it returns false: a series whose level cannot
+// is one that was never told.
+func readLevels(tx *bolt.Tx, f func(Level) bool) {
+	again := tx.Bucket(bucketAgain) // nil in format 1
+	c := tx.Bucket(bucketLevels).Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		l, err := decodeLevel(v)
+		if err != nil {
+			continue
+		}
+		l.Again = again != nil && again.Get(k) != nil
+		if !f(l) {
+			return
+		}
+	}
+}
+
+// Levels calls each with every level that was appended before, in no order,
+// until it returns false. isNew says that the database was begun by this Open.
+// Nothing else can be done with the outbox meanwhile, so each must not.
+//
+// While another process of the same use works, all levels are to be told again,
+// its own as well: each of the two tells BigPanda of what the other does not know,
+// and a level that is no longer true would hide a change.
+func (d *Disk) Levels(each func(Level) bool) (isNew bool, err error) {
+	<-d.met
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return false, ErrClosed
+	}
+	others, alive, err := d.others, d.alive, d.othersErr
+	d.others = nil
+	isNew = d.store.begun.isNew && !d.numbered && !alive
+	more := true
+	yield := func(l Level) {
+		if other, there := others[l.Key]; there {
+			delete(others, l.Key)
+			if other.Time > l.Time {
+				l = other
+			}
+		}
+		l.Again = l.Again || alive || d.numbered
+		if more && len(l.Value) > 0 {
+			isNew = false
+			more = each(l)
+		}
+	}
+	for _, l := range d.pending.levels {
+		yield(l)
+	}
+	viewErr := d.view(func(tx *bolt.Tx) error {
+		readLevels(tx, func(l Level) bool {
+			if _, newer := d.pending.levels[l.Key]; !newer {
+				yield(l)
+			}
+			return more
+		})
+		return nil
+	})
+	for _, l := range others {
+		yield(l)
+	}
+	return isNew, errors.Join(err, viewErr)
+}
+
+// meet finds out what other processes of the use have told, and whether one of
+// them works. The node's own outbox takes over what those that are gone have left;
+// a numbered one only reads it, and so leaves it to the node's own. It is done
+// before Levels returns: nobody knows the levels yet.
+func (d *Disk) meet(ctx context.Context) {
+	defer close(d.met)
+	ctx, cancel := context.WithTimeout(ctx, d.options.Times.Meet)
+	defer cancel()
+	others, alive := make(map[string]Level), false
+	var err error
+	learn := func(l Level) {
+		if other, there := others[l.Key]; !there || other.Time < l.Time {
+			others[l.Key] = l
+		}
+	}
+	for _, folder := range d.foldersOfUse() {
+		if lock, lockErr := tryLock(folder); lockErr == nil {
+			lock.Close()
+		} else {
+			askErr := NewControl(folder, nil).Levels(ctx, learn)
+			// It may have been about to end.
+			if lock, lockErr = tryLock(folder); lockErr != nil {
+				alive = true
+				if askErr != nil {
+					d.log.Warn("another process works for this node, and does not say what it has told: that is told again", "folder", folder, "error", askErr)
+				}
+				continue
+			}
+			lock.Close()
+		}
+		err = errors.Join(err, d.withOrphan(folder, func(o *orphan) error {
+			theirs, last, err := o.levels()
+			if err != nil {
+				return err
+			}
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			if !d.numbered {
+				_, err = d.merge(theirs, last)
+				return err
+			}
+			for _, l := range theirs {
+				learn(l)
+			}
+			return nil
+		}))
+	}
+	if alive {
+		d.log.Info("another process works for this node: what is open is told again", "folder", d.folder, "levels", len(others))
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.others, d.alive, d.othersErr = others, alive, err
+}
+
+// foldersOfUse returns the other folders of the use.
+func (d *Disk) foldersOfUse() (folders []string) {
+	d.mu.Lock()
+	me := d.folder
+	d.mu.Unlock()
+	for _, folder := range foldersIn(filepath.Dir(me)) {
+		if folder != me && baseOf(folder) == baseOf(me) {
+			folders = append(folders, folder)
+		}
+	}
+	return folders
+}
+
+// merge takes over the levels of another process of the use that is gone: of two
+// of one series, the later one is right. It returns those that it has taken.
+// Disk.mu is held.
+func (d *Disk) merge(theirs []Level, last uint64) (later []Level, err error) {
+	// What comes now follows what they have queued, whatever the clock says.
+	d.lastID = max(d.lastID, last)
+	err = d.view(func(tx *bolt.Tx) error {
+		for _, l := range theirs {
+			mine, there := d.pending.levels[l.Key]
+			if !there {
+				mine, there = readLevel(tx, l.Key)
+			}
+			if len(l.Value) == 0 {
+				l.Value = nil
+			}
+			if there && l.Time > mine.Time || !there && l.Value != nil {
+				later = append(later, l)
+			}
+		}
+		return nil
+	})
+	if err != nil || len(later) == 0 {
+		return nil, err
+	}
+	d.append(nil, later)
+	return later, d.writeFailed
+}

@@ -1,0 +1,212 @@
+package outbox
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// The kinds of what an outbox lists and drops.
+const (
+	KindDead   = "dead"
+	KindQueued = "queued"
+)
+
+// How much one page holds at most: reading it keeps points waiting no longer
+// than a few milliseconds.
+const (
+	maxPage      = 1000
+	maxPageBytes = 1 << 20
+)
+
+// An Entry is a queued change or a dead letter, for people to read.
+type Entry struct {
+	// ID is a text in JSON: many readers of that round numbers of its size.
+	ID       uint64    `json:"id,string"`
+	Queued   time.Time `json:"queued"` // when it came
+	AppKey   string    `json:"app_key"`
+	Alert    string    `json:"alert"`
+	Level    string    `json:"level"`
+	Time     int64     `json:"timestamp"` // the alert's, in Unix seconds
+	Size     int       `json:"size"`      // of the payload, in bytes
+	InFlight bool      `json:"in_flight,omitempty"`
+	Problem  string    `json:"problem,omitempty"` // why it cannot be read
+
+	// Of a dead letter: the HTTP status and body that it was refused with, and
+	// when.
+	Status int       `json:"status,omitempty"`
+	Answer string    `json:"answer,omitempty"`
+	Died   time.Time `json:"died,omitzero"`
+
+	// Payload is left out unless it was asked for.
+	Payload json.RawMessage `json:"payload,omitempty"`
+}
+
+// A Page is a piece of a list, ascending by ID.
+type Page struct {
+	Entries []Entry `json:"entries"`
+	More    bool    `json:"more"` // behind the last of them
+	size    int     // of the payloads
+}
+
+// pageQuery asks for entries behind an ID. A page has an upper bound of its own.
+type pageQuery struct {
+	After   uint64 `json:"after"`
+	Limit   int    `json:"limit"`
+	Payload bool   `json:"payload"`
+}
+
+// add takes an entry in. It reports false when the page is full.
+func (p *Page) add(q pageQuery, size int, e Entry) bool {
+	if len(p.Entries) >= min(max(q.Limit, 1), maxPage) || len(p.Entries) > 0 && p.size+size > maxPageBytes {
+		p.More = true
+		return false
+	}
+	p.Entries = append(p.Entries, e)
+	p.size += size
+	return true
+}
+
+// Queued returns up to limit queued changes behind an ID, in the order of their
+// IDs. What the disk refuses, and a process has in its memory, is not among them.
+func (c *Control) Queued(ctx context.Context, after uint64, limit int, payload bool) (Page, error) {
+	return listQueued.ask(ctx, c, pageQuery{after, limit, payload})
+}
+
+var listQueued = define("queued", "read the outbox", reads, func(t *target, q pageQuery) (page Page, err error) {
+	if t.tx == nil || q.After == 1<<64-1 {
+		return page, nil
+	}
+	queue := t.tx.Bucket(bucketQueue)
+	for at := range merged(t.tx, q.After+1) {
+		c, err := decodeChange(at.id, at.appKey, queue.Bucket([]byte(at.appKey)).Get(encodeID(at.id)))
+		e := newEntry(c, q.Payload)
+		e.InFlight = t.inFlight(at.id)
+		if err != nil {
+			e.Problem = err.Error()
+		}
+		if !page.add(q, at.size, e) {
+			break
+		}
+	}
+	return page, nil
+})
+
+// DeadLetters returns up to limit dead letters behind an ID, as Queued does.
+func (c *Control) DeadLetters(ctx context.Context, after uint64, limit int, payload bool) (Page, error) {
+	return listDead.ask(ctx, c, pageQuery{after, limit, payload})
+}
+
+var listDead = define("dead", "read the outbox", reads, func(t *target, q pageQuery) (page Page, err error) {
+	if t.tx == nil {
+		return page, nil
+	}
+	for id, v := range deadAfter(t.tx, q.After) {
+		var letter DeadLetter
+		err := json.Unmarshal(v, &letter)
+		letter.ID = id
+		e := newEntry(letter.Change, q.Payload)
+		e.Status, e.Answer = letter.Status, letter.Answer
+		if err != nil {
+			e.Size, e.Problem = len(v), errDamagedRecord.Error()
+		} else {
+			e.Died = time.Unix(letter.Died, 0).UTC()
+		}
+		if !page.add(q, len(v), e) {
+			break
+		}
+	}
+	return page, nil
+})
+
+// deadAfter goes through the dead letters behind an ID.
+func deadAfter(tx *bolt.Tx, after uint64) func(yield func(id uint64, value []byte) bool) {
+	return func(yield func(uint64, []byte) bool) {
+		if after == 1<<64-1 {
+			return
+		}
+		c := tx.Bucket(bucketDead).Cursor()
+		for k, v := c.Seek(encodeID(after + 1)); k != nil && yield(decodeID(k), v); k, v = c.Next() {
+		}
+	}
+}
+
+func newEntry(c Change, payload bool) Entry {
+	e := Entry{
+		ID: c.ID, Queued: cameAt(c.ID), AppKey: c.Lane, Alert: c.Alert, Level: c.Level, Time: c.Time,
+		Size: len(c.Payload),
+	}
+	if payload && len(c.Payload) > 0 {
+		e.Payload = c.Payload
+		if !json.Valid(c.Payload) {
+			e.Payload, _ = json.Marshal(string(c.Payload)) // a text never fails
+		}
+	}
+	return e
+}
+
+// A levelPage is a piece of all levels. Keys are bytes: JSON texts would not
+// keep what is no UTF-8.
+type levelPage struct {
+	Levels []levelEntry `json:"levels"`
+	// Next is what to ask for the next page with; nil after the last.
+	Next []byte `json:"next,omitempty"`
+}
+
+type levelEntry struct {
+	Key   []byte `json:"key"`
+	Time  int64  `json:"time"`
+	Value []byte `json:"value"`
+	Seen  int64  `json:"seen,omitempty"`
+}
+
+// levelQuery asks for what is behind a levelPage.Next.
+type levelQuery struct {
+	After []byte `json:"after"`
+}
+
+// Levels calls each with the level of every series, in no order. Those that the
+// disk refuses, and a process has in its memory, are not among them.
+func (c *Control) Levels(ctx context.Context, each func(Level)) error {
+	for q, more := (levelQuery{}), true; more; {
+		page, err := listLevels.ask(ctx, c, q)
+		if err != nil {
+			return err
+		}
+		for _, l := range page.Levels {
+			each(Level{Key: string(l.Key), Time: l.Time, Value: l.Value, Seen: l.Seen})
+		}
+		q.After, more = page.Next, page.Next != nil
+	}
+	return nil
+}
+
+var listLevels = define("levels", "read the outbox", asks, func(t *target, q levelQuery) (page levelPage, err error) {
+	if t.tx == nil {
+		return page, nil
+	}
+	c := t.tx.Bucket(bucketLevels).Cursor()
+	k, v := c.First()
+	if q.After != nil {
+		if k, v = c.Seek(q.After); slices.Equal(k, q.After) {
+			k, v = c.Next()
+		}
+	}
+	for n := 0; k != nil; k, v = c.Next() {
+		if l, err := decodeLevel(v); err == nil && len(l.Value) > 0 {
+			e := levelEntry{Key: []byte(l.Key), Time: l.Time, Value: l.Value}
+			if t.known != nil {
+				e.Seen = t.known.Seen(l.Key)
+			}
+			page.Levels = append(page.Levels, e)
+		}
+		if n++; n == maxPage {
+			page.Next = slices.Clone(k)
+			break
+		}
+	}
+	return page, nil
+})

@@ -1,0 +1,380 @@
+package outbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+const (
+	// movePiece is how many changes are taken over in one commit: points wait
+	// no longer than that takes.
+	movePiece = 1000
+	// maxOrphanAge is how long the levels of an orphan are kept: whoever owned them
+	// would tell of them again by then.
+	maxOrphanAge = 30 * 24 * time.Hour
+)
+
+// isDue reports whether nobody works on the outbox of another use in a folder, and
+// it is as it was at the look before, when nobody did either. At the first its own
+// process may be about to start, as all do when Kapacitor does: then two would
+// deliver changes of one alert, and in no order.
+func (d *Disk) isDue(folder string) bool {
+	lock, err := tryLock(folder)
+	if err != nil {
+		delete(d.seen, folder)
+		return false
+	}
+	lock.Close()
+	seen, known := d.seen[folder]
+	d.seen[folder] = writtenAt(folder)
+	return known && seen.Equal(d.seen[folder])
+}
+
+// look takes over what processes that are gone have left behind: at once what is
+// of its own use, at the second look what is of others. Then Next may begin.
+func (d *Disk) look(ctx context.Context) {
+	d.looks.Lock()
+	defer d.looks.Unlock()
+	total := 0
+	var failed error
+	take := func(folder string) {
+		n, err := d.adopt(ctx, folder)
+		total += n
+		failed = errors.Join(failed, err)
+	}
+	own := d.foldersOfUse()
+	for _, folder := range own {
+		take(folder)
+	}
+	d.mu.Lock()
+	d.looking = false
+	d.awake()
+	me := d.folder
+	d.mu.Unlock()
+	for _, folder := range foldersIn(filepath.Dir(me)) {
+		if d.options.LeaveOrphans || folder == me || slices.Contains(own, folder) {
+			continue
+		}
+		if d.isDue(folder) {
+			take(folder)
+			d.seen[folder] = writtenAt(folder)
+		}
+	}
+	if total > 0 {
+		d.log.Info("took over what processes that are gone had not delivered", "changes", total)
+	}
+	if failed != nil && !errors.Is(failed, ErrClosed) {
+		d.log.Error("what another process left behind cannot be taken over", "error", failed)
+	}
+}
+
+// adopt takes over an orphan's queue, unless a process has it: for a moment at a
+// time, and in between its owner may have it back. The ids of changes keep them in
+// the order of change.
+func (d *Disk) adopt(ctx context.Context, folder string) (total int, err error) {
+	for more := true; more; {
+		more = false
+		until := time.Now().Add(d.options.Times.Hold)
+		err = d.withOrphan(folder, func(o *orphan) (err error) {
+			var n int
+			n, more, err = d.moveQueue(o, until)
+			total += n
+			if err != nil || more {
+				return err
+			}
+			return d.lookAfter(o)
+		})
+		if err != nil {
+			if errors.Is(err, errInUse) || errors.Is(err, ErrNewerFormat) {
+				err = nil // a process has it, or only a newer program may
+			}
+			return total, err
+		}
+		if more {
+			select {
+			case <-time.After(d.options.Times.Rest):
+			case <-ctx.Done():
+				return total, nil
+			}
+		}
+	}
+	return total, nil
+}
+
+// moveQueue moves changes until a time is over, and reports whether there are more.
+func (d *Disk) moveQueue(o *orphan, until time.Time) (total int, more bool, err error) {
+	for time.Now().Before(until) || total == 0 {
+		var changes []Change
+		if err := o.view(func(tx *bolt.Tx) error {
+			changes = oldestChanges(tx)
+			return nil
+		}); err != nil || len(changes) == 0 {
+			return total, false, err
+		}
+		// One that cannot be written is left alone: its changes would be taken
+		// over again and again.
+		if err := o.update(d.markOrphan); err != nil {
+			return total, false, err
+		}
+		if err := d.insert(changes); err != nil {
+			return total, false, err
+		}
+		// A crash between the two leaves changes in both: they are taken
+		// over again then, under the same ids.
+		err := o.update(func(tx *bolt.Tx) error {
+			for _, c := range changes {
+				if err := dropChange(tx, c.Lane, c.ID); err != nil {
+					return err
+				}
+			}
+			return (&target{tx: tx}).count(-len(changes), -sizeOf(changes))
+		})
+		if err != nil {
+			return total, false, err
+		}
+		total += len(changes)
+	}
+	return total, true, nil
+}
+
+// markOrphan writes down that the levels are nobody's from now on.
+func (d *Disk) markOrphan(tx *bolt.Tx) error {
+	meta := tx.Bucket(bucketMeta)
+	if meta.Get(keyOrphan) != nil {
+		return nil
+	}
+	return putNumber(meta, keyOrphan, d.options.Now().Unix())
+}
+
+// lookAfter sees to what is left of an orphan whose queue is empty: the levels are
+// its node's, which takes them over, or expire; what holds nothing of worth is
+// removed.
+func (d *Disk) lookAfter(o *orphan) error {
+	if o.ofUse && !d.numbered {
+		// Its process may have gone after Levels was called.
+		theirs, last, err := o.levels()
+		if err != nil {
+			return err
+		}
+		d.inTurn(func(Known) (later []Level) {
+			later, err = d.merge(theirs, last)
+			return later
+		})
+		if err != nil {
+			return err
+		}
+		if err := o.update(dropLevels); err != nil {
+			return err
+		}
+	} else if !o.ofUse {
+		err := o.update(func(tx *bolt.Tx) error {
+			meta := tx.Bucket(bucketMeta)
+			since := number(meta.Get(keyOrphan))
+			expired := since > 0 && d.options.Now().Sub(time.Unix(since, 0)) > maxOrphanAge
+			if expired || meta.Get(keyHeir) != nil {
+				return dropLevels(tx)
+			}
+			return d.markOrphan(tx)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return o.view(func(tx *bolt.Tx) error {
+		dead, _ := tx.Bucket(bucketDead).Cursor().First()
+		level, _ := tx.Bucket(bucketLevels).Cursor().First()
+		queued := false
+		for range merged(tx, 0) {
+			queued = true
+			break
+		}
+		o.empty = dead == nil && level == nil && !queued
+		return nil
+	})
+}
+
+// insert queues changes of an orphan, in their places.
+func (d *Disk) insert(changes []Change) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	if d.writeFailed != nil {
+		return d.writeFailed // what is kept in memory comes first
+	}
+	var count int
+	var size int64
+	err := d.update(func(tx *bolt.Tx) error {
+		count, size = 0, 0
+		for _, c := range changes {
+			b, err := tx.Bucket(bucketQueue).CreateBucketIfNotExists([]byte(c.Lane))
+			if err != nil {
+				return err
+			}
+			there := b.Get(encodeID(c.ID))
+			for ; there != nil && !bytes.Equal(there, encodeChange(c)); there = b.Get(encodeID(c.ID)) {
+				c.ID++
+			}
+			if there != nil {
+				continue // a process that was here before died in between
+			}
+			if err := b.Put(encodeID(c.ID), encodeChange(c)); err != nil {
+				return err
+			}
+			count++
+			size += int64(len(c.Payload))
+			d.lastID = max(d.lastID, c.ID)
+		}
+		return d.putCounts(tx, count, size)
+	})
+	if err != nil {
+		return err
+	}
+	d.queued += count
+	d.bytes += size
+	for _, c := range changes {
+		d.rewind(c.Lane)
+	}
+	d.awake()
+	return nil
+}
+
+// oldestChanges returns queued changes that can be read, up to movePiece, of about
+// MaxBatchBytes at most.
+func oldestChanges(tx *bolt.Tx) (changes []Change) {
+	size := 0
+	eachAppKey(tx, func(appKey string, queue *bolt.Bucket) {
+		c := queue.Cursor()
+		for k, v := c.First(); k != nil && len(changes) < movePiece && size < MaxBatchBytes; k, v = c.Next() {
+			size += len(v)
+			if change, err := decodeChange(decodeID(k), appKey, v); err == nil {
+				changes = append(changes, change)
+			}
+		}
+	})
+	return changes
+}
+
+// An orphan is an outbox whose process is gone, and which another may deliver.
+type orphan struct {
+	*idle
+	ofUse     bool // of the use of whoever opened it
+	elsewhere bool // its alerts went to another URL
+	empty     bool // nothing of worth is left in it
+}
+
+// errOrphan is part of each error of an orphan's own file.
+var errOrphan = errors.New("an outbox that was left behind")
+
+func (o *orphan) view(f func(*bolt.Tx) error) error { return ofOrphan(o.idle.view(f)) }
+
+func (o *orphan) update(f func(*bolt.Tx) error) error { return ofOrphan(o.idle.update(f)) }
+
+func ofOrphan(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", errOrphan, err)
+}
+
+// levels returns all levels, and the last ID that was given.
+func (o *orphan) levels() (all []Level, last uint64, err error) {
+	err = o.view(func(tx *bolt.Tx) error {
+		last = tx.Bucket(bucketQueue).Sequence()
+		readLevels(tx, func(l Level) bool {
+			l.Again = l.Again || o.elsewhere
+			all = append(all, l)
+			return true
+		})
+		return nil
+	})
+	return all, last, err
+}
+
+// withOrphan calls f with the outbox in a folder, unless it is not this one's to
+// deliver: it is of its use, or has its URL and token. errInUse is the error when a
+// process works on it. Where f has found nothing of worth in it, it is removed.
+func (d *Disk) withOrphan(folder string, f func(*orphan) error) error {
+	if fault, mend := faultOf(folder); fault != "" {
+		return fmt.Errorf("%s: run %s, or remove it", fault, mend)
+	}
+	i, err := openIdle(folder, true)
+	if err == nil {
+		defer i.close()
+		if i.db == nil {
+			return nil
+		}
+	}
+	o, mine := &orphan{idle: i}, false
+	if err = ofOrphan(err); err == nil {
+		err = o.view(func(tx *bolt.Tx) error {
+			meta := tx.Bucket(bucketMeta)
+			store := meta.Get(keyStore)
+			o.ofUse = string(meta.Get(keyTask)) == d.options.Task && string(meta.Get(keyNode)) == d.options.Node
+			o.elsewhere = normalURL(string(meta.Get(keyURL))) != d.options.URL
+			mine = !bytes.Equal(store, d.store.begun.id) && // or it is a copy of this one
+				(o.ofUse || !o.elsewhere && bytes.Equal(meta.Get(keyToken), d.options.Fingerprint(store)))
+			return nil
+		})
+	}
+	if err == nil && mine {
+		err = f(o)
+	}
+	switch {
+	case errors.Is(err, errOrphan) && isDamage(err):
+		aside, asideErr := moveFileAside(filepath.Join(folder, databaseName), damaged, d.options.Now())
+		d.log.Error("an outbox that another process left behind cannot be read: it is moved aside, and what it held is not delivered",
+			"file", aside, "error", errors.Join(err, asideErr))
+		return nil
+	case err != nil:
+		return fmt.Errorf("%s: %w", folder, err)
+	case o.empty:
+		return removeFolder(folder)
+	}
+	return nil
+}
+
+// removeFolder removes the folder of an outbox that is empty. One that holds
+// what is not an outbox's own, or was put aside, stays with that.
+func removeFolder(folder string) error {
+	if err := os.Remove(filepath.Join(folder, databaseName)); err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !slices.Contains(ownFiles, e.Name()) && e.Type() != os.ModeSocket {
+			return nil
+		}
+	}
+	// The lock is last: from then on another process may begin here, and then
+	// the folder stays.
+	for _, e := range entries {
+		if e.Name() != lockName {
+			err = errors.Join(err, os.Remove(filepath.Join(folder, e.Name())))
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(folder, lockName)); err != nil {
+		return err
+	}
+	removeLinks(folder)
+	if err := os.Remove(folder); !errors.Is(err, syscall.ENOTEMPTY) {
+		return err
+	}
+	return nil
+}

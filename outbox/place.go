@@ -1,0 +1,212 @@
+package outbox
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// takeFolder gives a use that has no folder one that is its own under another
+// name: the one of format 1, which was named by the URL, too; or the only one of
+// its task that nobody works in, as an edit of the TICKscript has numbered the node
+// anew. Where there is none, or more than one, the use begins anew.
+func takeFolder(dir, base, former string, o Options) {
+	if _, err := os.Lstat(base); err == nil {
+		return
+	}
+	for deadline := time.Now().Add(o.Wait); ; time.Sleep(20 * time.Millisecond) {
+		info, err := os.Lstat(former)
+		if err != nil || !info.IsDir() {
+			break
+		}
+		err = renameFolder(former, base)
+		if err == nil || !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
+			return
+		}
+	}
+	folder, own, busy := onlyIdle(dir, o)
+	for deadline := time.Now().Add(o.Wait); folder == "" && busy && time.Now().Before(deadline); {
+		time.Sleep(20 * time.Millisecond) // who has it may be about to end
+		folder, own, busy = onlyIdle(dir, o)
+	}
+	if folder == "" {
+		return
+	}
+	if !own {
+		written := writtenAt(folder)
+		time.Sleep(o.Times.Settle)
+		if again, _, _ := onlyIdle(dir, o); again != folder || !writtenAt(folder).Equal(written) {
+			return
+		}
+	}
+	if err := renameFolder(folder, base); err != nil {
+		o.Log.Warn("the outbox of another node of the task, which nobody has, cannot be taken over: open alerts are told again", "folder", folder, "error", err)
+		return
+	}
+	if !own {
+		o.Log.Info("the outbox of another node of the task, which nobody has, is this one's now", "was", folder, "folder", base)
+	}
+}
+
+// onlyIdle returns the folder of the use, or else the only one of its task, that
+// nobody works in and that its token may deliver. busy says that somebody works in
+// one that may be of the task.
+func onlyIdle(dir string, o Options) (folder string, own, busy bool) {
+	var ofTask []string
+	for _, f := range foldersIn(dir) {
+		// The name spares others that they are locked for a moment.
+		prefix := readableName(o.Task + ".")
+		if f != baseOf(f) || !strings.HasPrefix(filepath.Base(f), prefix) {
+			continue
+		}
+		switch node, err := nodeOf(f, o); {
+		case err != nil:
+			busy = busy || errors.Is(err, errInUse)
+		case node == o.Node:
+			return f, true, false
+		default:
+			ofTask = append(ofTask, f)
+		}
+	}
+	if len(ofTask) != 1 {
+		return "", false, busy
+	}
+	return ofTask[0], false, busy
+}
+
+var errNotIts = errors.New("it is not this one's")
+
+// nodeOf returns the node whose outbox is in a folder. An error says that a process
+// works there, that it is another task's, or not to be taken over.
+func nodeOf(folder string, o Options) (node string, err error) {
+	if fault, _ := faultOf(folder); fault != "" {
+		return "", errNotIts
+	}
+	i, err := openIdle(folder, false)
+	if err != nil {
+		return "", err
+	}
+	defer i.close()
+	if i.db == nil {
+		return "", errNotIts
+	}
+	err = i.view(func(tx *bolt.Tx) error {
+		meta := tx.Bucket(bucketMeta)
+		node = string(meta.Get(keyNode))
+		if string(meta.Get(keyTask)) != o.Task ||
+			node != o.Node && !bytes.Equal(meta.Get(keyToken), o.Fingerprint(meta.Get(keyStore))) {
+			return errNotIts
+		}
+		return nil
+	})
+	return node, err
+}
+
+func writtenAt(folder string) time.Time {
+	info, err := os.Stat(filepath.Join(folder, databaseName))
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
+// renameFolder gives a folder, and the numbered ones beside it, another name. The
+// error is EWOULDBLOCK while a process works in the first; of the others one that
+// is in use stays, and is an orphan once it is not.
+func renameFolder(from, to string) error {
+	lock, err := tryLock(from)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	if err := os.Rename(from, to); err != nil {
+		return err
+	}
+	for _, numbered := range foldersIn(filepath.Dir(from)) {
+		if baseOf(numbered) != from {
+			continue
+		}
+		if lock, err := tryLock(numbered); err == nil {
+			err = os.Rename(numbered, to+strings.TrimPrefix(numbered, from))
+			lock.Close()
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return syncFolder(filepath.Dir(to))
+}
+
+// removeLinks removes the links to a folder that is removed.
+func removeLinks(folder string) {
+	dir := filepath.Dir(folder)
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if to, err := os.Readlink(path); err == nil && to == filepath.Base(folder) {
+			os.Remove(path)
+		}
+	}
+}
+
+// comeBack writes the outbox anew where it belongs, when somebody has deleted, moved
+// or replaced its file or its folder: what was passed on would go with the process
+// otherwise, and nobody would see into it. What stands in its place is put aside.
+func (d *Disk) comeBack() error {
+	s := d.store
+	if s.isThere() && sameFile(d.lock, filepath.Join(d.folder, lockName)) {
+		return nil
+	}
+	d.log.Error("the outbox's file was deleted, moved or replaced while it is in use: it is written anew where it was", "folder", d.folder)
+	if !sameFile(d.lock, filepath.Join(d.folder, lockName)) {
+		// Another process may have begun in its place meanwhile.
+		folder, lock, err := lockFrom(d.folder, time.Time{}, func(folder string) bool {
+			return folder == d.folder || !isOutbox(folder)
+		})
+		if err != nil {
+			return err
+		}
+		d.control.close()
+		d.lock.Close()
+		d.folder, d.lock, s.folder = folder, lock, folder
+		d.numbered = numberOf(folder) > 1
+		d.control = serveControl(d)
+	}
+	if s.isThere() { // the lock alone was missing
+		return nil
+	}
+	if err := syncFoldersAbove(s.path()); err != nil {
+		return err
+	}
+	if err := guard(s.writeAnew); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(s.path()); err == nil {
+		aside, err := moveFileAside(s.path(), replaced, d.options.Now())
+		if err != nil {
+			return err
+		}
+		d.log.Error("another file stood in the outbox's place: it is put aside, and what it holds is not delivered", "file", aside)
+	}
+	if err := s.swap(); err != nil {
+		return fmt.Errorf("go on with what was written: %w", err)
+	}
+	return nil
+}
+
+// sameFile reports whether an open file is the one that has a name.
+func sameFile(open *os.File, path string) bool {
+	mine, err := open.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(mine, there)
+}

@@ -1,0 +1,241 @@
+package outbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// A database never shrinks by itself, and writes the list of its free pages at
+// each commit. One of more than compactFrom bytes, of which three quarters are
+// free and no more than compactTo are in use, is written anew, when no point has
+// come with a change for compactQuiet: that takes up to a tenth of a second.
+const (
+	compactFrom  = 1 << 20
+	compactTo    = 16 << 20
+	compactQuiet = time.Second
+
+	// compacting ends the name of a database while it is written anew. One that
+	// a crash has left is overwritten.
+	compacting = ".compacting"
+	// damaged and replaced follow the name of a database that was put aside.
+	damaged  = ".damaged-"
+	replaced = ".replaced-"
+
+	// compactAgain is how long the next try waits when one has failed.
+	compactAgain = 10 * time.Minute
+)
+
+// A store is the database file of an outbox, which it opens, and opens anew after
+// a failure. A transaction that has returned without an error is on disk, synced;
+// of one with an error nothing is, unless that is of the disk: then what the file
+// holds counts. Disk.mu guards it.
+type store struct {
+	folder  string
+	options Options
+	db      *bolt.DB    // nil while it could not be opened again
+	file    os.FileInfo // of the database that is open
+	last    int         // its newest transaction
+	begun   begun
+
+	// lost is told why the file is another one now: nothing that was read of it
+	// before is true.
+	lost         func(why error, aside string)
+	compactAfter time.Time // the last try failed
+}
+
+var errOverwritten = errors.New("another program has written to the file while it was open")
+
+func (s *store) path() string { return filepath.Join(s.folder, databaseName) }
+
+// open opens the database, or a new one where that is damaged, unless it is
+// open.
+func (s *store) open() error {
+	if s.db != nil {
+		return nil
+	}
+	db, b, err := openDatabase(s.path(), s.options)
+	if isDamage(err) {
+		s.putAside(err)
+		db, b, err = openDatabase(s.path(), s.options)
+	}
+	if err != nil {
+		return err
+	}
+	b.isNew = b.isNew || s.begun.isNew
+	s.begun = b
+	return s.use(db)
+}
+
+// use takes note of a database that was just opened.
+func (s *store) use(db *bolt.DB) error {
+	info, err := os.Stat(s.path())
+	if err == nil {
+		err = guard(func() error {
+			return db.View(func(tx *bolt.Tx) error {
+				s.last = tx.ID()
+				return nil
+			})
+		})
+	}
+	if err != nil {
+		abandon(db)
+		return err
+	}
+	s.db, s.file = db, info
+	return nil
+}
+
+// isThere reports whether the file that is open is the one that has the name.
+func (s *store) isThere() bool {
+	info, err := os.Stat(s.path())
+	return err == nil && os.SameFile(info, s.file)
+}
+
+// view runs a transaction that reads.
+func (s *store) view(f func(*bolt.Tx) error) error {
+	if err := s.open(); err != nil {
+		return err
+	}
+	return s.checked(guard(func() error { return s.db.View(f) }))
+}
+
+// update runs a transaction that writes.
+func (s *store) update(f func(*bolt.Tx) error) error {
+	if err := s.open(); err != nil {
+		return err
+	}
+	id := 0
+	err := guard(func() error {
+		return s.db.Update(func(tx *bolt.Tx) error {
+			if id = tx.ID(); id != s.last+1 {
+				return errOverwritten
+			}
+			return f(tx)
+		})
+	})
+	if err == nil {
+		s.last = id
+		return nil
+	}
+	if errors.Is(err, errOverwritten) {
+		abandon(s.db)
+		s.db = nil
+		if err = s.open(); err == nil {
+			// What it says of the levels is of another time.
+			if err = guard(func() error { return s.db.Update(tellAgain) }); err == nil {
+				s.last++
+				s.lost(errOverwritten, "")
+				return s.update(f)
+			}
+		}
+	}
+	return s.checked(err)
+}
+
+// checked sees to it that a database that failed is opened anew before it is
+// used again: whether the last commit is on the disk is not known, and what
+// the file holds is what counts. A full disk is no such failure.
+func (s *store) checked(err error) error {
+	if err == nil || isFull(err) {
+		return err
+	}
+	if s.db != nil {
+		abandon(s.db)
+		s.db = nil
+	}
+	if isDamage(err) {
+		s.putAside(err)
+	}
+	return err
+}
+
+// putAside puts a database aside that cannot be read.
+func (s *store) putAside(why error) {
+	aside, err := moveFileAside(s.path(), damaged, s.options.Now())
+	s.lost(errors.Join(why, err), aside)
+}
+
+// compact writes the database anew if that is worth it.
+func (s *store) compact(appended time.Time) error {
+	now := s.options.Now()
+	if s.db == nil || now.Before(s.compactAfter) || now.Sub(appended).Abs() < compactQuiet || !s.isThere() {
+		return nil
+	}
+	var size int64 // what was ever in use: the file itself grows in steps
+	err := s.view(func(tx *bolt.Tx) error {
+		size = tx.Size()
+		return nil
+	})
+	if err != nil {
+		return nil // whoever uses it next finds out what that means
+	}
+	stats := s.db.Stats()
+	free := int64(stats.FreePageN+stats.PendingPageN) * int64(s.db.Info().PageSize)
+	if size <= compactFrom || free < size/4*3 || size-free > compactTo {
+		return nil
+	}
+	if err := guard(s.writeAnew); err != nil {
+		s.compactAfter = s.options.Now().Add(compactAgain)
+		s.options.Log.Warn("the outbox cannot be made smaller", "error", err)
+		return nil
+	}
+	return s.swap()
+}
+
+// writeAnew writes what is open to a file beside it.
+func (s *store) writeAnew() (err error) {
+	path := s.path() + compacting
+	defer func() {
+		if err != nil {
+			os.Remove(path)
+		}
+	}()
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	next, err := bolt.Open(path, 0o600, &bolt.Options{NoSync: true, FreelistType: bolt.FreelistMapType})
+	if err != nil {
+		return err
+	}
+	if err := bolt.Compact(next, s.db, 1<<20); err != nil {
+		return errors.Join(err, next.Close())
+	}
+	return errors.Join(next.Sync(), next.Close())
+}
+
+// swap goes on with what writeAnew has written.
+func (s *store) swap() error {
+	err := s.db.Close()
+	s.db = nil
+	if err == nil {
+		err = errors.Join(os.Rename(s.path()+compacting, s.path()), syncFolder(s.folder))
+	}
+	return errors.Join(err, s.open())
+}
+
+// syncFolder makes a rename in a folder durable.
+func syncFolder(folder string) error {
+	f, err := os.Open(filepath.Clean(folder))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// moveFileAside renames a database, never to a name that is taken.
+func moveFileAside(path, why string, now time.Time) (aside string, err error) {
+	for ; ; now = now.Add(1) {
+		aside = path + why + now.UTC().Format("20060102T150405.000000000Z")
+		if _, err := os.Lstat(aside); err != nil {
+			if err := os.Rename(path, aside); err != nil {
+				return aside, fmt.Errorf("put it aside: %w", err)
+			}
+			return aside, nil
+		}
+	}
+}

@@ -1,0 +1,179 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"math"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// faultState is the faults in force. A request asks it once for what concerns
+// it, and gets a channel that tells when that has changed:
+//
+//	set/close ──▶ lifted is closed ──▶ who hangs or waits asks anew
+//
+// A count that is used up ends the faults for the requests to come, and lets
+// go of nobody.
+type faultState struct {
+	mu      sync.Mutex
+	faults  Faults
+	left    int // of faults.Count
+	limiter *rate.Limiter
+	lifted  chan struct{}
+	closed  bool
+}
+
+func (s *faultState) init() { s.lifted = make(chan struct{}) }
+
+func (s *faultState) set(f Faults) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.faults, s.left, s.limiter = f, f.Count, nil
+	if f.Rate > 0 {
+		s.limiter = rate.NewLimiter(rate.Limit(f.Rate), int(math.Ceil(f.Rate)))
+	}
+	if !s.closed {
+		close(s.lifted)
+		s.lifted = make(chan struct{})
+	}
+}
+
+// close leaves lifted closed for good. From then on next hands out no active fault
+// that waits, or its request would ask anew for ever.
+func (s *faultState) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.closed = true
+		close(s.lifted)
+	}
+}
+
+func (s *faultState) get() Faults {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.faults
+	f.Count = s.left
+	return f
+}
+
+// activeFault is what the faults in force mean for one request.
+type activeFault struct {
+	Faults                 // the zero value if they do not concern it
+	key    string          // of the fault that makes the answer; "": none does
+	wait   time.Duration   // with key "rate": until a request is let through
+	lifted <-chan struct{} // closed when the faults in force are others
+}
+
+// next returns the active fault for a request, and counts it.
+func (s *faultState) next(body []byte, alerts int, now time.Time) activeFault {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f := s.faults
+	if f.Match != "" && !bytes.Contains(body, []byte(f.Match)) {
+		return activeFault{lifted: s.lifted}
+	}
+	st := activeFault{Faults: f, lifted: s.lifted}
+	switch {
+	case f.MaxAlerts > 0 && alerts > f.MaxAlerts:
+		st.key = "max_alerts"
+	case f.MaxBytes > 0 && len(body) > f.MaxBytes:
+		st.key = "max_bytes"
+	case s.limiter != nil:
+		if !s.limiter.AllowN(now, 1) {
+			st.key = "rate"
+			st.wait = time.Duration((1 - s.limiter.TokensAt(now)) / f.Rate * float64(time.Second))
+		}
+	case f.MaxAlerts > 0 || f.MaxBytes > 0:
+	case f.Hang:
+		st.key = "hang"
+	case f.Drop:
+		st.key = "drop"
+	case f.Status > 0:
+		st.key = "status"
+	case f.Body != "":
+		st.key = "body"
+	}
+	if s.closed {
+		st.Latency, st.Hang = 0, false
+		if st.key == "hang" {
+			st.key = ""
+		}
+	}
+	if s.left > 0 {
+		if s.left--; s.left == 0 {
+			s.faults, s.limiter = Faults{}, nil
+		}
+	}
+	return st
+}
+
+// answer makes the answer of an active fault that has a key, neither hangs nor drops.
+func (st activeFault) answer() answer {
+	a := answer{status: st.Status, body: []byte(st.Body), retryAfter: seconds(st.RetryAfter)}
+	switch st.key {
+	case "rate":
+		a.reason = "the fault \"rate\": more than " + strconv.FormatFloat(st.Rate, 'g', -1, 64) + " requests a second"
+		if a.status == 0 {
+			a.status = 429
+		}
+		if a.retryAfter == "" && !st.NoRetryAfter {
+			a.retryAfter = seconds(st.wait)
+		}
+	case "max_alerts":
+		a.reason = "the fault \"max_alerts\": more than " + strconv.Itoa(st.MaxAlerts) + " alerts"
+		if a.status == 0 {
+			a.status = 413
+		}
+	case "max_bytes":
+		a.reason = "the fault \"max_bytes\": more than " + strconv.Itoa(st.MaxBytes) + " bytes"
+		if a.status == 0 {
+			a.status = 413
+		}
+	default:
+		a.reason = "the fault \"" + st.key + "\""
+		if a.status == 0 {
+			a.status = 200
+		}
+	}
+	return a
+}
+
+// seconds writes a duration for Retry-After, rounded up; "" for none.
+func seconds(d time.Duration) string {
+	if d <= 0 {
+		return ""
+	}
+	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
+}
+
+// Why a pause ended.
+type pauseEnd int
+
+const (
+	pauseOver   pauseEnd = iota
+	pauseLifted          // the faults in force are others
+	pauseGone            // the client went
+)
+
+// pause waits for d, or without end if d is negative.
+func pause(ctx context.Context, d time.Duration, lifted <-chan struct{}) pauseEnd {
+	var over <-chan time.Time
+	if d >= 0 {
+		timer := time.NewTimer(d)
+		defer timer.Stop()
+		over = timer.C
+	}
+	select {
+	case <-over:
+		return pauseOver
+	case <-lifted:
+		return pauseLifted
+	case <-ctx.Done():
+		return pauseGone
+	}
+}

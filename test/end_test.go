@@ -1,0 +1,123 @@
+package test
+
+import (
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"bigpanda-udf/sandbox"
+)
+
+// P8: a memory outbox is emptied after the end of stdin, and says what it
+// could not deliver.
+func TestWhatIsLostIsSaid(t *testing.T) {
+	t.Parallel()
+	bp, env := NewBigPanda(t)
+	SetFaults(t, bp, sandbox.Faults{Status: 503})
+	f := Start(t, env, "--outbox=memory", "--drain-timeout=50ms")
+	f.MustInit()
+	f.Send(Point("web1", "CRITICAL", 1000), Point("web2", "CRITICAL", 1000))
+	if code := f.End(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if log := f.Log.String(); !strings.Contains(log, "lost=2") || !strings.Contains(log, "level=ERROR") {
+		t.Errorf("the log does not say that 2 changes were lost: %s", log)
+	}
+}
+
+// P8: Kapacitor's Server.Abort leaves the reader of our stdout, while its
+// writer still hangs on our full stdin; it closes stdin only when that write
+// has ended.
+func TestPeerThatNeverReads(t *testing.T) {
+	t.Parallel()
+	bp, env := NewBigPanda(t)
+	f := Launch(t, env, "--outbox=memory")
+	info := Info()
+	init := Init("t", "n")
+	f.Send(info, init)
+	aborting := make(chan struct{})
+	written := make(chan int)
+	go func() {
+		defer f.In.Close()
+		n := 0
+		for ; ; n++ {
+			select {
+			case <-aborting:
+				written <- n
+				return
+			default:
+			}
+			if _, err := f.In.Write(Frames(Point(fmt.Sprint("web", n), "CRITICAL", 1000))); err != nil {
+				written <- n
+				return
+			}
+		}
+	}()
+	WaitEvents(t, bp, 1000)
+	close(aborting)
+	var n int
+	select {
+	case n = <-written:
+	case <-time.After(Patient):
+		t.Fatal("the peer's write does not end")
+	}
+	if code := f.Wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if got := bp.Stats().Events; got != n {
+		t.Errorf("%d changes were written, %d delivered", n, got)
+	}
+}
+
+// P8: with stdout broken the rest of stdin is still read and delivered.
+func TestBrokenStdout(t *testing.T) {
+	t.Parallel()
+	bp, env := NewBigPanda(t)
+	f := Launch(t, env, "--outbox=memory")
+	init := Init("t", "n")
+	f.Send(init)
+	f.Out.Close()
+	const changes = 500
+	for i := range changes {
+		f.Send(Point(fmt.Sprint("web", i), "CRITICAL", 1000))
+	}
+	if code := f.End(); code != 1 {
+		t.Errorf("exit code %d, want 1", code)
+	}
+	if got := bp.Stats().Events; got != changes {
+		t.Errorf("%d of %d changes delivered", got, changes)
+	}
+	if !strings.Contains(f.Log.String(), "level=ERROR") {
+		t.Error("the log does not say so")
+	}
+}
+
+// P8: SIGTERM may come before Kapacitor has passed its last points.
+func TestSIGTERM(t *testing.T) {
+	t.Parallel()
+	for _, closed := range []bool{true, false} {
+		t.Run(fmt.Sprintf("stdin closed %v", closed), func(t *testing.T) {
+			t.Parallel()
+			bp, env := NewBigPanda(t)
+			f := Start(t, env, "--outbox=memory")
+			f.MustInit()
+			f.Send(Point("web1", "CRITICAL", 1000))
+			f.Receive()
+			if err := f.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			f.In.Write(Frames(Point("web2", "CRITICAL", 1000)))
+			if closed {
+				f.In.Close()
+			}
+			if code := f.Wait(); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			if got := bp.Stats().Events; got != 2 {
+				t.Errorf("%d changes delivered, want 2", got)
+			}
+		})
+	}
+}

@@ -1,0 +1,116 @@
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"bigpanda-udf/sandbox"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+)
+
+// P2: a file that is waited for, or that has no end, fails Init like any other
+// that cannot be read, and takes no memory.
+func TestFilesThatAreNone(t *testing.T) {
+	t.Parallel()
+	pipe := filepath.Join(t.TempDir(), "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	large := filepath.Join(t.TempDir(), "large")
+	if err := os.WriteFile(large, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(large, 1<<40); err != nil {
+		t.Skip(err) // no sparse files
+	}
+	for _, file := range []struct{ name, path, want string }{
+		{"a pipe", pipe, "it is a pipe and no regular file"},
+		{"a device", "/dev/zero", "it is a device and no regular file"},
+		{"a terabyte", large, "it is larger than"},
+	} {
+		for _, setting := range []string{"token-file", "config", "handler", "ca-file"} {
+			t.Run(file.name+" as "+setting, func(t *testing.T) {
+				t.Parallel()
+				_, env := NewBigPanda(t)
+				if setting == "token-file" {
+					env = slices.DeleteFunc(env, func(s string) bool { return strings.HasPrefix(s, "BIGPANDA_TOKEN=") })
+				}
+				f := Start(t, env, "--"+setting+"="+file.path)
+				answer := f.Init()
+				if answer.Success || !strings.Contains(answer.Error, file.want) || !strings.Contains(answer.Error, setting) {
+					t.Errorf("Init answers %v, want %q", answer, file.want)
+				}
+				if strings.ContainsAny(answer.Error, "\n\t") {
+					t.Errorf("error %q is more than one sentence", answer.Error)
+				}
+				// stdin stays open.
+				if code := f.Wait(); code != 0 {
+					t.Errorf("exit code %d", code)
+				}
+			})
+		}
+		t.Run(file.name+" as kapacitor.conf", func(t *testing.T) {
+			t.Parallel()
+			f := Start(t, nil, "check", "--kapacitor-conf="+file.path)
+			if code := f.Wait(); code != 2 || !strings.Contains(f.Log.String(), file.want) {
+				t.Errorf("exit code %d, %s", code, f.Log)
+			}
+		})
+	}
+}
+
+// P6, P8: a pipe in the place of the token file, once BigPanda refuses the Token,
+// holds neither keepalives nor the end.
+func TestTokenFileThatBecomesAPipe(t *testing.T) {
+	t.Parallel()
+	for _, how := range []string{"the end of stdin", "SIGTERM"} {
+		t.Run(how, func(t *testing.T) {
+			t.Parallel()
+			bp, env := NewBigPanda(t)
+			file := filepath.Join(t.TempDir(), "token")
+			if err := os.WriteFile(file, []byte(Token), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			env = slices.DeleteFunc(env, func(s string) bool { return strings.HasPrefix(s, "BIGPANDA_TOKEN=") })
+			f := Start(t, env, "--token-file="+file)
+			f.MustInit()
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+			if err := syscall.Mkfifo(file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			SetFaults(t, bp, sandbox.Faults{Status: 401})
+			f.Send(Point("web", "CRITICAL", 1000))
+			WaitFor(t, bp, func(s sandbox.Stats) bool { return s.Requests > 0 })
+			f.Send(Keepalive(7))
+			answers := []*agent.Response{f.Receive(), f.Receive()}
+			if answers[0].GetPoint() == nil || answers[1].GetKeepalive().GetTime() != 7 {
+				t.Errorf("answered %v", answers)
+			}
+			for deadline := time.Now().Add(Patient); !strings.Contains(f.Log.String(), "it is a pipe and no regular file"); time.Sleep(5 * time.Millisecond) {
+				if time.Now().After(deadline) {
+					t.Fatal("the log does not say what is wrong with the token file")
+				}
+			}
+			begin := time.Now()
+			if how == "SIGTERM" {
+				if err := f.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				f.In.Close()
+			}
+			f.Wait()
+			if took := time.Since(begin); took > 10*time.Second {
+				t.Errorf("it took %s to end", took)
+			}
+		})
+	}
+}

@@ -1,0 +1,205 @@
+// Package test holds the suites that are about the whole program (kills, memory,
+// what is kept secret, benchmarks), and what tests share: a [Function], the program
+// as Kapacitor starts it; the requests that Kapacitor sends; a [LogBuffer]; a
+// BigPanda to send to. No program imports it.
+package test
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+)
+
+// Patient is how long is waited for what happens at once on a machine that is not
+// busy.
+const Patient = 60 * time.Second
+
+// asChild in the environment says what the test binary is to be when it executes
+// itself, so that tests speak to a real process over real pipes.
+const asChild = "BIGPANDA_UDF_TEST_CHILD"
+
+// A child is one of the things that the test binary may be.
+type child string
+
+const asProgram child = "the program"
+
+// Main is to be called by TestMain of the packages that use Start. It runs the
+// tests, or, where Start or Command has started this binary, program.
+func Main(m *testing.M, program func()) {
+	// A folder for outboxes that a group may write is refused, and t.TempDir makes
+	// such ones where the umask is 002.
+	syscall.Umask(0o022)
+	if os.Getenv(asChild) == string(asProgram) {
+		program()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// Command returns the program with arguments and, beside this process's own, an
+// environment of NAME=value.
+func Command(environment []string, args ...string) *exec.Cmd {
+	cmd := exec.Command(os.Args[0], args...)
+	cmd.Env = append(os.Environ(), asChild+"="+string(asProgram))
+	cmd.Env = append(cmd.Env, environment...)
+	return cmd
+}
+
+// A Function is the program in function mode, as Kapacitor starts it. Its methods
+// fail the test where the program does not do what it must.
+type Function struct {
+	Cmd *exec.Cmd
+	In  io.WriteCloser
+	Out *os.File   // stdout, where it was launched
+	Log *LogBuffer // stderr
+	Raw *LogBuffer // stdout as it came, where it was started
+
+	t      testing.TB
+	frames chan *agent.Response // what it answers; closed at the end of stdout
+}
+
+// Start starts the program with flags and an environment of NAME=value, and reads
+// its stdout at once. It is killed at the end of the test, if it still runs.
+func Start(t testing.TB, environment []string, flags ...string) *Function {
+	t.Helper()
+	f := Launch(t, environment, flags...)
+	f.frames = make(chan *agent.Response, 1<<16)
+	go func() {
+		defer close(f.frames)
+		r := bufio.NewReader(io.TeeReader(f.Out, f.Raw))
+		var buf []byte
+		for {
+			response := new(agent.Response)
+			if err := agent.ReadMessage(&buf, r, response); err != nil {
+				return
+			}
+			f.frames <- response
+		}
+	}()
+	return f
+}
+
+// Launch is Start, but leaves stdout to the test.
+func Launch(t testing.TB, environment []string, flags ...string) *Function {
+	t.Helper()
+	return launch(t, Command(environment, flags...))
+}
+
+// launch starts any program that speaks on stdin and stdout.
+func launch(t testing.TB, cmd *exec.Cmd) *Function {
+	t.Helper()
+	f := &Function{t: t, Cmd: cmd, Log: new(LogBuffer), Raw: new(LogBuffer)}
+	cmd.Stderr = f.Log
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, childOut, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stdout = childOut
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	childOut.Close()
+	f.In, f.Out = stdin, out
+	t.Cleanup(func() {
+		stdin.Close()
+		cmd.Process.Kill()
+		cmd.Wait()
+		out.Close()
+		if t.Failed() {
+			t.Logf("log of the program:\n%s", tail(f.Log.String()))
+		}
+	})
+	return f
+}
+
+// Send writes requests to stdin.
+func (f *Function) Send(requests ...*agent.Request) {
+	f.t.Helper()
+	if _, err := f.In.Write(Frames(requests...)); err != nil {
+		f.t.Fatalf("write to the function: %v", err)
+	}
+}
+
+// Receive returns the next response.
+func (f *Function) Receive() *agent.Response {
+	f.t.Helper()
+	select {
+	case r, ok := <-f.frames:
+		if !ok {
+			f.t.Fatal("stdout ended")
+		}
+		return r
+	case <-time.After(Patient):
+		f.t.Fatal("no answer")
+	}
+	return nil
+}
+
+// Init sends Info and Init, as Kapacitor does, and returns the answer to Init.
+func (f *Function) Init(options ...*agent.Option) *agent.InitResponse {
+	f.t.Helper()
+	f.Send(Info())
+	if f.Receive().GetInfo() == nil {
+		f.t.Fatal("Info was not answered")
+	}
+	f.Send(Init("cpu_alert", "bigpanda3", options...))
+	answer := f.Receive().GetInit()
+	if answer == nil {
+		f.t.Fatal("Init was not answered")
+	}
+	return answer
+}
+
+// MustInit is Init that succeeds.
+func (f *Function) MustInit(options ...*agent.Option) {
+	f.t.Helper()
+	if answer := f.Init(options...); !answer.Success {
+		f.t.Fatalf("Init failed: %s", answer.Error)
+	}
+}
+
+// End closes stdin and returns the exit code.
+func (f *Function) End() int {
+	f.t.Helper()
+	f.In.Close()
+	return f.Wait()
+}
+
+// Wait waits for the end of the process and returns its exit code.
+func (f *Function) Wait() int {
+	f.t.Helper()
+	ended := make(chan error, 1)
+	go func() { ended <- f.Cmd.Wait() }()
+	select {
+	case err := <-ended:
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			f.t.Fatal(err)
+		}
+		return f.Cmd.ProcessState.ExitCode()
+	case <-time.After(Patient):
+		f.t.Fatal("the program does not end")
+	}
+	return -1
+}
+
+func tail(s string) string {
+	lines := strings.SplitAfter(s, "\n")
+	if len(lines) > 40 {
+		return fmt.Sprintf("(%d lines before)\n%s", len(lines)-40, strings.Join(lines[len(lines)-40:], ""))
+	}
+	return s
+}

@@ -1,0 +1,71 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+)
+
+// P1, P6: no template takes the process or the keepalives of its task.
+func TestTemplatesLeaveTimeForKeepalives(t *testing.T) {
+	t.Parallel()
+	calls := `{{ define "0" }}{{ end }}`
+	for i := range 39 {
+		calls += fmt.Sprintf(`{{ define "%d" }}{{ template "%d" }}{{ template "%[2]d" }}{{ end }}`, i+1, i)
+	}
+	for _, tt := range []struct{ name, text string }{
+		{"a text that doubles", `{{ $x := .Name }}{{ range 40 }}{{ $x = print $x $x }}{{ end }}`},
+		{"loops in loops", `{{ range 1000 }}{{ range 1000 }}{{ range 1000 }}{{ end }}{{ end }}{{ end }}`},
+		{"calls of calls", calls + `{{ template "39" }}`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			bp, env := NewBigPanda(t)
+			f := Start(t, env)
+			f.MustInit(Option("details", tt.text))
+			const points = 50
+			var input []*agent.Request
+			for i := range int64(points) {
+				input = append(input, Point(fmt.Sprint("web", i), "CRITICAL", 1000+i))
+			}
+			begin := time.Now()
+			f.Send(append(input, Keepalive(7))...)
+			for f.Receive().GetKeepalive() == nil {
+			}
+			// Kapacitor's timeout is 10 s unless set.
+			took := time.Since(begin)
+			if took > 10*time.Second {
+				t.Errorf("the keepalive behind %d points was answered after %s", points, took)
+			}
+			WaitEvents(t, bp, points)
+			t.Logf("the keepalive was answered after %s; at most %d MiB of memory", took, memoryOf(t, f, "VmHWM")>>20)
+			if code := f.End(); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			if log := f.Log.String(); strings.Count(log, "a template failed") != 1 || !strings.Contains(log, fmt.Sprint("failed_templates=", points)) {
+				t.Error("the log does not say once that the template failed")
+			}
+		})
+	}
+}
+
+// memoryOf is the memory that the program has (VmRSS), or had at most (VmHWM), in
+// bytes.
+func memoryOf(t testing.TB, f *Function, which string) int64 {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.Cmd.Process.Pid))
+	if err != nil {
+		t.Skip(err) // on Linux alone
+	}
+	_, rest, _ := strings.Cut(string(status), which+":")
+	kib, err := strconv.ParseInt(strings.Fields(rest)[0], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib << 10
+}
