@@ -120,6 +120,7 @@ func startChild(ts *testscript.TestScript, task string) {
 	for _, name := range []string{"PATH", "HOME", "BIGPANDA_TOKEN", "BIGPANDA_APP_KEY", "BIGPANDA_URL", "BIGPANDA_OUTBOX"} {
 		p.cmd.Env = append(p.cmd.Env, name+"="+ts.Getenv(name))
 	}
+	p.cmd.Env = append(p.cmd.Env, noLooks+"=1")
 	var log bytes.Buffer
 	p.cmd.Stderr = &log
 	var err error
