@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+
+	"github.com/tidwall/gjson"
 )
 
 // field is one property of a JSON object.
@@ -25,16 +27,10 @@ func must(err error) {
 // would hide that one stands there twice: equal names are neighbours.
 func objectFields(object []byte) []field {
 	var fields []field
-	d := json.NewDecoder(bytes.NewReader(object))
-	_, err := d.Token() // the opening brace
-	must(err)
-	for d.More() {
-		name, err := d.Token()
-		must(err)
-		f := field{name: name.(string)}
-		must(d.Decode(&f.value))
-		fields = append(fields, f)
-	}
+	gjson.ParseBytes(object).ForEach(func(name, value gjson.Result) bool {
+		fields = append(fields, field{name.String(), json.RawMessage(value.Raw)})
+		return true
+	})
 	slices.SortFunc(fields, func(a, b field) int { return cmp.Compare(a.name, b.name) })
 	return fields
 }
@@ -61,9 +57,11 @@ func withAppKey(fields []field, beside json.RawMessage) []field {
 }
 
 // arrayItems returns the items of a JSON array.
-func arrayItems(array []byte) []json.RawMessage {
-	var items []json.RawMessage
-	must(json.Unmarshal(array, &items))
+func arrayItems(array []byte) (items []json.RawMessage) {
+	gjson.ParseBytes(array).ForEach(func(_, item gjson.Result) bool {
+		items = append(items, json.RawMessage(item.Raw))
+		return true
+	})
 	return items
 }
 
