@@ -30,6 +30,7 @@ bench: ## what a point costs beside the stock agent, storms, memory, and what wa
 
 bench-kapacitor: ## points through a task of the real Kapacitor, with and without the function
 	cd e2e && go test -run '^$$' -bench Throughput -benchtime 1x -timeout 30m .
+	cd e2e && go test -run '^$$' -bench ServerStorm -benchtime 5x -timeout 30m .
 
 crash: ## kill the program 1,000 times, and ask what became of every change
 	go test -run '^TestCrash$$' -count=1 -timeout 15m -v ./test -crash.kills=1000
