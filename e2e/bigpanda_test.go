@@ -150,8 +150,8 @@ func wantClean(t *testing.T, events []sandbox.Event) {
 }
 
 // functionConfig is kapacitor.conf.snippet as a user would fill it in: the path
-// of the program, the file with the token, the app key and the address. env is
-// set on top of that; "" takes a setting out.
+// of the program, the file with the token, the app key, the address and a folder
+// for the outbox. env is set on top of that; "" takes a setting out.
 func functionConfig(t testing.TB, b *bigPanda, env map[string]string) map[string]any {
 	t.Helper()
 	config := make(map[string]any)
@@ -169,6 +169,7 @@ func functionConfig(t testing.TB, b *bigPanda, env map[string]string) map[string
 		settings["BIGPANDA_TOKEN_FILE"] = tokenFile
 		settings["BIGPANDA_APP_KEY"] = appKey
 		settings["BIGPANDA_URL"] = b.url
+		settings["BIGPANDA_OUTBOX"] = filepath.Join(filepath.Dir(tokenFile), "outbox")
 		for name, value := range env {
 			settings[name] = value
 			if value == "" {
