@@ -1,44 +1,22 @@
 package daemon
 
 import (
-	"bytes"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"bigpanda-udf/test"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
-
-// patient is for what happens at once on a machine that is not busy.
-const patient = time.Minute
-
-// aLog is a log that can be read while it is written.
-type aLog struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *aLog) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
-
-func (l *aLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // quiet are the options of a daemon that sends nothing.
 func quiet(log *slog.Logger) Options {
@@ -52,7 +30,7 @@ func quiet(log *slog.Logger) Options {
 
 func send(t *testing.T, conn net.Conn, request *agent.Request) {
 	t.Helper()
-	conn.SetDeadline(time.Now().Add(patient))
+	conn.SetDeadline(time.Now().Add(test.Patient))
 	if err := agent.WriteMessage(request, conn); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +45,7 @@ func (panickingLog) WithAttrs([]slog.Attr) slog.Handler { panic("oh") }
 
 // P1: a panic ends its own connection, and no other.
 func TestPanic(t *testing.T) {
-	log := new(aLog)
+	log := new(test.LogBuffer)
 	d := New(quiet(slog.New(slog.DiscardHandler)))
 	here, there := net.Pipe()
 	ended := make(chan struct{})
@@ -101,7 +79,7 @@ func (l *fullListener) Accept() (net.Conn, error) {
 // P1: a system that has no room for one more connection does not end those that
 // there are; a listener that is broken ends the daemon.
 func TestAccepts(t *testing.T) {
-	log := new(aLog)
+	log := new(test.LogBuffer)
 	dir, err := os.MkdirTemp("", "daemon") // whose path leaves room for that of a socket
 	if err != nil {
 		t.Fatal(err)
