@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -74,9 +73,9 @@ func readable(path string, err error) error {
 			continue
 		}
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-			owner = "user " + strconv.Itoa(int(stat.Uid))
-			if u, err := user.LookupId(strconv.Itoa(int(stat.Uid))); err == nil {
-				owner = u.Username
+			owner = userName(int(stat.Uid))
+			if owner == strconv.Itoa(int(stat.Uid)) {
+				owner = "user " + owner
 			}
 		}
 		break

@@ -64,6 +64,7 @@ func LooseParent(folder string) string {
 	}
 }
 
+// userName is the name of a user, or the number where that has none.
 func userName(uid int) string {
 	text := strconv.Itoa(uid)
 	if u, err := user.LookupId(text); err == nil {
