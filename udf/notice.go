@@ -123,15 +123,17 @@ func (h *Handler) hasLeft(appKey string) bool {
 // noticeAppKey takes note of the app keys under which alerts were told before, and
 // says that some are open under another one than that in force.
 func (h *Handler) noticeAppKey() {
-	for key := range h.state.alerts {
-		if key := bigpanda.AppKeyOf(key); key != h.appKey && !h.hasLeft(key) {
+	open, of := 0, ""
+	for key, alert := range h.state.alerts {
+		key := bigpanda.AppKeyOf(key)
+		if key == h.appKey {
+			continue
+		}
+		if !h.hasLeft(key) {
 			h.left.Store(strings.Clone(key), true)
 		}
-	}
-	open, of := 0, ""
-	for _, known := range h.state.series {
-		if key := bigpanda.AppKeyOf(known.alert.key); key != h.appKey {
-			open, of = open+1, key
+		if alert.open > 0 {
+			open, of = open+int(alert.open), key
 		}
 	}
 	if open > 0 {
