@@ -56,7 +56,7 @@ func (c *Client) answered(resp *http.Response, secret *secret) *Error {
 		Err:        fmt.Errorf("%s answered %s", c.url.Host, StatusText(status)),
 	}
 	is := func(class Class, reason Reason, hint string) {
-		e.Class, e.Reason, e.Mend = class, reason, hint
+		e.Class, e.Reason, e.Hint = class, reason, hint
 	}
 	switch {
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status >= 500 && status <= 599:

@@ -72,7 +72,7 @@ func TestEveryStatus(t *testing.T) {
 		if e.Class != class || e.Reason != reason || e.Status != n || e.RetryAfter != 7*time.Second || e.Answer != answer.Body {
 			t.Errorf("%d: %+v, want %v, %s", n, *e, class, reason)
 		}
-		if text := e.Error(); !strings.Contains(text, fmt.Sprint(n)) || !strings.HasSuffix(text, e.Mend) ||
+		if text := e.Error(); !strings.Contains(text, fmt.Sprint(n)) || !strings.HasSuffix(text, e.Hint) ||
 			strings.Contains(text, "said") || strings.Contains(text, "\n") {
 			t.Errorf("%d: the error's text is %q", n, text)
 		}
@@ -93,16 +93,16 @@ func TestHints(t *testing.T) {
 		server := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) })
 		_, e := send(t, dial(t, Options{URL: server.URL}))
 		for _, want := range wants {
-			if !strings.Contains(e.Mend, want) {
-				t.Errorf("%d: %q does not say %q", status, e.Mend, want)
+			if !strings.Contains(e.Hint, want) {
+				t.Errorf("%d: %q does not say %q", status, e.Hint, want)
 			}
 		}
 	}
 	server := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(404) })
 	_, e := send(t, dial(t, Options{URL: server.URL + "/oim/api/alerts"}))
 	for _, want := range []string{"region, " + OIMURL + " or, in the EU, " + OIMEuropeURL, "app key and token", "one of the Alerts API belongs to " + DefaultURL} {
-		if !strings.Contains(e.Mend, want) {
-			t.Errorf("404 of OIM: %q does not say %q", e.Mend, want)
+		if !strings.Contains(e.Hint, want) {
+			t.Errorf("404 of OIM: %q does not say %q", e.Hint, want)
 		}
 	}
 }
@@ -183,11 +183,11 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 					w.WriteHeader(status)
 				})
 				_, e := send(t, dial(t, Options{URL: server.URL}))
-				if e == nil || e.Class != Hold || e.Reason != ReasonRedirect || !strings.Contains(e.Mend, tt.hint) {
+				if e == nil || e.Class != Hold || e.Reason != ReasonRedirect || !strings.Contains(e.Hint, tt.hint) {
 					t.Errorf("%+v, want hold with %q", e, tt.hint)
 				}
-				if len(e.Mend) > 2*maxText || strings.Contains(e.Mend, "q=") {
-					t.Errorf("%q says more than the host", e.Mend)
+				if len(e.Hint) > 2*maxText || strings.Contains(e.Hint, "q=") {
+					t.Errorf("%q says more than the host", e.Hint)
 				}
 			})
 		}
@@ -261,7 +261,7 @@ func TestErrorText(t *testing.T) {
 		e    Error
 		want string
 	}{
-		{Error{Status: 503, Mend: "wait"}, "send alerts: the answer was 503 Service Unavailable; wait"},
+		{Error{Status: 503, Hint: "wait"}, "send alerts: the answer was 503 Service Unavailable; wait"},
 		{Error{Reason: ReasonNetwork}, "send alerts: network"},
 		{Error{Err: io.ErrUnexpectedEOF}, "send alerts: unexpected EOF"},
 		{Error{Status: 799}, "send alerts: the answer was 799"},

@@ -209,7 +209,7 @@ func (c *Client) Send(ctx context.Context, appKey string, alerts [][]byte) (Answ
 	if resp.StatusCode == http.StatusUnauthorized {
 		// The next Send uses what the file holds by then. This one has failed.
 		if err := c.token.renew(secret); err != nil {
-			e.Mend += " (" + secret.redact(err.Error()) + ")"
+			e.Hint += " (" + secret.redact(err.Error()) + ")"
 		}
 	}
 	return answer, e

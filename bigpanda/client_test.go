@@ -67,7 +67,7 @@ func checked(t *testing.T, answer Answer, err error) (Answer, *Error) {
 	if strings.Contains(all, testToken) {
 		t.Errorf("the token is in %s", all)
 	}
-	if e != nil && (e.Reason == "" || e.Err == nil || e.Mend == "" && e.Reason != ReasonCanceled) {
+	if e != nil && (e.Reason == "" || e.Err == nil || e.Hint == "" && e.Reason != ReasonCanceled) {
 		t.Errorf("%+v: reason, hint or what happened is missing", *e)
 	}
 	return answer, e

@@ -19,7 +19,7 @@ import (
 func (c *Client) unanswered(ctx context.Context, err error, secret *secret) *Error {
 	e := &Error{Class: Retry, Err: redactError(err, secret)}
 	is := func(class Class, reason Reason, hint string) {
-		e.Class, e.Reason, e.Mend = class, reason, hint
+		e.Class, e.Reason, e.Hint = class, reason, hint
 	}
 	var (
 		proxy  *proxyError
@@ -54,15 +54,15 @@ func (c *Client) refusedByProxy(e *Error, proxy *proxyError) {
 	e.Class, e.Reason = Hold, ReasonProxy
 	switch status := proxy.status; {
 	case status == 0:
-		e.Mend = "set HTTPS_PROXY to an address such as http://HOST:PORT"
+		e.Hint = "set HTTPS_PROXY to an address such as http://HOST:PORT"
 	case status == http.StatusProxyAuthRequired:
-		e.Mend = hintProxyLogin
+		e.Hint = hintProxyLogin
 	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status >= 500:
 		// Most likely the proxy cannot reach BigPanda at the moment.
 		e.Class = Retry
-		e.Mend = "check that the proxy that HTTPS_PROXY names can reach " + c.url.Host
+		e.Hint = "check that the proxy that HTTPS_PROXY names can reach " + c.url.Host
 	default:
-		e.Mend = "let the proxy that HTTPS_PROXY names pass CONNECT to " + c.url.Host
+		e.Hint = "let the proxy that HTTPS_PROXY names pass CONNECT to " + c.url.Host
 	}
 }
 

@@ -268,7 +268,7 @@ func TestProxy(t *testing.T) {
 			c := dial(t, Options{URL: "https://bigpanda.invalid/data"})
 			c.transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: proxy, User: url.UserPassword("u", "pa55word")})
 			_, e := send(t, c)
-			if e == nil || e.Class != tt.class || e.Reason != tt.reason || !strings.Contains(e.Mend, tt.hint) {
+			if e == nil || e.Class != tt.class || e.Reason != tt.reason || !strings.Contains(e.Hint, tt.hint) {
 				t.Fatalf("%+v, want %v, %s with %q", e, tt.class, tt.reason, tt.hint)
 			}
 			if tt.reason == ReasonProxy && e.RetryAfter != 5*time.Second {
@@ -289,7 +289,7 @@ func TestProxyThatHasNoAddress(t *testing.T) {
 	c := dial(t, Options{URL: "https://bigpanda.invalid/data"})
 	c.transport.Proxy = func(*http.Request) (*url.URL, error) { return nil, &proxyError{} }
 	_, e := send(t, c)
-	if e == nil || e.Class != Hold || e.Reason != ReasonProxy || !strings.Contains(e.Mend, "HTTPS_PROXY") {
+	if e == nil || e.Class != Hold || e.Reason != ReasonProxy || !strings.Contains(e.Hint, "HTTPS_PROXY") {
 		t.Errorf("%+v", e)
 	}
 }

@@ -67,7 +67,7 @@ type Error struct {
 	Status     int           // of the HTTP answer; 0 if there was none
 	RetryAfter time.Duration // how long BigPanda asks to wait, at most MaxRetryAfter; 0 if it does not say
 	Answer     string        // the beginning of the answer's body, as in Answer.Body
-	Mend       string        // one sentence: what an operator should look at
+	Hint       string        // one sentence: what an operator should look at
 	Err        error         // what happened, without the token
 }
 
@@ -82,8 +82,8 @@ func (e *Error) Error() string {
 	default:
 		text += string(e.Reason)
 	}
-	if e.Mend != "" {
-		text += "; " + e.Mend
+	if e.Hint != "" {
+		text += "; " + e.Hint
 	}
 	return text
 }

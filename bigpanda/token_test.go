@@ -77,7 +77,7 @@ func TestTokenStaysWhenItsFileCannotBeRead(t *testing.T) {
 			if err := tt.change(file); err != nil {
 				t.Fatal(err)
 			}
-			if _, e := send(t, c); e == nil || e.Reason != ReasonToken || !strings.Contains(e.Mend, tt.hint) {
+			if _, e := send(t, c); e == nil || e.Reason != ReasonToken || !strings.Contains(e.Hint, tt.hint) {
 				t.Errorf("%+v, want %q", e, tt.hint)
 			}
 			if _, e := send(t, c); e != nil {
@@ -146,7 +146,7 @@ func TestTokenStaysWhenItsFileBecomesAPipe(t *testing.T) {
 	if err := syscall.Mkfifo(file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, e := send(t, c); e == nil || e.Reason != ReasonToken || !strings.Contains(e.Mend, "it is a pipe and no regular file") {
+	if _, e := send(t, c); e == nil || e.Reason != ReasonToken || !strings.Contains(e.Hint, "it is a pipe and no regular file") {
 		t.Errorf("%+v, want a refused token", e)
 	}
 	if _, e := send(t, c); e != nil {

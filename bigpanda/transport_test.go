@@ -59,7 +59,7 @@ func TestTLS(t *testing.T) {
 				}
 				return
 			}
-			if e == nil || e.Class != Hold || e.Reason != tt.want || !strings.Contains(e.Mend, tt.hint) {
+			if e == nil || e.Class != Hold || e.Reason != tt.want || !strings.Contains(e.Hint, tt.hint) {
 				t.Errorf("%+v, want %s with %q", e, tt.want, tt.hint)
 			}
 		})

@@ -57,7 +57,7 @@ func (k *checkup) network(ctx context.Context, s settings, sound bool) {
 // reached says how far the request came, and whether it was answered.
 func (k *checkup) reached(p bigpanda.Probe, u *url.URL) (answered bool) {
 	failed := func(check string) bool {
-		k.fail(check, p.Err.Mend, "%s", p.Err.Err)
+		k.fail(check, p.Err.Hint, "%s", p.Err.Err)
 		return false
 	}
 	unanswered := p.Err != nil && p.Err.Status == 0
@@ -131,14 +131,14 @@ func (k *checkup) answer(p bigpanda.Probe, s settings, withToken bool) {
 		k.note("token", "prove it with a test alert: "+programName+" send --status ok",
 			"not refused, but whether it is right cannot be told: what is no alert gets %s with another, too", got)
 	case e.Reason == bigpanda.ReasonToken, e.Reason == bigpanda.ReasonForbidden:
-		k.fail("token", e.Mend, "%s", e.Err)
+		k.fail("token", e.Hint, "%s", e.Err)
 	case e.Reason == bigpanda.ReasonNotFound && s.Defaults.AppKey == "":
-		k.note("answer", "set an app key, and check again; "+e.Mend, "%s, which may be for want of an app key", e.Err)
+		k.note("answer", "set an app key, and check again; "+e.Hint, "%s, which may be for want of an app key", e.Err)
 	case e.Class == bigpanda.Refused:
 		k.fail("answer", "check the URL: the Alerts API is "+bigpanda.DefaultURL+" or, in the EU, "+bigpanda.EuropeURL+", the Open Integration Manager "+bigpanda.OIMURL+" or "+bigpanda.OIMEuropeURL, "%s", e.Err)
 	case e.Reason == bigpanda.ReasonServer, e.Reason == bigpanda.ReasonThrottled:
 		k.fail("answer", "check again later: the function keeps its alerts until then", "%s", e.Err)
 	default:
-		k.fail("answer", e.Mend, "%s", e.Err)
+		k.fail("answer", e.Hint, "%s", e.Err)
 	}
 }

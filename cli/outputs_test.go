@@ -32,7 +32,7 @@ func TestOutputsDoNothingToATerminal(t *testing.T) {
 	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_URL": server.URL, "BIGPANDA_APP_KEY": hostile}
 	dir := filepath.Join(t.TempDir(), "out\u202ebox")
 	box := aBox(t, dir, hostile)
-	dead := outbox.Change{Alert: hostile, Lane: hostile, Time: 5, Level: "CRITICAL", Payload: jsonOf(t, map[string]string{"host": hostile})}
+	dead := outbox.Change{Alert: hostile, AppKey: hostile, Time: 5, Level: "CRITICAL", Payload: jsonOf(t, map[string]string{"host": hostile})}
 	box.Append([]outbox.Change{dead, dead}, nil)
 	taken, err := box.Next(t.Context(), 1, nil)
 	if err != nil {

@@ -27,7 +27,7 @@ func newAlertPrinter(out io.Writer, asJSON bool, hidden *secrets) *alertPrinter 
 
 func (a *alertPrinter) print(c outbox.Change) error {
 	if a.asJSON {
-		_, err := fmt.Fprintf(a.out, "%s\n", printable.JSON([]byte(a.hidden.redact(string(bigpanda.Body(c.Lane, [][]byte{c.Payload}))))))
+		_, err := fmt.Fprintf(a.out, "%s\n", printable.JSON([]byte(a.hidden.redact(string(bigpanda.Body(c.AppKey, [][]byte{c.Payload}))))))
 		return err
 	}
 	if a.rows == 0 {
@@ -55,7 +55,7 @@ func decodePayload(c outbox.Change) (p bigpanda.Payload, err error) {
 	if err := json.Unmarshal(c.Payload, &properties); err != nil {
 		return p, fmt.Errorf("read the payload: %w", err)
 	}
-	p = bigpanda.Payload{AppKey: c.Lane, Timestamp: c.Time, Properties: make(map[string]string)}
+	p = bigpanda.Payload{AppKey: c.AppKey, Timestamp: c.Time, Properties: make(map[string]string)}
 	for name, v := range properties {
 		if text, ok := v.(string); ok && name == "status" {
 			p.Status = text

@@ -74,11 +74,11 @@ func (f *sendFlags) run(ctx context.Context, p Process, c *command) error {
 		if failure := (*bigpanda.Error)(nil); errors.As(err, &failure) {
 			switch {
 			case failure.Reason == bigpanda.ReasonServer, failure.Reason == bigpanda.ReasonThrottled:
-				failure.Mend = "try again later: send makes one attempt, the function goes on until the alert is accepted"
+				failure.Hint = "try again later: send makes one attempt, the function goes on until the alert is accepted"
 			case failure.Reason == bigpanda.ReasonRefused && r.Answer == "":
-				failure.Mend = "BigPanda does not say what it does not accept in the alert: leave out attributes one by one"
+				failure.Hint = "BigPanda does not say what it does not accept in the alert: leave out attributes one by one"
 			}
-			r.Mend = hidden.redact(failure.Mend)
+			r.Mend = hidden.redact(failure.Hint)
 		}
 		r.Error = hidden.redact(err.Error())
 	}

@@ -205,7 +205,7 @@ func (d *Disk) Dead(id uint64, status int, answer string) error {
 	if q == nil {
 		return nil
 	}
-	c := Change{ID: id, Lane: q.appKey, Alert: q.alert}
+	c := Change{ID: id, AppKey: q.appKey, Alert: q.alert}
 	err := d.view(func(tx *bolt.Tx) error {
 		whole, err := d.read(tx, q.appKey, id)
 		if err == nil {

@@ -88,7 +88,7 @@ func TestFileShrinksAtOpen(t *testing.T) {
 	r.Append(changes, nil)
 	r.mu.Lock()
 	for _, c := range changes {
-		r.pending.done[c.ID] = c.Lane
+		r.pending.done[c.ID] = c.AppKey
 	}
 	r.queued, r.bytes = 0, 0
 	err := r.commit(nil, nil) // and dies before it compacts

@@ -46,16 +46,16 @@ func openControlled(t *testing.T, dir string) (*outbox.Disk, *outbox.Control) {
 
 func payload(i int) []byte { return fmt.Appendf(nil, `{"n":%d}`, i) }
 
-// fill appends changes 0 to 5 of alerts a, b, a, b, …, in lanes x and y by
+// fill appends changes 0 to 5 of alerts a, b, a, b, …, in app keys x and y by
 // turns of three, of which the first two become dead letters and the third is
 // in flight.
 func fill(t *testing.T, d *outbox.Disk) {
 	t.Helper()
 	for i := range 6 {
-		lane := string("xy"[i/3])
+		appKey := string("xy"[i/3])
 		d.Append([]outbox.Change{{
-			Alert: lane + "/" + string("ab"[i%2]), Lane: lane, Time: int64(1000 + i), Level: "CRITICAL", Payload: payload(i),
-		}}, []outbox.Level{{Key: lane, Time: 5, Value: []byte("v")}})
+			Alert: appKey + "/" + string("ab"[i%2]), AppKey: appKey, Time: int64(1000 + i), Level: "CRITICAL", Payload: payload(i),
+		}}, []outbox.Level{{Key: appKey, Time: 5, Value: []byte("v")}})
 	}
 	for i := range 2 {
 		taken := take(t, d, 1)
@@ -263,7 +263,7 @@ func TestControlChanges(t *testing.T) {
 			if !tt.live {
 				return
 			}
-			// What is left is delivered in its order, lane by lane (P5).
+			// What is left is delivered in its order, app key by app key (P5).
 			var got []string
 			for _, change := range append(take(t, d, 10), take(t, d, 10)...) {
 				got = append(got, string(change.Payload))
@@ -292,7 +292,7 @@ func TestControlThenOpen(t *testing.T) {
 	if got, _ := listed(t, c); payloadTexts(got) != payloadTexts(want) || !slices.Equal(idsOf(got), idsOf(want)) {
 		t.Errorf("got %s, want %s", payloadTexts(got), payloadTexts(want))
 	}
-	d.Append([]outbox.Change{{Alert: "x/c", Lane: "x", Payload: payload(9)}}, nil)
+	d.Append([]outbox.Change{{Alert: "x/c", AppKey: "x", Payload: payload(9)}}, nil)
 	if got, _ := listed(t, c); !slices.IsSorted(idsOf(got)) || len(got.Entries) != 7 {
 		t.Errorf("after another change: %v", idsOf(got))
 	}
@@ -308,11 +308,11 @@ func TestControlPieces(t *testing.T) {
 			const many = 2500
 			changes := make([]outbox.Change, many)
 			for i := range changes {
-				changes[i] = outbox.Change{Alert: fmt.Sprint(i), Lane: "x", Payload: payload(i)}
+				changes[i] = outbox.Change{Alert: fmt.Sprint(i), AppKey: "x", Payload: payload(i)}
 			}
 			d.Append(changes, nil)
 			big := []byte(`"` + strings.Repeat("b", 700<<10) + `"`)
-			d.Append([]outbox.Change{{Alert: "big", Lane: "y", Payload: big}, {Alert: "bigger", Lane: "y", Payload: big}}, nil)
+			d.Append([]outbox.Change{{Alert: "big", AppKey: "y", Payload: big}, {Alert: "bigger", AppKey: "y", Payload: big}}, nil)
 			c = tt.prepare(t, d, c)
 			var got []uint64
 			pages := 0

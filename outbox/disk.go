@@ -247,7 +247,7 @@ func (d *Disk) take(max int, skip func(appKey string) bool) []Change {
 	}
 	for id, err := range unreadable {
 		q := d.inFlight[id]
-		d.deadLetter(Change{ID: id, Lane: q.appKey, Alert: q.alert}, 0, err.Error())
+		d.deadLetter(Change{ID: id, AppKey: q.appKey, Alert: q.alert}, 0, err.Error())
 		d.log.Error("a queued change cannot be read: it is now a dead letter", "id", id, "error", err)
 	}
 	if len(unreadable) > 0 {

@@ -71,7 +71,7 @@ func TestFixtureOfVersion1(t *testing.T) {
 		t.Errorf("stats: %+v", s)
 	}
 	letters := r.letters()
-	if len(letters) != 1 || letters[0].Alert != "refused" || string(letters[0].Payload) != "refused#1" || letters[0].Lane != "k" ||
+	if len(letters) != 1 || letters[0].Alert != "refused" || string(letters[0].Payload) != "refused#1" || letters[0].AppKey != "k" ||
 		letters[0].Status != 422 || letters[0].Answer != `{"error":"no"}` || letters[0].Died != at.Unix() {
 		t.Errorf("dead letters: %+v", letters)
 	}

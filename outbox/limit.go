@@ -105,7 +105,7 @@ func (d *Disk) remove(gone []queuedChange) error {
 	for _, c := range gone {
 		d.queued--
 		d.pending.done[c.id] = c.appKey
-		d.forget(Change{ID: c.id, Lane: c.appKey, Alert: c.alert})
+		d.forget(Change{ID: c.id, AppKey: c.appKey, Alert: c.alert})
 	}
 	for _, c := range gone {
 		d.refill(c.alert, c.appKey)

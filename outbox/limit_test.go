@@ -23,7 +23,7 @@ func (r *rig) limited() {
 	})
 }
 
-// Beyond the limit intermediate changes go, the oldest of all lanes first; the
+// Beyond the limit intermediate changes go, the oldest of all app keys first; the
 // newest of an alert and what is in flight never do (P5).
 func TestLimit(t *testing.T) {
 	dir := memoryDir(t)

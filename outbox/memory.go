@@ -57,7 +57,7 @@ func (m *Memory) Append(changes []Change, _ []Level) {
 		c.ID = m.lastID
 		m.changes[c.ID] = c
 		m.bytes += int64(len(c.Payload))
-		m.schedule.add(c.Alert, c.Lane, entry{c.ID, len(c.Payload)})
+		m.schedule.add(c.Alert, c.AppKey, entry{c.ID, len(c.Payload)})
 	}
 	m.schedule.awake()
 	if m.bytes > m.full {

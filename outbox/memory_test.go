@@ -29,7 +29,7 @@ func TestMemoryIsAlwaysNew(t *testing.T) {
 func TestMemoryKeepsTheNewestDeadLetters(t *testing.T) {
 	m := outbox.NewMemory(0)
 	for i := range 150 {
-		m.Append([]outbox.Change{{Alert: "a", Lane: "k", Payload: fmt.Append(nil, i)}}, nil)
+		m.Append([]outbox.Change{{Alert: "a", AppKey: "k", Payload: fmt.Append(nil, i)}}, nil)
 		c, err := m.Next(t.Context(), 1, nil)
 		if err != nil {
 			t.Fatal(err)

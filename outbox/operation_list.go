@@ -136,7 +136,7 @@ func deadAfter(tx *bolt.Tx, after uint64) func(yield func(id uint64, value []byt
 
 func newEntry(c Change, payload bool) Entry {
 	e := Entry{
-		ID: c.ID, Queued: cameAt(c.ID), AppKey: c.Lane, Alert: c.Alert, Level: c.Level, Time: c.Time,
+		ID: c.ID, Queued: cameAt(c.ID), AppKey: c.AppKey, Alert: c.Alert, Level: c.Level, Time: c.Time,
 		Size: len(c.Payload),
 	}
 	if payload && len(c.Payload) > 0 {

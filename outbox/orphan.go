@@ -132,7 +132,7 @@ func (d *Disk) moveQueue(o *orphan, until time.Time) (total int, more bool, err 
 		// over again then, under the same ids.
 		err := o.update(func(tx *bolt.Tx) error {
 			for _, c := range changes {
-				if err := dropChange(tx, c.Lane, c.ID); err != nil {
+				if err := dropChange(tx, c.AppKey, c.ID); err != nil {
 					return err
 				}
 			}
@@ -217,7 +217,7 @@ func (d *Disk) insert(changes []Change) error {
 	err := d.update(func(tx *bolt.Tx) error {
 		count, size = 0, 0
 		for _, c := range changes {
-			b, err := tx.Bucket(bucketQueue).CreateBucketIfNotExists([]byte(c.Lane))
+			b, err := tx.Bucket(bucketQueue).CreateBucketIfNotExists([]byte(c.AppKey))
 			if err != nil {
 				return err
 			}
@@ -243,7 +243,7 @@ func (d *Disk) insert(changes []Change) error {
 	d.queued += count
 	d.bytes += size
 	for _, c := range changes {
-		d.rewind(c.Lane)
+		d.rewind(c.AppKey)
 	}
 	d.awake()
 	return nil

@@ -55,8 +55,9 @@ type Change struct {
 	// Alert names what the change is about. Changes with equal Alert are
 	// delivered in the order of their IDs.
 	Alert string
-	// Lane names what may share a request: the app key.
-	Lane string
+	// AppKey names what may share a request. Dead letters are stored as JSON, in
+	// which it has been called Lane from the start.
+	AppKey string `json:"Lane"`
 	// Time is the alert's timestamp in Unix seconds.
 	Time int64
 	// Level is the level that the alert changed to, for people to read.

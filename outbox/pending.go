@@ -33,7 +33,7 @@ func (p *pending) empty() bool {
 func (p *pending) from(appKey string, id uint64) []Change {
 	var all []Change
 	for _, c := range p.changes {
-		if c.ID >= id && (appKey == "" || appKey == c.Lane) {
+		if c.ID >= id && (appKey == "" || appKey == c.AppKey) {
 			all = append(all, c)
 		}
 	}

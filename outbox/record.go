@@ -109,7 +109,7 @@ func checksum(id uint64, rest []byte) uint32 {
 // decodeChange reads a change. Its payload is a copy: what bbolt gives is valid
 // within a transaction only.
 func decodeChange(id uint64, appKey string, b []byte) (Change, error) {
-	c := Change{ID: id, Lane: appKey}
+	c := Change{ID: id, AppKey: appKey}
 	if len(b) < 12 || binary.BigEndian.Uint32(b) != checksum(id, b[4:]) {
 		return c, errDamagedRecord
 	}
@@ -163,7 +163,7 @@ func eachAppKey(tx *bolt.Tx, f func(appKey string, queue *bolt.Bucket)) {
 }
 
 func putChange(tx *bolt.Tx, c Change) error {
-	b, err := tx.Bucket(bucketQueue).CreateBucketIfNotExists([]byte(c.Lane))
+	b, err := tx.Bucket(bucketQueue).CreateBucketIfNotExists([]byte(c.AppKey))
 	if err != nil {
 		return err
 	}

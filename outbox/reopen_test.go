@@ -31,7 +31,7 @@ func TestAllIsThereAfterClose(t *testing.T) { // P5
 		t.Errorf("stats: %+v", got)
 	}
 	r.want("a#1 a2#1 a#2")
-	if got := r.next(10); len(got) != 1 || got[0].Lane != "x" || got[0].Alert != "x/b" || got[0].Level != "CRITICAL" || got[0].Time != 1 {
+	if got := r.next(10); len(got) != 1 || got[0].AppKey != "x" || got[0].Alert != "x/b" || got[0].Level != "CRITICAL" || got[0].Time != 1 {
 		t.Errorf("got %+v", got)
 	}
 }

@@ -123,7 +123,7 @@ func (r *rig) small(size, maxPerAlert int) *rig {
 	return r
 }
 
-// put queues a change for each word, "lane/alert" or "alert", with the payload
+// put queues a change for each word, "app key/alert" or "alert", with the payload
 // "alert#n", n being the time.
 func (r *rig) put(n int, words ...string) []Change {
 	var changes []Change
@@ -135,11 +135,11 @@ func (r *rig) put(n int, words ...string) []Change {
 }
 
 func aChange(n int, word string) Change {
-	lane, _, found := strings.Cut(word, "/")
+	appKey, _, found := strings.Cut(word, "/")
 	if !found {
-		lane = "k"
+		appKey = "k"
 	}
-	return Change{Lane: lane, Alert: word, Time: int64(n), Level: "CRITICAL", Payload: fmt.Appendf(nil, "%s#%d", word, n)}
+	return Change{AppKey: appKey, Alert: word, Time: int64(n), Level: "CRITICAL", Payload: fmt.Appendf(nil, "%s#%d", word, n)}
 }
 
 // next takes what is ready, and fails when nothing becomes so.
@@ -147,7 +147,7 @@ func (r *rig) next(max int, skip ...string) []Change {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
 	defer cancel()
-	got, err := r.Next(ctx, max, func(lane string) bool { return strings.Contains(strings.Join(skip, " "), lane) })
+	got, err := r.Next(ctx, max, func(appKey string) bool { return strings.Contains(strings.Join(skip, " "), appKey) })
 	if err != nil {
 		r.t.Fatalf("Next: %v, %+v", err, r.Stats())
 	}

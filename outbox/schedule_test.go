@@ -10,7 +10,7 @@ func TestMemoryForgetsAlerts(t *testing.T) {
 	m := NewMemory(0)
 	for i := range 1000 {
 		alert := fmt.Sprint(i)
-		m.Append([]Change{{Alert: alert, Lane: alert}, {Alert: alert, Lane: alert}}, nil)
+		m.Append([]Change{{Alert: alert, AppKey: alert}, {Alert: alert, AppKey: alert}}, nil)
 	}
 	for m.Stats().Queued > 0 {
 		taken, err := m.Next(t.Context(), 1, nil)

@@ -17,7 +17,7 @@ import (
 // amendment tells that series that were told at a time are OK.
 func amendment(alert string, time, was int64, series ...string) outbox.Amendment {
 	a := outbox.Amendment{
-		Change: outbox.Change{Alert: alert, Lane: "x", Time: time, Level: "OK", Payload: fmt.Appendf(nil, `{"ok":%d}`, time)},
+		Change: outbox.Change{Alert: alert, AppKey: "x", Time: time, Level: "OK", Payload: fmt.Appendf(nil, `{"ok":%d}`, time)},
 		Value:  fmt.Appendf(nil, "ok@%d", time),
 	}
 	for _, key := range series {
@@ -44,7 +44,7 @@ func TestControlAmends(t *testing.T) {
 	for _, tt := range controlStates {
 		t.Run(tt.name, func(t *testing.T) {
 			d, c := openControlled(t, t.TempDir())
-			d.Append([]outbox.Change{{Alert: "a", Lane: "x", Time: 5, Payload: payload(0)}, {Alert: "a", Lane: "x", Time: 6, Payload: payload(1)}},
+			d.Append([]outbox.Change{{Alert: "a", AppKey: "x", Time: 5, Payload: payload(0)}, {Alert: "a", AppKey: "x", Time: 6, Payload: payload(1)}},
 				[]outbox.Level{{Key: "a\x00\xff", Time: 6, Value: []byte("v")}, {Key: "a2", Time: 6, Value: []byte("v")}, {Key: "b", Time: 7, Value: []byte("v")}})
 			c = tt.prepare(t, d, c)
 			for _, step := range []struct {

@@ -70,7 +70,7 @@ func TestControlWhileTheDiskRefuses(t *testing.T) {
 // What cannot be read is shown as that, and can be dropped.
 func TestStatusOfDamagedRecords(t *testing.T) {
 	d := openForStatus(t)
-	d.Append([]Change{{Alert: "a", Lane: "x", Payload: []byte("1")}, {Alert: "b", Lane: "x", Payload: []byte("2")}}, nil)
+	d.Append([]Change{{Alert: "a", AppKey: "x", Payload: []byte("1")}, {Alert: "b", AppKey: "x", Payload: []byte("2")}}, nil)
 	c := NewControl(d.folder, nil)
 	list, err := c.Queued(t.Context(), 0, 10, false)
 	if err != nil {

@@ -53,8 +53,8 @@ func (w *window) reader(appKey string) *reader {
 // admit takes a new change into the schedule, if there is room and nothing
 // before it is left out.
 func (w *window) admit(c Change) {
-	if r := w.reader(c.Lane); r.end {
-		r.end = w.load(r, c.Lane, c.Alert, entry{c.ID, len(c.Payload)})
+	if r := w.reader(c.AppKey); r.end {
+		r.end = w.load(r, c.AppKey, c.Alert, entry{c.ID, len(c.Payload)})
 	}
 }
 
@@ -165,7 +165,7 @@ func (w *window) refill(alert, appKey string) {
 // forget takes a queued change out.
 func (w *window) forget(c Change) {
 	if w.drop(c.Alert, c.ID) {
-		w.reader(c.Lane).loaded--
+		w.reader(c.AppKey).loaded--
 	}
 }
 

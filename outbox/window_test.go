@@ -133,7 +133,7 @@ func TestPostponedLeaveRoom(t *testing.T) {
 	}
 }
 
-// A lane that is held, with more changes than the window holds, does not hold
+// An app key that is held, with more changes than the window holds, does not hold
 // back another (P5).
 func TestHeldLaneLeavesRoom(t *testing.T) {
 	dir := memoryDir(t)
@@ -211,7 +211,7 @@ func TestSmallWindow(t *testing.T) {
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
 				defer cancel()
-				got, err := d.Next(ctx, 1+r.IntN(12), func(lane string) bool { return lane == held })
+				got, err := d.Next(ctx, 1+r.IntN(12), func(appKey string) bool { return appKey == held })
 				if err != nil {
 					return false
 				}
@@ -221,7 +221,7 @@ func TestSmallWindow(t *testing.T) {
 				}
 				for _, c := range got {
 					at := len(flying[c.Alert])
-					if before[c.Alert] || c.Lane == held || at >= len(waiting[c.Alert]) || waiting[c.Alert][at] != c.Time {
+					if before[c.Alert] || c.AppKey == held || at >= len(waiting[c.Alert]) || waiting[c.Alert][at] != c.Time {
 						t.Fatalf("got %s of %v; in flight %v, held %s", c.Payload, waiting[c.Alert], before[c.Alert], held)
 					}
 					flying[c.Alert] = append(flying[c.Alert], c)

@@ -133,7 +133,7 @@ func (a *Active) Resolve(now time.Time) outbox.Amendment {
 		p.Properties["primary_property"] = "check"
 	}
 	m := outbox.Amendment{Last: a.read, Change: outbox.Change{
-		Alert: a.Identity.Key(), Lane: p.AppKey, Time: p.Timestamp, Level: OK.String(), Payload: p.Encode(),
+		Alert: a.Identity.Key(), AppKey: p.AppKey, Time: p.Timestamp, Level: OK.String(), Payload: p.Encode(),
 	}}
 	m.Value = record{Level: OK, Last: p.Timestamp, Identity: a.Identity}.level("").Value
 	for _, s := range a.Series {

@@ -132,7 +132,7 @@ func TestResolvePayload(t *testing.T) {
 			if string(got.Change.Payload) != tt.want {
 				t.Errorf("the payload is\n%s, want\n%s", got.Change.Payload, tt.want)
 			}
-			if got.Change.Alert != tt.identity.Key() || got.Change.Lane != "k" || got.Change.Level != "OK" ||
+			if got.Change.Alert != tt.identity.Key() || got.Change.AppKey != "k" || got.Change.Level != "OK" ||
 				len(got.Series) != 1 || string(got.Series[0].Key) != "g\x00ID" || got.Series[0].Was != epoch+7 {
 				t.Errorf("it is %+v", got)
 			}

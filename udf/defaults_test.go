@@ -24,8 +24,8 @@ func TestDefaults(t *testing.T) {
 			"host": "a.example", "primary_property": "cluster", "secondary_property": "rack", "cluster": "c",
 			"team": "db of a", "tier": "1",
 		})
-		if c.Lane != "setting" {
-			t.Errorf("app key %q", c.Lane)
+		if c.AppKey != "setting" {
+			t.Errorf("app key %q", c.AppKey)
 		}
 	})
 	t.Run("give way to the options", func(t *testing.T) {
@@ -38,14 +38,14 @@ func TestDefaults(t *testing.T) {
 			"host": "h", "primary_property": "host", "secondary_property": "check", "usage": "1.5",
 			"team": "db of a", "tier": "2",
 		})
-		if c.Lane != "script" {
-			t.Errorf("app key %q", c.Lane)
+		if c.AppKey != "script" {
+			t.Errorf("app key %q", c.AppKey)
 		}
 	})
 	t.Run("stay where an option is empty", func(t *testing.T) {
 		c := newRig(t, with(defaults)).init(opt("appKey", ""), opt("host", ""), opt("primaryProperty", "")).one(p)
-		if c.Lane != "setting" || c.properties["host"] != "a.example" || c.properties["primary_property"] != "cluster" {
-			t.Errorf("app key %q, properties %v", c.Lane, c.properties)
+		if c.AppKey != "setting" || c.properties["host"] != "a.example" || c.properties["primary_property"] != "cluster" {
+			t.Errorf("app key %q, properties %v", c.AppKey, c.properties)
 		}
 	})
 

@@ -151,7 +151,7 @@ func (h *Handler) toTellApart(e event) string {
 // change puts a change where the next Commit takes it from.
 func (h *Handler) change(alert string, level Level, p bigpanda.Payload) {
 	h.changes = append(h.changes, outbox.Change{
-		Alert: alert, Lane: p.AppKey, Time: p.Timestamp, Level: level.String(), Payload: p.Encode(),
+		Alert: alert, AppKey: p.AppKey, Time: p.Timestamp, Level: level.String(), Payload: p.Encode(),
 	})
 }
 

@@ -84,7 +84,7 @@ func FuzzHandler(f *testing.F) {
 		}
 		two.h.Commit()
 		if a, b := one.store.changes, two.store.changes; !slices.EqualFunc(a, b, func(a, b change) bool {
-			return bytes.Equal(a.Payload, b.Payload) && a.Alert == b.Alert && a.Lane == b.Lane && a.Level == b.Level
+			return bytes.Equal(a.Payload, b.Payload) && a.Alert == b.Alert && a.AppKey == b.AppKey && a.Level == b.Level
 		}) {
 			t.Errorf("changes of one handler: %s\nof the other: %s", told(a), told(b))
 		}

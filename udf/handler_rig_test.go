@@ -341,7 +341,7 @@ func readChange(t testing.TB, c outbox.Change) change {
 	if err := json.Unmarshal(c.Payload, &raw); err != nil {
 		t.Fatalf("payload is not JSON: %v\n%s", err, c.Payload)
 	}
-	p := bigpanda.Payload{AppKey: c.Lane, Properties: make(map[string]string)}
+	p := bigpanda.Payload{AppKey: c.AppKey, Properties: make(map[string]string)}
 	got := change{c, make(map[string]string)}
 	for name, v := range raw {
 		if name == "timestamp" {

@@ -174,7 +174,7 @@ func TestAppKeyChanges(t *testing.T) {
 	fine := func(seconds float64) pt { return at(seconds, "id", "OK") }
 	keyed := func(changes []change) (s string) {
 		for _, c := range changes {
-			s += fmt.Sprintf(" %s:%s@%d", c.Lane, c.Level, c.Time-epoch)
+			s += fmt.Sprintf(" %s:%s@%d", c.AppKey, c.Level, c.Time-epoch)
 		}
 		return s
 	}

@@ -214,8 +214,8 @@ func TestPayload(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := start(t, tt.options...).one(tt.point)
 			wantProperties(t, c, tt.want)
-			if c.Lane != "key" || c.Time != epoch || c.Level != "CRITICAL" {
-				t.Errorf("lane %q, time %d, level %q", c.Lane, c.Time, c.Level)
+			if c.AppKey != "key" || c.Time != epoch || c.Level != "CRITICAL" {
+				t.Errorf("app key %q, time %d, level %q", c.AppKey, c.Time, c.Level)
 			}
 			// P10: the other member of the pair makes the same bytes.
 			for range 10 {

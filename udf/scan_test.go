@@ -232,7 +232,7 @@ func scannable(p *agent.Point) []byte {
 func wantSameAlerts(t testing.TB, one, two *rig) {
 	t.Helper()
 	if a, b := one.store.changes, two.store.changes; !slices.EqualFunc(a, b, func(a, b change) bool {
-		return bytes.Equal(a.Payload, b.Payload) && a.Alert == b.Alert && a.Lane == b.Lane && a.Time == b.Time && a.Level == b.Level
+		return bytes.Equal(a.Payload, b.Payload) && a.Alert == b.Alert && a.AppKey == b.AppKey && a.Time == b.Time && a.Level == b.Level
 	}) {
 		t.Fatalf("BigPanda is told %s by one, %s by the other", told(a), told(b))
 	}

@@ -125,7 +125,7 @@ func (s *Sender) next(ctx context.Context) error {
 	wait, cancel := s.wakeup.Context(ctx) // before anything is looked at that it tells of
 	defer cancel()
 	if a := s.isolated.Take(); a != nil {
-		s.newDelivery(a.Change.Lane).deliverIsolated(ctx, a)
+		s.newDelivery(a.Change.AppKey).deliverIsolated(ctx, a)
 		return nil
 	}
 	size := s.options.BatchSize
@@ -139,7 +139,7 @@ func (s *Sender) next(ctx context.Context) error {
 		}
 		return err
 	}
-	d := s.newDelivery(batch[0].Lane)
+	d := s.newDelivery(batch[0].AppKey)
 	switch probe, free := d.breaker.Claim(); {
 	case !free:
 		d.release(batch)

@@ -295,7 +295,7 @@ func TestBadBeforeGoodHTTP(t *testing.T) {
 		p := bigpanda.Payload{AppKey: "k", Status: "critical", Timestamp: 1,
 			Properties: map[string]string{"host": host, "check": "c"}}
 		changes = append(changes, outbox.Change{
-			Alert: p.Identity().Key(), Lane: p.AppKey, Time: 1, Level: "CRITICAL", Payload: p.Encode(),
+			Alert: p.Identity().Key(), AppKey: p.AppKey, Time: 1, Level: "CRITICAL", Payload: p.Encode(),
 		})
 	}
 	queue.Append(changes, nil)

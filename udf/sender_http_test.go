@@ -77,7 +77,7 @@ func (r *httpRig) append(timestamp int64, hosts ...string) {
 		p := bigpanda.Payload{AppKey: "k", Status: "critical", Timestamp: timestamp,
 			Properties: map[string]string{"host": host, "check": "c"}}
 		changes = append(changes, outbox.Change{
-			Alert: p.Identity().Key(), Lane: p.AppKey, Time: timestamp, Level: "CRITICAL", Payload: p.Encode(),
+			Alert: p.Identity().Key(), AppKey: p.AppKey, Time: timestamp, Level: "CRITICAL", Payload: p.Encode(),
 		})
 	}
 	r.queue.Append(changes, nil)

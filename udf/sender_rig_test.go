@@ -338,7 +338,7 @@ func (r *senderRig) append(alerts ...string) {
 		appKey, _, _ := strings.Cut(alert, "/")
 		r.count[alert]++
 		changes = append(changes, outbox.Change{
-			Alert: alert, Lane: appKey, Payload: fmt.Appendf(nil, "%s#%d", alert, r.count[alert]),
+			Alert: alert, AppKey: appKey, Payload: fmt.Appendf(nil, "%s#%d", alert, r.count[alert]),
 		})
 	}
 	r.queue.Append(changes, nil)

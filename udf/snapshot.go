@@ -60,7 +60,7 @@ func (h *Handler) Snapshot() (*agent.SnapshotResponse, error) {
 	if store, ok := h.store.(Forgetful); ok {
 		for _, c := range store.Undelivered() {
 			if fits(len(c.Alert) + len(c.Payload)) {
-				s.Changes = append(s.Changes, snapshotChange{c.Alert, c.Lane, c.Time, c.Level, c.Payload})
+				s.Changes = append(s.Changes, snapshotChange{c.Alert, c.AppKey, c.Time, c.Level, c.Payload})
 			} else {
 				untold[c.Alert] = true
 			}
@@ -126,7 +126,7 @@ func (h *Handler) restore(b []byte) error {
 		h.state.pending = append(h.state.pending, l)
 	}
 	for _, c := range s.Changes {
-		h.changes = append(h.changes, outbox.Change{Alert: c.Alert, Lane: c.AppKey, Time: c.Time, Level: c.Level, Payload: c.Payload})
+		h.changes = append(h.changes, outbox.Change{Alert: c.Alert, AppKey: c.AppKey, Time: c.Time, Level: c.Level, Payload: c.Payload})
 	}
 	return unreadable
 }

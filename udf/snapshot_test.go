@@ -103,7 +103,7 @@ func TestLevelsOutliveTheProcess(t *testing.T) {
 		after := start(t).restore(r.snapshot())
 		stays, comes := r.send(future...), after.send(future...)
 		for i := range stays {
-			if !bytes.Equal(stays[i].Payload, comes[i].Payload) || stays[i].Alert != comes[i].Alert || stays[i].Lane != comes[i].Lane {
+			if !bytes.Equal(stays[i].Payload, comes[i].Payload) || stays[i].Alert != comes[i].Alert || stays[i].AppKey != comes[i].AppKey {
 				t.Errorf("restored it is\n%s, without it\n%s", comes[i].Payload, stays[i].Payload)
 			}
 		}

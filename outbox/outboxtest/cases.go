@@ -37,13 +37,13 @@ func testIDs(t *testing.T, b *box) {
 }
 
 func testAppendCopies(t *testing.T, b *box) {
-	want := outbox.Change{Alert: "a", Lane: "k", Time: 5, Level: "OK", Payload: []byte("p")}
+	want := outbox.Change{Alert: "a", AppKey: "k", Time: 5, Level: "OK", Payload: []byte("p")}
 	changes := []outbox.Change{want}
 	b.Append(changes, []outbox.Level{{Key: "s", Time: 5, Value: []byte("v")}})
 	clear(changes)
 	got := b.next(1)[0]
 	want.ID = got.ID
-	if got.ID == 0 || got.Alert != want.Alert || got.Lane != want.Lane || got.Time != want.Time ||
+	if got.ID == 0 || got.Alert != want.Alert || got.AppKey != want.AppKey || got.Time != want.Time ||
 		got.Level != want.Level || !bytes.Equal(got.Payload, want.Payload) {
 		t.Fatalf("got %+v, want %+v", got, want)
 	}
@@ -58,7 +58,7 @@ func testMax(_ *testing.T, b *box) {
 	b.want(2, "e#5")
 }
 
-func testOldestLane(_ *testing.T, b *box) {
+func testOldestAppKey(_ *testing.T, b *box) {
 	b.append("x/a", "y/a", "x/b", "z/a", "y/b")
 	first := b.want(100, "x/a#1 x/b#3")
 	b.want(100, "y/a#2 y/b#5")
@@ -242,7 +242,7 @@ func testNextWaits(t *testing.T, b *box) {
 	synctest.Wait()
 	select {
 	case s := <-got:
-		t.Fatalf("got %q of a lane that is skipped", s)
+		t.Fatalf("got %q of an app key that is skipped", s)
 	default:
 	}
 	b.append("a", "a")

@@ -39,7 +39,7 @@ func (m *model) next(max int, skip func(string) bool) (piece []outbox.Change) {
 	})
 	for _, c := range inOrder {
 		c.Postponed = m.postponed[c.Alert] > 0
-		if flies[c.Alert] || skip(c.Lane) || len(piece) > 0 && c.Lane != piece[0].Lane {
+		if flies[c.Alert] || skip(c.AppKey) || len(piece) > 0 && c.AppKey != piece[0].AppKey {
 			continue
 		}
 		if len(piece) > 0 && c.Postponed != piece[0].Postponed {
@@ -143,8 +143,8 @@ func walk(t *testing.T, b *box, limit int64, steps int, r *rand.Rand) {
 		case 0, 1, 2:
 			var changes []outbox.Change
 			for range r.IntN(8) {
-				lane := r.IntN(3)
-				c := change(fmt.Sprintf("%d/%d", lane, r.IntN(6)), "")
+				appKey := r.IntN(3)
+				c := change(fmt.Sprintf("%d/%d", appKey, r.IntN(6)), "")
 				c.Payload = make([]byte, r.IntN(200))
 				if limit == noLimit && r.IntN(20) == 0 {
 					c.Payload = make([]byte, outbox.MaxBatchBytes/3)
@@ -161,8 +161,8 @@ func walk(t *testing.T, b *box, limit int64, steps int, r *rand.Rand) {
 			b.Append(changes, nil)
 			m.giveUp(t, b.Stats().GivenUp-m.givenUp, limit)
 		case 3, 4:
-			lane := fmt.Sprint(r.IntN(4))
-			skip := func(l string) bool { return l == lane }
+			appKey := fmt.Sprint(r.IntN(4))
+			skip := func(l string) bool { return l == appKey }
 			max := 1 + r.IntN(12)
 			want := m.next(max, skip)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -174,7 +174,7 @@ func walk(t *testing.T, b *box, limit int64, steps int, r *rand.Rand) {
 				taken[uint64(c.Time)] = c.ID
 			}
 			if (err != nil) != (want == nil) || !slices.Equal(numbers, ids(want)) {
-				t.Fatalf("step %d: Next(%d) but lane %s: got %d, %v, want %d", step, max, lane, numbers, err, ids(want))
+				t.Fatalf("step %d: Next(%d) but app key %s: got %d, %v, want %d", step, max, appKey, numbers, err, ids(want))
 			}
 			last := make(map[string]uint64)
 			for i, c := range got {

@@ -18,7 +18,7 @@ import (
 // An Outbox is what handler, sender and process together need of one.
 type Outbox interface {
 	Append(changes []outbox.Change, levels []outbox.Level)
-	Next(ctx context.Context, max int, skip func(lane string) bool) ([]outbox.Change, error)
+	Next(ctx context.Context, max int, skip func(appKey string) bool) ([]outbox.Change, error)
 	Ack(ids ...uint64) error
 	Dead(id uint64, status int, answer string) error
 	Release(ids ...uint64)
@@ -50,8 +50,8 @@ func Run(t *testing.T, open Open, length Length) {
 		{"IDs ascend over all alerts", testIDs},
 		{"Append keeps nothing of the slice that it gets", testAppendCopies},
 		{"max is the most that leaves at once", testMax},
-		{"a piece is of one lane, the one with the oldest change", testOldestLane},
-		{"a lane that is skipped stays", testSkip},
+		{"a piece is of one app key, the one with the oldest change", testOldestAppKey},
+		{"an app key that is skipped stays", testSkip},
 		{"an alert in flight waits, others do not (P5)", testInFlight},
 		{"a change that came during the flight waits for its end (P5)", testAppendInFlight},
 		{"an alert waits until the last of its changes has landed (P5)", testPartlyLanded},
@@ -107,7 +107,7 @@ func (b *box) Append(changes []outbox.Change, levels []outbox.Level) {
 	synctest.Wait()
 }
 
-// append queues a change for each word: "lane/alert" or "alert", of lane "k".
+// append queues a change for each word: "app key/alert" or "alert", of app key "k".
 // Its payload is "alert#n", n counting the words.
 func (b *box) append(words ...string) {
 	var changes []outbox.Change
@@ -118,11 +118,11 @@ func (b *box) append(words ...string) {
 }
 
 func change(word, payload string) outbox.Change {
-	lane, _, found := strings.Cut(word, "/")
+	appKey, _, found := strings.Cut(word, "/")
 	if !found {
-		lane = "k"
+		appKey = "k"
 	}
-	return outbox.Change{Lane: lane, Alert: word, Time: 1, Level: "CRITICAL", Payload: []byte(payload)}
+	return outbox.Change{AppKey: appKey, Alert: word, Time: 1, Level: "CRITICAL", Payload: []byte(payload)}
 }
 
 // next takes what is ready, nil if there is nothing.
@@ -130,7 +130,7 @@ func (b *box) next(max int, skip ...string) []outbox.Change {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.t.Context(), time.Minute)
 	defer cancel()
-	got, err := b.Next(ctx, max, func(lane string) bool { return slices.Contains(skip, lane) })
+	got, err := b.Next(ctx, max, func(appKey string) bool { return slices.Contains(skip, appKey) })
 	if errors.Is(err, context.DeadlineExceeded) {
 		return nil
 	}

@@ -105,7 +105,7 @@ func check(folder string, promises []promise) (v verdict, err error) {
 			return v, fmt.Errorf("change %d was not appended, or after the commit of the levels", n)
 		case back[n]:
 			return v, fmt.Errorf("change %d is there twice", n)
-		case string(c.Payload) != string(want.Payload) || c.Alert != want.Alert || c.Lane != want.Lane || c.Time != want.Time || c.Level != want.Level:
+		case string(c.Payload) != string(want.Payload) || c.Alert != want.Alert || c.AppKey != want.AppKey || c.Time != want.Time || c.Level != want.Level:
 			return v, fmt.Errorf("change %d is not what was appended", n)
 		case c.ID <= newest[c.Alert] || n < int(newest["number of "+c.Alert]):
 			return v, fmt.Errorf("change %d, id %d, is out of order: behind change %d, id %d", n, c.ID, newest["number of "+c.Alert], newest[c.Alert])
@@ -191,7 +191,7 @@ func fates(before, after []promise) (appended map[int]int, gone map[int]bool, de
 // takeAll appends a last change and takes everything until it has come.
 func takeAll(d *outbox.Disk) (all []outbox.Change, err error) {
 	const last = "the last"
-	d.Append([]outbox.Change{{Alert: last, Lane: laneOf(1), Payload: []byte(last)}}, nil)
+	d.Append([]outbox.Change{{Alert: last, AppKey: appKeyOf(1), Payload: []byte(last)}}, nil)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	for came := false; !came || d.Stats().Queued > 0; {

@@ -49,8 +49,8 @@ func options(c *clock, handler slog.Handler) outbox.Options {
 
 func alertOf(n int) string { return fmt.Sprint("alert ", n%7) }
 
-// An alert is of one lane.
-func laneOf(n int) string { return fmt.Sprint("lane ", n%7%2) }
+// An alert is of one app key, which the recorded trace calls so.
+func appKeyOf(n int) string { return fmt.Sprint("lane ", n%7%2) }
 
 func payloadOf(n, size int) []byte {
 	word := fmt.Sprint(n, " ")
@@ -58,7 +58,7 @@ func payloadOf(n, size int) []byte {
 }
 
 func changeOf(n, size int) outbox.Change {
-	return outbox.Change{Alert: alertOf(n), Lane: laneOf(n), Time: int64(n), Level: "CRITICAL", Payload: payloadOf(n, size)}
+	return outbox.Change{Alert: alertOf(n), AppKey: appKeyOf(n), Time: int64(n), Level: "CRITICAL", Payload: payloadOf(n, size)}
 }
 
 // numberOf is the number of a change that was given back; 0 for none of these.
