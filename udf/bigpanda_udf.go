@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,35 +77,50 @@ type Config struct {
 	Now func() time.Time
 }
 
+// An Amendable is a Store that a person may look into, and resolve an alert in.
+type Amendable interface {
+	// Own has the owner asked whenever somebody does, and Disown ends it.
+	Own(outbox.Owner)
+	Disown(outbox.Owner)
+}
+
 // Handler is one use of @bigpanda() in one task: an agent.Handler. Each point of
 // a stream is decided about when it comes, those of a batch together at its end.
-// Its methods are called from one goroutine.
+//
+// The goroutine of the input calls its methods, and owns the point at hand. Those who
+// look into the outbox or resolve an alert there call Turn, and the sender hasLeft,
+// from others: what all of them use is load's until that has ended, and then mu's,
+// which is taken and released within each call.
 type Handler struct {
 	config Config
 	log    *slog.Logger
 
-	task      string
-	appKey    string        // in force, as an identity has it
-	left      sync.Map      // app keys that were in force before, to true
-	options   *options      // nil before a successful Init
-	store     Store         // nil when nothing is sent
-	isNew     bool          // the store was
-	loading   chan struct{} // closed when load has ended; nil once that is known
-	stopped   atomic.Bool   // load need not go on
+	// Set by Init.
+	task    string
+	appKey  string        // in force, as an identity has it
+	options *options      // nil before
+	store   Store         // nil when nothing is sent
+	loaded  chan struct{} // closed when load has ended
+	stopped atomic.Bool   // load need not go on
+
+	// Of the goroutine of the input.
+	ready bool   // it has seen that load has ended
+	point point  // at hand
+	key   []byte // of its series
+
+	mu        sync.Mutex      // guards what follows
+	isNew     bool            // the store was
+	left      map[string]bool // app keys that were in force before
 	state     *state
-	lock      *inputLock      // of the state
 	changes   []outbox.Change // not yet in the store
 	batch     batch           // the one at hand
 	feed      feed            // of the points
-	view      view            // of the point at hand
-	key       []byte          // of its series
-	words     map[string]meaning
 	rendered  renderedIDs
 	incidents incidents
 
 	counts       counts
 	noLevel      noLevel
-	unknownWords int             // that were logged
+	unknownWords map[string]bool // that were logged
 	said         map[string]bool // by once
 }
 
@@ -121,7 +137,10 @@ func New(c Config) *Handler {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	return &Handler{config: c, log: c.Log, state: newState(), words: make(map[string]meaning), said: make(map[string]bool)}
+	return &Handler{
+		config: c, log: c.Log, state: newState(),
+		left: make(map[string]bool), unknownWords: make(map[string]bool), said: make(map[string]bool),
+	}
 }
 
 // Info describes the function. It needs nothing (P2).
@@ -165,8 +184,10 @@ func (h *Handler) init(r *agent.InitRequest) error {
 	now := h.config.Now()
 	h.feed = newFeed(o.resolveAfter, now)
 	h.state.now.unix = seconds(now.Unix())
-	h.loading = make(chan struct{})
-	h.lock = own(store, h.loading, h.state)
+	h.loaded = make(chan struct{})
+	if a, ok := store.(Amendable); ok {
+		a.Own(h)
+	}
 	go h.load()
 	return nil
 }
@@ -174,7 +195,9 @@ func (h *Handler) init(r *agent.InitRequest) error {
 // load reads what BigPanda was told before. Kapacitor does not wait for it at
 // Init, which answers at once whatever the outbox holds; the first point does.
 func (h *Handler) load() {
-	defer close(h.loading)
+	defer close(h.loaded)
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	defer h.survive("reading the levels failed: open alerts are sent again; please report this")
 	var unreadable error
 	isNew, err := h.store.Levels(func(l outbox.Level) bool {
@@ -191,89 +214,113 @@ func (h *Handler) load() {
 	h.noticeAppKey()
 }
 
-// loaded waits until load has ended, and until Commit nobody else touches the
-// state.
-func (h *Handler) loaded() {
-	h.lock.take()
-	if h.loading != nil {
-		<-h.loading
-		h.loading = nil
+// lock takes mu for the goroutine of the input, once load has ended.
+func (h *Handler) lock() {
+	if !h.ready {
+		<-h.loaded
+		h.ready = true
+	}
+	h.mu.Lock()
+}
+
+// Turn is part of outbox.Owner.
+func (h *Handler) Turn(do func(known outbox.Known) []outbox.Level) {
+	<-h.loaded
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.append() // all that is known has to be in the outbox
+	for _, level := range do(h.state) {
+		h.state.amend(level)
 	}
 }
 
-// isLoaded reports whether load has ended, without waiting.
-func (h *Handler) isLoaded() bool {
-	select {
-	case <-h.loading:
-		h.loading = nil
-	default:
-	}
-	return h.loading == nil
+// hasLeft is Use.HasLeft.
+func (h *Handler) hasLeft(appKey string) bool {
+	<-h.loaded
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.left[appKey]
 }
 
 // Mirrors reports whether points leave as they came.
 func (h *Handler) Mirrors() bool { return h.options == nil || h.options.passThrough }
 
-// Changes reports whether a point, as it is on the wire, has to be decoded and
-// handed to Point, because it changes what BigPanda knows, or stands for the
-// batch at hand. One that is not plainly a point is decoded, too.
-func (h *Handler) Changes(point []byte) (changes bool) {
-	if !h.view.scan(point) {
+// Wants takes a point, as it is on the wire, unless it is not plainly one: that has
+// to be decoded and handed to Point.
+func (h *Handler) Wants(point []byte) bool {
+	if !h.point.scan(point) {
 		return true
 	}
-	h.counts.points++
-	if h.store == nil {
-		return false
-	}
-	h.loaded()
-	defer h.survive(pointFailed)
-	h.arrived()
-	h.date()
-	if h.batch.open {
-		_, changes = h.stands()
-	} else {
-		_, changes = h.look()
-	}
-	if changes {
-		h.counts.points-- // Point counts it
-	}
-	return changes
+	h.take()
+	return false
 }
 
 // Point takes a point. It never fails: nothing about a point may end the
 // process (P1).
 func (h *Handler) Point(p *agent.Point) error {
-	h.counts.points++
-	if h.store == nil {
-		return nil
-	}
-	h.loaded()
-	defer h.survive(pointFailed)
-	h.arrived()
-	h.view.of(p)
-	h.date()
-	if h.batch.open {
-		if level, stands := h.stands(); stands {
-			h.batch.point, h.batch.level = p, level
-		}
-		return nil
-	}
-	if e, changes := h.look(); changes {
-		h.tell(p, e)
-	}
+	h.point.fromPoint(p)
+	h.take()
 	return nil
 }
 
-const pointFailed = "handling a point failed: it passes on without an alert; please report this"
+// take takes the point at hand.
+func (h *Handler) take() {
+	if h.store == nil {
+		return
+	}
+	h.lock()
+	defer h.mu.Unlock()
+	defer h.survive("handling a point failed: it passes on without an alert; please report this")
+	h.counts.points++
+	h.arrived()
+	if h.batch.open {
+		h.addToBatch()
+	} else {
+		h.takePoint()
+	}
+}
+
+// takePoint makes an alert of the point at hand, if it changes what BigPanda knows.
+func (h *Handler) takePoint() {
+	p := &h.point
+	e := event{}
+	e.time, e.ahead = h.date(p.time)
+	h.state.saw(e.time)
+	var known bool
+	if e.level, known = h.readLevel(); !known {
+		return
+	}
+	e.duration, e.lasts = h.options.readDuration(p)
+	if !h.mayChange(&e) {
+		return
+	}
+	h.options.ungroup(p, e.level)
+	e.group, e.id = p.group, h.readID()
+	h.key = appendSeriesKey(emptied(h.key), e.group, e.id)
+	e.series = h.key
+	if h.decide(&e) {
+		h.alert(&e, h.content())
+	}
+}
 
 // Commit ends a piece of input: all its changes are in the store when it
 // returns, before the host lets the piece's points go on (P4).
 func (h *Handler) Commit() {
-	if !h.isLoaded() {
+	if h.store == nil {
+		return
+	}
+	select {
+	case <-h.loaded:
+	default:
 		return // no point has come
 	}
-	h.lock.take()
-	defer h.lock.leave()
+	h.lock()
+	defer h.mu.Unlock()
+	h.commit()
+}
+
+// commit is Commit, with mu locked.
+func (h *Handler) commit() {
 	h.noticeNoLevel()
 	h.resolveUnseen()
 	h.state.forget(h.config.Now)
@@ -281,6 +328,7 @@ func (h *Handler) Commit() {
 	h.feed.fresh = false
 }
 
+// append stores what is not in the store yet. mu is locked.
 func (h *Handler) append() {
 	if len(h.changes) == 0 && len(h.state.pending) == 0 {
 		return
@@ -305,7 +353,19 @@ func (h *Handler) Counts() Counts {
 	return Counts{NoLevel: h.counts.noLevel, UnknownLevel: h.counts.unknown, TooOld: h.counts.old}
 }
 
-// survive is deferred where a panic must not end the process (P1).
+// maxSaid bounds what is said once: the words come with the data.
+const maxSaid = 200
+
+// once calls say unless it was called for the key before. mu is locked.
+func (h *Handler) once(key string, say func()) {
+	if h.said[key] || len(h.said) >= maxSaid {
+		return
+	}
+	h.said[key] = true
+	say()
+}
+
+// survive is deferred where a panic must not end the process (P1). mu is locked.
 func (h *Handler) survive(message string) {
 	if v := recover(); v != nil {
 		h.counts.panics++
@@ -315,16 +375,39 @@ func (h *Handler) survive(message string) {
 	}
 }
 
+// noticeAppKey takes note of the app keys under which alerts were told before, and
+// says that some are open under another one than that in force.
+func (h *Handler) noticeAppKey() {
+	open, of := 0, ""
+	for key, alert := range h.state.alerts {
+		key := bigpanda.AppKeyOf(key)
+		if key == h.appKey {
+			continue
+		}
+		if !h.left[key] {
+			h.left[strings.Clone(key)] = true
+		}
+		if alert.open > 0 {
+			open, of = open+int(alert.open), key
+		}
+	}
+	if open > 0 {
+		h.log.Warn("the app key has changed: alerts that are open under the old one are resolved there, and told under the new one, each with its next point",
+			"app_key", h.appKey, "was", of, "open", open)
+	}
+}
+
 // Stop says what became of the points. The store is its opener's to close.
 func (h *Handler) Stop() {
 	h.stopped.Store(true)
 	if h.store == nil {
 		return
 	}
-	if h.loading != nil {
-		<-h.loading
+	if a, ok := h.store.(Amendable); ok {
+		defer a.Disown(h)
 	}
-	h.lock.end()
+	h.lock()
+	defer h.mu.Unlock()
 	c := h.counts
 	if c.points > 0 && c.noLevel == c.points && h.noLevel.logged.IsZero() {
 		h.log.Error(noLevelText, "points", c.points)

@@ -126,7 +126,7 @@ func (r *rig) message(p *agent.Point) {
 	r.t.Helper()
 	r.clock(p.Time)
 	b, err := proto.Marshal(p)
-	if err == nil && !r.h.Changes(b) {
+	if err == nil && !r.h.Wants(b) {
 		return
 	}
 	if err := r.h.Point(p); err != nil {

@@ -32,7 +32,7 @@ type options struct {
 	secondaryProperty string
 
 	levelField, levelTag string
-	levels               map[string]Level // the words of .level(), in upper case
+	levels               map[string]Level // by their words, in upper case
 	idField, idTag       string
 	messageField         string
 	durationField        string
@@ -271,6 +271,7 @@ func parseOptions(given []*agent.Option, d Defaults) (*options, error) {
 			return nil, fmt.Errorf("option .%s: %w", call, err)
 		}
 	}
+	o.addLevelWords()
 	return o, o.check()
 }
 

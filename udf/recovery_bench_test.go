@@ -52,7 +52,7 @@ func benchmarkRecovery(b *testing.B, alerts int, over float64) {
 		}
 		pass := func(points [][]byte) {
 			for i, data := range points {
-				if r.h.Changes(data) {
+				if r.h.Wants(data) {
 					var p agent.Point
 					if err := proto.Unmarshal(data, &p); err != nil {
 						b.Fatal(err)

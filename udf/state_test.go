@@ -19,7 +19,7 @@ func TestRecordsOfWhatIsOpenComeFirst(t *testing.T) {
 		if i%2 == 0 {
 			level = OK
 		}
-		s.tell(fmt.Sprint(i), event{level: level}, 1e9, p)
+		s.update(fmt.Sprint(i), &event{level: level, time: 1e9}, p)
 	}
 	n := 0
 	for l := range s.records() {
@@ -46,57 +46,57 @@ func TestStateForgets(t *testing.T) {
 	}{
 		{"resolved alerts", func(s *state) {
 			for i := range 3000 {
-				s.tell(fmt.Sprint("series", i), event{level: Critical}, second, payload(fmt.Sprint("host", i)))
-				s.tell(fmt.Sprint("series", i), event{level: OK}, 2*second, payload(""))
+				s.update(fmt.Sprint("series", i), &event{level: Critical, time: second}, payload(fmt.Sprint("host", i)))
+				s.update(fmt.Sprint("series", i), &event{level: OK, time: 2*second}, payload(""))
 			}
 		}},
 		{"resolved alerts behind a point of a clock that is ahead", func(s *state) {
 			s.saw(4e9 * second)
 			for i := range int64(3000) {
 				s.saw(i * second)
-				s.tell(fmt.Sprint("series", i), event{level: Critical}, i*second, payload(fmt.Sprint("host", i)))
-				s.tell(fmt.Sprint("series", i), event{level: OK}, i*second, payload(""))
+				s.update(fmt.Sprint("series", i), &event{level: Critical, time: i*second}, payload(fmt.Sprint("host", i)))
+				s.update(fmt.Sprint("series", i), &event{level: OK, time: i*second}, payload(""))
 			}
 		}},
 		{"recoveries of unseen series", func(s *state) {
 			for i := range 3000 {
-				s.tell(fmt.Sprint("series", i), event{level: OK}, second, payload(fmt.Sprint("host", i)))
+				s.update(fmt.Sprint("series", i), &event{level: OK, time: second}, payload(fmt.Sprint("host", i)))
 			}
 		}},
 		{"a series that is another alert each time", func(s *state) {
 			for i := range 3000 {
-				s.tell("series", event{level: Critical}, second, payload(fmt.Sprint("host", i)))
-				s.tell("series", event{level: OK}, second, payload(""))
+				s.update("series", &event{level: Critical, time: second}, payload(fmt.Sprint("host", i)))
+				s.update("series", &event{level: OK, time: second}, payload(""))
 			}
 		}},
 		{"many series that are one alert", func(s *state) {
 			for i := range 3000 {
-				s.tell(fmt.Sprint("series", i), event{level: Critical}, second, payload("host"))
+				s.update(fmt.Sprint("series", i), &event{level: Critical, time: second}, payload("host"))
 			}
 			for i := range 3000 {
-				s.tell(fmt.Sprint("series", i), event{level: OK}, second, payload("host"))
+				s.update(fmt.Sprint("series", i), &event{level: OK, time: second}, payload("host"))
 			}
 		}},
 		{"an alert whose timestamp is what tells it apart", func(s *state) {
 			for i := range 3000 {
 				p := payload("host")
 				p.Properties["primary_property"] = "timestamp"
-				s.tell(fmt.Sprint("series", i%10), event{level: Critical}, second, p)
-				s.tell(fmt.Sprint("series", i%10), event{level: OK}, second, payload("host"))
+				s.update(fmt.Sprint("series", i%10), &event{level: Critical, time: second}, p)
+				s.update(fmt.Sprint("series", i%10), &event{level: OK, time: second}, payload("host"))
 			}
 		}},
 		{"one that was taken over from another process", func(s *state) {
 			before := newState()
-			before.tell("open", event{level: Critical}, second, payload("a"))
-			before.tell("resolved", event{level: Critical}, second, payload("b"))
-			before.tell("resolved", event{level: OK}, second, payload("b"))
+			before.update("open", &event{level: Critical, time: second}, payload("a"))
+			before.update("resolved", &event{level: Critical, time: second}, payload("b"))
+			before.update("resolved", &event{level: OK, time: second}, payload("b"))
 			for l := range before.records() {
 				if err := s.restore(l); err != nil {
 					t.Fatal(err)
 				}
 			}
 			s.restored()
-			s.tell("open", event{level: OK}, second, payload("a"))
+			s.update("open", &event{level: OK, time: second}, payload("a"))
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -115,7 +115,7 @@ func TestStateForgets(t *testing.T) {
 		s := newState()
 		s.now = moment{unix: 1000}
 		for i := range 3000 {
-			s.tell(fmt.Sprint("series", i), event{level: OK}, second, payload(fmt.Sprint("host", i)))
+			s.update(fmt.Sprint("series", i), &event{level: OK, time: second}, payload(fmt.Sprint("host", i)))
 		}
 		for range 10 {
 			s.forget(func() time.Time { return time.Unix(1059, 0) })
@@ -126,11 +126,11 @@ func TestStateForgets(t *testing.T) {
 	})
 	t.Run("not the last timestamp of an alert that is open", func(t *testing.T) {
 		s := newState()
-		s.tell("a", event{level: Critical}, second, payload("host"))
-		s.tell("b", event{level: Critical}, second, payload("host"))
-		s.tell("a", event{level: OK}, second, payload("host"))
+		s.update("a", &event{level: Critical, time: second}, payload("host"))
+		s.update("b", &event{level: Critical, time: second}, payload("host"))
+		s.update("a", &event{level: OK, time: second}, payload("host"))
 		for i := range 3000 {
-			s.tell(fmt.Sprint("series", i), event{level: OK}, second, payload(fmt.Sprint("host", i)))
+			s.update(fmt.Sprint("series", i), &event{level: OK, time: second}, payload(fmt.Sprint("host", i)))
 		}
 		forgetAll(s)
 		last := int64(0)
@@ -143,7 +143,7 @@ func TestStateForgets(t *testing.T) {
 			t.Errorf("the outbox has timestamp %d, and 3 was sent", last)
 		}
 		p := payload("host")
-		if s.tell("b", event{level: OK}, second, p); p.Timestamp != 4 {
+		if s.update("b", &event{level: OK, time: second}, p); p.Timestamp != 4 {
 			t.Errorf("timestamp %d, want one more than the last", p.Timestamp)
 		}
 	})

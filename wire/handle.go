@@ -18,7 +18,7 @@ import (
 // session is over without an error.
 func (s *session) handle(frame, body []byte) (end bool, err error) {
 	if s.mirror != nil {
-		if point := pointOf(body); point != nil && !s.mirror.Changes(point) {
+		if point := pointOf(body); point != nil && !s.mirror.Wants(point) {
 			s.dirty = true
 			return false, s.echo(frame, nil)
 		}

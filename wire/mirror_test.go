@@ -18,7 +18,7 @@ type choosy struct {
 	turns []bool // what Mirrors says, one for each Init; then what the recorder does
 }
 
-func (c *choosy) Changes(point []byte) bool {
+func (c *choosy) Wants(point []byte) bool {
 	c.asked = append(c.asked, bytes.Clone(point))
 	return c.wants(point)
 }

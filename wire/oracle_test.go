@@ -237,7 +237,7 @@ type actor struct {
 func newActor(s *script) *actor { return &actor{script: s, random: rand.New(rand.NewPCG(s.seed, 2))} }
 
 func (a *actor) Mirrors() bool       { return true }
-func (a *actor) Changes([]byte) bool { return true }
+func (a *actor) Wants([]byte) bool { return true }
 
 // answer is do of a method that gives an answer.
 func (a *actor) answer(method string, m proto.Message) error {

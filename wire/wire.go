@@ -8,8 +8,8 @@
 //   - Its methods are called one at a time, in the order of the input. Answers
 //     and data leave in that order too.
 //   - Info, Init, Snapshot, Restore, BeginBatch, Point and EndBatch are called
-//     once for each frame of their kind, but for the points of a Mirror that
-//     change nothing. The message is the handler's to keep: nothing here reads
+//     once for each frame of their kind, but for the points that a Mirror
+//     takes as they are. The message is the handler's to keep: nothing here reads
 //     or changes it afterwards.
 //   - A keepalive never reaches it. The host answers it in its place in the
 //     order, so a method that does not return holds the keepalives up.
@@ -17,9 +17,9 @@
 //     Responses of agent.Agent.
 //   - A Mirror passes data on. Its Mirrors is asked after each Init that
 //     succeeded: while the answer is true, begin, point and end frames go out
-//     again byte for byte once the handler has taken them. Its Changes is asked
-//     about each point before that is decoded: one that changes nothing goes out
-//     (or not) without, and Point is not called.
+//     again byte for byte once the handler has taken them. Its Wants is asked
+//     about each point before that is decoded: one that it does not want decoded
+//     goes out (or not) without, and Point is not called.
 //   - Commit, if it has one (Committer), is called at the end of each piece of
 //     input: the whole frames that one read brought, about 256 KiB of them at
 //     most, or one larger frame, or as many as gave rise to 4 MiB. Nothing that
@@ -120,12 +120,12 @@ type Options struct {
 type Mirror interface {
 	// Mirrors tells which. It is asked after each successful Init.
 	Mirrors() bool
-	// Changes tells whether the handler wants a point. It is given the bytes of
+	// Wants tells whether the handler wants a point decoded. It is given the bytes of
 	// an agent.Point, which are valid until it returns, and returns false only
 	// for those that proto.Unmarshal would take: nobody else looks at them. The
 	// handler then has seen the point, and Point is not called. After true the
 	// point is decoded, and Point called.
-	Changes(point []byte) bool
+	Wants(point []byte) bool
 }
 
 // Committer is implemented by a handler that makes durable what it was given.

@@ -44,9 +44,13 @@ type snapshotChange struct {
 // be told where nothing else keeps that. An alert for which there is no room is
 // left out whole, and so begins anew.
 func (h *Handler) Snapshot() (*agent.SnapshotResponse, error) {
-	h.Commit() // the levels may be ahead of the store in the middle of a piece
-	h.loaded()
 	s := snapshot{Version: snapshotVersion}
+	if h.store == nil {
+		return s.encode()
+	}
+	h.lock()
+	defer h.mu.Unlock()
+	h.commit() // the levels may be ahead of the store in the middle of a piece
 	size, left := 0, 0
 	fits := func(n int) bool {
 		if size+n > maxSnapshot {
@@ -86,6 +90,10 @@ func (h *Handler) Snapshot() (*agent.SnapshotResponse, error) {
 			h.log.Warn("more alerts are active than a snapshot holds: after a restart that only it survives, the rest is sent again", "left_out", left)
 		})
 	}
+	return s.encode()
+}
+
+func (s snapshot) encode() (*agent.SnapshotResponse, error) {
 	b, err := json.Marshal(s)
 	if err != nil {
 		return nil, fmt.Errorf("encode snapshot: %w", err)
@@ -103,8 +111,12 @@ func (h *Handler) Restore(r *agent.RestoreRequest) (*agent.RestoreResponse, erro
 }
 
 func (h *Handler) restore(b []byte) error {
-	h.loaded()
-	if h.store == nil || !h.isNew {
+	if h.store == nil {
+		return nil
+	}
+	h.lock()
+	defer h.mu.Unlock()
+	if !h.isNew {
 		return nil
 	}
 	var s snapshot

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"bigpanda-udf/bigpanda"
 )
 
 const (
@@ -124,22 +122,13 @@ func (h *Handler) unseen() (keys []string) {
 	return keys[:min(len(keys), maxUnseen)]
 }
 
-// resolve tells BigPanda that the alert of an open series is over, at a time in
-// Unix seconds. It is made of what makes up the alert, and of why: what a point
-// holds may be another alert's.
+// resolve makes the alert that says that the one of an open series is over, at a
+// time in Unix seconds.
 func (h *Handler) resolve(key string, at int64, why string) {
-	known := h.state.series[key]
 	_, id, _ := strings.Cut(key, "\x00")
-	p := bigpanda.Payload{AppKey: h.options.appKey, Status: h.options.status(OK), Properties: map[string]string{
-		"check": id, "task": h.task, "description": cut(why, bigpanda.MaxDescription),
-	}}
-	if h.state.identity(known.alert).PrimaryValue == "" {
-		// An incident identifier is all that is known of it, and BigPanda drops
-		// what has no primary property.
-		p.Properties["primary_property"] = "task"
-	}
-	alert, _ := h.state.tell(key, event{level: OK}, at*int64(time.Second), &p)
-	h.change(alert, OK, p)
+	p := recovery(h.state.identity(h.state.series[key].alert), id, h.task, why, at)
+	alert, _ := h.state.update(key, &event{level: OK, time: at * int64(time.Second)}, &p)
+	h.changes = append(h.changes, newChange(alert, OK, p))
 	h.log.Debug("resolved", "id", id, "why", why, "timestamp", p.Timestamp)
 }
 

@@ -1,12 +1,7 @@
 package udf
 
 import (
-	"cmp"
 	"container/list"
-	"encoding/json"
-	"errors"
-	"fmt"
-	"iter"
 	"math"
 	"slices"
 	"strings"
@@ -126,11 +121,11 @@ func (s *state) saw(t int64) { s.newest = max(s.newest, unix(t)) }
 // remembered.
 func (s *state) isResolved(key []byte) bool { return s.resolved[string(key)] != nil }
 
-// tell records that BigPanda is told of a series: it fixes the payload's
-// identity and timestamp, and returns the alert's key. shared reports that
-// another open series makes the same alert.
-func (s *state) tell(key string, e event, pointTime int64, p *bigpanda.Payload) (alertKey string, shared bool) {
-	p.Timestamp = unix(pointTime)
+// update takes note of what BigPanda is told of a series: it fixes the payload's
+// identity and timestamp, and returns the alert's key. shared reports that another
+// open series makes the same alert.
+func (s *state) update(key string, e *event, p *bigpanda.Payload) (alertKey string, shared bool) {
+	p.Timestamp = unix(e.time)
 	since := p.Timestamp
 	known, open := s.series[key]
 	var a *alert
@@ -169,11 +164,11 @@ func (s *state) tell(key string, e event, pointTime int64, p *bigpanda.Payload) 
 			s.series[key] = known
 		}
 		*known = series{
-			level: e.level, grown: known.grown && !e.begins, incidents: known.shortIncidents(e, pointTime),
-			lasted: seconds(unix(pointTime) - since), told: pointTime, last: max(known.last, pointTime), seen: s.now, alert: a,
+			level: e.level, grown: known.grown && !e.begins, incidents: known.shortIncidents(e),
+			lasted: seconds(unix(e.time) - since), told: e.time, last: max(known.last, e.time), seen: s.now, alert: a,
 		}
 	}
-	s.pending = append(s.pending, record{e.level, pointTime, since, int64(s.now.unix), a.last, identity}.level(key))
+	s.pending = append(s.pending, record{e.level, e.time, since, int64(s.now.unix), a.last, identity}.level(key))
 	return a.key, shared
 }
 
@@ -258,93 +253,6 @@ func (s *state) forget(now func() time.Time) {
 		s.drop(r.key)
 		s.pending = append(s.pending, outbox.Level{Key: r.key, Time: r.last})
 	}
-}
-
-// records are everything that a restart must know, each with the key of its
-// alert: what is open, and then what is resolved, the last one first. There are
-// size of them.
-func (s *state) records() iter.Seq2[outbox.Level, string] {
-	return func(yield func(outbox.Level, string) bool) {
-		for key, known := range s.series {
-			if !yield(s.record(known).level(key), known.alert.key) {
-				return
-			}
-		}
-		for e := s.order.Back(); e != nil; e = e.Prev() {
-			r := e.Value.(*resolution)
-			if !yield(s.resolvedLevel(r), r.alert.key) {
-				return
-			}
-		}
-	}
-}
-
-func (s *state) size() int { return s.order.Len() + len(s.series) }
-
-// restore takes over one of what records gave. restored is to be called after
-// the last one.
-func (s *state) restore(l outbox.Level) error {
-	var r record
-	err := json.Unmarshal(l.Value, &r)
-	if err == nil && !r.valid() {
-		err = errors.New("it is no level of an alert")
-	}
-	if err != nil {
-		return fmt.Errorf("read level of %q: %w", l.Key, err)
-	}
-	a := s.alert(r.Identity.Key())
-	if a.open == 0 {
-		a.names = s.name(r.Identity)
-	}
-	a.last = max(a.last, r.Last)
-	if r.Level == OK {
-		// When it was told is not kept: it may be within the minute.
-		s.remember(resolution{key: l.Key, alert: a, last: r.Last, at: s.now.unix})
-		return nil
-	}
-	a.open++
-	s.series[l.Key] = &series{
-		level: r.Level, lasted: seconds(unix(r.Told) - r.since()), told: r.Told, last: r.Told, seen: moment{unix: seconds(r.seen())}, alert: a, again: l.Again,
-	}
-	return nil
-}
-
-// restored brings what was resolved into its order, which the outbox does not
-// keep.
-func (s *state) restored() {
-	var all []*resolution
-	for e := s.order.Front(); e != nil; e = e.Next() {
-		all = append(all, e.Value.(*resolution))
-	}
-	slices.SortFunc(all, func(a, b *resolution) int { return cmp.Compare(a.last, b.last) })
-	for _, r := range all {
-		s.order.MoveToBack(s.resolved[r.key])
-	}
-}
-
-// A record is what is kept of a series in the outbox and in a snapshot.
-type record struct {
-	Level    Level             `json:"level"`
-	Told     int64             `json:"told,omitempty"`  // time of the point, in Unix nanoseconds
-	Since    int64             `json:"since,omitempty"` // of the point that changed the level, in Unix seconds
-	Seen     int64             `json:"seen,omitempty"`  // when a point came last, in Unix seconds
-	Last     int64             `json:"last"`            // the newest timestamp sent, in Unix seconds
-	Identity bigpanda.Identity `json:"identity"`
-}
-
-func (r record) valid() bool { return r.Level <= Critical && r.Identity.AppKey != "" }
-
-// Earlier programs kept neither of the two, but the point that they told of had
-// come, and had that level.
-func (r record) since() int64 { return cmp.Or(r.Since, unix(r.Told)) }
-func (r record) seen() int64  { return cmp.Or(r.Seen, unix(r.Told)) }
-
-func (r record) level(key string) outbox.Level {
-	value, err := json.Marshal(r)
-	if err != nil {
-		panic(err) // numbers and strings only
-	}
-	return outbox.Level{Key: key, Time: r.Last, Value: value}
 }
 
 // unix returns the second of a point's time in Unix nanoseconds.

@@ -1,11 +1,12 @@
 package udf
 
 import (
+	"cmp"
+	"fmt"
 	"time"
 
 	"bigpanda-udf/bigpanda"
-
-	"github.com/influxdata/kapacitor/udf/agent"
+	"bigpanda-udf/outbox"
 )
 
 // reserved are the names that the API (BigPanda, reference/alert-object-2) or
@@ -18,14 +19,36 @@ var reserved = map[string]bool{
 	"check": true, "description": true, "details": true, "task": true,
 }
 
+// content is what the alert of an event is made of, beside the event, whatever the
+// two were read from.
+type content struct {
+	name    string            // the measurement
+	tags    map[string]string // but those that became something else
+	fields  map[string]any    // the same
+	host    string            // the tag host, also if it became something else
+	message string            // "" for Kapacitor's default
+	details string            // where no template makes them
+}
+
+// content returns that of the point at hand.
+func (h *Handler) content() content {
+	p := &h.point
+	message, messageFrom := h.options.readMessage(p)
+	consumed := []source{p.levelFrom, p.idFrom, p.durationFrom, messageFrom}
+	return content{
+		name: string(p.bytes(p.name)), tags: p.allTags(consumed...), fields: p.allFields(consumed...),
+		host: string(p.tag("host")), message: message,
+	}
+}
+
 // readMessage returns the message that |alert() put on the point, if any.
-func (o *options) readMessage(v *view) (message string, from source) {
+func (o *options) readMessage(p *point) (message string, from source) {
 	if o.message != nil {
 		return "", source{}
 	}
 	for _, name := range []string{o.messageField, defaultMessage} {
 		from := source{field: name}
-		if message := v.read(from); len(message) > 0 {
+		if message := p.read(from); len(message) > 0 {
 			return string(message), from
 		}
 	}
@@ -35,56 +58,49 @@ func (o *options) readMessage(v *view) (message string, from source) {
 // payload makes the alert of an event, all but its timestamp: what the native
 // handler sends for it (Kapacitor, services/bigpanda/service.go) without its
 // defects. A template that fails leaves its property out.
-func (h *Handler) payload(p *agent.Point, e event) bigpanda.Payload {
+func (h *Handler) payload(e *event, c content) bigpanda.Payload {
 	o := h.options
-	message, messageFrom := o.readMessage(&h.view)
-	consumed := []source{e.levelFrom, e.idFrom, e.durationFrom, messageFrom}
-	tags, fields := tags(p, consumed...), fields(p, consumed...)
-
+	group, id := string(e.group), string(e.id)
 	var d attributeData
-	group := string(h.view.group)
-	d.idData = idData{Name: p.Name, TaskName: h.task, Group: groupName(group), Tags: tags}
-	d.ID = e.id
-	d.Fields = fields
+	d.idData = idData{Name: c.name, TaskName: h.task, Group: groupName(group), Tags: c.tags}
+	d.ID = id
+	d.Fields = c.fields
 	d.Level = e.level.String()
-	d.Time = time.Unix(0, h.view.time).UTC()
+	d.Time = time.Unix(0, e.time).UTC()
 	d.Duration = e.duration
-	d.Message = message
+	d.Message = cmp.Or(c.message, id+" is "+d.Level) // Kapacitor's default
 	if o.message != nil {
-		rendered, ok := h.render("message", o.message, d.messageData)
-		d.Message = rendered
-		if !ok {
-			d.Message = defaultMessageText(e)
+		if rendered, ok := h.render("message", o.message, d.messageData); ok {
+			d.Message = rendered
 		}
-	} else if message == "" {
-		d.Message = defaultMessageText(e)
 	}
 
-	props := make(map[string]string, len(tags)+len(fields)+len(o.attributes)+8)
+	props := make(map[string]string, len(c.tags)+len(c.fields)+len(o.attributes)+8)
 	if o.autoTags {
-		for name, value := range tags {
-			if name, ok := attributeName(tags, "tag_", name); ok {
+		for name, value := range c.tags {
+			if name, ok := attributeName(c.tags, "tag_", name); ok {
 				props[name] = value
 			}
 		}
 	}
 	if o.autoFields {
-		for name, value := range fields {
-			if name, ok := attributeName(fields, "field_", name); ok {
-				props[name] = text(value)
+		for name, value := range c.fields {
+			if name, ok := attributeName(c.fields, "field_", name); ok {
+				props[name] = fieldText(value)
 			}
 		}
 	}
-	task := h.task + ":" + p.Name
-	props["check"] = e.id
+	task := h.task + ":" + c.name
+	props["check"] = id
 	props["task"] = task
 	props["description"] = d.Message
 	props["primary_property"] = o.primaryProperty
 	props["secondary_property"] = o.secondaryProperty
+	d.Details = c.details
 	if o.details != nil {
 		d.Details, _ = h.render("details", o.details, d.detailsData)
-		props["details"] = d.Details
 	}
+	props["details"] = d.Details
 	if o.incidentIdentifier != nil {
 		props["incident_identifier"], _ = h.render("incidentIdentifier", o.incidentIdentifier, d.incidentData)
 	}
@@ -96,7 +112,7 @@ func (h *Handler) payload(p *agent.Point, e event) bigpanda.Payload {
 	case o.host != nil:
 		props["host"], _ = h.render("host", o.host, d)
 	case props["host"] == "":
-		props["host"] = p.Tags["host"] // also when it is the id
+		props["host"] = c.host
 	}
 	for _, a := range o.attributes {
 		props[a.name], _ = h.render("attribute "+a.name, a.template, d)
@@ -107,7 +123,7 @@ func (h *Handler) payload(p *agent.Point, e event) bigpanda.Payload {
 	if payload.Identity().Primary == "" {
 		h.once("no primary property", func() {
 			h.log.Warn("an alert has no primary property, without which BigPanda drops it: its task takes the place; "+
-				"set .host('…'), or name a tag or field with .primaryProperty('…')", "id", e.id)
+				"set .host('…'), or name a tag or field with .primaryProperty('…')", "id", id)
 		})
 		props["task"] = task // which an attribute may have emptied
 		props["primary_property"] = "task"
@@ -115,9 +131,42 @@ func (h *Handler) payload(p *agent.Point, e event) bigpanda.Payload {
 	return payload
 }
 
-// defaultMessageText is Kapacitor's default message template,
-// {{ .ID }} is {{ .Level }}.
-func defaultMessageText(e event) string { return e.id + " is " + e.level.String() }
+// recovery makes the alert that says that one is over of which no point says so. It
+// is made of what makes up the alert, and of why: what a point holds may be another
+// alert's. at is in Unix seconds.
+func recovery(i bigpanda.Identity, id, task, why string, at int64) bigpanda.Payload {
+	p := bigpanda.Payload{AppKey: i.AppKey, Status: "ok", Timestamp: at, Properties: map[string]string{
+		"check": id, "task": task, "description": cut(why, bigpanda.MaxDescription),
+	}}
+	i.Apply(&p)
+	if p.Identity().Primary == "" {
+		// The incident identifier is the whole identity, but BigPanda drops what
+		// has no primary property.
+		p.Properties["primary_property"] = "task"
+		if task == "" {
+			p.Properties["primary_property"] = "check"
+		}
+	}
+	return p
+}
+
+// newChange returns an alert as the outbox takes it.
+func newChange(alert string, level Level, p bigpanda.Payload) outbox.Change {
+	return outbox.Change{Alert: alert, AppKey: p.AppKey, Time: p.Timestamp, Level: level.String(), Payload: p.Encode()}
+}
+
+// fieldText returns a field's value as the native handler sends it: a string as it
+// is, all else as its JSON text. NaN and the infinities, which have none, go
+// by their names.
+func fieldText(v any) string {
+	switch v := v.(type) {
+	case string:
+		return v
+	case float64:
+		return string(appendDouble(nil, v))
+	}
+	return fmt.Sprint(v) // an integer, a bool, a json.Number
+}
 
 // attributeName returns the name under which one of all tags or fields is an
 // attribute. It has none, and ok is false, when its own name is reserved and

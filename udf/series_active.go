@@ -119,23 +119,12 @@ func shortKey(identity string) string {
 // the alert is OK, and that the function knows it.
 func (a *Active) Resolve(now time.Time) outbox.Amendment {
 	id := cmp.Or(a.Series[0].ID, a.Identity.Incident)
-	p := bigpanda.Payload{
-		AppKey: a.Identity.AppKey, Status: "ok", Timestamp: max(now.Unix(), a.Timestamp+1),
-		Properties: map[string]string{
-			"check":       id,
-			"description": cut(id+" was resolved by hand, with bigpanda-udf outbox resolve", bigpanda.MaxDescription),
-		},
+	why := id + " was resolved by hand, with bigpanda-udf outbox resolve"
+	p := recovery(a.Identity, id, "", why, max(now.Unix(), a.Timestamp+1))
+	m := outbox.Amendment{
+		Last: a.read, Change: newChange(a.Identity.Key(), OK, p),
+		Value: record{Level: OK, Last: p.Timestamp, Identity: a.Identity}.level("").Value,
 	}
-	a.Identity.Apply(&p)
-	if p.Identity().Primary == "" {
-		// The incident identifier is the whole identity, but BigPanda drops what
-		// has no primary property.
-		p.Properties["primary_property"] = "check"
-	}
-	m := outbox.Amendment{Last: a.read, Change: outbox.Change{
-		Alert: a.Identity.Key(), AppKey: p.AppKey, Time: p.Timestamp, Level: OK.String(), Payload: p.Encode(),
-	}}
-	m.Value = record{Level: OK, Last: p.Timestamp, Identity: a.Identity}.level("").Value
 	for _, s := range a.Series {
 		m.Series = append(m.Series, outbox.AmendedSeries{Key: appendSeriesKey(nil, []byte(s.Group), []byte(s.ID)), Was: s.was})
 	}

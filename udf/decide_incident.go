@@ -1,6 +1,9 @@
 package udf
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // An incident may end without an OK that comes here: .noRecoveries() and a
 // |where() on the level keep it back, .flapping() may swallow it, a |barrier()
@@ -19,14 +22,22 @@ type incidents struct {
 
 // weigh takes note of what a 0 says about the field. Where several ids are in one
 // group, the OK of one ends what another one began, at the same time maybe.
-func (i *incidents) weigh(e event, at int64) {
+func (i *incidents) weigh(e *event) {
 	switch {
 	case !e.lasts || e.duration != 0:
 	case e.level != OK:
-		i.began = at
-	case at != i.began:
+		i.began = e.time
+	case e.time != i.began:
 		i.denied = true
 	}
+}
+
+// note takes note of an event of an open series, in which no incident begins.
+func (i *incidents) note(known *series, e *event) {
+	if e.duration > 0 && e.time-int64(e.duration) <= known.last {
+		known.grown, i.denied = true, false
+	}
+	known.last = max(known.last, e.time)
 }
 
 // sameIncident is how close behind a point of an open series one with duration 0
@@ -43,14 +54,13 @@ const (
 	incidentPause = time.Hour
 )
 
-// begins reports whether a point that comes at the level of its open series
+// begins reports whether an event that comes at the level of its open series
 // begins a new incident.
-func (h *Handler) begins(known *series, e event) bool {
-	at := h.view.time
-	if !e.lasts || e.duration != 0 || at <= known.last {
+func (h *Handler) begins(known *series, e *event) bool {
+	if !e.lasts || e.duration != 0 || e.time <= known.last {
 		return false
 	}
-	after := time.Duration(at - known.last)
+	after := time.Duration(e.time - known.last)
 	isOwn := after >= incidentPause || after >= sameIncident && known.incidents < maxIncidents
 	if !h.incidents.denied && (known.grown || isOwn) {
 		return true
@@ -59,27 +69,18 @@ func (h *Handler) begins(known *series, e event) bool {
 		h.log.Warn("the duration is 0 on a point of an alert that is open, which begins an incident in |alert(), "+
 			"and is not taken for that, since it is 0 on OKs too, or on points less than a minute apart, or on many in a row: "+
 			"if that field is not the duration of |alert(), name another one with .durationField('…')",
-			"group", string(h.view.group), "field", e.durationFrom.field)
+			"group", string(e.group), "field", cmp.Or(h.options.durationField, defaultDuration))
 	})
 	return false
 }
 
-// note takes note of a point of an open series, in which no incident begins.
-func (h *Handler) note(known *series, e event) {
-	at := h.view.time
-	if e.duration > 0 && at-int64(e.duration) <= known.last {
-		known.grown, h.incidents.denied = true, false
-	}
-	known.last = max(known.last, at)
-}
-
 // shortIncidents counts an incident that begins, if the one before it was short
 // and soon before it.
-func (s *series) shortIncidents(e event, at int64) uint8 {
+func (s *series) shortIncidents(e *event) uint8 {
 	switch {
 	case !e.begins:
 		return s.incidents
-	case s.grown || time.Duration(at-s.last) >= incidentPause:
+	case s.grown || time.Duration(e.time-s.last) >= incidentPause:
 		return 0
 	}
 	return s.incidents + 1
