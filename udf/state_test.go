@@ -47,15 +47,15 @@ func TestStateForgets(t *testing.T) {
 		{"resolved alerts", func(s *state) {
 			for i := range 3000 {
 				s.update(fmt.Sprint("series", i), &event{level: Critical, time: second}, payload(fmt.Sprint("host", i)))
-				s.update(fmt.Sprint("series", i), &event{level: OK, time: 2*second}, payload(""))
+				s.update(fmt.Sprint("series", i), &event{level: OK, time: 2 * second}, payload(""))
 			}
 		}},
 		{"resolved alerts behind a point of a clock that is ahead", func(s *state) {
 			s.saw(4e9 * second)
 			for i := range int64(3000) {
 				s.saw(i * second)
-				s.update(fmt.Sprint("series", i), &event{level: Critical, time: i*second}, payload(fmt.Sprint("host", i)))
-				s.update(fmt.Sprint("series", i), &event{level: OK, time: i*second}, payload(""))
+				s.update(fmt.Sprint("series", i), &event{level: Critical, time: i * second}, payload(fmt.Sprint("host", i)))
+				s.update(fmt.Sprint("series", i), &event{level: OK, time: i * second}, payload(""))
 			}
 		}},
 		{"recoveries of unseen series", func(s *state) {

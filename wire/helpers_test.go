@@ -87,7 +87,7 @@ func (r *recorder) Point(m *agent.Point) error           { return r.note("point 
 func (r *recorder) EndBatch(m *agent.EndBatch) error     { return r.note("end %s", m.Name) }
 func (r *recorder) Stop()                                { _ = r.note("stop") }
 func (r *recorder) Mirrors() bool                        { return !r.silent }
-func (r *recorder) Wants([]byte) bool                  { return true }
+func (r *recorder) Wants([]byte) bool                    { return true }
 func (r *recorder) Commit()                              { _ = r.note("commit") }
 
 // plain hides that a handler is a Mirror and a Committer.

@@ -236,7 +236,7 @@ type actor struct {
 
 func newActor(s *script) *actor { return &actor{script: s, random: rand.New(rand.NewPCG(s.seed, 2))} }
 
-func (a *actor) Mirrors() bool       { return true }
+func (a *actor) Mirrors() bool     { return true }
 func (a *actor) Wants([]byte) bool { return true }
 
 // answer is do of a method that gives an answer.
