@@ -109,21 +109,17 @@ func (i Identity) Key() string {
 // ParseKey returns the identity that has a key, with these names for its primary
 // and secondary property, which a key does not hold. Its values share the key's
 // memory. It is the zero Identity for what Key did not return.
-func ParseKey(key, primary, secondary string) Identity {
-	var parts []string
-	for rest := key[min(1, len(key)):]; rest != ""; {
-		digits, after, _ := strings.Cut(rest, ":")
-		n, err := strconv.Atoi(digits)
-		if err != nil || n < 0 || n > len(after) {
-			return Identity{}
-		}
-		parts, rest = append(parts, after[:n]), after[n:]
-	}
+func ParseKey(key, primary, secondary string) (i Identity) {
+	appKey, rest, ok := cutPart(key[min(1, len(key)):])
+	value, rest, ok2 := cutPart(rest)
 	switch {
-	case strings.HasPrefix(key, "i") && len(parts) == 2:
-		return Identity{AppKey: parts[0], Incident: parts[1]}
-	case strings.HasPrefix(key, "p") && len(parts) == 3:
-		return Identity{AppKey: parts[0], Primary: primary, PrimaryValue: parts[1], Secondary: secondary, SecondaryValue: parts[2]}
+	case !ok || !ok2:
+		return Identity{}
+	case key[0] == 'i' && rest == "":
+		return Identity{AppKey: appKey, Incident: value}
+	}
+	if second, rest, ok := cutPart(rest); ok && rest == "" && key[0] == 'p' {
+		return Identity{AppKey: appKey, Primary: primary, PrimaryValue: value, Secondary: secondary, SecondaryValue: second}
 	}
 	return Identity{}
 }
@@ -131,12 +127,18 @@ func ParseKey(key, primary, secondary string) Identity {
 // AppKeyOf returns the app key of the identity that has a key, empty for what Key
 // did not return. It shares the key's memory.
 func AppKeyOf(key string) string {
-	digits, rest, _ := strings.Cut(key[min(1, len(key)):], ":")
+	appKey, _, _ := cutPart(key[min(1, len(key)):])
+	return appKey
+}
+
+// cutPart takes a part of a key off its front.
+func cutPart(key string) (part, rest string, ok bool) {
+	digits, rest, _ := strings.Cut(key, ":")
 	n, err := strconv.Atoi(digits)
 	if err != nil || n < 0 || n > len(rest) {
-		return ""
+		return "", "", false
 	}
-	return rest[:n]
+	return rest[:n], rest[n:], true
 }
 
 // valid returns the identity as BigPanda sees it. One that was read off a
