@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"bigpanda-udf/printable"
 )
 
 // The Alerts API's endpoints (reference/alerts). A token that is used in the
@@ -108,7 +110,9 @@ func NewClient(o Options) (*Client, error) {
 	if o.UserAgent == "" {
 		o.UserAgent = DefaultUserAgent
 	}
-	token, err := newToken(o, echoesOf(addressSecrets(o, u)...))
+	hidden := new(printable.Secrets)
+	hidden.Add(redactedOther, addressSecrets(o, u)...)
+	token, err := newToken(o, hidden)
 	if err != nil {
 		return nil, err
 	}
@@ -247,9 +251,9 @@ func readBody(resp *http.Response) ([]byte, error) {
 	return body, err
 }
 
-// ShortToken reports whether the token that is valid now is shorter than MinToken,
-// so that nothing can keep it out of what is shown.
-func (c *Client) ShortToken() bool { return len(c.token.get().text) < MinToken }
+// ShortToken reports whether the token that is valid now is shorter than
+// printable.MinSecret, so that nothing can keep it out of what is shown.
+func (c *Client) ShortToken() bool { return len(c.token.get().text) < printable.MinSecret }
 
 // Fingerprint returns a keyed hash of the token that is valid now: equal for
 // equal tokens and keys, and of no use to find the token.

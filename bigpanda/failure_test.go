@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"bigpanda-udf/printable"
 )
 
 // raw starts a TCP server that reads a request and lets reply do the rest.
@@ -143,7 +145,7 @@ func TestTextsDoNotChange(t *testing.T) {
 		}, "look up h: no usable answer"},
 		{"anything else", func(int) error { return errors.New("a\nb") }, "a·b"},
 	}
-	s, err := newSecret(testToken, nil)
+	s, err := newSecret(testToken, new(printable.Secrets))
 	if err != nil {
 		t.Fatal(err)
 	}

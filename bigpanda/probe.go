@@ -53,7 +53,7 @@ func (c *Client) Probe(ctx context.Context, appKey string) (p Probe) {
 	if p.Err != nil {
 		return p
 	}
-	wrong, err := newSecret(notToken, c.token.others)
+	wrong, err := newSecret(notToken, c.token.hidden)
 	if err != nil {
 		panic(err) // it is none of a form that is not taken
 	}

@@ -3,13 +3,11 @@ package bigpanda
 import (
 	"errors"
 	"fmt"
-	"html"
 	"os"
-	"regexp"
-	"slices"
 	"strings"
 	"sync"
 
+	"bigpanda-udf/printable"
 	"bigpanda-udf/regularfile"
 )
 
@@ -18,9 +16,6 @@ const (
 	// the address of the endpoint or the proxy.
 	redacted      = "[token]"
 	redactedOther = "[secret]"
-	// MinToken is how long a token, or any other secret, must be to be searched
-	// for in what is shown, in bytes: a shorter one is likely a part of words.
-	MinToken = 8
 	// maxToken is how long a token may be, in bytes. BigPanda's are far shorter;
 	// a server would refuse the header of a longer one.
 	maxToken = 4 << 10
@@ -32,16 +27,16 @@ const (
 type token struct {
 	file    string       // empty: it never changes
 	onToken func(string) // Options.OnToken; never nil
-	others  *echoes      // of each secret
+	hidden  *printable.Secrets
 
 	mu      sync.Mutex
 	current *secret // guarded by mu
 }
 
 // newToken reads the token from the file, or takes the text when there is no
-// file. others is what is hidden beside it.
-func newToken(o Options, others *echoes) (*token, error) {
-	t := &token{file: o.TokenFile, onToken: o.OnToken, others: others}
+// file. hidden gets each token.
+func newToken(o Options, hidden *printable.Secrets) (*token, error) {
+	t := &token{file: o.TokenFile, onToken: o.OnToken, hidden: hidden}
 	if t.onToken == nil {
 		t.onToken = func(string) {}
 	}
@@ -50,10 +45,10 @@ func newToken(o Options, others *echoes) (*token, error) {
 		if strings.TrimSpace(o.Token) == "" {
 			return nil, errors.New("use token: there is none; set BIGPANDA_TOKEN to the organisation's API token, or name a file that holds it with --token-file")
 		}
-		if t.current, err = newSecret(o.Token, others); err != nil {
+		if t.current, err = newSecret(o.Token, hidden); err != nil {
 			return nil, fmt.Errorf("use token: %w", err)
 		}
-	} else if t.current, err = readToken(t.file, others); err != nil {
+	} else if t.current, err = readToken(t.file, hidden); err != nil {
 		return nil, err
 	}
 	t.onToken(t.current.text)
@@ -61,7 +56,7 @@ func newToken(o Options, others *echoes) (*token, error) {
 }
 
 // readToken reads a token file. The error names the file and the hint.
-func readToken(file string, others *echoes) (*secret, error) {
+func readToken(file string, hidden *printable.Secrets) (*secret, error) {
 	text, err := regularfile.Read(file, maxTokenFile)
 	if errors.Is(err, os.ErrNotExist) && !strings.ContainsRune(file, os.PathSeparator) {
 		// Not repeated: it may be the token, put in the wrong place.
@@ -73,7 +68,7 @@ func readToken(file string, others *echoes) (*secret, error) {
 	if len(strings.TrimSpace(string(text))) == 0 {
 		return nil, fmt.Errorf("read token file %s: it is empty; put the organisation's API token into it", file)
 	}
-	s, err := newSecret(string(text), others)
+	s, err := newSecret(string(text), hidden)
 	if err != nil {
 		return nil, fmt.Errorf("read token file %s: %w", file, err)
 	}
@@ -96,7 +91,7 @@ func (t *token) renew(used *secret) error {
 	if t.get() != used {
 		return nil // another request was faster
 	}
-	s, err := readToken(t.file, t.others) // not under the lock: a disk may be slow
+	s, err := readToken(t.file, t.hidden) // not under the lock: a disk may be slow
 	if err != nil || s.text == used.text {
 		return err
 	}
@@ -109,17 +104,16 @@ func (t *token) renew(used *secret) error {
 	return nil
 }
 
-// secret is one token and a way to find it in a text, and with it whatever else
-// the client must not show. It is only ever held by pointer, which fmt does not
-// follow inside another value.
+// secret is one token, and what hides it in a text. It is only ever held by
+// pointer, which fmt does not follow inside another value.
 type secret struct {
 	text   string
-	own    *echoes // of the token
-	others *echoes // of what is secret in addresses
+	hidden *printable.Secrets // the token, and whatever else the client must not show
 }
 
-// newSecret checks and trims a token. Its errors say nothing of what it is.
-func newSecret(text string, others *echoes) (*secret, error) {
+// newSecret checks and trims a token, and adds it to what is hidden. Its errors say
+// nothing of what it is.
+func newSecret(text string, hidden *printable.Secrets) (*secret, error) {
 	for _, mark := range []string{"\xef\xbb\xbf", "\xff\xfe", "\xfe\xff"} { // UTF-8, and both kinds of UTF-16
 		if strings.HasPrefix(text, mark) {
 			return nil, errors.New("it begins with a byte-order mark; save it as plain text without one (UTF-8 without BOM)")
@@ -137,72 +131,12 @@ func newSecret(text string, others *echoes) (*secret, error) {
 			return nil, fmt.Errorf("character %d is one that no token has, such as a space or a line's end; copy it again, on one line", n+1)
 		}
 	}
-	return &secret{text: text, own: echoesOf(text), others: others}, nil
-}
-
-// echoes are secrets as others may write them.
-type echoes struct {
-	texts   []string
-	pattern *regexp.Regexp
-}
-
-// echoesOf finds texts as they stand, or as JSON, a URL or HTML writes them: a
-// server that echoes a header may escape any character of it. What is shorter
-// than MinToken is not searched for; nil if nothing is left.
-func echoesOf(texts ...string) *echoes {
-	slices.SortStableFunc(texts, func(a, b string) int { return len(b) - len(a) }) // one may hold another
-	e := new(echoes)
-	var pattern strings.Builder
-	for _, text := range texts {
-		if len(text) < MinToken {
-			continue
-		}
-		if e.texts = append(e.texts, text); len(e.texts) > 1 {
-			pattern.WriteByte('|')
-		}
-		for _, r := range text {
-			plain := string(r)
-			fmt.Fprintf(&pattern, `(?:\\?%s|%s|(?i:\\u%04x|`, regexp.QuoteMeta(plain), regexp.QuoteMeta(html.EscapeString(plain)), r)
-			for _, c := range []byte(plain) {
-				fmt.Fprintf(&pattern, "%%%02x", c)
-			}
-			fmt.Fprintf(&pattern, "|&#x0*%x;|&#0*%d;))", r, r)
-		}
-	}
-	if e.texts == nil {
-		return nil
-	}
-	e.pattern = regexp.MustCompile(pattern.String())
-	return e
-}
-
-// replace replaces each of them in a text.
-func (e *echoes) replace(text, by string) string {
-	if e == nil {
-		return text
-	}
-	return e.pattern.ReplaceAllString(text, by)
-}
-
-// replaceEnd replaces the beginning of one that a text ends with.
-func (e *echoes) replaceEnd(text, by string) string {
-	if e == nil {
-		return text
-	}
-	for _, whole := range e.texts {
-		for n := len(whole) - 1; n > 0; n-- {
-			if before, found := strings.CutSuffix(text, whole[:n]); found {
-				return before + by
-			}
-		}
-	}
-	return text
+	hidden.Add(redacted, text)
+	return &secret{text, hidden}, nil
 }
 
 // redact replaces the token in a text, and what is secret in an address.
-func (s *secret) redact(text string) string {
-	return s.others.replace(s.own.replace(text, redacted), redactedOther)
-}
+func (s *secret) redact(text string) string { return s.hidden.RedactEchoes(text, false) }
 
 // redactAnswer replaces the token in an answer's body and shortens it to what is
 // kept. cut says that the body goes on behind what was read, maybe in the
@@ -213,9 +147,5 @@ func (s *secret) redactAnswer(body string, cut bool) string {
 	if window := 2*maxAnswer + 6*len(s.text); len(body) > window {
 		body, cut = body[:window], true
 	}
-	body = s.redact(strings.ToValidUTF8(body, "\uFFFD"))
-	if cut {
-		body = s.others.replaceEnd(s.own.replaceEnd(body, redacted), redactedOther)
-	}
-	return shorten(body, maxAnswer)
+	return shorten(s.hidden.RedactEchoes(strings.ToValidUTF8(body, "\uFFFD"), cut), maxAnswer)
 }

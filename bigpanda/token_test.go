@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"bigpanda-udf/printable"
 )
 
 // wants starts a server that accepts the tokens of a list, one after the other,
@@ -227,7 +229,7 @@ func TestEchoOfTheToken(t *testing.T) {
 
 func TestPartOfTheTokenAtTheEnd(t *testing.T) {
 	t.Parallel()
-	s, err := newSecret(testToken, nil)
+	s, err := newSecret(testToken, new(printable.Secrets))
 	if err != nil {
 		t.Fatal(err)
 	}

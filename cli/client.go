@@ -10,7 +10,7 @@ import (
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
-// What is said of a token that is shorter than bigpanda.MinToken.
+// What is said of a token that is shorter than printable.MinSecret.
 const (
 	shortToken     = "the token is shorter than 8 characters: what is so short is found in words, so it is not hidden where it is repeated"
 	mendShortToken = "put the organisation's whole API token in its place"

@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"io"
 	"log/slog"
-	"slices"
-	"strings"
-	"sync"
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/config"
@@ -14,7 +11,6 @@ import (
 )
 
 const (
-
 	// maxLogValue and maxLogLine are in bytes. Kapacitor stops reading a
 	// function's stderr for good at a line over 64 KiB (bufio.MaxScanTokenSize),
 	// and the function then blocks on the full pipe. A value may grow sixfold
@@ -31,21 +27,15 @@ const (
 )
 
 // secrets are the tokens, and the secrets of addresses, that nothing may show
-// (P9). What is shorter than bigpanda.MinToken is not searched for. Safe for
-// concurrent use; the zero value holds none.
-type secrets struct {
-	mu  sync.RWMutex
-	all []hiddenText // longest first, as one may hold another
-}
+// (P9).
+type secrets struct{ hidden printable.Secrets }
 
-type hiddenText struct{ text, shown string }
-
-func (s *secrets) add(tokens ...string) { s.hide(tokenShown, tokens) }
+func (s *secrets) add(tokens ...string) { s.hidden.Add(tokenShown, tokens...) }
 
 // addAddresses adds what is secret in the addresses of endpoints and proxies.
 func (s *secrets) addAddresses(addresses ...string) {
 	for _, address := range addresses {
-		s.hide(secretShown, bigpanda.AddressSecrets(address))
+		s.hidden.Add(secretShown, bigpanda.AddressSecrets(address)...)
 	}
 }
 
@@ -54,28 +44,8 @@ func (s *secrets) addSettings(of config.Settings) {
 	s.addAddresses(of.Addresses...)
 }
 
-func (s *secrets) hide(shown string, texts []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, t := range texts {
-		t = strings.TrimSpace(t)
-		known := func(h hiddenText) bool { return h.text == t }
-		if len(t) >= bigpanda.MinToken && !slices.ContainsFunc(s.all, known) {
-			s.all = append(s.all, hiddenText{t, shown})
-		}
-	}
-	slices.SortStableFunc(s.all, func(a, b hiddenText) int { return len(b.text) - len(a.text) })
-}
-
 // redact returns the text without the secrets.
-func (s *secrets) redact(text string) string {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, h := range s.all {
-		text = strings.ReplaceAll(text, h.text, h.shown)
-	}
-	return text
-}
+func (s *secrets) redact(text string) string { return s.hidden.Redact(text) }
 
 // redactError returns the error with its text redacted; errors.As and Is see the
 // original.
