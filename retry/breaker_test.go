@@ -27,6 +27,7 @@ func status(code int) *bigpanda.Error {
 
 // What a request says that was under way when its breaker was shut, or closed.
 func TestBreakerStragglers(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		last   func(b *Breaker)
@@ -84,6 +85,7 @@ func TestBreakerStragglers(t *testing.T) {
 // An alert that fails alone is at fault itself if it is the first since another
 // was accepted, and its app key is not held; and so are nine while others pass.
 func TestBreakerFailedAlone(t *testing.T) {
+	t.Parallel()
 	all := NewBreakers(slog.New(slog.DiscardHandler), new(Wakeup))
 	b := all.Of("x")
 	for i, step := range []struct {
@@ -114,6 +116,7 @@ func TestBreakerFailedAlone(t *testing.T) {
 
 // More refusals, while it is held already, make no dead letter.
 func TestBreakerRefusedWhileHeld(t *testing.T) {
+	t.Parallel()
 	all := NewBreakers(slog.New(slog.DiscardHandler), new(Wakeup))
 	b := all.Of("x")
 	b.Hold(status(503))

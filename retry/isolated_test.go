@@ -7,6 +7,7 @@ import (
 )
 
 func TestIsolatedIsBounded(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		s := NewIsolated[uint64](new(Wakeup))
 		one := func(id uint64) *Alert[uint64] {

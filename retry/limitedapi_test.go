@@ -43,6 +43,7 @@ func (s *slowAPI) Send(ctx context.Context, appKey string, alerts [][]byte) (big
 
 // All deliveries of the daemon keep together to what one alone may do.
 func TestLimitedAPI(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name        string
 		connections int
@@ -78,6 +79,7 @@ func TestLimitedAPI(t *testing.T) {
 
 // Who is told to end does not wait for its turn.
 func TestLimitedAPIEndsWithItsContext(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		pause time.Duration

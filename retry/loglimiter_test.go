@@ -9,6 +9,7 @@ import (
 )
 
 func TestLogLimiter(t *testing.T) {
+	t.Parallel()
 	type step struct {
 		after time.Duration
 		cause bigpanda.Reason // empty: it is over

@@ -8,6 +8,7 @@ import (
 )
 
 func TestWakeup(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var w Wakeup
 		w.Notify() // nobody

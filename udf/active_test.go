@@ -48,6 +48,7 @@ func host(name string) bigpanda.Identity {
 }
 
 func TestActives(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		levels []outbox.Level
@@ -106,6 +107,7 @@ func TestActives(t *testing.T) {
 
 // What resolves an alert is about that alert, and nothing that BigPanda drops.
 func TestResolvePayload(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name     string
 		identity bigpanda.Identity
@@ -186,6 +188,7 @@ func active(t *testing.T, c *outbox.Control) []*udf.Active {
 // Since when and last seen go by different clocks: that of the points, and that
 // of the machine.
 func TestLastSeen(t *testing.T) {
+	t.Parallel()
 	r, d, c := aDisk(t, opt("resendAfter", 10*minute))
 	want := func(what string, lines ...string) {
 		t.Helper()
@@ -235,6 +238,7 @@ func TestLastSeen(t *testing.T) {
 
 // A batch is seen when it ends, also where its points came in a piece before.
 func TestLastSeenOfBatches(t *testing.T) {
+	t.Parallel()
 	r, d, c := aDisk(t)
 	r.h.Stop()
 	now := r.now
@@ -262,6 +266,7 @@ func TestLastSeenOfBatches(t *testing.T) {
 // After a restore from a snapshot, all series of an alert have its timestamp:
 // the one that was told last still gives its level.
 func TestActiveAfterRestore(t *testing.T) {
+	t.Parallel()
 	old := start(t, opt("resendAfter", 10*second))
 	old.send(at(0, "x", "CRITICAL").grouped("g1"))
 	old.send(at(5, "x", "WARNING").grouped("g2"))
@@ -307,6 +312,7 @@ func queued(t *testing.T, c *outbox.Control) (all []outbox.Entry) {
 // A person resolves while points come: whatever comes first, function, outbox
 // and BigPanda agree in the end. For the race detector, too.
 func TestResolveBesidePoints(t *testing.T) {
+	t.Parallel()
 	r, _, c := aDisk(t)
 	const ids = 5
 	var resolver sync.WaitGroup
@@ -373,6 +379,7 @@ func TestResolveBesidePoints(t *testing.T) {
 // An alert that another series has raised since it was looked at is not resolved:
 // the OK would close it, and nobody would open it again.
 func TestResolveWhatHasChanged(t *testing.T) {
+	t.Parallel()
 	r, _, c := aDisk(t)
 	r.send(at(0, "id", "WARNING").grouped("g1"))
 	seen := active(t, c)[0].Resolve(time.Now())
@@ -391,6 +398,7 @@ func TestResolveWhatHasChanged(t *testing.T) {
 
 // One whose other series was OK so long ago that it is forgotten, is.
 func TestResolveWithAForgottenSeries(t *testing.T) {
+	t.Parallel()
 	r, _, c := aDisk(t)
 	r.send(at(0, "id", "WARNING").grouped("g1"), at(5, "id", "CRITICAL").grouped("g2"), at(10, "id", "OK").grouped("g2"))
 	r.send(at(200, "other", "CRITICAL"))
@@ -401,6 +409,7 @@ func TestResolveWithAForgottenSeries(t *testing.T) {
 
 // Two series that make one alert are resolved together, and each knows it.
 func TestResolveSharedAlert(t *testing.T) {
+	t.Parallel()
 	r, _, c := aDisk(t)
 	r.point(at(0, "id", "CRITICAL").grouped("g1"))
 	r.point(at(1, "id", "WARNING").grouped("g2"))

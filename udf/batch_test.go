@@ -110,6 +110,7 @@ func (r *rig) end(b *agent.EndBatch) {
 }
 
 func TestInfoOfTheBatchEdge(t *testing.T) {
+	t.Parallel()
 	info, err := newRig(t, func(c *udf.Config) { c.Edge = agent.EdgeType_BATCH }).h.Info()
 	if err != nil || info.Wants != agent.EdgeType_BATCH || info.Provides != agent.EdgeType_BATCH {
 		t.Errorf("Info: %v, %v", info, err)
@@ -118,6 +119,7 @@ func TestInfoOfTheBatchEdge(t *testing.T) {
 
 // One decision for each batch, none for each point.
 func TestBatchChanges(t *testing.T) {
+	t.Parallel()
 	crit := func(s, n int) bt { return stamped(s, "id", "CRITICAL", n) }
 	warn := func(s, n int) bt { return stamped(s, "id", "WARNING", n) }
 	fine := func(s, n int) bt { return stamped(s, "id", "OK", n) }
@@ -163,6 +165,7 @@ func TestBatchChanges(t *testing.T) {
 // The payload is that of the native handler for the batch: its name, group and
 // tags, and the fields of the point that stands for it.
 func TestBatchPayload(t *testing.T) {
+	t.Parallel()
 	// As |window() makes it: the points have the tags of the stream.
 	windowed := func(level string) bt {
 		b := stamped(0, "cpu:host=a", level, 3)
@@ -217,6 +220,7 @@ func TestBatchPayload(t *testing.T) {
 // Kapacitor makes the group of a batch anew from the tags into which |alert()
 // writes its level and id: it is one series all the same.
 func TestBatchGroup(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		options []*agent.Option
@@ -283,6 +287,7 @@ func TestBatchGroup(t *testing.T) {
 
 // P1: batch frames in any order, on any edge, end nothing.
 func TestBatchFramesInAnyOrder(t *testing.T) {
+	t.Parallel()
 	begin, points, end := stamped(0, "id", "CRITICAL", 2).messages()
 	_, _, later := stamped(60, "id", "OK", 0).messages()
 	point := func(r *rig) { r.message(points[0]) }

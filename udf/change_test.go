@@ -15,6 +15,7 @@ const (
 
 // One alert for each change of level, and none without.
 func TestChanges(t *testing.T) {
+	t.Parallel()
 	crit := func(seconds float64) pt { return at(seconds, "id", "CRITICAL") }
 	warn := func(seconds float64) pt { return at(seconds, "id", "WARNING") }
 	note := func(seconds float64) pt { return at(seconds, "id", "INFO") }
@@ -66,6 +67,7 @@ func TestChanges(t *testing.T) {
 }
 
 func TestTimestamps(t *testing.T) {
+	t.Parallel()
 	crit := func(seconds float64) pt { return at(seconds, "id", "CRITICAL") }
 	warn := func(seconds float64) pt { return at(seconds, "id", "WARNING") }
 	fine := func(seconds float64) pt { return at(seconds, "id", "OK") }
@@ -120,6 +122,7 @@ func TestTimestamps(t *testing.T) {
 
 // A clock that runs ahead dates nothing beyond this machine's.
 func TestClocks(t *testing.T) {
+	t.Parallel()
 	crit := func(seconds float64) pt { return at(seconds, "id", "CRITICAL") }
 	fine := func(seconds float64) pt { return at(seconds, "id", "OK") }
 	const years = 50 * 365 * 86400
@@ -184,6 +187,7 @@ func TestClocks(t *testing.T) {
 }
 
 func TestSeries(t *testing.T) {
+	t.Parallel()
 	t.Run("one id in several groups", func(t *testing.T) {
 		r := start(t, opt("id", "same"))
 		a := at(0, "", "CRITICAL").grouped("host=a")
@@ -236,6 +240,7 @@ func TestSeries(t *testing.T) {
 // maxAge goes by the wall clock: a change that is too old is not sent and does
 // not count as told.
 func TestMaxAge(t *testing.T) {
+	t.Parallel()
 	maxAge := opt("maxAge", minute)
 	t.Run("just young enough", func(t *testing.T) {
 		r := start(t, maxAge)
@@ -287,6 +292,7 @@ func TestMaxAge(t *testing.T) {
 // What makes up an alert's identity stays as it was until its ok: otherwise a
 // second alert opens that nobody resolves.
 func TestIdentityStaysUntilOK(t *testing.T) {
+	t.Parallel()
 	point := func(seconds float64, level string, value int, host string) pt {
 		return pt{
 			time: time.Duration(seconds * float64(second)), group: "g",

@@ -16,6 +16,7 @@ import (
 
 // P1: nothing about a point ends the process.
 func TestPointSurvives(t *testing.T) {
+	t.Parallel()
 	t.Run("a panic in handling it", func(t *testing.T) {
 		broken := false
 		r := newRig(t, func(c *udf.Config) {
@@ -89,6 +90,7 @@ func TestPointSurvives(t *testing.T) {
 // P4: one Append for each piece of input, with its changes and levels together,
 // and none without.
 func TestCommit(t *testing.T) {
+	t.Parallel()
 	t.Run("changes and levels together", func(t *testing.T) {
 		r := start(t)
 		r.send(at(0, "x", "CRITICAL"), at(0, "y", "WARNING"), at(1, "x", "OK"), at(2, "z", "OK"))
@@ -167,6 +169,7 @@ func TestCommit(t *testing.T) {
 
 // P8: levels that are still read when the input ends hold up nobody.
 func TestStopEndsTheReadingOfLevels(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	store := &endless{Store: r.store, ended: make(chan struct{})}
 	h := udf.New(udf.Config{

@@ -10,6 +10,7 @@ import (
 )
 
 func TestDefaults(t *testing.T) {
+	t.Parallel()
 	defaults := udf.Defaults{
 		AppKey: "setting", Host: "{{ .Tags.host }}.example", PrimaryProperty: "cluster", SecondaryProperty: "rack",
 		Attributes: map[string]string{"team": "db of {{ .Tags.host }}", "tier": "1"}, AutoAttributes: "tags",
@@ -76,6 +77,7 @@ func TestDefaults(t *testing.T) {
 
 // Kapacitor sends one Init: what a second would have to end is under way.
 func TestSecondInitFails(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	if got, want := r.tryInit(), "a function is initialised once: this is its second Init"; got != want {
 		t.Errorf("Init said %q, want %q", got, want)
@@ -88,6 +90,7 @@ func TestSecondInitFails(t *testing.T) {
 
 // P2: whatever is wrong outside the TICKscript fails Init as it is.
 func TestInitFails(t *testing.T) {
+	t.Parallel()
 	bad := errors.New("the setting is bad: mend it")
 	for _, tt := range []struct {
 		name   string
@@ -116,6 +119,7 @@ func TestInitFails(t *testing.T) {
 
 // P1: once the outbox is open, nothing in it stops the function.
 func TestUnreadableLevels(t *testing.T) {
+	t.Parallel()
 	r := newRig(t)
 	r.store.failure = errors.New("the disk is gone")
 	r.init()
@@ -124,6 +128,7 @@ func TestUnreadableLevels(t *testing.T) {
 }
 
 func TestSwitchedOff(t *testing.T) {
+	t.Parallel()
 	off := func(c *udf.Config) { c.Enabled = false }
 	t.Run("nothing is opened or sent", func(t *testing.T) {
 		r := newRig(t, off).init()
@@ -163,6 +168,7 @@ func TestSwitchedOff(t *testing.T) {
 
 // P3: points leave as they came, unless passThrough(FALSE).
 func TestMirrors(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		options []*agent.Option

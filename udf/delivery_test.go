@@ -14,6 +14,7 @@ import (
 
 // The outcome classes, with an API that comes to its senses after a while (P5).
 func TestDeliveryOutcomes(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name    string
 		failure *bigpanda.Error
@@ -60,6 +61,7 @@ func TestDeliveryOutcomes(t *testing.T) {
 }
 
 func TestDeliveryBacksOff(t *testing.T) {
+	t.Parallel()
 	for _, connections := range []int{1, 4} {
 		for _, failure := range []*bigpanda.Error{status(0), status(503), status(429), status(401), status(404)} {
 			t.Run(fmt.Sprint(failure.Status, ", connections ", connections), func(t *testing.T) {
@@ -90,6 +92,7 @@ func TestDeliveryBacksOff(t *testing.T) {
 }
 
 func TestDeliveryRetryAfter(t *testing.T) {
+	t.Parallel()
 	for _, code := range []int{429, 503, 401, 404} {
 		for _, connections := range []int{1, 4} {
 			t.Run(fmt.Sprint(code, ", connections ", connections), func(t *testing.T) {
@@ -119,6 +122,7 @@ func TestDeliveryRetryAfter(t *testing.T) {
 // P5: what is queued during an outage arrives in order for each alert, and
 // what was intermediate, too.
 func TestDeliveryOutage(t *testing.T) {
+	t.Parallel()
 	for _, connections := range []int{1, 4} {
 		inBubble(t, rigOptions{Connections: connections, BatchSize: 20}, func(t *testing.T, r *senderRig) {
 			r.append("x/0", "y/0", "z/0")
@@ -139,6 +143,7 @@ func TestDeliveryOutage(t *testing.T) {
 // An alert that always fails, among many that do not: it holds back only
 // itself (P5).
 func TestDeliveryPoison(t *testing.T) {
+	t.Parallel()
 	failures := map[string]*bigpanda.Error{
 		"500": status(500), "network": status(0), "503 with Retry-After": statusAfter(503, 2*time.Second),
 		"403": status(403), // by a firewall that does not like its text
@@ -208,6 +213,7 @@ func poisonous(t *testing.T, r *senderRig, failure *bigpanda.Error, bad string) 
 
 // Before anything else came, there is nothing to tell it from an outage by.
 func TestDeliveryPoisonComesFirst(t *testing.T) {
+	t.Parallel()
 	for _, connections := range []int{1, 4} {
 		inBubble(t, rigOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
 			r.api.answer(poison("x/bad", status(500)))
@@ -224,6 +230,7 @@ func TestDeliveryPoisonComesFirst(t *testing.T) {
 }
 
 func TestDeliverySeveralPoisons(t *testing.T) {
+	t.Parallel()
 	for _, connections := range []int{1, 4} {
 		inBubble(t, rigOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
 			bad := []string{"x/0", "x/1", "x/2", "x/300", "x/700", "y/3"}
@@ -253,6 +260,7 @@ func TestDeliverySeveralPoisons(t *testing.T) {
 
 // BigPanda fails for one app key alone: others do not wait for it (P5).
 func TestDeliveryLaneFails(t *testing.T) {
+	t.Parallel()
 	for _, failure := range []*bigpanda.Error{status(500), status(0), status(404), status(403), status(429), statusAfter(429, 5*time.Second)} {
 		for _, connections := range []int{1, 4} {
 			t.Run(fmt.Sprint(failure.Status, " ", failure.RetryAfter, ", connections ", connections), func(t *testing.T) {
@@ -279,6 +287,7 @@ func TestDeliveryLaneFails(t *testing.T) {
 // P5: an alert that is refused is split out and becomes a dead letter, once,
 // with the answer.
 func TestDeliveryRefused(t *testing.T) {
+	t.Parallel()
 	bad := map[string]bool{"x/0#1": true, "x/7#1": true, "x/8#1": true, "x/8#2": true, "x/499#1": true, "y/1#1": true}
 	for _, connections := range []int{1, 4} {
 		inBubble(t, rigOptions{Connections: connections}, func(t *testing.T, r *senderRig) {
@@ -323,6 +332,7 @@ func TestDeliveryRefused(t *testing.T) {
 // P5: when a change could not be delivered, no later one of its alert goes on,
 // even if its app key is opened by another request at that moment.
 func TestDeliveryNothingOvertakes(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newSenderRig(t)
 		s := newRigSender(r.queue, r.api, rigOptions{})
@@ -345,6 +355,7 @@ func TestDeliveryNothingOvertakes(t *testing.T) {
 
 // A dead letter shows in the log what was refused, but not all of it.
 func TestDeliveryLogsPayloads(t *testing.T) {
+	t.Parallel()
 	inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 		r.api.answer(always(status(400)))
 		r.append("x/a" + strings.Repeat("ä", 500_000))
@@ -358,6 +369,7 @@ func TestDeliveryLogsPayloads(t *testing.T) {
 
 // A request that is too large as a whole is none with a bad alert in it.
 func TestDeliveryTooLarge(t *testing.T) {
+	t.Parallel()
 	inBubble(t, rigOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
 		r.api.answer(func(q request) *bigpanda.Error {
 			if len(q.alerts) > 100 {

@@ -11,6 +11,7 @@ import (
 // Kapacitor makes the group of a point anew from the tags into which |alert()
 // writes its level and its id: it is one series all the same.
 func TestGroupHoldsTheLevel(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		options []*agent.Option
@@ -100,6 +101,7 @@ func TestGroupHoldsTheLevel(t *testing.T) {
 // An OK that never comes must not silence an alert for ever: |alert() tells of a
 // new incident by a duration of 0.
 func TestIncidents(t *testing.T) {
+	t.Parallel()
 	crit := func(seconds float64, lasts time.Duration) pt {
 		return at(seconds, "id", "CRITICAL").with("duration", lasts)
 	}
@@ -170,6 +172,7 @@ func TestIncidents(t *testing.T) {
 
 // A mended app key: what is open under the old one ends there, and is told anew.
 func TestAppKeyChanges(t *testing.T) {
+	t.Parallel()
 	crit := func(seconds float64) pt { return at(seconds, "id", "CRITICAL") }
 	fine := func(seconds float64) pt { return at(seconds, "id", "OK") }
 	keyed := func(changes []change) (s string) {
@@ -248,6 +251,7 @@ func TestAppKeyChanges(t *testing.T) {
 // Whatever else makes up an alert stays as it was when it opened, until its OK,
 // when an edit of the task changes it.
 func TestIdentityOptionsChange(t *testing.T) {
+	t.Parallel()
 	for _, edit := range []*agent.Option{
 		opt("primaryProperty", "rack"), opt("secondaryProperty", "rack"), opt("host", "other"), opt("incidentIdentifier", "{{ .ID }}"),
 	} {

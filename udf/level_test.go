@@ -11,6 +11,7 @@ import (
 )
 
 func TestParseLevel(t *testing.T) {
+	t.Parallel()
 	for word, want := range map[string]udf.Level{
 		"OK": udf.OK, "ok": udf.OK, "Ok": udf.OK,
 		"INFO": udf.Info, "info": udf.Info,
@@ -34,6 +35,7 @@ func TestParseLevel(t *testing.T) {
 }
 
 func TestLevelOfAPoint(t *testing.T) {
+	t.Parallel()
 	type tags = map[string]string
 	type fields = map[string]any
 	for _, tt := range []struct {
@@ -82,6 +84,7 @@ func TestLevelOfAPoint(t *testing.T) {
 }
 
 func TestStatusOfALevel(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		level, infoStatus, want string
 	}{
@@ -109,6 +112,7 @@ func TestStatusOfALevel(t *testing.T) {
 }
 
 func TestUnknownWordsAreLoggedOnceEach(t *testing.T) {
+	t.Parallel()
 	r := start(t)
 	for range 3 {
 		r.send(at(0, "id", "SEVERE"), at(0, "id", "TERRIBLE"))
@@ -141,6 +145,7 @@ func TestUnknownWordsAreLoggedOnceEach(t *testing.T) {
 
 // The commonest mistake: |alert() without levelField or levelTag.
 func TestNoLevelIsAnError(t *testing.T) {
+	t.Parallel()
 	none := at(0, "id", "")
 	some := at(0, "id", "OK")
 	const mend = ".levelField('level').idTag('alertID').messageField('message').durationField('duration')"

@@ -42,6 +42,7 @@ var optionTypes = map[string]string{
 
 // A user's TICKscript is checked against this, so it is written out here.
 func TestInfo(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		change func(*udf.Config)
@@ -83,6 +84,7 @@ func TestInfo(t *testing.T) {
 func all(options ...*agent.Option) []*agent.Option { return options }
 
 func TestInitAccepts(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		options []*agent.Option
@@ -136,6 +138,7 @@ func TestInitAccepts(t *testing.T) {
 
 // P2: a bad option fails Init with one sentence that names it and the mend.
 func TestInitRefuses(t *testing.T) {
+	t.Parallel()
 	const (
 		idKnows        = "it knows .Name, .TaskName, .Group, .Tags"
 		incidentKnows  = idKnows + ", .ID"
@@ -241,6 +244,7 @@ func TestInitRefuses(t *testing.T) {
 // A pipeline that went through JSON gives other types: what converts without
 // loss is taken.
 func TestInitConverts(t *testing.T) {
+	t.Parallel()
 	base := at(0, "id", "CRITICAL")
 	for _, tt := range []struct {
 		name   string

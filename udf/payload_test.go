@@ -32,6 +32,7 @@ func plain(more properties) properties {
 
 // One point, and all that is sent of it but the timestamp.
 func TestPayload(t *testing.T) {
+	t.Parallel()
 	const long = "é" // of two bytes
 	critical := at(0, "id", "CRITICAL")
 	point := func(t tags, f fields) pt {
@@ -229,6 +230,7 @@ func TestPayload(t *testing.T) {
 
 // A key that is not there renders as nothing, wherever it stands.
 func TestMissingKeys(t *testing.T) {
+	t.Parallel()
 	for _, text := range []string{
 		"{{ .Fields.x }}", "{{ .Tags.x }}", `{{ index .Fields "x" }}`, `{{ index .Tags "x" }}`, "{{ .Fields.x.y }}", "{{ .Details }}",
 		"{{ $x := .Fields.x }}{{ $x }}", "{{ $.Fields.x }}", "{{ $.Tags.x }}", "{{ (.Fields.x) }}", `{{ (index .Fields "x") }}`,
@@ -267,6 +269,7 @@ func TestMissingKeys(t *testing.T) {
 
 // Whatever a template makes of the data, the payload is UTF-8.
 func TestInvalidUTF8(t *testing.T) {
+	t.Parallel()
 	critical := at(0, "id", "CRITICAL").tagged("city", "Zürich")
 	for _, tt := range []struct{ name, template, want string }{
 		{"half a character", "{{ slice .Tags.city 0 2 }}", "Z\uFFFD"},
@@ -314,6 +317,7 @@ func TestInvalidUTF8(t *testing.T) {
 
 // What a template or a point lacks is said once, not with every alert.
 func TestPayloadNotices(t *testing.T) {
+	t.Parallel()
 	t.Run("no primary property", func(t *testing.T) {
 		r := start(t, opt("autoAttributes", ""))
 		for i := range 5 {

@@ -249,6 +249,7 @@ func lastLine(r *rig) string {
 // A point means the same whether it is scanned or decoded, however it is
 // written.
 func TestScanTakesOddPoints(t *testing.T) {
+	t.Parallel()
 	for name, b := range oddPoints() {
 		t.Run(name, func(t *testing.T) {
 			for _, options := range scanSetups {

@@ -13,6 +13,7 @@ import (
 // Ten single alerts refused in a row: the app key is held, and there are no
 // more dead letters before one is accepted. Other app keys go on.
 func TestAppKeyTenRefused(t *testing.T) {
+	t.Parallel()
 	for _, connections := range []int{1, 4} {
 		for _, size := range []int{1, 7, 500} {
 			t.Run(fmt.Sprintf("connections %d, batches of %d", connections, size), func(t *testing.T) {
@@ -65,6 +66,7 @@ func TestAppKeyTenRefused(t *testing.T) {
 
 // One that is accepted in between shows that the fault is the others'.
 func TestAppKeyNineRefused(t *testing.T) {
+	t.Parallel()
 	inBubble(t, rigOptions{Connections: 1, BatchSize: 1}, func(t *testing.T, r *senderRig) {
 		r.api.answer(func(q request) *bigpanda.Error {
 			if q.has("x/good") {
@@ -87,6 +89,7 @@ func TestAppKeyNineRefused(t *testing.T) {
 // What makes an app key held by refusals is told from it being held for
 // another reason: then a refusal is an answer like any other.
 func TestAppKeyRefusedAfterOutage(t *testing.T) {
+	t.Parallel()
 	for _, before := range []int{503, 404, 401} {
 		inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 			r.api.answer(always(status(before)))
@@ -101,6 +104,7 @@ func TestAppKeyRefusedAfterOutage(t *testing.T) {
 
 // 404 holds one app key; whether it is back is tried with one alert at a time.
 func TestAppKeyNotFound(t *testing.T) {
+	t.Parallel()
 	for _, connections := range []int{1, 4} {
 		inBubble(t, rigOptions{Connections: connections, BatchSize: 10}, func(t *testing.T, r *senderRig) {
 			r.api.answer(appKeyRule("x", status(404)))
@@ -137,6 +141,7 @@ func TestAppKeyNotFound(t *testing.T) {
 
 // A worker that is between two tries when its app key is held goes no further.
 func TestAppKeyHeldMeanwhile(t *testing.T) {
+	t.Parallel()
 	inBubble(t, rigOptions{Connections: 2, BatchSize: 10}, func(t *testing.T, r *senderRig) {
 		r.api.answer(poison("x/0", statusAfter(503, 5*time.Second)))
 		r.append(many("x", 10)...)
@@ -159,6 +164,7 @@ func TestAppKeyHeldMeanwhile(t *testing.T) {
 // Workers that wait for the queue when an app key opens, or is due, wake, also
 // when the one that held it is busy.
 func TestAppKeyWakesWorkers(t *testing.T) {
+	t.Parallel()
 	inBubble(t, rigOptions{Connections: 4, BatchSize: 1}, func(t *testing.T, r *senderRig) {
 		r.api.delay(func(q request) time.Duration {
 			if q.appKey == "y" || q.at > time.Minute {
@@ -196,6 +202,7 @@ func TestAppKeyWakesWorkers(t *testing.T) {
 // An app key that is due while all of its alerts are in flight is no reason to
 // turn round and round (the fake clock would stand still).
 func TestAppKeyWithNothingToTry(t *testing.T) {
+	t.Parallel()
 	inBubble(t, rigOptions{Connections: 3, BatchSize: 1}, func(t *testing.T, r *senderRig) {
 		r.api.delay(func(q request) time.Duration {
 			if q.has("x/1") {
@@ -217,6 +224,7 @@ func TestAppKeyWithNothingToTry(t *testing.T) {
 
 // 404 and 200 in turns do not fill the log.
 func TestAppKeyLog(t *testing.T) {
+	t.Parallel()
 	inBubble(t, rigOptions{Connections: 1, BatchSize: 1}, func(t *testing.T, r *senderRig) {
 		n := 0
 		r.api.answer(func(request) *bigpanda.Error {
@@ -237,6 +245,7 @@ func TestAppKeyLog(t *testing.T) {
 }
 
 func TestFirstOfEach(t *testing.T) {
+	t.Parallel()
 	r := newSenderRig(t)
 	r.append("x/a", "x/b", "x/a", "x/c", "x/b")
 	batch, err := r.queue.Next(t.Context(), 10, nil)
@@ -268,6 +277,7 @@ func TestFirstOfEach(t *testing.T) {
 // not know, is given up, but not before it takes alerts of the new one: the fault
 // may be the address's or the token's.
 func TestOutdatedAppKey(t *testing.T) {
+	t.Parallel()
 	hasLeft := func(appKey string) bool { return appKey == "wrong" || appKey == "old" }
 	t.Run("given up", func(t *testing.T) {
 		inBubble(t, rigOptions{AppKey: "right", HasLeft: hasLeft}, func(t *testing.T, r *senderRig) {

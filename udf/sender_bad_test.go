@@ -62,6 +62,7 @@ func mayBeDead(requests []request) int {
 // behind them. Those that are refused make no more dead letters than one by one
 // they could.
 func TestBadBeforeGood(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name      string
 		code      int
@@ -114,6 +115,7 @@ func TestBadBeforeGood(t *testing.T) {
 // Good alerts that come one by one later free more and more of the bad ones: in
 // the end each of those is dead, or on its own schedule, and nobody waits.
 func TestBadAreSortedOut(t *testing.T) {
+	t.Parallel()
 	for _, code := range []int{500, 400} {
 		for _, connections := range []int{1, 4} {
 			t.Run(fmt.Sprintf("%d, connections %d", code, connections), func(t *testing.T) {
@@ -145,6 +147,7 @@ func TestBadAreSortedOut(t *testing.T) {
 // An API that is down altogether sees single alerts, now and then, however many
 // are known to have failed by themselves before, and whether they are new.
 func TestOutageAmongBad(t *testing.T) {
+	t.Parallel()
 	for _, connections := range []int{1, 4} {
 		for _, code := range []int{500, 401} {
 			t.Run(fmt.Sprintf("%d, connections %d", code, connections), func(t *testing.T) {
@@ -188,6 +191,7 @@ func TestOutageAmongBad(t *testing.T) {
 
 // The API goes down in the middle of taking a batch to pieces.
 func TestOutageWhileIsolating(t *testing.T) {
+	t.Parallel()
 	for after := range 15 {
 		inBubble(t, rigOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
 			n := 0
@@ -211,6 +215,7 @@ func TestOutageWhileIsolating(t *testing.T) {
 
 // A request for a later time is obeyed while a batch is taken to pieces, too.
 func TestIsolateRetryAfter(t *testing.T) {
+	t.Parallel()
 	const wait = 2 * time.Second
 	inBubble(t, rigOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
 		r.api.answer(bad(statusAfter(503, wait)))
@@ -228,6 +233,7 @@ func TestIsolateRetryAfter(t *testing.T) {
 // P5: an alert with several changes in the piece keeps its order, whichever of
 // them is bad.
 func TestIsolateKeepsOrder(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(30) {
 		random := rand.New(rand.NewPCG(seed, 3))
 		inBubble(t, rigOptions{Connections: 1 + random.IntN(3)}, func(t *testing.T, r *senderRig) {

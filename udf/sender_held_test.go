@@ -12,6 +12,7 @@ import (
 // Everything is held: one request at a time tries, and when it is accepted,
 // everything goes on.
 func TestHeldHolds(t *testing.T) {
+	t.Parallel()
 	for _, code := range []int{401, 403} {
 		for _, connections := range []int{1, 4} {
 			t.Run(fmt.Sprint(code, ", connections ", connections), func(t *testing.T) {
@@ -53,6 +54,7 @@ func TestHeldHolds(t *testing.T) {
 
 // A try that fails in another way has told nothing.
 func TestHeldStaysHeld(t *testing.T) {
+	t.Parallel()
 	for _, failure := range []*bigpanda.Error{status(0), status(503), statusAfter(429, time.Minute)} {
 		inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 			r.api.latency = time.Second
@@ -82,6 +84,7 @@ func TestHeldStaysHeld(t *testing.T) {
 
 // Any answer about the alerts themselves shows that what was wrong is mended.
 func TestHeldOpens(t *testing.T) {
+	t.Parallel()
 	for _, answer := range []*bigpanda.Error{nil, status(400), status(404)} {
 		inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 			r.api.answer(always(status(401)))
@@ -98,6 +101,7 @@ func TestHeldOpens(t *testing.T) {
 
 // 429 with Retry-After pauses everything, and without it, for a while.
 func TestHeldPauses(t *testing.T) {
+	t.Parallel()
 	const wait = 10 * time.Second
 	inBubble(t, rigOptions{Connections: 4}, func(t *testing.T, r *senderRig) {
 		r.api.answer(func(q request) *bigpanda.Error {
@@ -124,6 +128,7 @@ func TestHeldPauses(t *testing.T) {
 
 // Four connections that are all asked to wait count once.
 func TestHeldPausesGrow(t *testing.T) {
+	t.Parallel()
 	inBubble(t, rigOptions{Connections: 4, BatchSize: 1}, func(t *testing.T, r *senderRig) {
 		r.api.answer(func(q request) *bigpanda.Error {
 			if q.at == 0 {
@@ -140,6 +145,7 @@ func TestHeldPausesGrow(t *testing.T) {
 // To be asked to come later has nothing to do with what is in a request: it is
 // not taken to pieces.
 func TestHeldPausesKeepBatches(t *testing.T) {
+	t.Parallel()
 	inBubble(t, rigOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
 		n := 0
 		r.api.answer(func(request) *bigpanda.Error {
@@ -160,6 +166,7 @@ func TestHeldPausesKeepBatches(t *testing.T) {
 
 // When something was accepted, waits begin anew, as short as ever.
 func TestHeldBeginsAnew(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		failure *bigpanda.Error
 		first   time.Duration // the longest that the first wait can be
@@ -191,6 +198,7 @@ func TestHeldBeginsAnew(t *testing.T) {
 
 // A cause that comes and goes with every request does not fill the log.
 func TestHeldLog(t *testing.T) {
+	t.Parallel()
 	inBubble(t, rigOptions{Connections: 1, BatchSize: 1}, func(t *testing.T, r *senderRig) {
 		n := 0
 		r.api.answer(func(request) *bigpanda.Error {
@@ -213,6 +221,7 @@ func TestHeldLog(t *testing.T) {
 }
 
 func TestHeldLogsEachCause(t *testing.T) {
+	t.Parallel()
 	inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 		r.append("x/a", "y/a")
 		for _, code := range []int{401, 403, 401} {

@@ -15,6 +15,7 @@ import (
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 )
 
 // An httpRig is a running Sender with a real client and a sandbox.
@@ -24,7 +25,7 @@ type httpRig struct {
 	box    *sandbox.Server
 	server *httptest.Server
 
-	log logBuffer
+	log test.LogBuffer
 }
 
 const rigToken = "rig-token-81472"
@@ -105,6 +106,7 @@ func (r *httpRig) awaitLog(text string) {
 // What the first answer is, and what becomes of two alerts: the table of
 // the design, over HTTP (P5).
 func TestSenderHTTP(t *testing.T) {
+	t.Parallel()
 	const (
 		fails  = "delivery fails and is tried again"
 		all    = "all alerts are held"
@@ -147,15 +149,19 @@ func TestSenderHTTP(t *testing.T) {
 		{"422 for one of them", sandbox.Faults{Status: 422, Match: `"bad"`}, dead, 1},
 		{"another 4xx for one of them", sandbox.Faults{Status: 451, Match: `"bad"`}, dead, 1},
 	}
+	var rigs []*httpRig // which all wait at once
 	for _, tt := range tests {
+		client := bigpanda.Options{}
+		if tt.faults.Hang {
+			client.Timeout = 2 * time.Second // also for the test's machine to answer in
+		}
+		r := startHTTP(t, tt.faults, client, rigOptions{})
+		r.append(1, "good", "bad")
+		rigs = append(rigs, r)
+	}
+	for i, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			client := bigpanda.Options{}
-			if tt.faults.Hang {
-				client.Timeout = 2 * time.Second // also for the test's machine to answer in
-			}
-			r := startHTTP(t, tt.faults, client, rigOptions{})
-			r.append(1, "good", "bad")
+			r := rigs[i]
 			r.drain()
 			if n := r.queue.Stats().Dead; n != tt.dead {
 				t.Errorf("%d dead letters, want %d", n, tt.dead)

@@ -12,6 +12,7 @@ import (
 // What becomes of an alert on its own schedule, by the answer that it gets in
 // the end. The queue holds two more changes of it.
 func TestIsolatedEnds(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		answer *bigpanda.Error
@@ -61,6 +62,7 @@ func TestIsolatedEnds(t *testing.T) {
 // Alerts that BigPanda never answers take up to half of the time of a single
 // connection, however many they are.
 func TestIsolatedHang(t *testing.T) {
+	t.Parallel()
 	const timeout = 30 * time.Second
 	inBubble(t, rigOptions{Connections: 1}, func(t *testing.T, r *senderRig) {
 		bad := func(q request) bool { return q.has("x/0") || q.has("x/1") || q.has("x/2") || q.has("x/3") }
@@ -98,6 +100,7 @@ func TestIsolatedHang(t *testing.T) {
 }
 
 func TestIsolatedRetryAfter(t *testing.T) {
+	t.Parallel()
 	const wait = 5 * time.Minute
 	inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 		r.api.answer(poison("x/bad", statusAfter(503, wait)))
@@ -119,6 +122,7 @@ func TestIsolatedRetryAfter(t *testing.T) {
 // An isolated alert that waits long while everything is held makes the others
 // wait no longer for it.
 func TestIsolatedWaitWhileHeld(t *testing.T) {
+	t.Parallel()
 	inBubble(t, rigOptions{Connections: 2}, func(t *testing.T, r *senderRig) {
 		bad := func(q request) *bigpanda.Error {
 			if q.has("x/0") || q.has("y/0") || q.has("z/0") {

@@ -56,6 +56,7 @@ func (c *climate) answer(q request) *bigpanda.Error {
 // P5: whatever happens, in the end everything is delivered, but what was
 // refused for good, and in order for each alert.
 func TestSenderModel(t *testing.T) {
+	t.Parallel()
 	const seeds = 60
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {

@@ -1,7 +1,6 @@
 package udf
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -18,6 +17,7 @@ import (
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/retry"
+	"bigpanda-udf/test"
 )
 
 // A request is what a fakeAPI was sent.
@@ -246,25 +246,7 @@ type senderRig struct {
 	ended  chan struct{}
 	count  map[string]int // changes of each alert so far
 
-	log logBuffer
-}
-
-// A logBuffer is a log that may be read while it is written.
-type logBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *logBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *logBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
+	log test.LogBuffer
 }
 
 // inBubble runs a test of a Sender on a fake clock. At the end the sender is

@@ -16,6 +16,7 @@ import (
 )
 
 func TestSenderBatches(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name    string
 		options rigOptions
@@ -48,6 +49,7 @@ func TestSenderBatches(t *testing.T) {
 }
 
 func TestSenderConnections(t *testing.T) {
+	t.Parallel()
 	for _, connections := range []int{1, 3, 8} {
 		inBubble(t, rigOptions{Connections: connections, BatchSize: 5}, func(t *testing.T, r *senderRig) {
 			r.append(many("x", 200)...)
@@ -63,6 +65,7 @@ func TestSenderConnections(t *testing.T) {
 // P5: one alert's changes leave one request at a time, whatever the number of
 // connections.
 func TestSenderKeepsOrder(t *testing.T) {
+	t.Parallel()
 	inBubble(t, rigOptions{Connections: 4, BatchSize: 3}, func(t *testing.T, r *senderRig) {
 		for range 50 {
 			r.append("x/a", "x/b", "y/c", "x/a")
@@ -74,6 +77,7 @@ func TestSenderKeepsOrder(t *testing.T) {
 }
 
 func TestSenderRate(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		rate float64
@@ -116,6 +120,7 @@ func TestSenderRate(t *testing.T) {
 // P5: whatever the sender does when it is stopped, what it held is released,
 // and the next one delivers it.
 func TestSenderStops(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name    string
 		options rigOptions
@@ -159,6 +164,7 @@ func TestSenderStops(t *testing.T) {
 
 // Run may be called again, whatever it was stopped in.
 func TestSenderRunsAgain(t *testing.T) {
+	t.Parallel()
 	rules := map[string]rule{
 		"accepted": nil, "held": always(status(401)), "an app key held": always(status(404)),
 		"failing": always(status(503)), "an alert on its own schedule": poison("x/3", status(500)),
@@ -190,6 +196,7 @@ func TestSenderRunsAgain(t *testing.T) {
 }
 
 func TestSenderEndsWithItsQueue(t *testing.T) {
+	t.Parallel()
 	for _, rule := range []rule{nil, always(status(503)), always(status(401)), always(status(404)), poison("x/1", status(500))} {
 		inBubble(t, rigOptions{}, func(t *testing.T, r *senderRig) {
 			r.api.answer(rule)
@@ -235,6 +242,7 @@ func (q *brokenQueue) err() error {
 }
 
 func TestSenderBrokenQueue(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newSenderRig(t)
 		q := &brokenQueue{Memory: r.queue, until: time.Now().Add(time.Hour)}
@@ -259,6 +267,7 @@ func TestSenderBrokenQueue(t *testing.T) {
 }
 
 func TestSenderWithoutLog(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newSenderRig(t)
 		r.api.answer(always(status(401)))

@@ -67,6 +67,7 @@ var (
 )
 
 func TestLevelsOutliveTheProcess(t *testing.T) {
+	t.Parallel()
 	t.Run("in one process", func(t *testing.T) {
 		r := start(t)
 		history(r)
@@ -136,6 +137,7 @@ func TestLevelsOutliveTheProcess(t *testing.T) {
 }
 
 func TestSnapshot(t *testing.T) {
+	t.Parallel()
 	t.Run("is never zero bytes", func(t *testing.T) {
 		r := start(t)
 		r.snapshot()
@@ -209,6 +211,7 @@ func TestSnapshot(t *testing.T) {
 }
 
 func TestRestore(t *testing.T) {
+	t.Parallel()
 	full := func() []byte {
 		r := start(t)
 		history(r)

@@ -12,6 +12,7 @@ import (
 // Of more than a snapshot holds what is open comes first: what is resolved is
 // forgotten within a minute anyway.
 func TestRecordsOfWhatIsOpenComeFirst(t *testing.T) {
+	t.Parallel()
 	s := newState()
 	for i := range 100 {
 		p := &bigpanda.Payload{AppKey: "key", Properties: map[string]string{"host": fmt.Sprint(i)}}
@@ -36,6 +37,7 @@ func TestRecordsOfWhatIsOpenComeFirst(t *testing.T) {
 // P7: what is remembered follows the number of active alerts. This looks
 // inside, since what is forgotten too little shows nowhere else.
 func TestStateForgets(t *testing.T) {
+	t.Parallel()
 	const second = 1e9
 	payload := func(host string) *bigpanda.Payload {
 		return &bigpanda.Payload{AppKey: "key", Status: "ok", Properties: map[string]string{"host": host}}

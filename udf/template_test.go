@@ -23,6 +23,7 @@ func calls(n int) string {
 // P1, P6: whatever a template does on a point takes little time and memory. Over
 // its budget, it is one that fails: its property is left out.
 func TestTemplateBudget(t *testing.T) {
+	t.Parallel()
 	const steps, handled, made = "more than 10000 steps", "more than 262144 bytes of text", "it makes more than 1048576 bytes"
 	big := strings.Repeat("x", 600<<10)
 	for _, tt := range []struct{ name, text, want string }{
@@ -97,6 +98,7 @@ func TestTemplateBudget(t *testing.T) {
 
 // What templates are written for is within the budget, on each point anew.
 func TestTemplatesWithinTheirBudget(t *testing.T) {
+	t.Parallel()
 	const list = `<table>{{ range $k, $v := .Tags }}{{ if and (ne $k "host") (gt (len $v) 2) }}<tr><td>{{ html $k }}</td><td>{{ $v | printf "%-10s" | html }}</td></tr>{{ end }}{{ end }}</table>`
 	r := start(t, opt("details", list), opt("attribute", "long", "{{ html .Fields.long }}"),
 		opt("attribute", "count", "{{ range 1000 }}{{ . }},{{ end }}"), opt("attribute", "at", `{{ index .Tags "format" | .Time.Format }}`))
@@ -119,6 +121,7 @@ func TestTemplatesWithinTheirBudget(t *testing.T) {
 
 // P2: a template that cannot be executed at all fails Init.
 func TestTemplatesThatAreNone(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, text, want string }{
 		{"too long", strings.Repeat("{{ if true }}", 100_000) + strings.Repeat("{{ end }}", 100_000), "longer than 65536 bytes"},
 		{"calls itself", `{{ template "" . }}{{ template "" . }}`, "a template without a name is called"},

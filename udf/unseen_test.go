@@ -43,6 +43,7 @@ func (r *rig) seen(id, level string) []change {
 }
 
 func TestResolveAfter(t *testing.T) {
+	t.Parallel()
 	resolveAfter := opt("resolveAfter", 10*minute)
 	for _, tt := range []struct {
 		name    string
@@ -245,6 +246,7 @@ func (c *counter) Append(changes []outbox.Change, _ []outbox.Level) { c.changes 
 // The payload of what is resolved is of the same alert for BigPanda (readChange
 // looks at the key), and says why.
 func TestResolveAfterPayload(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		options []*agent.Option
@@ -285,6 +287,7 @@ func TestResolveAfterPayload(t *testing.T) {
 
 // A feed that is silent altogether is said once each time.
 func TestResolveAfterSilence(t *testing.T) {
+	t.Parallel()
 	const said = "no points come: .resolveAfter() counts on when they do"
 	r := start(t, opt("resolveAfter", 10*minute))
 	r.alive(minute, 10*second)
@@ -314,6 +317,7 @@ func TestResolveAfterSilence(t *testing.T) {
 
 // P1, and the next try succeeds.
 func TestResolveAfterSurvives(t *testing.T) {
+	t.Parallel()
 	broken := false
 	r := newRig(t, func(c *udf.Config) {
 		now := c.Now
