@@ -3,7 +3,7 @@ package retry
 import "math/rand/v2"
 
 // An Isolation says in which pieces a batch goes that failed, until each alert that
-// is at fault has stood alone. Bad alerts often come together, and so do good ones:
+// is at fault was sent alone. Bad alerts often come together, and so do good ones:
 // from one that was accepted it goes on to both sides, in pieces as large as what
 // passed before, and then tries a single one somewhere else.
 //
@@ -59,7 +59,7 @@ func (s *Isolation) Piece() (from, end int) {
 		if s.from < s.end {
 			return s.from, s.end
 		}
-		s.turn()
+		s.redirect()
 	}
 	return 0, 0
 }
@@ -81,7 +81,7 @@ func (s *Isolation) Failed() { s.bad = s.end - s.from }
 func (s *Isolation) Isolated() {
 	s.remove()
 	s.lastRun, s.run = s.run, 0
-	s.turn()
+	s.redirect()
 }
 
 func (s *Isolation) remove() (n int) {
@@ -91,9 +91,9 @@ func (s *Isolation) remove() (n int) {
 	return n
 }
 
-// turn goes on where there is nothing more to be had in this direction: to the
+// redirect goes on where there is nothing more to be had in this direction: to the
 // other side, or at a place by chance.
-func (s *Isolation) turn() {
+func (s *Isolation) redirect() {
 	s.bad = 0
 	if s.to == newer || s.left == 0 {
 		s.to = older

@@ -8,7 +8,7 @@ import (
 )
 
 // Whatever is at fault, and wherever it begins: each good alert passes, each bad
-// one stands alone, and bad ones that come together cost few requests.
+// one is sent alone, and bad ones that come together cost few requests.
 func TestIsolation(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))

@@ -23,7 +23,7 @@ type API interface {
 // that it happened to. Safe for concurrent use.
 type LimitedAPI struct {
 	api    API
-	places chan struct{} // holds one for each request under way; who waits gets one in turn
+	slots  chan struct{} // holds one for each request under way; who waits gets one in the order of asking
 	spaced time.Duration // from the start of one request to the next
 
 	mu      sync.Mutex // guards what follows
@@ -35,7 +35,7 @@ type LimitedAPI struct {
 // NewLimitedAPI limits the requests that are under way at once, and those that
 // start in a second; 0: no limit to these.
 func NewLimitedAPI(api API, connections int, perSecond float64) *LimitedAPI {
-	l := &LimitedAPI{api: api, places: make(chan struct{}, connections), backoff: NewBackoff(FailureInitial, FailureMax)}
+	l := &LimitedAPI{api: api, slots: make(chan struct{}, connections), backoff: NewBackoff(FailureInitial, FailureMax)}
 	if perSecond > 0 {
 		l.spaced = time.Duration(float64(time.Second) / perSecond)
 	}
@@ -43,18 +43,18 @@ func NewLimitedAPI(api API, connections int, perSecond float64) *LimitedAPI {
 }
 
 // Connections is how many requests are under way at once at most.
-func (l *LimitedAPI) Connections() int { return cap(l.places) }
+func (l *LimitedAPI) Connections() int { return cap(l.slots) }
 
-// Send makes one request when it is its turn. When ctx ends before, none is made;
+// Send makes one request when it may. When ctx ends before, none is made;
 // one that is under way then gets a little time for its answer. nil means that
 // BigPanda accepted the alerts.
 func (l *LimitedAPI) Send(ctx context.Context, appKey string, alerts [][]byte) *bigpanda.Error {
 	select {
-	case l.places <- struct{}{}:
+	case l.slots <- struct{}{}:
 	case <-ctx.Done():
 		return canceled(ctx)
 	}
-	defer func() { <-l.places }()
+	defer func() { <-l.slots }()
 	for wait := l.start(); wait > 0; wait = l.start() {
 		if !Sleep(ctx, wait) {
 			return canceled(ctx)

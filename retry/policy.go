@@ -14,7 +14,7 @@ const (
 	// A request that failed: most faults are over within a second, and an outage
 	// should see few requests.
 	FailureInitial, FailureMax = 250 * time.Millisecond, 15 * time.Second
-	// What waits until somebody mends something, which takes minutes.
+	// What waits until somebody corrects something, which takes minutes.
 	HeldInitial, HeldMax = time.Second, 30 * time.Second
 	// A piece of a batch that is taken apart: others pass, so it is far less than
 	// where nothing is known.

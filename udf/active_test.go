@@ -201,7 +201,7 @@ func TestLastSeen(t *testing.T) {
 		}
 	}
 	point := func(after time.Duration, pointTime float64, id, level string) {
-		r.stands = true
+		r.frozen = true
 		r.now = r.now.Add(after)
 		r.send(at(pointTime, id, level))
 	}

@@ -163,7 +163,7 @@ func TestBatchChanges(t *testing.T) {
 }
 
 // The payload is that of the native handler for the batch: its name, group and
-// tags, and the fields of the point that stands for it.
+// tags, and the fields of the point that represents it.
 func TestBatchPayload(t *testing.T) {
 	t.Parallel()
 	// As |window() makes it: the points have the tags of the stream.

@@ -141,7 +141,7 @@ func TestClocks(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := start(t, tt.options...)
-			r.stands = true
+			r.frozen = true
 			for _, p := range tt.points {
 				if p.time == 10*minute {
 					r.now = r.now.Add(p.time)
@@ -170,7 +170,7 @@ func TestClocks(t *testing.T) {
 	})
 	t.Run("in a batch", func(t *testing.T) {
 		r := start(t)
-		r.stands = true
+		r.frozen = true
 		b := stamped(years, "id", "CRITICAL", 1)
 		begin, points, end := b.messages()
 		r.begin(begin)

@@ -259,7 +259,7 @@ func TestDeliverySeveralPoisons(t *testing.T) {
 }
 
 // BigPanda fails for one app key alone: others do not wait for it (P5).
-func TestDeliveryLaneFails(t *testing.T) {
+func TestDeliveryAppKeyFails(t *testing.T) {
 	t.Parallel()
 	for _, failure := range []*bigpanda.Error{status(500), status(0), status(404), status(403), status(429), statusAfter(429, 5*time.Second)} {
 		for _, connections := range []int{1, 4} {

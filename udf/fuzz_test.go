@@ -32,8 +32,8 @@ func FuzzHandler(f *testing.F) {
 			}
 		}
 		one, two := start(t, options...), start(t, options...)
-		// The wall clock, which P10 excepts, stands, and some points are ahead of it.
-		one.stands, two.stands = true, true
+		// The wall clock, which P10 excepts, does not move, and some points are ahead of it.
+		one.frozen, two.frozen = true, true
 		last := make(map[string]int64)
 		batch := false
 		var seconds []int64 // that the next change may be of

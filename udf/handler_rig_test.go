@@ -39,13 +39,13 @@ type rig struct {
 	store  *fakeStore
 	log    *bytes.Buffer
 	now    time.Time
-	stands bool     // the clock does, whatever the points say
+	frozen bool     // the clock is, whatever the points say
 	opened []string // "task/node" of each Open
 	use    udf.Use  // of the last one
 }
 
 // newRig makes a handler with an app key, a new and empty store, both kinds of
-// automatic attributes, and a clock that stands at epoch until points are later.
+// automatic attributes, and a clock that is at epoch until points are later.
 func newRig(t testing.TB, change ...func(*udf.Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, store: &fakeStore{t: t, isNew: true}, log: new(bytes.Buffer), now: time.Unix(epoch, 0)}
@@ -110,7 +110,7 @@ func (r *rig) send(points ...pt) []change {
 
 // clock is where a point's time, in Unix nanoseconds, finds the clock.
 func (r *rig) clock(t int64) {
-	if at := time.Unix(0, t); at.After(r.now) && !r.stands {
+	if at := time.Unix(0, t); at.After(r.now) && !r.frozen {
 		r.now = at
 	}
 }

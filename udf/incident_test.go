@@ -170,7 +170,7 @@ func TestIncidents(t *testing.T) {
 	})
 }
 
-// A mended app key: what is open under the old one ends there, and is told anew.
+// An app key that was corrected: what is open under the old one ends there, and is told anew.
 func TestAppKeyChanges(t *testing.T) {
 	t.Parallel()
 	crit := func(seconds float64) pt { return at(seconds, "id", "CRITICAL") }

@@ -148,7 +148,7 @@ func TestNoLevelIsAnError(t *testing.T) {
 	t.Parallel()
 	none := at(0, "id", "")
 	some := at(0, "id", "OK")
-	const mend = ".levelField('level').idTag('alertID').messageField('message').durationField('duration')"
+	const hint = ".levelField('level').idTag('alertID').messageField('message').durationField('duration')"
 
 	t.Run("after 1,000 points", func(t *testing.T) {
 		r := start(t)
@@ -157,7 +157,7 @@ func TestNoLevelIsAnError(t *testing.T) {
 		}
 		r.wantLogged(0)
 		r.send(none)
-		r.wantLogged(1, "level=ERROR", mend, "points=1000")
+		r.wantLogged(1, "level=ERROR", hint, "points=1000")
 	})
 	t.Run("or a minute", func(t *testing.T) {
 		r := start(t)
@@ -167,20 +167,20 @@ func TestNoLevelIsAnError(t *testing.T) {
 		r.wantLogged(0)
 		r.now = r.now.Add(time.Second)
 		r.send(none)
-		r.wantLogged(1, "level=ERROR", mend, "points=3")
+		r.wantLogged(1, "level=ERROR", hint, "points=3")
 	})
 	t.Run("or a minute after the only point", func(t *testing.T) {
 		r := start(t)
 		r.send(none)
 		r.now = r.now.Add(time.Minute)
 		r.h.Commit() // a keepalive ends a piece of input, too
-		r.wantLogged(1, "level=ERROR", mend, "points=1")
+		r.wantLogged(1, "level=ERROR", hint, "points=1")
 	})
 	t.Run("or at the end of the input", func(t *testing.T) {
 		r := start(t)
 		r.send(none)
 		r.h.Stop()
-		r.wantLogged(1, "level=ERROR", mend, "points=1")
+		r.wantLogged(1, "level=ERROR", hint, "points=1")
 	})
 	t.Run("and again every 10 minutes", func(t *testing.T) {
 		r := start(t)
@@ -190,7 +190,7 @@ func TestNoLevelIsAnError(t *testing.T) {
 		for minute := 1; minute <= 35; minute++ {
 			r.now = r.now.Add(time.Minute)
 			r.send(none)
-			r.wantLogged(1+minute/10, mend)
+			r.wantLogged(1+minute/10, hint)
 		}
 		r.wantLogged(4)
 	})

@@ -102,7 +102,6 @@ func TestChangesAllocatesNothing(t *testing.T) {
 		name  string
 		point pt
 		open  bool // the series is CRITICAL
-		mend  func(p *pt)
 	}{
 		{name: "OK", point: at(0, "id", "OK")},
 		{name: "CRITICAL again", point: at(0, "id", "CRITICAL"), open: true},

@@ -136,7 +136,7 @@ func TestInitAccepts(t *testing.T) {
 	}
 }
 
-// P2: a bad option fails Init with one sentence that names it and the mend.
+// P2: a bad option fails Init with one sentence that names it and the hint.
 func TestInitRefuses(t *testing.T) {
 	t.Parallel()
 	const (
@@ -206,8 +206,8 @@ func TestInitRefuses(t *testing.T) {
 		{"incidentIdentifier asks for too much", all(opt("incidentIdentifier", "{{ .Level }}")), "option .incidentIdentifier(): " + fmt.Sprintf(lacks, "Level", incidentKnows)},
 		{"message asks for itself", all(opt("message", "{{ .Message }}")), "option .message(): " + fmt.Sprintf(lacks, "Message", messageKnows)},
 		{"details ask for themselves", all(opt("details", "{{ .Details }}")), "option .details(): " + fmt.Sprintf(lacks, "Details", detailsKnows)},
-		{"host asks for a stranger", all(opt("host", "{{ .Host }}")), "option .host(): " + fmt.Sprintf(lacks, "Host", attributeKnows)},
-		{"attribute asks for a stranger", all(opt("attribute", "a", "{{ .Foo }}")), "option .attribute('a', …): " + fmt.Sprintf(lacks, "Foo", attributeKnows)},
+		{"host asks for what is unknown", all(opt("host", "{{ .Host }}")), "option .host(): " + fmt.Sprintf(lacks, "Host", attributeKnows)},
+		{"attribute asks for what is unknown", all(opt("attribute", "a", "{{ .Foo }}")), "option .attribute('a', …): " + fmt.Sprintf(lacks, "Foo", attributeKnows)},
 		{"in an if", all(opt("id", "{{ if .Foo }}{{ end }}")), "option .id(): " + fmt.Sprintf(lacks, "Foo", idKnows)},
 		{"in an else", all(opt("id", "{{ with .Tags }}{{ else }}{{ .Foo }}{{ end }}")), "option .id(): " + fmt.Sprintf(lacks, "Foo", idKnows)},
 		{"in a range, of the root", all(opt("id", "{{ range .Tags }}{{ $.Foo }}{{ end }}")), "option .id(): " + fmt.Sprintf(lacks, "Foo", idKnows)},

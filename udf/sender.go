@@ -52,7 +52,7 @@ type SenderOptions struct {
 }
 
 // Sender delivers what a Queue holds, at least once, and in order for each
-// alert. It belongs to the process and knows no option of a TICKscript. The way out:
+// alert. It belongs to the process and knows no option of a TICKscript. Its steps:
 //
 //	queue ──next──▶ breaker ──deliver──▶ request ──send──▶ answer
 //
@@ -122,7 +122,7 @@ func (s *Sender) work(ctx context.Context) {
 // next delivers an alert whose own schedule has come, or else a piece of the
 // queue, for which it waits. An error is the queue's.
 func (s *Sender) next(ctx context.Context) error {
-	wait, cancel := s.wakeup.Context(ctx) // before anything is looked at that it tells of
+	wait, cancel := s.wakeup.Context(ctx) // before anything is read of which it is notified
 	defer cancel()
 	if a := s.isolated.Take(); a != nil {
 		s.newDelivery(a.Change.AppKey).deliverIsolated(ctx, a)

@@ -273,7 +273,7 @@ func TestFirstOfEach(t *testing.T) {
 	}
 }
 
-// An app key that was mended: what waits under the old one, which BigPanda does
+// An app key that was corrected: what waits under the old one, which BigPanda does
 // not know, is given up, but not before it takes alerts of the new one: the fault
 // may be the address's or the token's.
 func TestOutdatedAppKey(t *testing.T) {

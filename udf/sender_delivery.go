@@ -38,7 +38,7 @@ func (s *Sender) newDelivery(appKey string) *delivery {
 
 // suspect finds out whether a batch that fails is itself at fault, by sending
 // single alerts of it: where BigPanda accepts one, the rest goes on in pieces,
-// until what is at fault stands alone.
+// until what is at fault is alone.
 func (d *delivery) suspect(ctx context.Context, batch []outbox.Change, why *bigpanda.Error, wait *backoff.ExponentialBackOff) {
 	firsts := firstOfEach(batch)
 	switch {
@@ -173,7 +173,7 @@ func (d *delivery) hold(batch []outbox.Change, why *bigpanda.Error) {
 }
 
 // outdated reports whether the piece is of an app key that BigPanda does not know
-// and that is no longer in force: nobody would ever mend it.
+// and that is no longer in force: nobody would ever make it one that BigPanda knows.
 func (d *delivery) outdated(why *bigpanda.Error) bool {
 	o := d.options
 	return why.Class == bigpanda.HoldAppKey && o.HasLeft != nil && d.appKey != o.AppKey &&

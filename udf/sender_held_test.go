@@ -82,7 +82,7 @@ func TestHeldStaysHeld(t *testing.T) {
 	}
 }
 
-// Any answer about the alerts themselves shows that what was wrong is mended.
+// Any answer about the alerts themselves shows that what was wrong is corrected.
 func TestHeldOpens(t *testing.T) {
 	t.Parallel()
 	for _, answer := range []*bigpanda.Error{nil, status(400), status(404)} {

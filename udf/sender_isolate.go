@@ -15,7 +15,7 @@ import (
 )
 
 // takeApart delivers a batch that failed in pieces, until each alert that is at
-// fault has stood alone. When so many single alerts fail in a row that their app
+// fault was sent alone. When so many single alerts fail in a row that their app
 // key is held, the rest is postponed.
 func (d *delivery) takeApart(ctx context.Context, batch []outbox.Change) {
 	rest := byAlert(d.notStuck(batch))

@@ -11,10 +11,10 @@ import (
 	"bigpanda-udf/bigpanda"
 )
 
-// A climate is a BigPanda at its worst, at random: phases in which everything,
+// randomFaults is a BigPanda at its worst, at random: phases in which everything,
 // an app key or nothing fails, alerts that are never accepted for a while, and
 // answers that get lost.
-type climate struct {
+type randomFaults struct {
 	r      *rand.Rand
 	bad    map[string]bool // payloads that are refused for good
 	poison map[string]bool // alerts that fail until calm
@@ -25,7 +25,7 @@ type climate struct {
 	calm   bool
 }
 
-func (c *climate) answer(q request) *bigpanda.Error {
+func (c *randomFaults) answer(q request) *bigpanda.Error {
 	if slices.ContainsFunc(q.alerts, func(p string) bool { return c.bad[p] }) {
 		return status(400)
 	}
@@ -60,25 +60,25 @@ func TestSenderModel(t *testing.T) {
 	const seeds = 60
 	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { weather(t, seed, 6, 3) })
+			synctest.Test(t, func(t *testing.T) { runModel(t, seed, 6, 3) })
 		})
 		if seed%3 > 0 {
 			continue
 		}
 		t.Run(fmt.Sprint("many that fail, seed ", seed), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { weather(t, seed, 40, 40) })
+			synctest.Test(t, func(t *testing.T) { runModel(t, seed, 40, 40) })
 		})
 	}
 }
 
-// weather has so many alerts of each app key, and less than so many of them that
+// runModel has so many alerts of each app key, and less than so many of them that
 // fail, or are refused, for themselves.
-func weather(t *testing.T, seed uint64, alerts, bad int) {
+func runModel(t *testing.T, seed uint64, alerts, bad int) {
 	random := rand.New(rand.NewPCG(seed, 7))
 	anAlert := func() string { return fmt.Sprintf("%c/%d", "xyz"[random.IntN(3)], random.IntN(alerts)) }
 	r := newSenderRig(t)
 	r.api.latency = time.Duration(random.IntN(3000)) * time.Millisecond
-	c := &climate{r: rand.New(rand.NewPCG(seed, 8)), bad: make(map[string]bool), poison: make(map[string]bool)}
+	c := &randomFaults{r: rand.New(rand.NewPCG(seed, 8)), bad: make(map[string]bool), poison: make(map[string]bool)}
 	for range random.IntN(2 * bad) {
 		c.bad[fmt.Sprintf("%s#%d", anAlert(), 1+random.IntN(120/alerts))] = true
 	}

@@ -370,12 +370,19 @@ func (r *senderRig) history() string {
 // for each alert.
 func (r *senderRig) complete() {
 	r.t.Helper()
+	r.api.mu.Lock()
+	delivered := make(map[string][]string)
+	for _, p := range r.api.accepted {
+		alert, _, _ := strings.Cut(p, "#")
+		delivered[alert] = append(delivered[alert], p)
+	}
+	r.api.mu.Unlock()
 	for alert, n := range r.count {
 		var want []string
 		for i := range n {
 			want = append(want, fmt.Sprintf("%s#%d", alert, i+1))
 		}
-		if got := r.api.deliveredOf(alert); !slices.Equal(got, want) {
+		if got := delivered[alert]; !slices.Equal(got, want) {
 			r.t.Errorf("of %s arrived %v, want %v", alert, got, want)
 		}
 	}

@@ -204,9 +204,9 @@ func (s *state) drop(key string) {
 	}
 }
 
-// reopen makes way for the level of a series that was told to be OK. Of an alert
-// that it made then, and does not now, the last timestamp is kept under a key of
-// the alert's own.
+// reopen forgets that a series was told to be OK, since it has another level now. Of
+// an alert that it made then, and does not now, the last timestamp is kept under a
+// key of the alert's own.
 func (s *state) reopen(key string, a *alert) {
 	known := s.resolved[key]
 	if known == nil {

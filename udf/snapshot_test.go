@@ -147,7 +147,7 @@ func TestSnapshot(t *testing.T) {
 	})
 	t.Run("is the same for the same levels", func(t *testing.T) {
 		one, two := start(t), start(t)
-		one.stands, two.stands = true, true // for when they were seen
+		one.frozen, two.frozen = true, true // for when they were seen
 		for i := range 50 {
 			one.send(at(float64(i), fmt.Sprint("id", i), "CRITICAL"))
 		}
@@ -249,7 +249,7 @@ func TestRestore(t *testing.T) {
 		}
 	})
 
-	const mend = "the snapshot that Kapacitor kept cannot be read"
+	const unreadable = "the snapshot that Kapacitor kept cannot be read"
 	for _, tt := range []struct {
 		name, snapshot string
 	}{
@@ -272,7 +272,7 @@ func TestRestore(t *testing.T) {
 	} {
 		t.Run("unreadable: "+tt.name, func(t *testing.T) {
 			r := start(t).restore([]byte(tt.snapshot))
-			r.wantLogged(1, "level=ERROR", mend)
+			r.wantLogged(1, "level=ERROR", unreadable)
 			r.wantLogged(0, "%!")
 			if len(r.store.kept) > 0 {
 				t.Errorf("levels kept of it: %v", r.store.kept)

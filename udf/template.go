@@ -172,7 +172,7 @@ func (w *walker) walk(n parse.Node, dot bool) {
 		outside := *w
 		w.nodes, w.repeats = 0, true
 		w.walk(n.List, false)
-		countIn(n.List, w.nodes+turnSteps)
+		countIn(n.List, w.nodes+iterationSteps)
 		w.nodes, w.repeats = outside.nodes, outside.repeats
 	case *parse.StringNode:
 		w.nodes += len(n.Text) / stepBytes

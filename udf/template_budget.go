@@ -16,10 +16,10 @@ const (
 	// maxSteps is how many nodes of a template may be executed in loops and in
 	// templates that are called: a list of all tags takes some hundred.
 	maxSteps = 10_000
-	// turnSteps and callSteps are what a turn of a loop and a call count beside
+	// iterationSteps and callSteps are what an iteration and a call count beside
 	// their nodes. Calls within calls take stack.
-	turnSteps = 3
-	callSteps = 20
+	iterationSteps = 3
+	callSteps      = 20
 	// maxHandled is how many bytes of text its functions may take and make.
 	maxHandled = 256 << 10
 	// stepBytes is how much of a constant text counts as one step.

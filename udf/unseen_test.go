@@ -152,7 +152,7 @@ func TestResolveAfter(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := start(t, tt.options...)
-			r.stands = true
+			r.frozen = true
 			tt.run(r)
 			wantTold(t, r.store.changes, tt.want)
 			wantOneAlert(t, r.store.changes)
@@ -225,7 +225,7 @@ func TestResolveAfter(t *testing.T) {
 	})
 	t.Run("a batch counts when it has ended", func(t *testing.T) {
 		r := newRig(t, func(c *udf.Config) { c.Edge = agent.EdgeType_BATCH }).init(resolveAfter)
-		r.stands = true
+		r.frozen = true
 		r.batch(stamped(0, "gone", "CRITICAL", 3))
 		for i := range 12 {
 			r.now = r.now.Add(minute)
