@@ -39,7 +39,6 @@ func delivered(resp *http.Response, body []byte, end error) bool {
 	}
 }
 
-// isPage reports whether a trimmed body is a page for a browser.
 func isPage(header http.Header, body []byte) bool {
 	if len(body) == 0 {
 		return false

@@ -2,6 +2,7 @@ package bigpanda
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -101,15 +102,8 @@ func NewClient(o Options) (*Client, error) {
 	if o.Timeout < 0 || o.Connections < 0 {
 		return nil, fmt.Errorf("use timeout %v and %d connections: neither may be negative; leave them out for the defaults", o.Timeout, o.Connections)
 	}
-	if o.Timeout == 0 {
-		o.Timeout = DefaultTimeout
-	}
-	if o.Connections == 0 {
-		o.Connections = DefaultConnections
-	}
-	if o.UserAgent == "" {
-		o.UserAgent = DefaultUserAgent
-	}
+	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
+	o.Connections = cmp.Or(o.Connections, DefaultConnections)
 	hidden := new(printable.Secrets)
 	hidden.Add(redactedOther, addressSecrets(o, u)...)
 	token, err := newToken(o, hidden)
@@ -124,7 +118,7 @@ func NewClient(o Options) (*Client, error) {
 		url:       u,
 		token:     token,
 		timeout:   o.Timeout,
-		userAgent: o.UserAgent,
+		userAgent: cmp.Or(o.UserAgent, DefaultUserAgent),
 		transport: transport,
 		now:       time.Now,
 	}, nil

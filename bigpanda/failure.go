@@ -149,7 +149,6 @@ func stableText(err error) string {
 // bytes: it becomes a part of a log's line.
 const maxText = 400
 
-// oneLine makes a text fit for a log.
 func oneLine(text string) string { return shorten(printable.Text(text), maxText) }
 
 // shorten cuts a text at a number of bytes, between two characters.

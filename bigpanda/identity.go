@@ -131,7 +131,6 @@ func AppKeyOf(key string) string {
 	return appKey
 }
 
-// cutPart takes a part of a key off its front.
 func cutPart(key string) (part, rest string, ok bool) {
 	digits, rest, _ := strings.Cut(key, ":")
 	n, err := strconv.Atoi(digits)

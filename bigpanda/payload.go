@@ -12,6 +12,9 @@ import (
 	"unicode/utf8"
 )
 
+// Statuses are the values that an alert's status may have (reference/alerts).
+var Statuses = []string{"ok", "critical", "warning", "unknown", "acknowledged"}
+
 // MaxDescription is how many characters a description may have, by BigPanda's
 // documentation (reference/alert-object-2). Encode does not enforce it.
 const MaxDescription = 2048

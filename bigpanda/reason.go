@@ -24,15 +24,9 @@ const (
 
 // String returns the class in words, for logs.
 func (c Class) String() string {
-	switch c {
-	case Retry:
-		return "retry"
-	case Hold:
-		return "hold"
-	case HoldAppKey:
-		return "hold app key"
-	case Refused:
-		return "refused"
+	names := [...]string{Retry: "retry", Hold: "hold", HoldAppKey: "hold app key", Refused: "refused"}
+	if int(c) < len(names) {
+		return names[c]
 	}
 	return "class " + strconv.Itoa(int(c))
 }

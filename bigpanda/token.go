@@ -75,7 +75,6 @@ func readToken(file string, hidden *printable.Secrets) (*secret, error) {
 	return s, nil
 }
 
-// get returns the token to use now.
 func (t *token) get() *secret {
 	t.mu.Lock()
 	defer t.mu.Unlock()

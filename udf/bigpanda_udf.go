@@ -128,8 +128,8 @@ type Handler struct {
 type counts struct {
 	points, changes, resent, unseen int
 	ahead                           int // changes dated now
-	noLevel, unknown, old           int // points that made no change for a lack of theirs
 	templates, panics, sharedAlerts int
+	Counts
 }
 
 // New returns a Handler that waits for Init.
@@ -263,7 +263,6 @@ func (h *Handler) Point(p *agent.Point) error {
 	return nil
 }
 
-// take takes the point at hand.
 func (h *Handler) take() {
 	if h.store == nil {
 		return
@@ -349,9 +348,7 @@ type Counts struct {
 }
 
 // Counts returns what has been counted so far.
-func (h *Handler) Counts() Counts {
-	return Counts{NoLevel: h.counts.noLevel, UnknownLevel: h.counts.unknown, TooOld: h.counts.old}
-}
+func (h *Handler) Counts() Counts { return h.counts.Counts }
 
 // maxSaid bounds what is said once: the words come with the data.
 const maxSaid = 200
@@ -409,10 +406,10 @@ func (h *Handler) Stop() {
 	h.lock()
 	defer h.mu.Unlock()
 	c := h.counts
-	if c.points > 0 && c.noLevel == c.points && h.noLevel.logged.IsZero() {
+	if c.points > 0 && c.NoLevel == c.points && h.noLevel.logged.IsZero() {
 		h.log.Error(noLevelText, "points", c.points)
 	}
 	h.log.Info("input ended", "points", c.points, "changes", c.changes, "resent", c.resent, "unseen", c.unseen, "ahead", c.ahead,
-		"no_level", c.noLevel, "unknown_level", c.unknown, "too_old", c.old,
+		"no_level", c.NoLevel, "unknown_level", c.UnknownLevel, "too_old", c.TooOld,
 		"failed_templates", c.templates, "shared_alerts", c.sharedAlerts, "panics", c.panics)
 }

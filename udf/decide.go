@@ -64,7 +64,7 @@ func (h *Handler) decide(e *event) bool {
 		}
 	}
 	if age := h.options.maxAge; age > 0 && h.config.Now().Sub(time.Unix(0, e.time)) > age {
-		h.counts.old++
+		h.counts.TooOld++
 		h.once("old", func() {
 			h.log.Warn("a change is older than maxAge and is not sent", "id", string(e.id), "to", e.level, "point_time", time.Unix(0, e.time).UTC())
 		})

@@ -38,15 +38,7 @@ func ParseLevel(word string) (Level, bool) {
 
 // status returns the BigPanda status of a level.
 func (o *options) status(l Level) string {
-	switch l {
-	case Info:
-		return o.infoStatus
-	case Warning:
-		return "warning"
-	case Critical:
-		return "critical"
-	}
-	return "ok"
+	return [...]string{OK: "ok", Info: o.infoStatus, Warning: "warning", Critical: "critical"}[l]
 }
 
 // addLevelWords adds the words that have a meaning without .level().
@@ -79,12 +71,12 @@ func (h *Handler) readLevel() (level Level, known bool) {
 	word, from := h.options.levelWord(p)
 	p.levelFrom = from
 	if len(word) == 0 {
-		h.counts.noLevel++
+		h.counts.NoLevel++
 		h.noLevel.missing(h.config.Now)
 		return OK, false
 	}
 	if level, known = h.options.parseLevel(word); !known {
-		h.counts.unknown++
+		h.counts.UnknownLevel++
 		h.noticeWord(from, word)
 		return OK, false
 	}
@@ -114,7 +106,6 @@ const (
 	maxWordLength   = 100
 )
 
-// noticeWord says, once for each, that a word is no level.
 func (h *Handler) noticeWord(from source, word []byte) {
 	if len(h.unknownWords) >= maxUnknownWords {
 		return
@@ -151,7 +142,6 @@ type noLevel struct {
 	logged time.Time
 }
 
-// missing counts a point without a level.
 func (n *noLevel) missing(now func() time.Time) {
 	if n.points == 0 {
 		n.since = now()

@@ -138,7 +138,6 @@ func checkChosen(name string) error {
 	return nil
 }
 
-// templateOption is a template over the named data; empty leaves it unset.
 func templateOption(field func(*options) **compiled, names []string, further textFunctions) option {
 	return option{types: stringType, set: func(o *options, args []argument) (err error) {
 		if args[0].text != "" {
@@ -294,7 +293,6 @@ func (o *options) check() error {
 	return nil
 }
 
-// info is the answer to Kapacitor's InfoRequest.
 func info(edge agent.EdgeType) *agent.InfoResponse {
 	all := make(map[string]*agent.OptionInfo, len(optionTable))
 	for name, spec := range optionTable {

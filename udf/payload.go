@@ -30,7 +30,6 @@ type content struct {
 	details string            // where no template makes them
 }
 
-// content returns that of the point at hand.
 func (h *Handler) content() content {
 	p := &h.point
 	message, messageFrom := h.options.readMessage(p)
@@ -150,7 +149,6 @@ func recovery(i bigpanda.Identity, id, task, why string, at int64) bigpanda.Payl
 	return p
 }
 
-// newChange returns an alert as the outbox takes it.
 func newChange(alert string, level Level, p bigpanda.Payload) outbox.Change {
 	return outbox.Change{Alert: alert, AppKey: p.AppKey, Time: p.Timestamp, Level: level.String(), Payload: p.Encode()}
 }

@@ -98,7 +98,6 @@ func (s *scanner) plainEntry(e *entry, b []byte, valueTag byte) bool {
 	return true
 }
 
-// span reads a length and as many bytes.
 func (s *scanner) span(end int) span {
 	from, to := s.length(end)
 	s.at = to

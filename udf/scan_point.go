@@ -141,10 +141,8 @@ func (p *point) scan(b []byte) bool {
 	return !s.bad
 }
 
-// bytes returns a part of the point.
 func (p *point) bytes(s span) []byte { return p.data[s.from:s.to:s.to] }
 
-// fromPoint takes over a point that was decoded.
 func (p *point) fromPoint(of *agent.Point) {
 	p.reset(nil)
 	p.time, p.group, p.byName = of.GetTime(), []byte(of.GetGroup()), of.GetByName()
@@ -169,7 +167,6 @@ func (p *point) fromPoint(of *agent.Point) {
 	}
 }
 
-// add makes a text part of the point.
 func (p *point) add(text string) span {
 	from := len(p.data)
 	p.data = append(p.data, text...)
@@ -204,7 +201,6 @@ func (p *point) allFields(without ...source) map[string]any {
 	return all
 }
 
-// value returns the value of a field.
 func (p *point) value(e *entry) any {
 	switch e.kind {
 	case kindDouble:

@@ -1,6 +1,7 @@
 package udf
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -77,14 +78,9 @@ type Sender struct {
 
 // NewSender returns a Sender that waits for Run.
 func NewSender(q Queue, api *retry.LimitedAPI, o SenderOptions) *Sender {
-	if o.BatchSize <= 0 {
-		o.BatchSize = DefaultBatchSize
-	}
-	if o.Log == nil {
-		o.Log = slog.New(slog.DiscardHandler)
-	}
-	s := &Sender{queue: q, api: api, options: o, log: o.Log}
-	s.breakers = retry.NewBreakers(o.Log, &s.wakeup)
+	o.BatchSize = cmp.Or(o.BatchSize, DefaultBatchSize)
+	s := &Sender{queue: q, api: api, options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler))}
+	s.breakers = retry.NewBreakers(s.log, &s.wakeup)
 	s.isolated = retry.NewIsolated[outbox.Change](&s.wakeup)
 	return s
 }
@@ -102,7 +98,6 @@ func (s *Sender) Run(ctx context.Context) {
 	s.queue.Release(ids(s.isolated.Empty())...)
 }
 
-// work sends one request at a time.
 func (s *Sender) work(ctx context.Context) {
 	wait := retry.NewBackoff(retry.FailureInitial, retry.FailureMax)
 	for ctx.Err() == nil {
@@ -158,8 +153,8 @@ func (s *Sender) next(ctx context.Context) error {
 func (d *delivery) deliver(ctx context.Context, batch []outbox.Change) {
 	batch = d.notStuck(batch)
 	wait := retry.NewBackoff(retry.FailureInitial, retry.FailureMax)
-	failed, throttled := 0, 0
 	var failure *bigpanda.Error
+	failed := 0
 	for len(batch) > 0 {
 		switch held := d.breaker.Held(); {
 		case held && failed > 0:
@@ -170,17 +165,11 @@ func (d *delivery) deliver(ctx context.Context, batch []outbox.Change) {
 			return
 		}
 		failure = d.send(ctx, batch)
-		if failure == nil {
-			return
-		}
-		if failure.Reason == bigpanda.ReasonThrottled {
-			throttled++
-		} else {
+		if failure != nil && failure.Reason != bigpanda.ReasonThrottled {
 			failed++
 		}
 		switch {
-		case ctx.Err() != nil:
-			d.release(batch)
+		case failure == nil, d.ends(ctx, batch, failure):
 			return
 		case failure.Class == bigpanda.Refused && len(batch) == 1:
 			d.refuse(batch[0], failure)
@@ -188,18 +177,28 @@ func (d *delivery) deliver(ctx context.Context, batch []outbox.Change) {
 		case failure.Class == bigpanda.Refused:
 			d.takeApart(ctx, batch)
 			return
-		case failure.Class == bigpanda.HoldAppKey, throttled == retry.InARow:
-			d.hold(batch, failure)
-			return
 		case failure.Class == bigpanda.Hold, failed == retry.SuspectAfter, failed > 0 && d.passed:
 			d.suspect(ctx, batch, failure, wait)
 			return
-		}
-		if !d.pause(ctx, failure, wait) {
+		case !d.pause(ctx, failure, wait):
 			d.release(batch)
 			return
 		}
 	}
+}
+
+// ends reports whether a failure is the end for all of a batch, and then ends its
+// flight: the sender is told to end, or the fault is not looked for in the batch.
+func (d *delivery) ends(ctx context.Context, batch []outbox.Change, failure *bigpanda.Error) bool {
+	switch {
+	case ctx.Err() != nil:
+		d.release(batch)
+	case failure.Class == bigpanda.HoldAppKey, d.throttled >= retry.InARow:
+		d.hold(batch, failure)
+	default:
+		return false
+	}
+	return true
 }
 
 // send sends changes in one request, as soon as not everything is held. nil means
@@ -216,13 +215,16 @@ func (d *delivery) send(ctx context.Context, changes []outbox.Change) *bigpanda.
 	}
 	d.note(failure)
 	d.failed = d.failed || failure != nil
+	if failure != nil && failure.Reason == bigpanda.ReasonThrottled {
+		d.throttled++
+	}
 	switch {
 	case failure == nil:
 		everything.Accepted()
 		d.breaker.Accepted()
 		d.isolated.Accepted()
 		d.over(&d.delivering, "alerts are delivered again")
-		d.passed, d.near = true, changes[0].ID
+		d.passed, d.throttled, d.near = true, 0, changes[0].ID
 		d.ack(changes)
 	case ctx.Err() != nil:
 		if probe {

@@ -52,10 +52,10 @@ func without(batch []outbox.Change, one outbox.Change) []outbox.Change {
 
 // logged is the payload of a change as the log shows it.
 func logged(c outbox.Change) string {
-	if len(c.Payload) <= maxLogged {
+	end := min(len(c.Payload), maxLogged)
+	if end == len(c.Payload) {
 		return string(c.Payload)
 	}
-	end := maxLogged
 	for !utf8.RuneStart(c.Payload[end]) {
 		end--
 	}

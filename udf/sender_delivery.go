@@ -26,6 +26,7 @@ type delivery struct {
 	// piece, or the piece is of alerts that let others go first.
 	passed      bool
 	failed      bool   // a part of the piece has
+	throttled   int    // requests in a row that BigPanda asked to come later
 	ownSchedule bool   // the piece is an alert on its own schedule
 	before      int    // as many requests of the app key were accepted before
 	near        uint64 // the change of the piece that was accepted last
@@ -64,15 +65,11 @@ func (d *delivery) suspect(ctx context.Context, batch []outbox.Change, why *bigp
 		case why == nil:
 			d.takeApart(ctx, without(batch, one))
 			return
-		case ctx.Err() != nil:
-			d.release(batch)
+		case d.ends(ctx, batch, why):
 			return
 		case why.Class == bigpanda.Refused: // an answer, too
 			d.refuse(one, why)
 			d.takeApart(ctx, without(batch, one))
-			return
-		case why.Class == bigpanda.HoldAppKey:
-			d.hold(batch, why)
 			return
 		}
 	}

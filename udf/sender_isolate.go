@@ -37,7 +37,7 @@ func (d *delivery) takeApart(ctx context.Context, batch []outbox.Change) {
 	}
 	pieces := retry.NewIsolation(len(rest), at, d.near > 0)
 	wait := retry.NewBackoff(retry.PieceInitial, retry.PieceMax)
-	for throttled := 0; len(rest) > 0; {
+	for len(rest) > 0 {
 		if d.breaker.Held() {
 			d.giveUp(slices.Concat(rest...))
 			return
@@ -51,16 +51,13 @@ func (d *delivery) takeApart(ctx context.Context, batch []outbox.Change) {
 			rest = slices.Delete(rest, from, end)
 			wait.Reset()
 			continue
-		case ctx.Err() != nil,
-			failure.Class == bigpanda.Retry && !retry.Sleep(ctx, max(wait.NextBackOff(), failure.RetryAfter)):
+		case d.ends(ctx, slices.Concat(rest...), failure):
+			return
+		case failure.Class == bigpanda.Retry && !retry.Sleep(ctx, max(wait.NextBackOff(), failure.RetryAfter)):
 			d.release(slices.Concat(rest...))
 			return
-		case failure.Reason == bigpanda.ReasonThrottled && throttled < retry.InARow:
-			throttled++
+		case failure.Reason == bigpanda.ReasonThrottled:
 			continue
-		case failure.Class == bigpanda.HoldAppKey, failure.Reason == bigpanda.ReasonThrottled:
-			d.hold(slices.Concat(rest...), failure)
-			return
 		case end-from > 1:
 			pieces.Failed()
 			continue
@@ -76,7 +73,6 @@ func (d *delivery) takeApart(ctx context.Context, batch []outbox.Change) {
 	}
 }
 
-// inTwo delivers the changes of one alert in two pieces, in their order.
 func (d *delivery) inTwo(ctx context.Context, changes []outbox.Change) {
 	middle := len(changes) / 2
 	d.deliver(ctx, changes[:middle])
@@ -115,11 +111,7 @@ func (d *delivery) deliverIsolated(ctx context.Context, a *retry.Alert[outbox.Ch
 	failure := d.send(ctx, one)
 	defer func() { d.isolated.Done(time.Since(began), failure == nil) }()
 	switch {
-	case failure == nil:
-	case ctx.Err() != nil:
-		d.release(one)
-	case failure.Class == bigpanda.HoldAppKey:
-		d.hold(one, failure)
+	case failure == nil, d.ends(ctx, one, failure):
 	case failure.Class == bigpanda.Refused:
 		d.refuse(a.Change, failure)
 	default:

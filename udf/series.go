@@ -71,7 +71,6 @@ type names struct{ primary, secondary string }
 // data. An identity without them does as well, under other names.
 const maxNames = 1000
 
-// name returns the index of an identity's names.
 func (s *state) name(i bigpanda.Identity) uint32 {
 	n := names{i.Primary, i.Secondary}
 	at := slices.Index(s.names, n)
@@ -172,15 +171,12 @@ func (s *state) update(key string, e *event, p *bigpanda.Payload) (alertKey stri
 	return a.key, shared
 }
 
-// seconds fits into what a series has for them.
 func seconds(n int64) uint32 { return uint32(max(0, min(n, math.MaxUint32))) }
 
-// record is what is kept of an open series.
 func (s *state) record(known *series) record {
 	return record{known.level, known.told, known.since(), int64(known.seen.unix), known.alert.last, s.identity(known.alert)}
 }
 
-// alert returns the alert that has a key.
 func (s *state) alert(key string) *alert {
 	a := s.alerts[key]
 	if a == nil {
@@ -196,7 +192,6 @@ func (s *state) remember(r resolution) {
 	s.resolved[r.key] = s.order.PushBack(&r)
 }
 
-// drop takes out what is remembered under a key.
 func (s *state) drop(key string) {
 	if known := s.resolved[key]; known != nil {
 		s.order.Remove(known)
@@ -226,7 +221,6 @@ func (s *state) reopen(key string, a *alert) {
 // one.
 const alertLevel = "\x00\x00"
 
-// resolvedLevel is what is kept of a resolution.
 func (s *state) resolvedLevel(r *resolution) outbox.Level {
 	return record{Level: OK, Last: r.last, Identity: s.identity(r.alert)}.level(r.key)
 }

@@ -39,7 +39,6 @@ type budget struct {
 
 func (b *budget) renew() { *b = budget{steps: maxSteps, bytes: maxHandled} }
 
-// step takes n steps.
 func (b *budget) step(n int) error {
 	if b.steps -= n; b.steps < 0 {
 		b.over = errSteps
@@ -47,7 +46,6 @@ func (b *budget) step(n int) error {
 	return b.over
 }
 
-// handle takes n bytes.
 func (b *budget) handle(n int) error {
 	if b.bytes -= n; b.bytes < 0 {
 		b.over = errHandled
