@@ -432,3 +432,26 @@ func TestResolveSharedAlert(t *testing.T) {
 		t.Errorf("active are %v, want the one that opened again", left)
 	}
 }
+
+// Who looks into the outbox in the middle of a piece of input finds what was decided
+// so far, and what they resolve there is resolved for the rest of it.
+func TestResolveWithinAPiece(t *testing.T) {
+	t.Parallel()
+	r, _, c := aDisk(t)
+	r.point(at(0, "id", "CRITICAL"))
+	if found := active(t, c); len(found) != 1 {
+		t.Fatalf("active are %v before Commit, want one", found)
+	}
+	if n := resolveAll(t, c); n != 1 {
+		t.Errorf("%d alerts are resolved, want 1", n)
+	}
+	r.point(at(1, "id", "CRITICAL"))
+	r.h.Commit()
+	var got []string
+	for _, e := range queued(t, c) {
+		got = append(got, e.Level)
+	}
+	if want := "CRITICAL OK CRITICAL"; strings.Join(got, " ") != want {
+		t.Errorf("queued are %s, want %s", got, want)
+	}
+}
