@@ -57,8 +57,8 @@ type SenderOptions struct {
 //
 //	queue ──next──▶ breaker ──deliver──▶ request ──send──▶ answer
 //
-// What becomes of a batch that fails is in delivery.go, of one that is taken apart
-// and of single alerts in isolate.go; how long, how often and how far is package
+// What becomes of a batch that fails is in sender_delivery.go, of one that is taken
+// apart and of single alerts in sender_isolate.go; how long, how often and how far is package
 // retry's. All workers use a Sender: what is not safe by itself is guarded by mu.
 type Sender struct {
 	queue   Queue
