@@ -92,9 +92,10 @@ func (o *options) levelWord(p *point) (word []byte, from source) {
 		from.field = o.levelField
 	case o.levelTag != "":
 		from.tag = o.levelTag
-	case p.field(defaultLevel) != nil:
-		from.field = defaultLevel
 	default:
+		if e := p.field(defaultLevel); e != nil {
+			return p.textOf(e), source{field: defaultLevel}
+		}
 		from.tag = defaultLevel
 	}
 	return p.read(from), from

@@ -85,7 +85,9 @@ func (p *point) reset(data []byte) {
 	if cap(p.tags)+cap(p.fields)+cap(p.dims) > 4*maxEntries { // of one that scan did not take
 		p.tags, p.fields, p.dims = nil, nil, nil
 	}
-	*p = point{data: data, tags: p.tags[:0], fields: p.fields[:0], dims: p.dims[:0], text: emptied(p.text)}
+	p.data, p.time, p.name, p.group, p.byName = data, 0, span{}, nil, false
+	p.tags, p.fields, p.dims, p.text = p.tags[:0], p.fields[:0], p.dims[:0], emptied(p.text)
+	p.levelFrom, p.idFrom, p.durationFrom = source{}, source{}, source{}
 }
 
 // clone returns a copy that stays when the point's bytes go: of its time, its tags
