@@ -32,8 +32,9 @@ bench-kapacitor: ## points through a task of the real Kapacitor, with and withou
 	cd e2e && go test -run '^$$' -bench Throughput -benchtime 1x -timeout 30m .
 	cd e2e && go test -run '^$$' -bench ServerStorm -benchtime 5x -timeout 30m .
 
-crash: ## kill the program 1,000 times, and ask what became of every change
+crash: ## kill the program 1,000 times, and ask what became of every change; then the outbox's own tests at length
 	go test -run '^TestCrash$$' -count=1 -timeout 15m -v ./test -crash.kills=1000
+	go test -count=1 ./outbox -outbox.full
 
 # It needs Chromium (apt-get install chromium, or BIGPANDA_CHROMIUM), and no
 # Kapacitor, so none is built.

@@ -12,6 +12,7 @@ import (
 // A file that a storm has blown up shrinks once it is drained, and holds what
 // it held.
 func TestFileShrinks(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir, leaping)
 	var levels []Level
@@ -20,7 +21,7 @@ func TestFileShrinks(t *testing.T) {
 	}
 	r.Append(nil, levels)
 	var changes []Change
-	for n := range 100_000 {
+	for n := range 60_000 {
 		c := aChange(n/1000+1, fmt.Sprint("alert", n%1000))
 		c.Payload = append(c.Payload, strings.Repeat(".", 100)...)
 		changes = append(changes, c)
@@ -28,7 +29,7 @@ func TestFileShrinks(t *testing.T) {
 	r.Append(changes, nil)
 	r.put(1, "refused")
 	blown := fileSize(t, r.store.path())
-	if blown < 10<<20 {
+	if blown < 8<<20 {
 		t.Fatalf("the file has %d bytes", blown)
 	}
 	var all []Change
@@ -79,6 +80,7 @@ func TestFileShrinks(t *testing.T) {
 
 // One that was left large is made smaller by the next start.
 func TestFileShrinksAtOpen(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir, leaping)
 	var changes []Change
@@ -106,6 +108,7 @@ func TestFileShrinksAtOpen(t *testing.T) {
 
 // A copy that fails leaves all as it was, and is not tried again at once.
 func TestCompactingFails(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir, leaping)
 	if err := os.MkdirAll(r.store.path()+compacting+"/in the way", 0o700); err != nil {

@@ -16,6 +16,7 @@ import (
 )
 
 func TestControlSocket(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		long int // how long the folder's path is at least
@@ -76,6 +77,7 @@ func leaveSocket(t *testing.T, path string) {
 const maxRequest = 64 << 20
 
 func TestControlRequests(t *testing.T) {
+	t.Parallel()
 	_, c := openControlled(t, t.TempDir())
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", filepath.Join(c.Folder(), "control.sock"))
@@ -115,6 +117,7 @@ func TestControlRequests(t *testing.T) {
 
 // The report of who delivers may itself ask the outbox.
 func TestReport(t *testing.T) {
+	t.Parallel()
 	d, c := openControlled(t, t.TempDir())
 	want := outbox.Delivery{
 		Held: []outbox.Held{{AppKey: "k", Reason: "why", Since: time.Unix(5, 0).UTC()}}, LastSuccess: time.Unix(6, 0).UTC(),

@@ -14,10 +14,11 @@ import (
 	"time"
 
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/test"
 )
 
 // controlOptions are those of one use of the function.
-func controlOptions(log *outbox.Logged) outbox.Options {
+func controlOptions(log *test.LogBuffer) outbox.Options {
 	return outbox.Options{
 		Task: "cpu alert", Node: "bigpanda3", URL: "http://127.0.0.1/",
 		Fingerprint: func(key []byte) []byte { return append(slices.Clone(key), "keyed"...) },
@@ -28,7 +29,7 @@ func controlOptions(log *outbox.Logged) outbox.Options {
 // openControlled opens an outbox and returns it with its control.
 func openControlled(t *testing.T, dir string) (*outbox.Disk, *outbox.Control) {
 	t.Helper()
-	d, err := outbox.Open(dir, controlOptions(new(outbox.Logged)))
+	d, err := outbox.Open(dir, controlOptions(new(test.LogBuffer)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,6 +155,7 @@ var controlStates = []struct {
 }
 
 func TestControlReads(t *testing.T) {
+	t.Parallel()
 	for _, tt := range controlStates {
 		t.Run(tt.name, func(t *testing.T) {
 			d, c := openControlled(t, t.TempDir())
@@ -216,6 +218,7 @@ func treeOf(t *testing.T, folder string) string {
 }
 
 func TestControlChanges(t *testing.T) {
+	t.Parallel()
 	for _, tt := range controlStates {
 		t.Run(tt.name, func(t *testing.T) {
 			d, c := openControlled(t, t.TempDir())
@@ -278,6 +281,7 @@ func TestControlChanges(t *testing.T) {
 // What a stopped outbox was told is there for the next process, with all that
 // was left (P5).
 func TestControlThenOpen(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d, c := openControlled(t, dir)
 	fill(t, d)
@@ -302,6 +306,7 @@ func TestControlThenOpen(t *testing.T) {
 }
 
 func TestControlPieces(t *testing.T) {
+	t.Parallel()
 	for _, tt := range controlStates[:2] {
 		t.Run(tt.name, func(t *testing.T) {
 			d, c := openControlled(t, t.TempDir())

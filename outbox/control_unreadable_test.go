@@ -13,6 +13,7 @@ import (
 )
 
 func TestControlOfUnreadable(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		spoil func(t *testing.T, database string)
@@ -61,6 +62,7 @@ func TestControlOfUnreadable(t *testing.T) {
 
 // Where a damaged file is all that is left, that is what the status says.
 func TestControlOfDamagedAlone(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d, c := openControlled(t, dir)
 	if err := d.Close(); err != nil {
@@ -86,6 +88,7 @@ func TestControlOfDamagedAlone(t *testing.T) {
 
 // Another user is told whom to ask.
 func TestControlOfAnother(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	d, c := openControlled(t, dir)
 	if err := d.Close(); err != nil {

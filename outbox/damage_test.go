@@ -17,6 +17,7 @@ import (
 // A database that cannot be read is put aside, never deleted; the function
 // starts, and the log names the file (P1).
 func TestDamagedDatabase(t *testing.T) {
+	t.Parallel()
 	page := os.Getpagesize()
 	tests := []struct {
 		name   string
@@ -112,6 +113,7 @@ func foreign(t *testing.T, bucket string) []byte {
 
 // bbolt itself survives one of its two meta pages.
 func TestOneMetaPage(t *testing.T) {
+	t.Parallel()
 	for n := range 2 {
 		dir := memoryDir(t)
 		r := openIn(t, dir)
@@ -147,6 +149,7 @@ func flip(t *testing.T, path string, at int64) {
 // A change whose record is damaged is a dead letter, and the others are
 // delivered; a level that is damaged is forgotten (P5).
 func TestDamagedRecords(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a", "b", "x/c")
@@ -198,6 +201,7 @@ func TestDamagedRecords(t *testing.T) {
 // Whatever bit of a database is flipped, but for those of a page's length: the function starts, nothing that
 // was not appended is delivered, and all that comes after it is (P1, P5).
 func TestAnyFlippedBit(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir)
 	sound := make(map[string]string)
@@ -220,13 +224,9 @@ func TestAnyFlippedBit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rounds := 300
-	if testing.Short() || raceIsOn {
-		rounds = 60
-	}
 	asides := 0
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for round := range rounds {
+	for round := range rounds(300, 60) {
 		b := bytes.Clone(whole)
 		what := ""
 		for range 1 + rnd.IntN(3) {
@@ -269,7 +269,7 @@ func TestAnyFlippedBit(t *testing.T) {
 			os.Remove(name)
 		}
 	}
-	t.Logf("in %d of %d rounds the file was put aside", asides, rounds)
+	t.Logf("in %d rounds the file was put aside", asides)
 }
 
 // lookThrough delivers all that can be read of what may be damaged, and returns
@@ -293,6 +293,7 @@ func (r *rig) lookThrough() (all []Change) {
 // What the file becomes while it is open does not stop the function, and what
 // comes after that was noticed is delivered (P1).
 func TestDamageWhileOpen(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		damage func(path string, size int64) error
@@ -353,6 +354,7 @@ func TestDamageWhileOpen(t *testing.T) {
 
 // A fault of this program puts no file aside.
 func TestPanicIsNoDamage(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a")

@@ -27,6 +27,7 @@ func (r *rig) letters() (all []DeadLetter) {
 }
 
 func TestDeadLettersAreKept(t *testing.T) { // P5
+	t.Parallel()
 	dir := memoryDir(t)
 	now := time.Unix(1_800_000_000, 0)
 	clock := func(o *Options) { o.Now = func() time.Time { return now } }
@@ -48,6 +49,7 @@ func TestDeadLettersAreKept(t *testing.T) { // P5
 }
 
 func TestDeadLettersAreBounded(t *testing.T) {
+	t.Parallel()
 	now := time.Unix(1_800_000_000, 0)
 	tests := []struct {
 		name string

@@ -10,6 +10,7 @@ import (
 )
 
 func TestDisk(t *testing.T) {
+	t.Parallel()
 	outboxtest.Run(t, func(t *testing.T, limit int64) outboxtest.Outbox {
 		o := outbox.Options{
 			Task: "cpu alert", Node: "bigpanda3", URL: "http://127.0.0.1/",
@@ -28,7 +29,7 @@ func TestDisk(t *testing.T) {
 			}
 		})
 		return d
-	}, outboxtest.Length{Seeds: 4, Steps: 500})
+	}, outboxtest.Length{Seeds: outbox.Rounds(4, 2), Steps: 500})
 }
 
 // memoryDir is a folder that is removed after the test, in memory where that is

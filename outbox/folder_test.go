@@ -13,6 +13,7 @@ import (
 )
 
 func TestFolderNames(t *testing.T) {
+	t.Parallel()
 	names := map[string]string{ // by task, for node "n": what can be read of it
 		"cpu":                     "cpu_n.",
 		"cpu alert":               "cpu_alert_n.",
@@ -53,6 +54,7 @@ func TestFolderNames(t *testing.T) {
 
 // A folder that cannot be written fails Open, with the mend (P2).
 func TestFolderThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		make func(t *testing.T, dir string) (outbox string)
@@ -106,6 +108,7 @@ func mustNotOpen(t *testing.T, dir string) {
 }
 
 func TestFolderOfAnotherUser(t *testing.T) { // P2
+	t.Parallel()
 	dir, ok := isChild()
 	if !ok {
 		if os.Getuid() != 0 {

@@ -13,6 +13,7 @@ import (
 )
 
 func TestNewerFormatIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a")
@@ -43,6 +44,7 @@ func TestNewerFormatIsLeftAlone(t *testing.T) {
 
 // A database of each version that was ever released is read.
 func TestFixtureOfVersion1(t *testing.T) {
+	t.Parallel()
 	const fixture = "testdata/outbox-v1.db"
 	at := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	clock := func(o *Options) { o.Now = func() time.Time { return at } }

@@ -13,6 +13,7 @@ import (
 
 // A file that may not grow, by RLIMIT_FSIZE.
 func TestFullBySizeLimit(t *testing.T) { // P4, P5
+	t.Parallel()
 	dir, ok := isChild()
 	if !ok {
 		inChild(t, memoryDir(t))
@@ -33,6 +34,7 @@ func TestFullBySizeLimit(t *testing.T) { // P4, P5
 
 // A disk that is full.
 func TestFullDisk(t *testing.T) { // P4, P5
+	t.Parallel()
 	dir := t.TempDir()
 	mountTmpfs(t, dir, "size=3m")
 	testFull(t, dir, func() {
@@ -124,6 +126,7 @@ func testFull(t *testing.T, dir string, makeRoom func()) {
 
 // While the disk is full, deliveries alone make room again.
 func TestFullDiskDrainsItself(t *testing.T) { // P5
+	t.Parallel()
 	dir := t.TempDir()
 	mountTmpfs(t, dir, "size=3m")
 	r := openIn(t, dir)
@@ -149,6 +152,7 @@ func TestFullDiskDrainsItself(t *testing.T) { // P5
 
 // A program whose disk is full can start.
 func TestOpenOnAFullDisk(t *testing.T) { // P5
+	t.Parallel()
 	dir := t.TempDir()
 	mountTmpfs(t, dir, "size=3m")
 	r := openIn(t, dir)

@@ -9,11 +9,13 @@ import (
 )
 
 func TestMemory(t *testing.T) {
+	t.Parallel()
 	outboxtest.Run(t, func(_ *testing.T, limit int64) outboxtest.Outbox { return outbox.NewMemory(limit) },
-		outboxtest.Length{Seeds: 10, Steps: 1000})
+		outboxtest.Length{Seeds: outbox.Rounds(10, 4), Steps: 500})
 }
 
 func TestMemoryIsAlwaysNew(t *testing.T) {
+	t.Parallel()
 	m := outbox.NewMemory(0)
 	m.Append(nil, []outbox.Level{{Key: "a", Time: 1, Value: []byte("v")}})
 	var levels []outbox.Level
@@ -27,6 +29,7 @@ func TestMemoryIsAlwaysNew(t *testing.T) {
 }
 
 func TestMemoryKeepsTheNewestDeadLetters(t *testing.T) {
+	t.Parallel()
 	m := outbox.NewMemory(0)
 	for i := range 150 {
 		m.Append([]outbox.Change{{Alert: "a", AppKey: "k", Payload: fmt.Append(nil, i)}}, nil)

@@ -14,6 +14,7 @@ import (
 )
 
 func TestOneProcessForEachFolder(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	first := openIn(t, dir)
 	second := openIn(t, dir)
@@ -32,6 +33,7 @@ func TestOneProcessForEachFolder(t *testing.T) {
 }
 
 func TestWaitForAPredecessor(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	tests := []struct {
 		name  string
@@ -63,6 +65,7 @@ func TestWaitForAPredecessor(t *testing.T) {
 // same URL and token, or for the same task and node; by nobody else; and not
 // while its own process lives (P5).
 func TestWhoAdopts(t *testing.T) {
+	t.Parallel()
 	url := func(o *Options) { o.URL = "https://elsewhere/" }
 	token := func(o *Options) { o.Fingerprint = fingerprint("another") }
 	numbered := func(*Options) {}
@@ -129,6 +132,7 @@ func (r *rig) adoptAll() *rig {
 // Of several leftovers all changes come in their order, before newer ones of
 // the same alerts, also when those are in flight already (P5).
 func TestLeftoversInOrder(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	now := time.Unix(1_800_000_000, 0)
 	clock := func(o *Options) { o.Now = func() time.Time { return now } }
@@ -184,6 +188,7 @@ func byAlert(changes []Change) map[string][]int64 {
 // A process that was killed between the two commits of a piece has left it in
 // both: it counts once (P5).
 func TestTakenOverTwice(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	leaver := openIn(t, dir, node("cpu", "gone"))
 	changes := leaver.put(1, "a", "b", "x/c")
@@ -212,6 +217,7 @@ func TestTakenOverTwice(t *testing.T) {
 
 // A leftover goes when nothing of worth is in it.
 func TestWhatStays(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name  string
 		leave func(t *testing.T, r *rig)
@@ -263,6 +269,7 @@ func TestWhatStays(t *testing.T) {
 
 // A leftover that cannot be read is put aside, once, and holds up nothing.
 func TestDamagedLeftover(t *testing.T) {
+	t.Parallel()
 	for _, content := range []string{"", "not a database"} {
 		dir := memoryDir(t)
 		leaver := openIn(t, dir, node("cpu", "gone"))
@@ -288,6 +295,7 @@ func TestDamagedLeftover(t *testing.T) {
 
 // The folders of others are nobody's to touch.
 func TestForeignFolders(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	for _, name := range []string{"mine/notes.txt", "lost+found/x", "plain"} {
 		path := filepath.Join(dir, name)

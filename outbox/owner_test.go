@@ -11,6 +11,7 @@ import (
 // P2: a folder in which others have a say fails Open, with the mend, and is left
 // as it was.
 func TestFolderThatOthersMayWrite(t *testing.T) {
+	t.Parallel()
 	const somebody = 65534
 	chown := func(t *testing.T, folder string) {
 		t.Helper()
@@ -85,6 +86,7 @@ func TestFolderThatOthersMayWrite(t *testing.T) {
 
 // What others put beside an outbox, where they may, is not sent with the token.
 func TestOrphanOfAnotherUser(t *testing.T) {
+	t.Parallel()
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give a folder away")
 	}
@@ -116,6 +118,7 @@ func TestOrphanOfAnotherUser(t *testing.T) {
 }
 
 func TestLooseParent(t *testing.T) {
+	t.Parallel()
 	top := t.TempDir()
 	loose := filepath.Join(top, "loose")
 	folder := filepath.Join(loose, "a", "b") // that is not there
@@ -135,6 +138,7 @@ func TestLooseParent(t *testing.T) {
 // Format 1 named the folder by the URL with its query: what is queued there is
 // delivered (P5), and the query is kept nowhere (P9).
 func TestFolderThatWasNamedByAQuery(t *testing.T) {
+	t.Parallel()
 	const query = "?key=qu3ry-of-the-tests"
 	dir := memoryDir(t)
 	was := openIn(t, dir).adopted()

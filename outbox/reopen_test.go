@@ -11,6 +11,7 @@ import (
 )
 
 func TestAllIsThereAfterClose(t *testing.T) { // P5
+	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a", "x/b", "a2")
@@ -39,6 +40,7 @@ func TestAllIsThereAfterClose(t *testing.T) { // P5
 // What Append has returned for is there after a kill, and level and change of
 // one commit are there together (P4, P5).
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	if dir, ok := isChild(); ok {
 		r := openIn(t, dir).adopted()
 		n := r.Stats().Queued
@@ -93,6 +95,7 @@ func TestKilled(t *testing.T) {
 }
 
 func TestIDsNeverRepeat(t *testing.T) { // P5
+	t.Parallel()
 	start := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	tests := []struct {
 		name  string
@@ -130,6 +133,7 @@ func TestIDsNeverRepeat(t *testing.T) { // P5
 // IDs are near the time of the change, so that those of several processes put
 // changes in one order.
 func TestIDsFollowTheClock(t *testing.T) {
+	t.Parallel()
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	r := openIn(t, memoryDir(t), func(o *Options) { o.Now = func() time.Time { return now } })
 	r.put(1, "a", "b")
@@ -142,6 +146,7 @@ func TestIDsFollowTheClock(t *testing.T) {
 }
 
 func TestAfterCloseNothingIsTouched(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a")
@@ -169,6 +174,7 @@ func TestAfterCloseNothingIsTouched(t *testing.T) {
 // A request that is under way at Close ends after it: what was taken over since
 // it began is not looked at then.
 func TestReleaseAfterClose(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir).small(32, 1).adopted()
 	numbered := openIn(t, dir).adopted()

@@ -5,18 +5,20 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"bigpanda-udf/test"
 )
 
 // A folder for outboxes that a group may write is refused, and t.TempDir makes such
@@ -38,28 +40,25 @@ func fingerprint(token string) func(key []byte) []byte {
 	}
 }
 
-// Logged is a log that can be searched, for the tests of package outbox_test,
-// too.
-type Logged struct {
-	mu   sync.Mutex
-	text bytes.Buffer
+var full = flag.Bool("outbox.full", false, "all rounds of the tests that go by chance, and a million queued changes")
+
+// rounds is how long a test goes on: at length if it was asked for.
+func rounds(long, short int) int {
+	if *full && !raceIsOn {
+		return long
+	}
+	return short
 }
 
-func (l *Logged) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(b)
-}
+// Rounds is rounds for the tests of package outbox_test.
+func Rounds(long, short int) int { return rounds(long, short) }
 
-func (l *Logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
+// logged is a log that can be searched.
+type logged struct{ test.LogBuffer }
 
-func (l *Logged) count(text string) int { return strings.Count(l.String(), text) }
+func (l *logged) count(text string) int { return strings.Count(l.String(), text) }
 
-func (l *Logged) has(t *testing.T, times int, text string) {
+func (l *logged) has(t *testing.T, times int, text string) {
 	t.Helper()
 	if n := l.count(text); n != times {
 		t.Errorf("the log says %q %d times, want %d:\n%s", text, n, times, l)
@@ -78,7 +77,7 @@ func (c *Control) Folder() string { return c.folder }
 type rig struct {
 	*Disk
 	t   *testing.T
-	log *Logged
+	log *logged
 }
 
 // readAll collects what Levels gives.
@@ -94,7 +93,7 @@ func readAll(o interface {
 
 func openIn(t *testing.T, dir string, change ...func(*Options)) *rig {
 	t.Helper()
-	r := &rig{t: t, log: new(Logged)}
+	r := &rig{t: t, log: new(logged)}
 	o := testOptions(slog.New(slog.NewTextHandler(r.log, nil)))
 	o.Times = Times{Settle: 20 * time.Millisecond, Meet: 10 * time.Second, Look: time.Hour, Rest: time.Millisecond, Retry: 100 * time.Millisecond}
 	for _, f := range change {

@@ -7,6 +7,7 @@ import (
 
 // P7: what was delivered leaves nothing behind.
 func TestMemoryForgetsAlerts(t *testing.T) {
+	t.Parallel()
 	m := NewMemory(0)
 	for i := range 1000 {
 		alert := fmt.Sprint(i)

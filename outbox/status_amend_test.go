@@ -41,6 +41,7 @@ func told(t *testing.T, c *outbox.Control) []string {
 // P5: what a person asks for is made as a whole or not at all, comes last, and
 // is there after a restart.
 func TestControlAmends(t *testing.T) {
+	t.Parallel()
 	for _, tt := range controlStates {
 		t.Run(tt.name, func(t *testing.T) {
 			d, c := openControlled(t, t.TempDir())
@@ -97,6 +98,7 @@ func TestControlAmends(t *testing.T) {
 
 // Many are made in pieces, and read in pages.
 func TestControlAmendsMany(t *testing.T) {
+	t.Parallel()
 	for _, tt := range controlStates[:2] {
 		t.Run(tt.name, func(t *testing.T) {
 			d, c := openControlled(t, t.TempDir())
@@ -155,6 +157,7 @@ func (o *anOwner) Turn(do func(outbox.Known) []outbox.Level) {
 // Whoever has the levels in memory learns of each amendment, whenever it came to
 // own the outbox.
 func TestOwnerLearnsOfAmendments(t *testing.T) {
+	t.Parallel()
 	d, c := openControlled(t, t.TempDir())
 	d.Append(nil, []outbox.Level{{Key: "a", Time: 1, Value: []byte("v")}})
 	ask := func(time, was int64) {
@@ -192,6 +195,7 @@ func TestOwnerLearnsOfAmendments(t *testing.T) {
 
 // A process from before this was possible is not mistaken for a broken one.
 func TestAmendOfAnOlderProgram(t *testing.T) {
+	t.Parallel()
 	d, c := openControlled(t, t.TempDir())
 	if err := d.Close(); err != nil {
 		t.Fatal(err)

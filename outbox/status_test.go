@@ -69,6 +69,7 @@ func TestControlWhileTheDiskRefuses(t *testing.T) {
 
 // What cannot be read is shown as that, and can be dropped.
 func TestStatusOfDamagedRecords(t *testing.T) {
+	t.Parallel()
 	d := openForStatus(t)
 	d.Append([]Change{{Alert: "a", AppKey: "x", Payload: []byte("1")}, {Alert: "b", AppKey: "x", Payload: []byte("2")}}, nil)
 	c := NewControl(d.folder, nil)
@@ -105,6 +106,7 @@ func TestStatusOfDamagedRecords(t *testing.T) {
 // A dead letter whose key is no ID is damage like any other, and no fault of this
 // program (P1).
 func TestDeadLetterWithoutID(t *testing.T) {
+	t.Parallel()
 	all := Selection{All: true}
 	asks := map[string]func(*testing.T, *Control) error{
 		"status": func(t *testing.T, c *Control) error { _, err := c.Status(t.Context()); return err },
@@ -144,6 +146,7 @@ func TestDeadLetterWithoutID(t *testing.T) {
 }
 
 func TestControlOfAnotherFormat(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name    string
 		version int64

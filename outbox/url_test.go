@@ -43,6 +43,7 @@ func text(t *testing.T, r *rig) string {
 // P5: with another URL, what is queued goes there, and what is open is told again,
 // also after kills: each level until it is.
 func TestAnotherURL(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir, goingTo("http://127.0.0.1:8089/data/v2/alerts"))
 	r.Append([]Change{aChange(1, "a")}, []Level{open("x", 1), open("y", 1), open("z", 1)})
@@ -67,6 +68,7 @@ func TestAnotherURL(t *testing.T) {
 
 // Another spelling is no other URL.
 func TestSpellingOfAURL(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	const is = "https://api.bigpanda.io/data/v2/alerts"
 	r := openIn(t, dir, goingTo(is))
@@ -97,6 +99,7 @@ func TestSpellingOfAURL(t *testing.T) {
 // P5: an outbox of format 1 is taken over as it is, with its second folder; an
 // earlier program then leaves it alone.
 func TestFormat1(t *testing.T) {
+	t.Parallel()
 	archive, err := filepath.Abs("testdata/format1.tar.gz")
 	if err != nil {
 		t.Fatal(err)
@@ -152,6 +155,7 @@ func TestFormat1(t *testing.T) {
 // P5: an edit of the TICKscript numbers a node anew, and back when it is taken
 // back: each time all is there, and leaves in order.
 func TestNodeNumberedAnew(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir, node("cpu", "bigpanda2"))
 	r.put(1, "dead")
@@ -184,6 +188,7 @@ func TestNodeNumberedAnew(t *testing.T) {
 
 // A node that begins within the time that is given to it keeps what is its own.
 func TestLateNodeKeepsItsFolder(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	own := openIn(t, dir, node("cpu", "bigpanda2"))
 	own.Append(nil, []Level{open("x", 1)})
@@ -204,6 +209,7 @@ func TestLateNodeKeepsItsFolder(t *testing.T) {
 // P4, P5: whatever becomes of the files under a live process, the log says so with
 // the next commit, the status sees what is there, and nothing is lost by a kill.
 func TestFilesChangeUnderALiveProcess(t *testing.T) {
+	t.Parallel()
 	remove := func(t *testing.T, err error) {
 		t.Helper()
 		if err != nil {
@@ -258,6 +264,7 @@ func TestFilesChangeUnderALiveProcess(t *testing.T) {
 // A file that is written over in place is another one: what it holds counts, and
 // what is open in it is told again.
 func TestOverwrittenInPlace(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir)
 	r.Append([]Change{aChange(1, "a")}, []Level{open("x", 1)})
@@ -290,6 +297,7 @@ func TestOverwrittenInPlace(t *testing.T) {
 // again, and what the two have told is together in the end, the later of each
 // series.
 func TestSecondProcessOfAUse(t *testing.T) {
+	t.Parallel()
 	put := func(key string, time int64, value string) Level {
 		return Level{Key: key, Time: time, Value: []byte(value)}
 	}
@@ -347,6 +355,7 @@ func TestSecondProcessOfAUse(t *testing.T) {
 
 // P5: levels that are left behind are marked, come back to their owner, and expire.
 func TestOrphansLevels(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	now := time.Unix(1_800_000_000, 0)
 	clock := func(o *Options) { o.Now = func() time.Time { return now } }
@@ -380,6 +389,7 @@ func TestOrphansLevels(t *testing.T) {
 
 // An owner that returns while its queue is moved has its folder soon.
 func TestOwnerReturnsWhileItsQueueIsMoved(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	gone := openIn(t, dir, node("disk", "bigpanda2"))
 	var changes []Change

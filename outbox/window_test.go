@@ -12,10 +12,7 @@ import (
 
 // Queued changes stay on disk: memory follows the window alone (P7).
 func TestMemoryOfAMillion(t *testing.T) {
-	many := 1_000_000
-	if testing.Short() || raceIsOn {
-		many = 100_000
-	}
+	many := rounds(1_000_000, 100_000)
 	dir := memoryDir(t)
 	heap := func() int64 {
 		runtime.GC()
@@ -63,6 +60,7 @@ func TestMemoryOfAMillion(t *testing.T) {
 // An alert that is not acknowledged, with more changes than the window holds,
 // does not hold back others, and keeps its order (P5).
 func TestStuckAlertLeavesRoom(t *testing.T) {
+	t.Parallel()
 	r := openIn(t, memoryDir(t)).small(32, 4)
 	for n := range 500 {
 		r.put(n+1, "stuck", fmt.Sprint("other", n%5), "stuck")
@@ -105,6 +103,7 @@ func TestStuckAlertLeavesRoom(t *testing.T) {
 // Alerts that are postponed make room for those behind them, as far as the window
 // goes.
 func TestPostponedLeaveRoom(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	for name, reopen := range map[string]bool{"queued by this process": false, "queued by one before": true} {
 		t.Run(name, func(t *testing.T) {
@@ -136,6 +135,7 @@ func TestPostponedLeaveRoom(t *testing.T) {
 // An app key that is held, with more changes than the window holds, does not hold
 // back another (P5).
 func TestHeldLaneLeavesRoom(t *testing.T) {
+	t.Parallel()
 	dir := memoryDir(t)
 	for name, reopen := range map[string]bool{"queued by this process": false, "queued by one before": true} {
 		t.Run(name, func(t *testing.T) {
@@ -164,6 +164,7 @@ func TestHeldLaneLeavesRoom(t *testing.T) {
 }
 
 func TestReleaseOfEverything(t *testing.T) { // P5
+	t.Parallel()
 	r := openIn(t, memoryDir(t)).small(32, 4)
 	for n := range 60 {
 		r.put(n+1, "a", "b", "x/c")
@@ -191,7 +192,8 @@ func TestReleaseOfEverything(t *testing.T) { // P5
 // leave in their order, none twice but for what was in flight at an end, and
 // none is forgotten (P5).
 func TestSmallWindow(t *testing.T) {
-	for seed := range uint64(15) {
+	t.Parallel()
+	for seed := range uint64(rounds(15, 5)) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			dir := memoryDir(t)
@@ -200,10 +202,7 @@ func TestSmallWindow(t *testing.T) {
 			waiting := make(map[string][]int64) // by alert: its changes, in flight and queued
 			flying := make(map[string][]Change) // by alert
 			number := make(map[string]int)      // of the last change of each alert
-			steps := 1000
-			if raceIsOn {
-				steps = 400
-			}
+			steps := rounds(1000, 400)
 			take := func(held string) bool {
 				patience := 10 * time.Second
 				if len(flying) > 0 || held != "" || d.Stats().Queued == 0 {
@@ -309,6 +308,7 @@ func TestSmallWindow(t *testing.T) {
 }
 
 func TestManyUsers(t *testing.T) { // P5, for the race detector
+	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir, limit(200_000)).small(64, 4)
 	const producers, changes = 4, 400
