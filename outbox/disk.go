@@ -265,7 +265,9 @@ func (d *Disk) read(tx *bolt.Tx, appKey string, id uint64) (Change, error) {
 	if b := tx.Bucket(bucketQueue).Bucket([]byte(appKey)); b != nil {
 		value = b.Get(encodeID(id))
 	}
-	return decodeChange(id, appKey, value)
+	c, err := decodeChange(id, appKey, value)
+	c.Payload = bytes.Clone(c.Payload)
+	return c, err
 }
 
 // Stats returns what is held now, and what became of changes since Open.

@@ -3,9 +3,7 @@ package outbox
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"path/filepath"
 
 	bolt "go.etcd.io/bbolt"
@@ -19,25 +17,12 @@ func levelKey(series string) []byte {
 	return sum[:16]
 }
 
-func encodeLevel(l Level) []byte {
-	b := make([]byte, 4, 4+8+binary.MaxVarintLen64+len(l.Key)+len(l.Value))
-	b = binary.BigEndian.AppendUint64(b, uint64(l.Time))
-	b = binary.AppendUvarint(b, uint64(len(l.Key)))
-	b = append(b, l.Key...)
-	b = append(b, l.Value...)
-	binary.BigEndian.PutUint32(b, crc32.Checksum(b[4:], castagnoli))
-	return b
-}
+func encodeLevel(l Level) []byte { return encodeRecord(nil, l.Time, l.Value, l.Key) }
 
-func decodeLevel(b []byte) (Level, error) {
-	if len(b) < 12 || binary.BigEndian.Uint32(b) != crc32.Checksum(b[4:], castagnoli) {
-		return Level{}, errDamagedRecord
-	}
-	key, value, ok := cutText(b[12:])
-	if !ok {
-		return Level{}, errDamagedRecord
-	}
-	return Level{Key: string(key), Time: int64(binary.BigEndian.Uint64(b[4:])), Value: append([]byte{}, value...)}, nil
+func decodeLevel(b []byte) (l Level, err error) {
+	l.Time, l.Value, err = decodeRecord(nil, b, &l.Key)
+	l.Value = append([]byte{}, l.Value...) // what bbolt gives is valid within a transaction only
+	return l, err
 }
 
 // putLevel puts the level of a series, or forgets it.

@@ -43,14 +43,14 @@ func (d *Disk) giveUpOnce() (again bool) {
 	before := d.Stats().GivenUp
 	// Of changes that come from now on none is given up.
 	newest := make(map[string]uint64)
-	d.inPieces(func(q queuedChange) bool {
-		if d.inFlight[q.id] == nil {
-			newest[q.alert] = q.id
+	d.inPieces(func(c Change) bool {
+		if d.inFlight[c.ID] == nil {
+			newest[c.Alert] = c.ID
 		}
 		return false
 	})
-	d.inPieces(func(q queuedChange) bool {
-		return q.id < newest[q.alert] && d.inFlight[q.id] == nil && d.bytes > d.options.MaxSize-d.room()
+	d.inPieces(func(c Change) bool {
+		return c.ID < newest[c.Alert] && d.inFlight[c.ID] == nil && d.bytes > d.options.MaxSize-d.room()
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -64,31 +64,31 @@ func (d *Disk) isTight() bool { return d.bytes > d.options.MaxSize-d.room()/2 }
 // inPieces calls f with every queued change on disk, the oldest first, and
 // removes those that f returns true for. Between pieces others have their
 // turn. It ends when the disk refuses.
-func (d *Disk) inPieces(f func(queuedChange) (remove bool)) {
+func (d *Disk) inPieces(f func(Change) (remove bool)) {
 	for from, more := uint64(0), true; more; {
 		from, more = d.onePiece(from, f)
 	}
 }
 
 // onePiece does a piece, from an id on, and returns where the next one begins.
-func (d *Disk) onePiece(from uint64, f func(queuedChange) bool) (next uint64, more bool) {
+func (d *Disk) onePiece(from uint64, f func(Change) bool) (next uint64, more bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return 0, false
 	}
-	var gone []queuedChange
+	var gone []Change
 	n := 0
 	err := d.view(func(tx *bolt.Tx) error {
-		for at := range merged(tx, from) {
+		for c := range merged(tx, from) {
 			if n++; n > piece {
 				more = true
 				return nil
 			}
-			next = at.id + 1
-			if _, removed := d.pending.done[at.id]; !removed && f(at) {
-				d.bytes -= int64(at.size)
-				gone = append(gone, at)
+			next = c.ID + 1
+			if _, removed := d.pending.done[c.ID]; !removed && f(c) {
+				d.bytes -= int64(len(c.Payload))
+				gone = append(gone, c)
 			}
 		}
 		return nil
@@ -101,14 +101,14 @@ func (d *Disk) onePiece(from uint64, f func(queuedChange) bool) (next uint64, mo
 }
 
 // remove takes queued changes off the disk, whose bytes are no longer counted.
-func (d *Disk) remove(gone []queuedChange) error {
+func (d *Disk) remove(gone []Change) error {
 	for _, c := range gone {
 		d.queued--
-		d.pending.done[c.id] = c.appKey
-		d.forget(Change{ID: c.id, AppKey: c.appKey, Alert: c.alert})
+		d.pending.done[c.ID] = c.Lane
+		d.forget(c)
 	}
 	for _, c := range gone {
-		d.refill(c.alert, c.appKey)
+		d.refill(c.Alert, c.Lane)
 	}
 	return d.settle()
 }

@@ -75,7 +75,7 @@ func (t *target) selectDead(s Selection) (now []uint64, rest *Selection) {
 func (t *target) selectQueued(s Selection) (now []uint64, rest *Selection) {
 	return s.split(func(yield func(uint64) bool) {
 		for at := range merged(t.tx, s.After+1) {
-			if !yield(at.id) {
+			if !yield(at.ID) {
 				return
 			}
 		}
@@ -177,10 +177,10 @@ var dropQueued = define("drop-queued", "drop queued changes", changes, func(t *t
 			o.InFlight = append(o.InFlight, id)
 			continue
 		}
-		if err := dropChange(t.tx, at.appKey, id); err != nil {
+		if err := dropChange(t.tx, at.Lane, id); err != nil {
 			return o, err
 		}
-		bytes += int64(at.size)
+		bytes += int64(len(at.Payload))
 		o.Done++
 	}
 	return o, t.count(-o.Done, -bytes)

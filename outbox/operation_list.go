@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"slices"
@@ -80,15 +81,13 @@ var listQueued = define("queued", "read the outbox", reads, func(t *target, q pa
 	if t.tx == nil || q.After == 1<<64-1 {
 		return page, nil
 	}
-	queue := t.tx.Bucket(bucketQueue)
-	for at := range merged(t.tx, q.After+1) {
-		c, err := decodeChange(at.id, at.appKey, queue.Bucket([]byte(at.appKey)).Get(encodeID(at.id)))
+	for c, err := range merged(t.tx, q.After+1) {
 		e := newEntry(c, q.Payload)
-		e.InFlight = t.inFlight(at.id)
+		e.InFlight = t.inFlight(c.ID)
 		if err != nil {
 			e.Problem = err.Error()
 		}
-		if !page.add(q, at.size, e) {
+		if !page.add(q, e.Size, e) {
 			break
 		}
 	}
@@ -140,7 +139,7 @@ func newEntry(c Change, payload bool) Entry {
 		Size: len(c.Payload),
 	}
 	if payload && len(c.Payload) > 0 {
-		e.Payload = c.Payload
+		e.Payload = bytes.Clone(c.Payload)
 		if !json.Valid(c.Payload) {
 			e.Payload, _ = json.Marshal(string(c.Payload)) // a text never fails
 		}

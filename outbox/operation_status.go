@@ -83,7 +83,7 @@ var readStatus = define("status", "read the outbox", tells, func(t *target, _ st
 			s.LeftBehind = time.Unix(since, 0).UTC()
 		}
 		for e := range merged(t.tx, 0) {
-			s.Oldest = cameAt(e.id)
+			s.Oldest = cameAt(e.ID)
 			break
 		}
 	}

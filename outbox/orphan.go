@@ -258,6 +258,7 @@ func oldestChanges(tx *bolt.Tx) (changes []Change) {
 		for k, v := c.First(); k != nil && len(changes) < movePiece && size < MaxBatchBytes; k, v = c.Next() {
 			size += len(v)
 			if change, err := decodeChange(decodeID(k), appKey, v); err == nil {
+				change.Payload = bytes.Clone(change.Payload)
 				changes = append(changes, change)
 			}
 		}

@@ -1,9 +1,12 @@
 package outbox
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"hash/crc32"
+	"iter"
+	"slices"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -90,67 +93,54 @@ func putNumber(b *bolt.Bucket, key []byte, n int64) error {
 	return b.Put(key, binary.BigEndian.AppendUint64(nil, uint64(n)))
 }
 
-func encodeChange(c Change) []byte {
-	b := make([]byte, 4, 4+8+2*binary.MaxVarintLen64+len(c.Level)+len(c.Alert)+len(c.Payload))
-	b = binary.BigEndian.AppendUint64(b, uint64(c.Time))
-	b = binary.AppendUvarint(b, uint64(len(c.Level)))
-	b = append(b, c.Level...)
-	b = binary.AppendUvarint(b, uint64(len(c.Alert)))
-	b = append(b, c.Alert...)
-	b = append(b, c.Payload...)
-	binary.BigEndian.PutUint32(b, checksum(c.ID, b[4:]))
+// encodeRecord returns a record: its checksum, which is of prefix, too, a time, texts
+// behind their lengths, and the rest.
+func encodeRecord(prefix []byte, time int64, rest []byte, texts ...string) []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 4, 128+len(rest)), uint64(time))
+	for _, text := range texts {
+		b = binary.AppendUvarint(b, uint64(len(text)))
+		b = append(b, text...)
+	}
+	b = append(b, rest...)
+	binary.BigEndian.PutUint32(b, checksum(prefix, b[4:]))
 	return b
 }
 
-func checksum(id uint64, rest []byte) uint32 {
-	return crc32.Update(crc32.Checksum(encodeID(id), castagnoli), castagnoli, rest)
+func checksum(prefix, b []byte) uint32 {
+	return crc32.Update(crc32.Checksum(prefix, castagnoli), castagnoli, b)
 }
 
-// decodeChange reads a change. Its payload is a copy: what bbolt gives is valid
-// within a transaction only.
-func decodeChange(id uint64, appKey string, b []byte) (Change, error) {
-	c := Change{ID: id, AppKey: appKey}
-	if len(b) < 12 || binary.BigEndian.Uint32(b) != checksum(id, b[4:]) {
-		return c, errDamagedRecord
-	}
-	c.Time = int64(binary.BigEndian.Uint64(b[4:]))
-	level, rest, ok := cutText(b[12:])
-	if !ok {
-		return c, errDamagedRecord
-	}
-	alert, rest, ok := cutText(rest)
-	if !ok {
-		return c, errDamagedRecord
-	}
-	c.Level, c.Alert = string(level), string(alert)
-	c.Payload = append([]byte(nil), rest...)
-	return c, nil
-}
-
-// peekChange reads what the schedule must know of a change. Whether it is
-// damaged shows when it is read whole.
-func peekChange(b []byte) (alert string, size int) {
+// decodeRecord reads a record. The rest is a part of b. Also of one that is damaged
+// it returns what it can.
+func decodeRecord(prefix, b []byte, texts ...*string) (time int64, rest []byte, err error) {
 	if len(b) < 12 {
-		return "", 0
+		return 0, nil, errDamagedRecord
 	}
-	_, rest, ok := cutText(b[12:])
-	if !ok {
-		return "", 0
+	if binary.BigEndian.Uint32(b) != checksum(prefix, b[4:]) {
+		err = errDamagedRecord
 	}
-	text, rest, ok := cutText(rest)
-	if !ok {
-		return "", 0
+	rest = b[12:]
+	for _, text := range texts {
+		n, size := binary.Uvarint(rest)
+		if size <= 0 || n > uint64(len(rest)-size) {
+			return 0, nil, errDamagedRecord
+		}
+		rest = rest[size:]
+		*text, rest = string(rest[:n]), rest[n:]
 	}
-	return string(text), len(rest)
+	return int64(binary.BigEndian.Uint64(b[4:])), rest, err
 }
 
-// cutText takes a text behind its length off the front.
-func cutText(b []byte) (text, rest []byte, ok bool) {
-	n, size := binary.Uvarint(b)
-	if size <= 0 || n > uint64(len(b)-size) {
-		return nil, nil, false
-	}
-	return b[size : size+int(n)], b[size+int(n):], true
+func encodeChange(c Change) []byte {
+	return encodeRecord(encodeID(c.ID), c.Time, c.Payload, c.Level, c.Alert)
+}
+
+// decodeChange reads a change. Its payload is valid within the transaction only. One
+// that is damaged has what the schedule must know, if that can be read.
+func decodeChange(id uint64, appKey string, b []byte) (c Change, err error) {
+	c.ID, c.Lane = id, appKey
+	c.Time, c.Payload, err = decodeRecord(encodeID(id), b, &c.Level, &c.Alert)
+	return c, err
 }
 
 // eachAppKey calls f with the queue of every app key.
@@ -179,32 +169,26 @@ func dropChange(tx *bolt.Tx, appKey string, id uint64) error {
 	return b.Delete(encodeID(id))
 }
 
-// A queuedChange is one on disk, as far as it is known without being read whole.
-type queuedChange struct {
-	appKey, alert string
-	id            uint64
-	size          int // of the payload, in bytes
-}
-
 // findQueued looks a queued change up by its id alone.
-func findQueued(tx *bolt.Tx, id uint64) (found queuedChange, ok bool) {
+func findQueued(tx *bolt.Tx, id uint64) (found Change, ok bool) {
 	eachAppKey(tx, func(appKey string, queue *bolt.Bucket) {
 		if v := queue.Get(encodeID(id)); v != nil && !ok {
-			alert, size := peekChange(v)
-			found, ok = queuedChange{appKey, alert, id, size}, true
+			found, _ = decodeChange(id, appKey, v)
+			ok = true
 		}
 	})
 	return found, ok
 }
 
-// merged goes through the changes of all app keys in their order, from an id on.
-func merged(tx *bolt.Tx, from uint64) func(yield func(queuedChange) bool) {
-	return func(yield func(queuedChange) bool) {
-		type reading struct {
-			appKey     string
-			cursor     *bolt.Cursor
-			key, value []byte
-		}
+// merged goes through the changes of all app keys in their order, from an id on, as
+// decodeChange returns them.
+func merged(tx *bolt.Tx, from uint64) iter.Seq2[Change, error] {
+	type reading struct {
+		appKey     string
+		cursor     *bolt.Cursor
+		key, value []byte
+	}
+	return func(yield func(Change, error) bool) {
 		var all []*reading
 		eachAppKey(tx, func(appKey string, queue *bolt.Bucket) {
 			r := &reading{appKey: appKey, cursor: queue.Cursor()}
@@ -212,17 +196,12 @@ func merged(tx *bolt.Tx, from uint64) func(yield func(queuedChange) bool) {
 			all = append(all, r)
 		})
 		for {
-			var oldest *reading
-			for _, r := range all {
-				if r.key != nil && (oldest == nil || string(r.key) < string(oldest.key)) {
-					oldest = r
-				}
-			}
-			if oldest == nil {
+			all = slices.DeleteFunc(all, func(r *reading) bool { return r.key == nil })
+			if len(all) == 0 {
 				return
 			}
-			alert, size := peekChange(oldest.value)
-			if !yield(queuedChange{oldest.appKey, alert, decodeID(oldest.key), size}) {
+			oldest := slices.MinFunc(all, func(a, b *reading) int { return bytes.Compare(a.key, b.key) })
+			if !yield(decodeChange(decodeID(oldest.key), oldest.appKey, oldest.value)) {
 				return
 			}
 			oldest.key, oldest.value = oldest.cursor.Next()
