@@ -167,46 +167,44 @@ func abandon(db *bolt.DB) {
 type begun struct {
 	isNew bool
 	id    []byte // of the store
+	last  int    // the newest transaction
 	// formerURL is where its alerts went before, if that was another one.
 	formerURL string
 }
 
+// errPrepared ends a transaction that has nothing to write.
+var errPrepared = errors.New("all is there")
+
 // prepare makes what is missing in a database, and writes down whose it is. It
 // writes nothing when all of that is there: the disk may be full.
 func prepare(db *bolt.DB, o Options) (b begun, err error) {
-	ready := false
-	err = db.View(func(tx *bolt.Tx) error {
+	err = db.Update(func(tx *bolt.Tx) error {
 		if info, err := os.Stat(db.Path()); err != nil {
 			return err
 		} else if info.Size() < tx.Size() {
 			return fmt.Errorf("%w: it is cut", errDamagedDatabase)
 		}
-		if ready, err = isPrepared(tx, o); ready {
-			b.id = slices.Clone(tx.Bucket(bucketMeta).Get(keyStore))
-		}
-		return err
-	})
-	if err != nil || ready {
-		return b, err
-	}
-	err = db.Update(func(tx *bolt.Tx) error {
-		b = begun{isNew: tx.Bucket(bucketMeta) == nil}
-		meta, err := tx.CreateBucketIfNotExists(bucketMeta)
-		if err != nil {
+		if first, _ := tx.Cursor().First(); first == nil {
+			b.isNew = true
+			if err := makeBuckets(tx); err != nil {
+				return err
+			}
+		} else if err := checkFormat(tx); err != nil {
 			return err
 		}
-		if b.isNew {
-			id := make([]byte, storeSize)
-			rand.Read(id)
-			if err := meta.Put(keyStore, id); err != nil {
-				return err
-			}
+		meta := tx.Bucket(bucketMeta)
+		b.id, b.last = slices.Clone(meta.Get(keyStore)), tx.ID()
+		is := []struct{ key, value []byte }{
+			{keyVersion, encodeID(formatVersion)}, {keyTask, []byte(o.Task)}, {keyNode, []byte(o.Node)},
+			{keyURL, []byte(o.URL)}, {keyToken, o.Fingerprint(b.id)}, {keyOrphan, nil}, {keyHeir, nil}, {keyBegins, nil},
 		}
-		b.id = slices.Clone(meta.Get(keyStore))
-		for _, name := range buckets {
-			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-				return err
-			}
+		prepared := !b.isNew
+		for _, m := range is {
+			prepared = prepared && bytes.Equal(meta.Get(m.key), m.value)
+		}
+		if prepared {
+			b.last--
+			return errPrepared
 		}
 		if err := upgrade(tx); err != nil {
 			return err
@@ -217,55 +215,61 @@ func prepare(db *bolt.DB, o Options) (b begun, err error) {
 				return err
 			}
 		}
-		return errors.Join(
-			putNumber(meta, keyVersion, formatVersion), meta.Delete(keyOrphan),
-			meta.Put(keyTask, []byte(o.Task)), meta.Put(keyNode, []byte(o.Node)), meta.Put(keyURL, []byte(o.URL)),
-			meta.Put(keyToken, o.Fingerprint(meta.Get(keyStore))),
-		)
+		for _, m := range is {
+			put := func() error { return meta.Put(m.key, m.value) }
+			if m.value == nil {
+				put = func() error { return meta.Delete(m.key) }
+			}
+			if err := put(); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+	if errors.Is(err, errPrepared) {
+		err = nil
+	}
 	return b, err
 }
 
-// upgrade takes out of a database what only format 1 has.
-func upgrade(tx *bolt.Tx) error {
-	meta := tx.Bucket(bucketMeta)
-	if meta.Get(keyHeir) != nil {
-		// Its levels were copied to another outbox, and are told from there.
-		if err := dropLevels(tx); err != nil {
+// makeBuckets makes a new database.
+func makeBuckets(tx *bolt.Tx) error {
+	for _, name := range [][]byte{bucketMeta, bucketQueue, bucketLevels, bucketAgain, bucketDead} {
+		if _, err := tx.CreateBucket(name); err != nil {
 			return err
 		}
 	}
-	return errors.Join(meta.Delete(keyHeir), meta.Delete(keyBegins))
+	id := make([]byte, storeSize)
+	rand.Read(id)
+	return tx.Bucket(bucketMeta).Put(keyStore, id)
 }
 
-// isPrepared reports whether a database has all that it should. The error is
-// that of one that this program must leave alone.
-func isPrepared(tx *bolt.Tx, o Options) (bool, error) {
+// upgrade makes a database of format 1 one of today's.
+func upgrade(tx *bolt.Tx) error {
+	if tx.Bucket(bucketMeta).Get(keyHeir) != nil {
+		// Its levels were copied to another outbox, and are told from there.
+		return dropLevels(tx)
+	}
+	_, err := tx.CreateBucketIfNotExists(bucketAgain)
+	return err
+}
+
+// checkFormat tells whether a database can be read: the error is that of one that
+// this program must leave alone, or of damage.
+func checkFormat(tx *bolt.Tx) error {
 	meta := tx.Bucket(bucketMeta)
 	if meta == nil {
-		if k, _ := tx.Cursor().First(); k != nil {
-			return false, fmt.Errorf("%w: it is another program's", errDamagedDatabase)
-		}
-		return false, nil
+		return fmt.Errorf("%w: it is another program's", errDamagedDatabase)
 	}
-	if err := checkVersion(meta); err != nil {
-		return false, err
-	}
-	for _, name := range buckets {
-		if tx.Bucket(name) == nil {
-			return false, nil
-		}
-	}
-	return number(meta.Get(keyVersion)) == formatVersion && meta.Get(keyOrphan) == nil &&
-		string(meta.Get(keyTask)) == o.Task && string(meta.Get(keyNode)) == o.Node && string(meta.Get(keyURL)) == o.URL &&
-		bytes.Equal(meta.Get(keyToken), o.Fingerprint(meta.Get(keyStore))), nil
-}
-
-func checkVersion(meta *bolt.Bucket) error {
 	if v := number(meta.Get(keyVersion)); v > formatVersion {
 		return fmt.Errorf("format %d is newer than %d: it %w", v, formatVersion, ErrNewerFormat)
 	} else if v < 1 {
 		return fmt.Errorf("%w: it has no version", errDamagedDatabase)
+	}
+	for _, name := range [][]byte{bucketQueue, bucketLevels, bucketDead} {
+		if tx.Bucket(name) == nil {
+			return fmt.Errorf("%w: it has no %s", errDamagedDatabase, name)
+		}
 	}
 	return nil
 }

@@ -300,29 +300,16 @@ func (d *Disk) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	var err error
-	if !d.pending.empty() || d.hasOtherToken() {
-		if err = d.commit(nil, nil); err != nil {
-			err = fmt.Errorf("write what the disk refused before, %d changes: %w", len(d.pending.changes), err)
-		}
+	// Also when nothing is pending: the token may have been changed in its file.
+	if err = d.commit(nil, nil); err != nil && !d.pending.empty() {
+		err = fmt.Errorf("write what the disk refused before, %d changes: %w", len(d.pending.changes), err)
+	} else {
+		err = nil
 	}
 	if d.store.db != nil {
 		err = errors.Join(err, d.store.db.Close())
 	}
 	return errors.Join(err, d.lock.Close())
-}
-
-// hasOtherToken reports whether the token was changed in its file, and no commit
-// has noted it.
-func (d *Disk) hasOtherToken() (other bool) {
-	if d.store.db == nil {
-		return false
-	}
-	err := d.view(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		other = !bytes.Equal(meta.Get(keyToken), d.options.Fingerprint(meta.Get(keyStore)))
-		return nil
-	})
-	return other && err == nil
 }
 
 // Drain waits until nothing is queued or in flight, nor being taken over from

@@ -163,7 +163,7 @@ func TestOpenOnAFullDisk(t *testing.T) { // P5
 		t.Fatal(err)
 	}
 	r = openIn(t, dir)
-	r.put(2, "a")
+	r.Append([]Change{aChange(2, "a")}, []Level{{Key: "more than is free", Value: make([]byte, 1<<20)}})
 	if got := payloadsOf(r.next(10)); got != "a#1 a#2" {
 		t.Errorf("got %s", got)
 	}

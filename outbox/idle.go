@@ -164,20 +164,3 @@ func (i *idle) close() {
 		i.lock.Close()
 	}
 }
-
-// checkFormat tells whether a database can be read.
-func checkFormat(tx *bolt.Tx) error {
-	meta := tx.Bucket(bucketMeta)
-	if meta == nil {
-		return fmt.Errorf("%w: it is another program's", errDamagedDatabase)
-	}
-	if err := checkVersion(meta); err != nil {
-		return err
-	}
-	for _, name := range [][]byte{bucketQueue, bucketLevels, bucketDead} {
-		if tx.Bucket(name) == nil {
-			return fmt.Errorf("%w: it has no %s", errDamagedDatabase, name)
-		}
-	}
-	return nil
-}

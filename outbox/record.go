@@ -43,8 +43,6 @@ var (
 	bucketAgain  = []byte("again")
 	bucketDead   = []byte("dead")
 
-	buckets = [][]byte{bucketMeta, bucketQueue, bucketLevels, bucketAgain, bucketDead}
-
 	keyVersion = []byte("version")
 	keyStore   = []byte("store")
 	keyTask    = []byte("task")

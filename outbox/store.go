@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -39,8 +40,7 @@ type store struct {
 	options Options
 	db      *bolt.DB    // nil while it could not be opened again
 	file    os.FileInfo // of the database that is open
-	last    int         // its newest transaction
-	begun   begun
+	begun   begun       // its last is that of the newest commit
 
 	// lost is told why the file is another one now: nothing that was read of it
 	// before is true.
@@ -66,27 +66,13 @@ func (s *store) open() error {
 	if err != nil {
 		return err
 	}
-	b.isNew = b.isNew || s.begun.isNew
-	s.begun = b
-	return s.use(db)
-}
-
-// use takes note of a database that was just opened.
-func (s *store) use(db *bolt.DB) error {
 	info, err := os.Stat(s.path())
-	if err == nil {
-		err = guard(func() error {
-			return db.View(func(tx *bolt.Tx) error {
-				s.last = tx.ID()
-				return nil
-			})
-		})
-	}
 	if err != nil {
 		abandon(db)
 		return err
 	}
-	s.db, s.file = db, info
+	b.isNew = b.isNew || s.begun.isNew
+	s.db, s.file, s.begun = db, info, b
 	return nil
 }
 
@@ -112,14 +98,16 @@ func (s *store) update(f func(*bolt.Tx) error) error {
 	id := 0
 	err := guard(func() error {
 		return s.db.Update(func(tx *bolt.Tx) error {
-			if id = tx.ID(); id != s.last+1 {
+			id = tx.ID()
+			meta := tx.Bucket(bucketMeta)
+			if id != s.begun.last+1 || meta == nil || !bytes.Equal(meta.Get(keyStore), s.begun.id) {
 				return errOverwritten
 			}
 			return f(tx)
 		})
 	})
 	if err == nil {
-		s.last = id
+		s.begun.last = id
 		return nil
 	}
 	if errors.Is(err, errOverwritten) {
@@ -128,7 +116,7 @@ func (s *store) update(f func(*bolt.Tx) error) error {
 		if err = s.open(); err == nil {
 			// What it says of the levels is of another time.
 			if err = guard(func() error { return s.db.Update(tellAgain) }); err == nil {
-				s.last++
+				s.begun.last++
 				s.lost(errOverwritten, "")
 				return s.update(f)
 			}
