@@ -24,15 +24,15 @@ const maxFolders = 100
 // folder; all of them is in the hash behind it.
 const maxReadable = 80
 
-// ownFiles are what an outbox may leave in its folder.
-var ownFiles = []string{databaseName, databaseName + compacting, lockName, controlName}
+// ownFiles are what an outbox may leave in its folder. The lock is last.
+var ownFiles = []string{databaseName, databaseName + compacting, controlName, lockName}
 
 // lockFolder makes and locks the folder of one use of the function, or a
 // numbered one beside it when others have it. The lock ends with the process.
 func lockFolder(dir string, o Options) (folder string, lock *os.File, err error) {
 	base := filepath.Join(dir, folderName(o.Task, o.Node))
 	former := filepath.Join(dir, formerName(o.Task, o.Node, o.givenURL))
-	takeFolder(dir, base, former, o)
+	takeFolder(dir, base, o)
 	folder, lock, err = lockFrom(base, time.Now().Add(o.Wait), func(string) bool { return true })
 	if err != nil {
 		return "", nil, unwritable(dir, err)

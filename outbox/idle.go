@@ -6,8 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	bolt "go.etcd.io/bbolt"
@@ -43,21 +43,15 @@ func isOutbox(folder string) bool {
 	return err == nil || errors.Is(err, fs.ErrPermission) || len(putAside(folder)) > 0
 }
 
-// putAside returns the names of the databases that were put aside in a folder.
+// putAside returns the names of the databases that were put aside in a folder, sorted.
 func putAside(folder string) []string {
-	entries, err := os.ReadDir(folder)
-	if err != nil {
-		return nil
-	}
+	entries, _ := os.ReadDir(folder)
 	var names []string
 	for _, e := range entries {
-		for _, why := range []string{damaged, replaced} {
-			if ok, _ := filepath.Match(databaseName+why+"*", e.Name()); ok {
-				names = append(names, e.Name())
-			}
+		if name := e.Name(); strings.HasPrefix(name, databaseName+damaged) || strings.HasPrefix(name, databaseName+replaced) {
+			names = append(names, name)
 		}
 	}
-	slices.Sort(names)
 	return names
 }
 
@@ -89,6 +83,8 @@ func readable(path string, err error) error {
 type idle struct {
 	lock *os.File // nil where there is none to take
 	db   *bolt.DB // nil where only files that were put aside are left
+
+	failed error // of the last transaction
 }
 
 // openIdle opens an outbox that no process works on; errInUse is the error when one
@@ -149,11 +145,13 @@ func lockIdle(folder string, write bool) (lock *os.File, err error) {
 }
 
 func (i *idle) view(f func(*bolt.Tx) error) error {
-	return guard(func() error { return i.db.View(f) })
+	i.failed = guard(func() error { return i.db.View(f) })
+	return i.failed
 }
 
 func (i *idle) update(f func(*bolt.Tx) error) error {
-	return guard(func() error { return i.db.Update(f) })
+	i.failed = guard(func() error { return i.db.Update(f) })
+	return i.failed
 }
 
 func (i *idle) close() {

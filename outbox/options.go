@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"log/slog"
 	"time"
 )
@@ -55,24 +56,19 @@ type Times struct {
 	// Look (1 min) is how often an outbox looks for what processes that are gone
 	// have left behind. What is another use's is taken at the second look.
 	Look time.Duration
-	// Hold (250 ms) is how long an orphan's lock is held at a time, and Rest
-	// (50 ms) how long it is free in between: its owner may be waiting for it.
-	Hold, Rest time.Duration
+	// Rest (50 ms) is how long an orphan's lock is free between two pieces of its
+	// queue: its owner may be waiting for it.
+	Rest time.Duration
 	// Retry (1 s) is how long what the disk refused waits to be tried again.
 	Retry time.Duration
 }
 
 func (t Times) withDefaults() Times {
-	for _, d := range []struct {
-		of *time.Duration
-		is time.Duration
-	}{
-		{&t.Settle, 3 * time.Second}, {&t.Meet, 500 * time.Millisecond}, {&t.Look, time.Minute}, {&t.Hold, 250 * time.Millisecond},
-		{&t.Rest, 50 * time.Millisecond}, {&t.Retry, time.Second},
-	} {
-		if *d.of == 0 {
-			*d.of = d.is
-		}
+	return Times{
+		Settle: cmp.Or(t.Settle, 3*time.Second),
+		Meet:   cmp.Or(t.Meet, 500*time.Millisecond),
+		Look:   cmp.Or(t.Look, time.Minute),
+		Rest:   cmp.Or(t.Rest, 50*time.Millisecond),
+		Retry:  cmp.Or(t.Retry, time.Second),
 	}
-	return t
 }

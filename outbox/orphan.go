@@ -77,87 +77,84 @@ func (d *Disk) look(ctx context.Context) {
 	}
 }
 
-// adopt takes over an orphan's queue, unless a process has it: for a moment at a
-// time, and in between its owner may have it back. The ids of changes keep them in
-// the order of change.
+// adopt takes over an orphan's queue, unless a process has it: a piece at a time, and
+// in between its owner may have it back. The ids of changes keep them in the order of
+// change.
 func (d *Disk) adopt(ctx context.Context, folder string) (total int, err error) {
-	for more := true; more; {
-		more = false
-		until := time.Now().Add(d.options.Times.Hold)
-		err = d.withOrphan(folder, func(o *orphan) (err error) {
-			var n int
-			n, more, err = d.moveQueue(o, until)
-			total += n
-			if err != nil || more {
-				return err
+	for {
+		n := 0
+		err := d.withOrphan(folder, func(o *orphan) (err error) {
+			n, err = d.movePiece(o)
+			if err == nil && n == 0 {
+				err = d.lookAfter(o)
 			}
-			return d.lookAfter(o)
+			return err
 		})
-		if err != nil {
-			if errors.Is(err, errInUse) || errors.Is(err, ErrNewerFormat) {
-				err = nil // a process has it, or only a newer program may
-			}
+		total += n
+		if errors.Is(err, errInUse) || errors.Is(err, ErrNewerFormat) {
+			return total, nil // a process has it, or only a newer program may
+		}
+		if err != nil || n == 0 {
 			return total, err
 		}
-		if more {
-			select {
-			case <-time.After(d.options.Times.Rest):
-			case <-ctx.Done():
-				return total, nil
-			}
+		select {
+		case <-time.After(d.options.Times.Rest):
+		case <-ctx.Done():
+			return total, nil
 		}
 	}
-	return total, nil
 }
 
-// moveQueue moves changes until a time is over, and reports whether there are more.
-func (d *Disk) moveQueue(o *orphan, until time.Time) (total int, more bool, err error) {
-	for time.Now().Before(until) || total == 0 {
-		var changes []Change
-		if err := o.view(func(tx *bolt.Tx) error {
-			changes = oldestChanges(tx)
+// movePiece moves the oldest changes.
+func (d *Disk) movePiece(o *orphan) (int, error) {
+	var changes []Change
+	// One that cannot be written is left alone: its changes would be taken over again
+	// and again.
+	err := o.update(func(tx *bolt.Tx) error {
+		changes = oldestChanges(tx)
+		if o.ofUse && len(changes) == 0 {
 			return nil
-		}); err != nil || len(changes) == 0 {
-			return total, false, err
 		}
-		// One that cannot be written is left alone: its changes would be taken
-		// over again and again.
-		if err := o.update(d.markOrphan); err != nil {
-			return total, false, err
-		}
-		if err := d.insert(changes); err != nil {
-			return total, false, err
-		}
-		// A crash between the two leaves changes in both: they are taken
-		// over again then, under the same ids.
-		err := o.update(func(tx *bolt.Tx) error {
-			for _, c := range changes {
-				if err := dropChange(tx, c.AppKey, c.ID); err != nil {
-					return err
-				}
-			}
-			return (&target{tx: tx}).count(-len(changes), -sizeOf(changes))
-		})
-		if err != nil {
-			return total, false, err
-		}
-		total += len(changes)
+		return d.markOrphan(o, tx)
+	})
+	if err != nil || len(changes) == 0 {
+		return 0, err
 	}
-	return total, true, nil
+	if err := d.insert(changes); err != nil {
+		return 0, err
+	}
+	// A crash between the two leaves changes in both: they are taken over again then,
+	// under the same ids.
+	return len(changes), o.update(func(tx *bolt.Tx) error {
+		for _, c := range changes {
+			if err := dropChange(tx, c.Lane, c.ID); err != nil {
+				return err
+			}
+		}
+		return (&target{tx: tx}).count(-len(changes), -sizeOf(changes))
+	})
 }
 
-// markOrphan writes down that the levels are nobody's from now on.
-func (d *Disk) markOrphan(tx *bolt.Tx) error {
+// markOrphan writes down that the levels are nobody's from now on, or drops them, when
+// they have been so for long.
+func (d *Disk) markOrphan(o *orphan, tx *bolt.Tx) error {
 	meta := tx.Bucket(bucketMeta)
-	if meta.Get(keyOrphan) != nil {
-		return nil
+	now := d.options.Now()
+	since := number(meta.Get(keyOrphan))
+	if since == 0 {
+		since = now.Unix()
+		if err := putNumber(meta, keyOrphan, since); err != nil {
+			return err
+		}
 	}
-	return putNumber(meta, keyOrphan, d.options.Now().Unix())
+	if !o.ofUse && (meta.Get(keyHeir) != nil || now.Sub(time.Unix(since, 0)) > maxOrphanAge) {
+		return dropLevels(tx)
+	}
+	return nil
 }
 
 // lookAfter sees to what is left of an orphan whose queue is empty: the levels are
-// its node's, which takes them over, or expire; what holds nothing of worth is
-// removed.
+// its node's, which takes them over; what holds nothing of worth is removed.
 func (d *Disk) lookAfter(o *orphan) error {
 	if o.ofUse && !d.numbered {
 		// Its process may have gone after Levels was called.
@@ -175,29 +172,15 @@ func (d *Disk) lookAfter(o *orphan) error {
 		if err := o.update(dropLevels); err != nil {
 			return err
 		}
-	} else if !o.ofUse {
-		err := o.update(func(tx *bolt.Tx) error {
-			meta := tx.Bucket(bucketMeta)
-			since := number(meta.Get(keyOrphan))
-			expired := since > 0 && d.options.Now().Sub(time.Unix(since, 0)) > maxOrphanAge
-			if expired || meta.Get(keyHeir) != nil {
-				return dropLevels(tx)
-			}
-			return d.markOrphan(tx)
-		})
-		if err != nil {
-			return err
-		}
 	}
 	return o.view(func(tx *bolt.Tx) error {
 		dead, _ := tx.Bucket(bucketDead).Cursor().First()
 		level, _ := tx.Bucket(bucketLevels).Cursor().First()
-		queued := false
-		for range merged(tx, 0) {
-			queued = true
+		o.empty = dead == nil && level == nil
+		for range merged(tx, 0) { // one that cannot be read
+			o.empty = false
 			break
 		}
-		o.empty = dead == nil && level == nil && !queued
 		return nil
 	})
 }
@@ -274,20 +257,6 @@ type orphan struct {
 	empty     bool // nothing of worth is left in it
 }
 
-// errOrphan is part of each error of an orphan's own file.
-var errOrphan = errors.New("an outbox that was left behind")
-
-func (o *orphan) view(f func(*bolt.Tx) error) error { return ofOrphan(o.idle.view(f)) }
-
-func (o *orphan) update(f func(*bolt.Tx) error) error { return ofOrphan(o.idle.update(f)) }
-
-func ofOrphan(err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%w: %w", errOrphan, err)
-}
-
 // levels returns all levels, and the last ID that was given.
 func (o *orphan) levels() (all []Level, last uint64, err error) {
 	err = o.view(func(tx *bolt.Tx) error {
@@ -310,14 +279,14 @@ func (d *Disk) withOrphan(folder string, f func(*orphan) error) error {
 		return fmt.Errorf("%s: run %s, or remove it", fault, mend)
 	}
 	i, err := openIdle(folder, true)
+	damage := err
+	o := &orphan{idle: i}
 	if err == nil {
 		defer i.close()
 		if i.db == nil {
 			return nil
 		}
-	}
-	o, mine := &orphan{idle: i}, false
-	if err = ofOrphan(err); err == nil {
+		mine := false
 		err = o.view(func(tx *bolt.Tx) error {
 			meta := tx.Bucket(bucketMeta)
 			store := meta.Get(keyStore)
@@ -327,12 +296,13 @@ func (d *Disk) withOrphan(folder string, f func(*orphan) error) error {
 				(o.ofUse || !o.elsewhere && bytes.Equal(meta.Get(keyToken), d.options.Fingerprint(store)))
 			return nil
 		})
-	}
-	if err == nil && mine {
-		err = f(o)
+		if err == nil && mine {
+			err = f(o)
+		}
+		damage = i.failed // an error of f may be of this outbox's own file
 	}
 	switch {
-	case errors.Is(err, errOrphan) && isDamage(err):
+	case err != nil && isDamage(damage):
 		aside, asideErr := moveFileAside(filepath.Join(folder, databaseName), damaged, d.options.Now())
 		d.log.Error("an outbox that another process left behind cannot be read: it is moved aside, and what it held is not delivered",
 			"file", aside, "error", errors.Join(err, asideErr))
@@ -348,34 +318,27 @@ func (d *Disk) withOrphan(folder string, f func(*orphan) error) error {
 // removeFolder removes the folder of an outbox that is empty. One that holds
 // what is not an outbox's own, or was put aside, stays with that.
 func removeFolder(folder string) error {
-	if err := os.Remove(filepath.Join(folder, databaseName)); err != nil {
-		return err
+	// The lock is last: from then on another process may begin here, and then the
+	// folder stays.
+	for _, name := range ownFiles {
+		if err := os.Remove(filepath.Join(folder, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
-	entries, err := os.ReadDir(folder)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if !slices.Contains(ownFiles, e.Name()) && e.Type() != os.ModeSocket {
+	if err := os.Remove(folder); err != nil {
+		if errors.Is(err, syscall.ENOTEMPTY) {
 			return nil
 		}
+		return err
 	}
-	// The lock is last: from then on another process may begin here, and then
-	// the folder stays.
+	// And the links to it.
+	dir := filepath.Dir(folder)
+	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
-		if e.Name() != lockName {
-			err = errors.Join(err, os.Remove(filepath.Join(folder, e.Name())))
+		link := filepath.Join(dir, e.Name())
+		if to, err := os.Readlink(link); err == nil && to == filepath.Base(folder) {
+			os.Remove(link)
 		}
 	}
-	if err != nil {
-		return err
-	}
-	if err := os.Remove(filepath.Join(folder, lockName)); err != nil {
-		return err
-	}
-	removeLinks(folder)
-	if err := os.Remove(folder); !errors.Is(err, syscall.ENOTEMPTY) {
-		return err
-	}
-	return nil
+	return err
 }

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -17,19 +16,9 @@ import (
 // name: the one of format 1, which was named by the URL, too; or the only one of
 // its task that nobody works in, as an edit of the TICKscript has numbered the node
 // anew. Where there is none, or more than one, the use begins anew.
-func takeFolder(dir, base, former string, o Options) {
+func takeFolder(dir, base string, o Options) {
 	if _, err := os.Lstat(base); err == nil {
 		return
-	}
-	for deadline := time.Now().Add(o.Wait); ; time.Sleep(20 * time.Millisecond) {
-		info, err := os.Lstat(former)
-		if err != nil || !info.IsDir() {
-			break
-		}
-		err = renameFolder(former, base)
-		if err == nil || !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(deadline) {
-			return
-		}
 	}
 	folder, own, busy := onlyIdle(dir, o)
 	for deadline := time.Now().Add(o.Wait); folder == "" && busy && time.Now().Before(deadline); {
@@ -142,18 +131,6 @@ func renameFolder(from, to string) error {
 		}
 	}
 	return syncFolder(filepath.Dir(to))
-}
-
-// removeLinks removes the links to a folder that is removed.
-func removeLinks(folder string) {
-	dir := filepath.Dir(folder)
-	entries, _ := os.ReadDir(dir)
-	for _, e := range entries {
-		path := filepath.Join(dir, e.Name())
-		if to, err := os.Readlink(path); err == nil && to == filepath.Base(folder) {
-			os.Remove(path)
-		}
-	}
 }
 
 // comeBack writes the outbox anew where it belongs, when somebody has deleted, moved

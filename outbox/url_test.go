@@ -398,7 +398,7 @@ func TestOwnerReturnsWhileItsQueueIsMoved(t *testing.T) {
 	}
 	gone.Append(changes, nil)
 	gone.close()
-	r := openIn(t, dir, func(o *Options) { o.Times.Hold, o.Times.Rest = 50*time.Millisecond, 50*time.Millisecond }).adopted()
+	r := openIn(t, dir, func(o *Options) { o.Times.Rest = 50 * time.Millisecond }).adopted()
 	r.look(t.Context())
 	looked := make(chan struct{})
 	go func() {
