@@ -29,51 +29,42 @@ const (
 	askAgain = 20 * time.Millisecond
 )
 
-// A controlServer serves the operations of a live outbox: HTTP with JSON over a
-// socket in its folder, so that others can ask the process that holds the lock.
-// An operation is a path; its input is the body, which one without input has not.
-type controlServer struct {
-	server http.Server
-	folder string
-	served chan struct{} // closed when the server has ended
-}
-
 // failed is the answer to what failed.
 type failed struct {
 	Error string `json:"error"`
 }
 
-// serveControl begins to serve. It returns nil, and the log says so, where that
-// is not possible: delivery does not need it.
-func serveControl(d *Disk) *controlServer {
+// serveControl begins to serve the operations: HTTP with JSON over a socket in the
+// folder, so that others can ask the process that holds the lock. An operation is a
+// path; its input is the body, which one without input has not. Where that is not
+// possible the log says so: delivery does not need it.
+func (d *Disk) serveControl() {
+	if d.closed || d.options.noControl {
+		return
+	}
 	l, err := listenControl(d.folder)
 	if err != nil {
 		d.log.Warn("the outbox cannot be asked about while this process lives: \"bigpanda-udf outbox\" will not see into it",
 			"folder", d.folder, "error", err)
-		return nil
+		return
 	}
-	s := &controlServer{served: make(chan struct{}), folder: d.folder}
-	s.server = http.Server{
+	server := &http.Server{
 		Handler:           http.HandlerFunc(d.serve),
 		ReadHeaderTimeout: controlTimeout, ReadTimeout: controlTimeout, WriteTimeout: controlTimeout,
 		IdleTimeout: controlTimeout, MaxHeaderBytes: 16 << 10,
 	}
-	go func() {
-		defer close(s.served)
-		s.server.Serve(l)
-	}()
-	return s
+	d.control = server
+	d.workers.Go(func() { server.Serve(l) })
 }
 
-// close stops serving and removes the socket. Operations that are under way find
-// the outbox closed.
-func (s *controlServer) close() {
-	if s == nil {
-		return
+// closeControl stops serving and removes the socket. Operations that are under way
+// find the outbox closed.
+func (d *Disk) closeControl() {
+	if d.control != nil {
+		removeControl(d.folder)
+		d.control.Close()
+		d.control = nil
 	}
-	removeControl(s.folder)
-	s.server.Close()
-	<-s.served
 }
 
 // serve answers one request.
@@ -134,13 +125,11 @@ func (c *Control) ask(ctx context.Context, op served, request []byte, into any) 
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		again, err := c.askProcess(bounded, op, request, into)
+		err := c.askProcess(bounded, op, request, into)
 		if nobodyListens(err) {
-			again, err = c.askDatabase(op, request, into)
+			err = c.askDatabase(op, request, into)
 		}
-		if err == nil {
-			return nil
-		}
+		again := isPassing(err)
 		if again {
 			select {
 			case <-time.After(askAgain):
@@ -148,26 +137,25 @@ func (c *Control) ask(ctx context.Context, op served, request []byte, into any) 
 			case <-bounded.Done():
 			}
 		}
-		switch {
-		case ctx.Err() != nil:
+		if err != nil && ctx.Err() != nil {
 			return ctx.Err()
-		case again || bounded.Err() != nil:
+		}
+		if again || err != nil && bounded.Err() != nil {
 			return fmt.Errorf("the process that works on it did not answer within %s: its disk may hang, or it runs an older program; try again", patience)
 		}
 		return err
 	}
 }
 
-// askProcess asks the process that works on the outbox. again says that the
-// answer may be another one soon.
-func (c *Control) askProcess(ctx context.Context, op served, request []byte, into any) (again bool, err error) {
+// askProcess asks the process that works on the outbox.
+func (c *Control) askProcess(ctx context.Context, op served, request []byte, into any) error {
 	method := http.MethodPost
 	if request == nil {
 		method = http.MethodGet // as earlier releases have it for the status
 	}
 	r, err := http.NewRequestWithContext(ctx, method, "http://outbox/"+op.name, bytes.NewReader(request))
 	if err != nil {
-		return false, err
+		return err
 	}
 	resp, err := c.http.Do(r)
 	if err != nil {
@@ -175,41 +163,43 @@ func (c *Control) askProcess(ctx context.Context, op served, request []byte, int
 		if errors.As(err, &u) {
 			err = u.Err // without an address that means nothing to anybody
 		}
-		return ended(err), err
+		return err
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
 	if err != nil {
-		return ended(err), err
+		return err
 	}
-	if resp.StatusCode == http.StatusOK {
-		return false, c.read(answer, into)
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return c.read(answer, into)
+	case http.StatusServiceUnavailable:
+		return ErrClosed
+	case http.StatusNotFound, http.StatusMethodNotAllowed:
+		return errors.New("the process that works on it is an older program, which does not know this: reload its task")
 	}
 	var f failed
-	switch {
-	case resp.StatusCode == http.StatusNotFound || resp.StatusCode == http.StatusMethodNotAllowed:
-		f.Error = "the process that works on it is an older program, which does not know this: reload its task"
-	case c.read(answer, &f) != nil || f.Error == "":
+	if c.read(answer, &f) != nil || f.Error == "" {
 		f.Error = resp.Status
 	}
-	return resp.StatusCode == http.StatusServiceUnavailable, errors.New(f.Error)
+	return errors.New(f.Error)
 }
 
 // askDatabase does the operation here.
-func (c *Control) askDatabase(op served, request []byte, into any) (again bool, err error) {
+func (c *Control) askDatabase(op served, request []byte, into any) error {
 	do, err := op.decode(request)
 	if err != nil {
-		return false, err
+		return err
 	}
 	out, err := runIdle(c.folder, op, do)
 	if err != nil {
-		return errors.Is(err, errInUse), err
+		return err
 	}
 	answer, err := json.Marshal(out)
 	if err != nil {
-		return false, err
+		return err
 	}
-	return false, c.read(answer, into)
+	return c.read(answer, into)
 }
 
 func (c *Control) read(answer []byte, into any) error {
@@ -219,8 +209,13 @@ func (c *Control) read(answer []byte, into any) error {
 	return json.Unmarshal(answer, into)
 }
 
-// ended tells whether an error is that of a process that ended while it was
-// asked.
-func ended(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+// isPassing tells whether the answer may be another one soon: a process begins, ends,
+// or has ended while it was asked.
+func isPassing(err error) bool {
+	for _, passing := range []error{errInUse, ErrClosed, io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"sync"
 	"syscall"
@@ -34,8 +35,8 @@ type Disk struct {
 	closed   bool
 	folder   string
 	lock     *os.File
-	numbered bool           // it works beside the node's own outbox, which takes its levels over in the end
-	control  *controlServer // nil when it cannot be served
+	numbered bool         // it works beside the node's own outbox, which takes its levels over in the end
+	control  *http.Server // nil when it cannot be served
 	store    *store
 	window
 	pending *pending
@@ -98,15 +99,16 @@ func Open(dir string, o Options) (*Disk, error) {
 		}
 		return nil, err
 	}
-	warnOfNetwork(folder, d.log)
+	if name, ok := NetworkFileSystem(folder); ok {
+		d.log.Warn("the outbox is on a network file system, where it may be damaged: set --outbox (BIGPANDA_OUTBOX) to a folder on a disk of this host",
+			"folder", folder, "file_system", name)
+	}
 	d.noteURL()
 	d.compact()
 	d.looking = true
 	ctx, cancel := context.WithCancel(context.Background())
 	d.stop = cancel
-	if !o.noControl {
-		d.control = serveControl(d)
-	}
+	d.serveControl()
 	d.workers.Go(func() { d.work(ctx) })
 	return d, nil
 }
@@ -293,9 +295,8 @@ func (d *Disk) Close() error {
 	if d.retry != nil {
 		d.retry.Stop()
 	}
-	control := d.control
+	d.closeControl()
 	d.mu.Unlock()
-	control.close()
 	d.workers.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -111,31 +110,39 @@ func unwritable(dir string, err error) error {
 		"or set --outbox (BIGPANDA_OUTBOX) to a folder of its own", dir, err)
 }
 
-// warnOfNetwork says so when a folder is on a file system that comes over the
-// network: there locks and mapped files are not what they are on a disk.
-func warnOfNetwork(folder string, log *slog.Logger) {
-	if name, ok := NetworkFileSystem(folder); ok {
-		log.Warn("the outbox is on a network file system, where it may be damaged: set --outbox (BIGPANDA_OUTBOX) to a folder on a disk of this host",
-			"folder", folder, "file_system", name)
-	}
+// fileSystems are those that an outbox should not be on, by their magic number of
+// statfs(2).
+var fileSystems = map[uint32]struct {
+	name    string
+	network bool // otherwise it does not last
+}{
+	0x6969:     {"nfs", true},
+	0x517b:     {"smb", true},
+	0xff534d42: {"cifs", true},
+	0xfe534d42: {"smb2", true},
+	0x5346414f: {"afs", true},
+	0x73757245: {"coda", true},
+	0x01021997: {"9p", true},
+	0x00c36400: {"ceph", true},
+	0x794c7630: {"overlay", false}, // goes with its container
+	0x01021994: {"tmpfs", false},
+	0x858458f6: {"ramfs", false},
 }
 
 // NetworkFileSystem returns the kind of the file system that a folder is on, and
-// whether that comes over the network: an outbox there may be damaged.
+// whether that comes over the network: locks and mapped files are not there what they
+// are on a disk, and an outbox may be damaged.
 func NetworkFileSystem(folder string) (name string, ok bool) {
-	name, ok = networkFileSystems[fileSystem(folder)]
-	return name, ok
+	fs := fileSystems[fileSystem(folder)]
+	return fs.name, fs.network
 }
 
 // PassingFileSystem returns the kind of the file system that a folder is on, and
-// whether that is one that does not last: overlay, which goes with its container,
-// or one in memory. It is known on Linux alone.
+// whether that is one that does not last. It is known on Linux alone: elsewhere the
+// same numbers mean something else.
 func PassingFileSystem(folder string) (name string, ok bool) {
-	if runtime.GOOS != "linux" {
-		return "", false // the same numbers mean something else
-	}
-	name, ok = passingFileSystems[fileSystem(folder)]
-	return name, ok
+	fs := fileSystems[fileSystem(folder)]
+	return fs.name, fs.name != "" && !fs.network && runtime.GOOS == "linux"
 }
 
 // fileSystem is the magic number of the file system that a folder is on, 0 if
@@ -146,25 +153,6 @@ var fileSystem = func(folder string) uint32 {
 		return 0
 	}
 	return uint32(fs.Type)
-}
-
-// networkFileSystems are those of statfs(2), by their magic number.
-var networkFileSystems = map[uint32]string{
-	0x6969:     "nfs",
-	0x517b:     "smb",
-	0xff534d42: "cifs",
-	0xfe534d42: "smb2",
-	0x5346414f: "afs",
-	0x73757245: "coda",
-	0x01021997: "9p",
-	0x00c36400: "ceph",
-}
-
-// passingFileSystems are those of statfs(2) that PassingFileSystem finds.
-var passingFileSystems = map[uint32]string{
-	0x794c7630: "overlay",
-	0x01021994: "tmpfs",
-	0x858458f6: "ramfs",
 }
 
 // tryLock locks a folder, or fails at once with EWOULDBLOCK. The lock is on a

@@ -143,50 +143,48 @@ func (d *Disk) meet(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, d.options.Times.Meet)
 	defer cancel()
 	others, alive := make(map[string]Level), false
-	var err error
 	learn := func(l Level) {
 		if other, there := others[l.Key]; !there || other.Time < l.Time {
 			others[l.Key] = l
 		}
 	}
-	for _, folder := range d.foldersOfUse() {
-		if lock, lockErr := tryLock(folder); lockErr == nil {
-			lock.Close()
-		} else {
-			askErr := NewControl(folder, nil).Levels(ctx, learn)
-			// It may have been about to end.
-			if lock, lockErr = tryLock(folder); lockErr != nil {
-				alive = true
-				if askErr != nil {
-					d.log.Warn("another process works for this node, and does not say what it has told: that is told again", "folder", folder, "error", askErr)
-				}
-				continue
-			}
-			lock.Close()
+	takeOver := func(o *orphan) error {
+		theirs, last, err := o.levels()
+		if err != nil {
+			return err
 		}
-		err = errors.Join(err, d.withOrphan(folder, func(o *orphan) error {
-			theirs, last, err := o.levels()
-			if err != nil {
-				return err
-			}
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			if !d.numbered {
-				_, err = d.merge(theirs, last)
-				return err
-			}
+		if d.numbered {
 			for _, l := range theirs {
 				learn(l)
 			}
 			return nil
-		}))
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		_, err = d.merge(theirs, last)
+		return err
+	}
+	var errs error
+	for _, folder := range d.foldersOfUse() {
+		err := d.withOrphan(folder, takeOver)
+		if errors.Is(err, errInUse) {
+			askErr := NewControl(folder, nil).Levels(ctx, learn)
+			err = d.withOrphan(folder, takeOver) // it may have been about to end
+			if errors.Is(err, errInUse) {
+				alive, err = true, nil
+				if askErr != nil {
+					d.log.Warn("another process works for this node, and does not say what it has told: that is told again", "folder", folder, "error", askErr)
+				}
+			}
+		}
+		errs = errors.Join(errs, err)
 	}
 	if alive {
 		d.log.Info("another process works for this node: what is open is told again", "folder", d.folder, "levels", len(others))
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.others, d.alive, d.othersErr = others, alive, err
+	d.others, d.alive, d.othersErr = others, alive, errs
 }
 
 // foldersOfUse returns the other folders of the use.

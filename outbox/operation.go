@@ -15,8 +15,8 @@ import (
 // its socket, a Control runs the same function on the database of one whose process
 // is gone, and ask is its client.
 type operation[In, Out any] struct {
-	name string // on the socket
-	what string // what was attempted, in errors
+	served
+	what string // was attempted, in errors
 }
 
 // A mode is how an operation runs. Each is made in one go, in some milliseconds,
@@ -38,7 +38,7 @@ const (
 // served is an operation as those see it who run it: decode reads the request and
 // returns what does it.
 type served struct {
-	name   string
+	name   string // on the socket
 	mode   mode
 	decode func(request []byte) (do func(*target) (any, error), err error)
 }
@@ -49,16 +49,23 @@ var operations = make(map[string]served)
 // define adds an operation. do works in one transaction; its errors are those of
 // the database.
 func define[In, Out any](name, what string, m mode, do func(t *target, in In) (Out, error)) operation[In, Out] {
-	operations[name] = served{name, m, func(request []byte) (func(*target) (any, error), error) {
+	o := operation[In, Out]{served{name: name, mode: m}, what}
+	o.decode = func(request []byte) (func(*target) (any, error), error) {
 		var in In
 		if len(request) > 0 {
 			if err := json.Unmarshal(request, &in); err != nil {
 				return nil, fmt.Errorf("read request: %w", err)
 			}
 		}
-		return func(t *target) (any, error) { return do(t, in) }, nil
-	}}
-	return operation[In, Out]{name, what}
+		return func(t *target) (any, error) {
+			if t.tx == nil && m != tells {
+				return *new(Out), nil // only files that were put aside are left
+			}
+			return do(t, in)
+		}, nil
+	}
+	operations[name] = o.served
+	return o
 }
 
 // A target is an outbox as an operation finds it.
@@ -243,7 +250,7 @@ func (o operation[In, Out]) ask(ctx context.Context, c *Control, in In) (out Out
 			return out, err
 		}
 	}
-	if err := c.ask(ctx, operations[o.name], request, &out); err != nil {
+	if err := c.ask(ctx, o.served, request, &out); err != nil {
 		return out, fmt.Errorf("%s %s: %w", o.what, c.folder, readable(c.folder, err))
 	}
 	return out, nil

@@ -60,9 +60,6 @@ func (c *Control) Amend(ctx context.Context, amendments []Amendment) (sum AmendO
 }
 
 var amend = define("amend", "amend alerts", changes, func(t *target, amendments []Amendment) (o AmendOutcome, err error) {
-	if t.tx == nil {
-		return o, nil
-	}
 	for _, a := range amendments {
 		made, asItWas := t.compare(a)
 		switch {

@@ -56,6 +56,9 @@ func (c *Control) inPieces(ctx context.Context, op operation[Selection, Outcome]
 		if err != nil {
 			return sum, err
 		}
+		if o.Done+len(o.InFlight)+len(o.Missing) == 0 {
+			o.Missing = piece // there is no database
+		}
 		sum.Done += o.Done
 		sum.InFlight, sum.Missing = append(sum.InFlight, o.InFlight...), append(sum.Missing, o.Missing...)
 	}
@@ -69,9 +72,6 @@ func (c *Control) Retry(ctx context.Context, s Selection) (Outcome, error) {
 }
 
 var retryDead = define("retry", "put dead letters back", changes, func(t *target, s Selection) (o Outcome, err error) {
-	if t.tx == nil {
-		return Outcome{Missing: s.IDs}, nil
-	}
 	dead := t.tx.Bucket(bucketDead)
 	var bytes int64
 	for _, id := range s.IDs {
@@ -103,9 +103,6 @@ func (c *Control) Drop(ctx context.Context, kind string, s Selection) (Outcome, 
 }
 
 var dropDead = define("drop-dead", "drop dead letters", changes, func(t *target, s Selection) (o Outcome, err error) {
-	if t.tx == nil {
-		return Outcome{Missing: s.IDs}, nil
-	}
 	dead := t.tx.Bucket(bucketDead)
 	for _, id := range s.IDs {
 		if dead.Get(encodeID(id)) == nil {
@@ -121,9 +118,6 @@ var dropDead = define("drop-dead", "drop dead letters", changes, func(t *target,
 })
 
 var dropQueued = define("drop-queued", "drop queued changes", changes, func(t *target, s Selection) (o Outcome, err error) {
-	if t.tx == nil {
-		return Outcome{Missing: s.IDs}, nil
-	}
 	var bytes int64
 	for _, id := range s.IDs {
 		queued, there := findQueued(t.tx, id)

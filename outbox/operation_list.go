@@ -78,7 +78,7 @@ func (c *Control) Queued(ctx context.Context, after uint64, limit int, payload b
 }
 
 var listQueued = define("queued", "read the outbox", reads, func(t *target, q pageQuery) (page Page, err error) {
-	if t.tx == nil || q.After == 1<<64-1 {
+	if q.After == 1<<64-1 {
 		return page, nil
 	}
 	for c, err := range merged(t.tx, q.After+1) {
@@ -100,9 +100,6 @@ func (c *Control) DeadLetters(ctx context.Context, after uint64, limit int, payl
 }
 
 var listDead = define("dead", "read the outbox", reads, func(t *target, q pageQuery) (page Page, err error) {
-	if t.tx == nil {
-		return page, nil
-	}
 	for id, v := range deadAfter(t.tx, q.After) {
 		var letter DeadLetter
 		err := json.Unmarshal(v, &letter)
@@ -184,9 +181,6 @@ func (c *Control) Levels(ctx context.Context, each func(Level)) error {
 }
 
 var listLevels = define("levels", "read the outbox", asks, func(t *target, q levelQuery) (page levelPage, err error) {
-	if t.tx == nil {
-		return page, nil
-	}
 	c := t.tx.Bucket(bucketLevels).Cursor()
 	k, v := c.First()
 	if q.After != nil {

@@ -150,11 +150,11 @@ func (d *Disk) comeBack() error {
 		if err != nil {
 			return err
 		}
-		d.control.close()
+		d.closeControl()
 		d.lock.Close()
 		d.folder, d.lock, s.folder = folder, lock, folder
 		d.numbered = numberOf(folder) > 1
-		d.control = serveControl(d)
+		d.serveControl()
 	}
 	if s.isThere() { // the lock alone was missing
 		return nil

@@ -47,12 +47,7 @@ func listenControl(folder string) (net.Listener, error) {
 		return nil, fmt.Errorf("make control socket: %w", err)
 	}
 	defer release()
-	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		// Before it has a name: nobody else can connect in between. Systems
-		// other than Linux do not take it; the folder is private all the same.
-		return c.Control(func(fd uintptr) { syscall.Fchmod(int(fd), 0o600) })
-	}}
-	l, err := private.Listen(context.Background(), "unix", path)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("make control socket: %w", err)
 	}

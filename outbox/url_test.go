@@ -393,12 +393,12 @@ func TestOwnerReturnsWhileItsQueueIsMoved(t *testing.T) {
 	dir := memoryDir(t)
 	gone := openIn(t, dir, node("disk", "bigpanda2"))
 	var changes []Change
-	for n := range 100_000 {
+	for n := range 20_000 {
 		changes = append(changes, aChange(n/1000+1, fmt.Sprint("alert", n%1000)))
 	}
 	gone.Append(changes, nil)
 	gone.close()
-	r := openIn(t, dir, func(o *Options) { o.Times.Rest = 50 * time.Millisecond }).adopted()
+	r := openIn(t, dir, func(o *Options) { o.Times.Rest = 30 * time.Millisecond }).adopted()
 	r.look(t.Context())
 	looked := make(chan struct{})
 	go func() {
