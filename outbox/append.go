@@ -12,11 +12,10 @@ import (
 // Append makes changes, which get their IDs in their order, and levels durable
 // in one commit.
 func (d *Disk) Append(changes []Change, levels []Level) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.closed {
+	d.locked(func() error {
 		d.append(changes, levels)
-	}
+		return nil
+	})
 }
 
 func (d *Disk) append(changes []Change, levels []Level) {
@@ -33,11 +32,11 @@ func (d *Disk) append(changes []Change, levels []Level) {
 		d.lastID = nextID(d.lastID, d.appended)
 		changes[i].ID = d.lastID
 	}
-	written := d.try(changes, levels)
+	failed := d.try(changes, levels)
 	// Not before: what that has found damaged is not counted any more.
 	d.queued += len(changes)
 	d.bytes += sizeOf(changes)
-	if !written {
+	if failed != nil {
 		for _, c := range changes {
 			d.keep(c)
 		}
@@ -72,23 +71,16 @@ func (d *Disk) keep(c Change) {
 
 // try commits, unless the disk refuses at the moment: what it refused before
 // is much to write, and not worth the time of every point.
-func (d *Disk) try(changes []Change, levels []Level) bool {
+func (d *Disk) try(changes []Change, levels []Level) error {
 	if d.writeFailed != nil {
-		return false
+		return d.writeFailed
 	}
-	err := d.commit(changes, levels)
-	if err != nil {
-		d.refused(err)
-	}
-	return err == nil
+	return d.tryNow(changes, levels)
 }
 
-// flush writes what is pending, if anything is, whatever the disk has said before.
-func (d *Disk) flush() error {
-	if d.pending.empty() {
-		return nil
-	}
-	err := d.commit(nil, nil)
+// tryNow commits, whatever the disk has said before.
+func (d *Disk) tryNow(changes []Change, levels []Level) error {
+	err := d.commit(changes, levels)
 	if err != nil {
 		d.refused(err)
 	}
@@ -156,15 +148,11 @@ func (d *Disk) refused(err error) {
 	}
 	d.writeFailed = err
 	d.retry = time.AfterFunc(d.options.Times.Retry, func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		if d.closed {
-			return
-		}
-		if err := d.commit(nil, nil); err != nil {
-			d.refused(err)
-		}
-		d.awake()
+		d.locked(func() error {
+			d.tryNow(nil, nil)
+			d.awake()
+			return nil
+		})
 	})
 }
 
@@ -182,44 +170,37 @@ func (d *Disk) accepted() {
 // error is the disk's: then they are removed later, and sent again if the
 // process ends before.
 func (d *Disk) Ack(ids ...uint64) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return ErrClosed
-	}
-	for _, id := range ids {
-		d.complete(id)
-	}
-	return d.settle()
+	return d.locked(func() error {
+		for _, id := range ids {
+			d.complete(id)
+		}
+		return d.settle()
+	})
 }
 
 // Dead removes a change that was refused for good and keeps it, with the
 // answer, as a dead letter. One that cannot be read now is released.
 func (d *Disk) Dead(id uint64, status int, answer string) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return ErrClosed
-	}
-	q := d.inFlight[id]
-	if q == nil {
-		return nil
-	}
-	c := Change{ID: id, AppKey: q.appKey, Alert: q.alert}
-	err := d.view(func(tx *bolt.Tx) error {
-		whole, err := d.read(tx, q.appKey, id)
-		if err == nil {
-			c = whole
+	return d.locked(func() error {
+		q := d.inFlight[id]
+		if q == nil {
+			return nil
 		}
-		return nil
+		c := Change{ID: id, Lane: q.appKey, Alert: q.alert}
+		err := d.view(func(tx *bolt.Tx) error {
+			if whole, err := d.read(tx, q.appKey, id); err == nil {
+				c = whole
+			}
+			return nil
+		})
+		if err != nil {
+			d.release(id)
+			d.refused(err)
+			return fmt.Errorf("keep a dead letter: %w", err)
+		}
+		d.deadLetter(c, status, answer)
+		return d.settle()
 	})
-	if err != nil {
-		d.release(id)
-		d.refused(err)
-		return fmt.Errorf("keep a dead letter: %w", err)
-	}
-	d.deadLetter(c, status, answer)
-	return d.settle()
 }
 
 // deadLetter makes a dead letter of a change in flight.
@@ -248,8 +229,8 @@ func (d *Disk) settle() error {
 	if d.pending.empty() {
 		return nil
 	}
-	if !d.try(nil, nil) {
-		return fmt.Errorf("remove from outbox: %w", d.writeFailed)
+	if err := d.try(nil, nil); err != nil {
+		return fmt.Errorf("remove from outbox: %w", err)
 	}
 	d.compact()
 	return nil
@@ -257,24 +238,20 @@ func (d *Disk) settle() error {
 
 // Release puts changes that were not delivered back in their places.
 func (d *Disk) Release(ids ...uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return
-	}
-	d.release(ids...)
-	d.awake()
+	d.locked(func() error {
+		d.release(ids...)
+		d.awake()
+		return nil
+	})
 }
 
 // Postpone releases changes, and lets all other alerts that are known in memory
 // go before theirs, as Memory.Postpone does. It is forgotten with the process.
 func (d *Disk) Postpone(ids ...uint64) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return
-	}
-	d.postpone(ids...)
-	d.release(ids...)
-	d.awake()
+	d.locked(func() error {
+		d.postpone(ids...)
+		d.release(ids...)
+		d.awake()
+		return nil
+	})
 }

@@ -29,7 +29,7 @@ func controlOptions(log *test.LogBuffer) outbox.Options {
 // openControlled opens an outbox and returns it with its control.
 func openControlled(t *testing.T, dir string) (*outbox.Disk, *outbox.Control) {
 	t.Helper()
-	d, err := outbox.Open(dir, controlOptions(new(test.LogBuffer)))
+	d, err := outbox.OpenUndisturbed(dir, controlOptions(new(test.LogBuffer)))
 	if err != nil {
 		t.Fatal(err)
 	}

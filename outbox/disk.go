@@ -196,17 +196,24 @@ func (d *Disk) lost(why error, aside string) {
 	}
 }
 
+// locked does something to an outbox that is open. Otherwise the error is ErrClosed.
+func (d *Disk) locked(f func() error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return ErrClosed
+	}
+	return f()
+}
+
 // Next takes the oldest changes of one app key for delivery, as Memory.Next does.
 func (d *Disk) Next(ctx context.Context, max int, skip func(appKey string) bool) (taken []Change, err error) {
-	err = await(ctx, func() (bool, <-chan struct{}, error) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
+	err = d.await(ctx, &d.mu, func() (bool, error) {
 		if d.closed {
-			return false, nil, ErrClosed
+			return false, ErrClosed
 		}
-		wake := d.wake // take may find that it is worth another try
 		taken = d.take(max, skip)
-		return len(taken) > 0, wake, nil
+		return len(taken) > 0, nil
 	})
 	return taken, err
 }
@@ -317,12 +324,10 @@ func (d *Disk) Close() error {
 // processes of the use that are gone when it was opened. It returns ctx's error
 // when that is over first.
 func (d *Disk) Drain(ctx context.Context) error {
-	return await(ctx, func() (bool, <-chan struct{}, error) {
-		d.mu.Lock()
-		defer d.mu.Unlock()
+	return d.await(ctx, &d.mu, func() (bool, error) {
 		if d.closed {
-			return false, nil, ErrClosed
+			return false, ErrClosed
 		}
-		return d.queued == 0 && !d.looking, d.wake, nil
+		return d.queued == 0 && !d.looking, nil
 	})
 }

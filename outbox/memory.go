@@ -107,48 +107,50 @@ func (m *Memory) forget(c Change) {
 // there is one; the error is then ctx's, or ErrClosed. What it returns is in
 // flight until Ack, Dead or Release.
 func (m *Memory) Next(ctx context.Context, max int, skip func(appKey string) bool) (taken []Change, err error) {
-	err = await(ctx, func() (bool, <-chan struct{}, error) {
-		m.mu.Lock()
-		defer m.mu.Unlock()
+	err = m.schedule.await(ctx, &m.mu, func() (bool, error) {
 		if m.closed {
-			return false, nil, ErrClosed
+			return false, ErrClosed
 		}
 		for _, id := range m.schedule.take(max, skip) {
 			c := m.changes[id]
 			c.Postponed = m.schedule.inFlight[id].postponed > 0
 			taken = append(taken, c)
 		}
-		return len(taken) > 0, m.schedule.wake, nil
+		return len(taken) > 0, nil
 	})
 	return taken, err
 }
 
-// Ack removes delivered changes. IDs that are not in flight are ignored.
-func (m *Memory) Ack(ids ...uint64) error {
+// do changes the outbox.
+func (m *Memory) do(f func()) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, id := range ids {
-		m.complete(id)
-	}
+	f()
 	m.schedule.awake()
+}
+
+// Ack removes delivered changes. IDs that are not in flight are ignored.
+func (m *Memory) Ack(ids ...uint64) error {
+	m.do(func() {
+		for _, id := range ids {
+			m.complete(id)
+		}
+	})
 	return nil
 }
 
 // Dead removes a change that was refused for good and keeps it, with the
 // answer, among the newest dead letters.
 func (m *Memory) Dead(id uint64, status int, answer string) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	c, ok := m.complete(id)
-	m.schedule.awake()
-	if !ok {
-		return nil
-	}
-	m.stats.Dead++
-	if len(m.dead) == memoryDeadLetters {
-		m.dead = slices.Delete(m.dead, 0, 1)
-	}
-	m.dead = append(m.dead, DeadLetter{Change: c, Status: status, Answer: answer})
+	m.do(func() {
+		c, ok := m.complete(id)
+		if !ok {
+			return
+		}
+		m.stats.Dead++
+		m.dead = append(m.dead, DeadLetter{Change: c, Status: status, Answer: answer})
+		m.dead = m.dead[max(0, len(m.dead)-memoryDeadLetters):]
+	})
 	return nil
 }
 
@@ -164,32 +166,26 @@ func (m *Memory) complete(id uint64) (Change, bool) {
 
 // Release puts changes that were not delivered back in their places.
 func (m *Memory) Release(ids ...uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.schedule.release(ids...)
-	m.schedule.awake()
+	m.do(func() { m.schedule.release(ids...) })
 }
 
 // Postpone releases changes, and lets all other alerts go before theirs until
 // one of the alert's changes is delivered or dead.
 func (m *Memory) Postpone(ids ...uint64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.schedule.postpone(ids...)
-	m.schedule.release(ids...)
-	m.schedule.awake()
+	m.do(func() {
+		m.schedule.postpone(ids...)
+		m.schedule.release(ids...)
+	})
 }
 
 // Drain waits until nothing is queued or in flight. It returns ctx's error, or
 // ErrClosed, when that comes first.
 func (m *Memory) Drain(ctx context.Context) error {
-	return await(ctx, func() (bool, <-chan struct{}, error) {
-		m.mu.Lock()
-		defer m.mu.Unlock()
+	return m.schedule.await(ctx, &m.mu, func() (bool, error) {
 		if m.closed && len(m.changes) > 0 {
-			return false, nil, ErrClosed
+			return false, ErrClosed
 		}
-		return len(m.changes) == 0, m.schedule.wake, nil
+		return len(m.changes) == 0, nil
 	})
 }
 
@@ -225,9 +221,6 @@ func (m *Memory) DeadLetters() []DeadLetter {
 // Close ends every Next, and every Drain while something is left, which
 // Undelivered still returns. It may be called twice.
 func (m *Memory) Close() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.closed = true
-	m.schedule.awake()
+	m.do(func() { m.closed = true })
 	return nil
 }

@@ -203,8 +203,10 @@ func (d *Disk) runNow(op served, do func(*target) (any, error), t *target) (out 
 		}
 		return out, err
 	}
-	if err := d.flush(); err != nil {
-		return nil, fmt.Errorf("the disk refuses to be written, so nothing was changed: %w", err)
+	if !d.pending.empty() {
+		if err := d.tryNow(nil, nil); err != nil {
+			return nil, fmt.Errorf("the disk refuses to be written, so nothing was changed: %w", err)
+		}
 	}
 	if err = d.update(inside); err != nil {
 		t.levels = nil

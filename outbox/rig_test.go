@@ -99,13 +99,21 @@ func openIn(t *testing.T, dir string, change ...func(*Options)) *rig {
 	for _, f := range change {
 		f(&o)
 	}
-	d, err := Open(dir, o)
+	d, err := OpenUndisturbed(dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r.Disk = d
 	t.Cleanup(func() { d.Close() })
 	return r
+}
+
+// OpenUndisturbed is Open while no other test starts a process: that has all open files
+// for a moment, and with them the lock of an outbox that was closed.
+func OpenUndisturbed(dir string, o Options) (*Disk, error) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return Open(dir, o)
 }
 
 func node(task, node string) func(*Options) {

@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"context"
 	"slices"
+	"sync"
 )
 
 // An entry is a queued change, as the schedule sees it.
@@ -228,11 +229,18 @@ func (s *schedule) place(q *alertQueue) {
 	}
 }
 
-// await calls look until it is done or fails, and waits in between for the wake
-// that it returns. The error is look's, or ctx's.
-func await(ctx context.Context, look func() (done bool, wake <-chan struct{}, err error)) error {
+// await calls look, with a lock held, until it is done or fails, and waits in between
+// until it is worth another try. The error is look's, or ctx's.
+func (s *schedule) await(ctx context.Context, mu *sync.Mutex, look func() (done bool, err error)) error {
+	locked := func() (done bool, wake <-chan struct{}, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		wake = s.wake // look may find itself that it is worth another try
+		done, err = look()
+		return done, wake, err
+	}
 	for {
-		done, wake, err := look()
+		done, wake, err := locked()
 		if done || err != nil {
 			return err
 		}
