@@ -38,7 +38,7 @@ func (d *Disk) append(changes []Change, levels []Level) {
 	d.bytes += sizeOf(changes)
 	if failed != nil {
 		for _, c := range changes {
-			d.keep(c)
+			d.hold(c)
 		}
 		for _, l := range levels {
 			d.pending.levels[l.Key] = l
@@ -55,8 +55,8 @@ func (d *Disk) append(changes []Change, levels []Level) {
 	}
 }
 
-// keep holds a change in memory, in place of an older one of its alert.
-func (d *Disk) keep(c Change) {
+// hold takes a change into memory, in place of an older one of its alert.
+func (d *Disk) hold(c Change) {
 	if old, ok := d.pending.newest[c.Alert]; ok && d.inFlight[old] == nil {
 		if older, there := d.pending.changes[old]; there {
 			d.queued--
@@ -82,7 +82,7 @@ func (d *Disk) try(changes []Change, levels []Level) error {
 func (d *Disk) tryNow(changes []Change, levels []Level) error {
 	err := d.commit(changes, levels)
 	if err != nil {
-		d.refused(err)
+		d.noteFailure(err)
 	}
 	return err
 }
@@ -120,7 +120,7 @@ func (d *Disk) commit(changes []Change, levels []Level) error {
 		err = d.update(write)
 	}
 	if err == nil {
-		d.accepted()
+		d.noteSuccess()
 	}
 	return err
 }
@@ -137,9 +137,9 @@ func (d *Disk) putCounts(tx *bolt.Tx, changes int, size int64) error {
 	)
 }
 
-// refused takes note that the disk did not do what it was asked, and sees to it
+// noteFailure takes note that the disk did not do what it was asked, and sees to it
 // that it is asked again.
-func (d *Disk) refused(err error) {
+func (d *Disk) noteFailure(err error) {
 	if d.writeFailed == nil {
 		d.log.Error("the outbox cannot be written: the newest change of each alert is kept in memory, and lost if the process ends before it can be",
 			"folder", d.folder, "error", err)
@@ -156,8 +156,8 @@ func (d *Disk) refused(err error) {
 	})
 }
 
-// accepted takes note that the disk took everything.
-func (d *Disk) accepted() {
+// noteSuccess takes note that the disk took everything.
+func (d *Disk) noteSuccess() {
 	*d.pending = newPending()
 	if d.writeFailed != nil {
 		d.retry.Stop()
@@ -195,7 +195,7 @@ func (d *Disk) Dead(id uint64, status int, answer string) error {
 		})
 		if err != nil {
 			d.release(id)
-			d.refused(err)
+			d.noteFailure(err)
 			return fmt.Errorf("keep a dead letter: %w", err)
 		}
 		d.deadLetter(c, status, answer)

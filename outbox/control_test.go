@@ -55,7 +55,7 @@ func fill(t *testing.T, d *outbox.Disk) {
 	for i := range 6 {
 		appKey := string("xy"[i/3])
 		d.Append([]outbox.Change{{
-			Alert: appKey + "/" + string("ab"[i%2]), AppKey: appKey, Time: int64(1000 + i), Level: "CRITICAL", Payload: payload(i),
+			Alert: appKey + "/" + string("ab"[i%2]), Lane: appKey, Time: int64(1000 + i), Level: "CRITICAL", Payload: payload(i),
 		}}, []outbox.Level{{Key: appKey, Time: 5, Value: []byte("v")}})
 	}
 	for i := range 2 {
@@ -266,7 +266,7 @@ func TestControlChanges(t *testing.T) {
 			if !tt.live {
 				return
 			}
-			// What is left is delivered in its order, app key by app key (P5).
+			// What is left is delivered in its order, appKey by appKey (P5).
 			var got []string
 			for _, change := range append(take(t, d, 10), take(t, d, 10)...) {
 				got = append(got, string(change.Payload))

@@ -212,8 +212,8 @@ func TestAnyFlippedBit(t *testing.T) {
 		r.Append([]Change{c}, []Level{{Key: fmt.Sprint("s", n%20), Time: int64(n), Value: []byte("v")}})
 	}
 	r.ack(r.next(10))
-	flying := r.next(1)
-	r.Dead(flying[0].ID, 400, "no")
+	inFlight := r.next(1)
+	r.Dead(inFlight[0].ID, 400, "no")
 	small := filepath.Join(dir, "small.db")
 	if err := r.copyTo(small); err != nil { // no byte in it means nothing
 		t.Fatal(err)
@@ -319,7 +319,7 @@ func TestDamageWhileOpen(t *testing.T) {
 				c.Payload = append(c.Payload, strings.Repeat(".", 5000)...)
 				r.Append([]Change{c}, nil)
 			}
-			flying := r.next(10)
+			inFlight := r.next(10)
 			info, err := os.Stat(r.store.path())
 			if err != nil {
 				t.Fatal(err)
@@ -328,8 +328,8 @@ func TestDamageWhileOpen(t *testing.T) {
 				t.Fatal(err)
 			}
 			began := time.Now()
-			r.Ack(idsOf(flying)...)
-			r.Release(idsOf(flying)...)
+			r.Ack(idsOf(inFlight)...)
+			r.Release(idsOf(inFlight)...)
 			r.lookThrough() // comes upon it at the latest
 			r.put(1000, "new")
 			got := r.next(10)

@@ -211,7 +211,7 @@ func prepare(db *bolt.DB, o Options) (b begun, err error) {
 		}
 		if former := normalURL(string(meta.Get(keyURL))); !b.isNew && former != o.URL {
 			b.formerURL = former
-			if err := tellAgain(tx); err != nil {
+			if err := markAgain(tx); err != nil {
 				return err
 			}
 		}

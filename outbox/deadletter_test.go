@@ -34,15 +34,15 @@ func TestDeadLettersAreKept(t *testing.T) { // P5
 	r := openIn(t, dir, clock)
 	r.put(7, "a", "b")
 	r.put(8, "a")
-	flying := r.next(2)
-	if err := r.Dead(flying[0].ID, 422, "no such thing"); err != nil {
+	inFlight := r.next(2)
+	if err := r.Dead(inFlight[0].ID, 422, "no such thing"); err != nil {
 		t.Fatal(err)
 	}
 	r.close()
 	r = openIn(t, dir, clock)
 	r.want("b#7 a#8")
 	letters := r.letters()
-	if len(letters) != 1 || letters[0].ID != flying[0].ID || string(letters[0].Payload) != "a#7" || letters[0].Time != 7 ||
+	if len(letters) != 1 || letters[0].ID != inFlight[0].ID || string(letters[0].Payload) != "a#7" || letters[0].Time != 7 ||
 		letters[0].Status != 422 || letters[0].Answer != "no such thing" || letters[0].Died != now.Unix() {
 		t.Errorf("got %+v", letters)
 	}

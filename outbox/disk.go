@@ -83,7 +83,7 @@ func Open(dir string, o Options) (*Disk, error) {
 		store: &store{folder: folder, options: o}, pending: new(pending),
 	}
 	*d.pending = newPending()
-	d.window = newWindow(d.store, d.pending, d.refused)
+	d.window = newWindow(d.store, d.pending, d.noteFailure)
 	d.store.lost = d.lost
 	err = d.recount()
 	if isDamage(err) {
@@ -169,7 +169,7 @@ func (d *Disk) update(f func(*bolt.Tx) error) error {
 
 func (d *Disk) compact() {
 	if err := d.store.compact(d.appended); err != nil {
-		d.refused(err)
+		d.noteFailure(err)
 	}
 }
 
@@ -251,7 +251,7 @@ func (d *Disk) take(max int, skip func(appKey string) bool) []Change {
 	})
 	if err != nil {
 		d.release(ids...)
-		d.refused(err)
+		d.noteFailure(err)
 		return nil
 	}
 	for id, err := range unreadable {

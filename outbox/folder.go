@@ -85,12 +85,12 @@ var errTooMany = fmt.Errorf("open outbox: %d processes work for this node alread
 func checkFolders(folder string) error {
 	dir := filepath.Dir(folder)
 	for _, f := range []string{dir, folder} {
-		if fault, mend := faultOf(f); fault != "" {
+		if fault, hint := faultOf(f); fault != "" {
 			if f == dir {
 				os.Remove(folder) // which is empty if it was made just now
 			}
 			return fmt.Errorf("%w %s cannot be written safely, as %s: let the user that kapacitord runs as write there alone (%s), "+
-				"or set --outbox (BIGPANDA_OUTBOX) to a folder of its own", errUnsafe, dir, fault, mend)
+				"or set --outbox (BIGPANDA_OUTBOX) to a folder of its own", errUnsafe, dir, fault, hint)
 		}
 	}
 	return nil

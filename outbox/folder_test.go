@@ -52,7 +52,7 @@ func TestFolderNames(t *testing.T) {
 	}
 }
 
-// A folder that cannot be written fails Open, with the mend (P2).
+// A folder that cannot be written fails Open, with the hint (P2).
 func TestFolderThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

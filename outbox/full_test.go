@@ -245,11 +245,11 @@ func TestFailedWriteReopens(t *testing.T) { // P4, P5
 		t.Errorf("the database was opened anew %d times", n)
 	}
 	r.log.has(t, 0, "cannot be written")
-	flying := r.next(10)
+	inFlight := r.next(10)
 	f.breakFile(t)
-	r.ack(flying[:1])
+	r.ack(inFlight[:1])
 	f.breakFile(t)
-	if err := r.Dead(flying[1].ID, 400, "no"); err != nil {
+	if err := r.Dead(inFlight[1].ID, 400, "no"); err != nil {
 		t.Error(err)
 	}
 	if s := r.Stats(); s != (Stats{Queued: 1, InFlight: 1, Dead: 1}) {
@@ -265,13 +265,13 @@ func TestDiskThatIsGone(t *testing.T) { // P4, P5
 	dir := memoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a", "b")
-	flying := r.next(1)
+	inFlight := r.next(1)
 	f.set(syscall.EIO)
 	f.breakFile(t)
 	for n := 2; n < 10; n++ {
 		r.put(n, "a", "c")
 	}
-	if err := r.Ack(flying[0].ID); !errors.Is(err, syscall.EIO) {
+	if err := r.Ack(inFlight[0].ID); !errors.Is(err, syscall.EIO) {
 		t.Errorf("Ack: %v", err)
 	}
 	r.log.has(t, 1, "the outbox cannot be written")

@@ -41,8 +41,8 @@ func putLevel(tx *bolt.Tx, l Level) (err error) {
 	return errors.Join(err, tx.Bucket(bucketLevels).Put(key, encodeLevel(l)))
 }
 
-// tellAgain marks all levels as to be told again.
-func tellAgain(tx *bolt.Tx) error {
+// markAgain marks all levels as to be told again.
+func markAgain(tx *bolt.Tx) error {
 	again := tx.Bucket(bucketAgain)
 	again.FillPercent = 1 // they come in their order
 	c := tx.Bucket(bucketLevels).Cursor()

@@ -29,8 +29,8 @@ func TestLimit(t *testing.T) {
 	t.Parallel()
 	dir := memoryDir(t)
 	r := openIn(t, dir, limit(100_000)).small(16, 3)
-	r.Append([]Change{sized(1, "y/rare", 1000), sized(1, "flying", 1000), sized(2, "flying", 1000)}, nil)
-	flying := r.next(2, "y")
+	r.Append([]Change{sized(1, "y/rare", 1000), sized(1, "inFlight", 1000), sized(2, "inFlight", 1000)}, nil)
+	inFlight := r.next(2, "y")
 	for n := range 48 {
 		r.Append([]Change{sized(n+1, "a", 1000), sized(n+1, "x/b", 1000)}, nil)
 	}
@@ -58,7 +58,7 @@ func TestLimit(t *testing.T) {
 		}
 	}
 	// Of a and b 11 in turns.
-	if count["y/rare"] != 1 || count["flying"] != len(flying) || first["a"] != 7 || first["x/b"] != 6 || count["a"] != 43 || count["x/b"] != 44 {
+	if count["y/rare"] != 1 || count["inFlight"] != len(inFlight) || first["a"] != 7 || first["x/b"] != 6 || count["a"] != 43 || count["x/b"] != 44 {
 		t.Errorf("left are %v, from %v", count, first)
 	}
 }

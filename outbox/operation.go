@@ -26,8 +26,8 @@ type mode int
 const (
 	// reads is in a transaction that reads.
 	reads mode = iota
-	// tells is reads, and also where the database cannot be read.
-	tells
+	// reports is reads, and also where the database cannot be read.
+	reports
 	// asks is reads, while the owner changes nothing.
 	asks
 	// changes is in a transaction that writes, while the owner changes nothing, and
@@ -58,7 +58,7 @@ func define[In, Out any](name, what string, m mode, do func(t *target, in In) (O
 			}
 		}
 		return func(t *target) (any, error) {
-			if t.tx == nil && m != tells {
+			if t.tx == nil && m != reports {
 				return *new(Out), nil // only files that were put aside are left
 			}
 			return do(t, in)
@@ -174,7 +174,7 @@ func (d *Disk) run(op served, do func(*target) (any, error)) (out any, err error
 		// Before the outbox is locked: the sender calls it with its own lock held.
 		t.delivery = report()
 	}
-	if op.mode == reads || op.mode == tells {
+	if op.mode == reads || op.mode == reports {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return d.runNow(op, do, t)
@@ -197,7 +197,7 @@ func (d *Disk) runNow(op served, do func(*target) (any, error), t *target) (out 
 		return err
 	}
 	if op.mode != changes {
-		if err = d.view(inside); err != nil && op.mode == tells {
+		if err = d.view(inside); err != nil && op.mode == reports {
 			t.tx = nil
 			return do(t)
 		}

@@ -71,7 +71,7 @@ func (c *Control) Status(ctx context.Context) (Status, error) {
 	return s, err
 }
 
-var readStatus = define("status", "read the outbox", tells, func(t *target, _ struct{}) (Status, error) {
+var readStatus = define("status", "read the outbox", reports, func(t *target, _ struct{}) (Status, error) {
 	s := Status{Folder: t.folder, Damaged: putAside(t.folder), Format: formatVersion, Delivery: t.delivery}
 	if t.tx != nil {
 		meta := t.tx.Bucket(bucketMeta)

@@ -275,8 +275,8 @@ func (o *orphan) levels() (all []Level, last uint64, err error) {
 // deliver: it is of its use, or has its URL and token. errInUse is the error when a
 // process works on it. Where f has found nothing of worth in it, it is removed.
 func (d *Disk) withOrphan(folder string, f func(*orphan) error) error {
-	if fault, mend := faultOf(folder); fault != "" {
-		return fmt.Errorf("%s: run %s, or remove it", fault, mend)
+	if fault, hint := faultOf(folder); fault != "" {
+		return fmt.Errorf("%s: run %s, or remove it", fault, hint)
 	}
 	i, err := openIdle(folder, true)
 	damage := err

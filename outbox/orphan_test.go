@@ -119,7 +119,7 @@ func TestWhoAdopts(t *testing.T) {
 	}
 }
 
-// adoptAll looks for leftovers as often as an outbox does in some minutes.
+// adoptAll looks for orphans as often as an outbox does in some minutes.
 func (r *rig) adoptAll() *rig {
 	r.t.Helper()
 	r.adopted()
@@ -129,9 +129,9 @@ func (r *rig) adoptAll() *rig {
 	return r
 }
 
-// Of several leftovers all changes come in their order, before newer ones of
+// Of several orphans all changes come in their order, before newer ones of
 // the same alerts, also when those are in flight already (P5).
-func TestLeftoversInOrder(t *testing.T) {
+func TestOrphansInOrder(t *testing.T) {
 	t.Parallel()
 	dir := memoryDir(t)
 	now := time.Unix(1_800_000_000, 0)
@@ -154,12 +154,12 @@ func TestLeftoversInOrder(t *testing.T) {
 	for n := range 100 {
 		adopter.put(10_001+n, "x/b", "d")
 	}
-	flying := adopter.next(1)
+	inFlight := adopter.next(1)
 	for _, l := range leavers {
 		l.close()
 	}
 	adopter.adoptAll()
-	adopter.Release(idsOf(flying)...)
+	adopter.Release(idsOf(inFlight)...)
 	all := adopter.drain()
 	for alert, times := range byAlert(all) {
 		if !slices.IsSorted(times) {
@@ -199,11 +199,11 @@ func TestTakenOverTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	flying := r.next(1)
+	inFlight := r.next(1)
 	if err := r.insert(changes); err != nil {
 		t.Fatal(err)
 	}
-	r.Release(idsOf(flying)...)
+	r.Release(idsOf(inFlight)...)
 	if s := r.Stats(); s != (Stats{Queued: 3}) {
 		t.Errorf("stats: %+v", s)
 	}
@@ -215,7 +215,7 @@ func TestTakenOverTwice(t *testing.T) {
 	}
 }
 
-// A leftover goes when nothing of worth is in it.
+// A orphan goes when nothing of worth is in it.
 func TestWhatStays(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
@@ -267,8 +267,8 @@ func TestWhatStays(t *testing.T) {
 	}
 }
 
-// A leftover that cannot be read is put aside, once, and holds up nothing.
-func TestDamagedLeftover(t *testing.T) {
+// A orphan that cannot be read is put aside, once, and holds up nothing.
+func TestDamagedOrphan(t *testing.T) {
 	t.Parallel()
 	for _, content := range []string{"", "not a database"} {
 		dir := memoryDir(t)

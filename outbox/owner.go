@@ -15,7 +15,7 @@ import (
 // put alerts into the queue, which leave with the token: others, a group, and the
 // owner, who can always let himself. In a folder that is sticky, as /tmp is, others
 // can only add what is theirs, and that is left alone.
-func FolderFault(folder string, info fs.FileInfo, uid int) (fault, mend string) {
+func FolderFault(folder string, info fs.FileInfo, uid int) (fault, hint string) {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return "", "" // a system without owners
@@ -23,11 +23,11 @@ func FolderFault(folder string, info fs.FileInfo, uid int) (fault, mend string) 
 	loose := info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0
 	if int(stat.Uid) != uid {
 		fault = fmt.Sprintf("%s belongs to %s, not to %s", folder, userName(int(stat.Uid)), userName(uid))
-		mend = fmt.Sprintf("chown -R %s %s", userName(uid), folder)
+		hint = fmt.Sprintf("chown -R %s %s", userName(uid), folder)
 		if loose {
-			mend += " && chmod 700 " + folder
+			hint += " && chmod 700 " + folder
 		}
-		return fault, mend
+		return fault, hint
 	}
 	if loose {
 		return fmt.Sprintf("others may write to %s (%s)", folder, info.Mode()), "chmod 700 " + folder
@@ -37,7 +37,7 @@ func FolderFault(folder string, info fs.FileInfo, uid int) (fault, mend string) 
 
 // faultOf is FolderFault of this process. Of a folder that is not there whoever
 // uses it says so.
-func faultOf(folder string) (fault, mend string) {
+func faultOf(folder string) (fault, hint string) {
 	info, err := os.Stat(folder)
 	if err != nil {
 		return "", ""

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// P2: a folder in which others have a say fails Open, with the mend, and is left
+// P2: a folder in which others have a say fails Open, with the hint, and is left
 // as it was.
 func TestFolderThatOthersMayWrite(t *testing.T) {
 	t.Parallel()

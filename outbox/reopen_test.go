@@ -17,10 +17,10 @@ func TestAllIsThereAfterClose(t *testing.T) { // P5
 	r.put(1, "a", "x/b", "a2")
 	r.Append([]Change{aChange(2, "a")}, []Level{{Key: "s", Time: 2, Value: []byte("v")}, {Key: "gone", Time: 2, Value: []byte("v")}})
 	r.Append(nil, []Level{{Key: "gone", Time: 3}})
-	flying := r.next(1)
+	inFlight := r.next(1)
 	r.close()
-	if len(flying) != 1 {
-		t.Fatalf("got %s", payloadsOf(flying))
+	if len(inFlight) != 1 {
+		t.Fatalf("got %s", payloadsOf(inFlight))
 	}
 
 	r = openIn(t, dir)
@@ -150,18 +150,18 @@ func TestAfterCloseNothingIsTouched(t *testing.T) {
 	dir := memoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a")
-	flying := r.next(1)
+	inFlight := r.next(1)
 	r.close()
 	other := openIn(t, dir) // has the lock now
 	for range 3 {
 		r.put(2, "late")
-		if err := r.Ack(flying[0].ID); err != ErrClosed {
+		if err := r.Ack(inFlight[0].ID); err != ErrClosed {
 			t.Errorf("Ack: %v", err)
 		}
-		if err := r.Dead(flying[0].ID, 400, "no"); err != ErrClosed {
+		if err := r.Dead(inFlight[0].ID, 400, "no"); err != ErrClosed {
 			t.Errorf("Dead: %v", err)
 		}
-		r.Release(flying[0].ID)
+		r.Release(inFlight[0].ID)
 		if _, _, err := readAll(r); err != ErrClosed {
 			t.Errorf("Levels: %v", err)
 		}
@@ -180,14 +180,14 @@ func TestReleaseAfterClose(t *testing.T) {
 	numbered := openIn(t, dir).adopted()
 	numbered.put(1, "a", "x/b")
 	r.put(2, "a", "x/b")
-	flying := append(r.next(1), r.next(1)...)
+	inFlight := append(r.next(1), r.next(1)...)
 	numbered.close()
 	r.look(t.Context())
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	r.Next(over, 1, nil) // nothing can leave, but it has read what comes before
 	r.close()
-	r.Release(idsOf(flying)...)
+	r.Release(idsOf(inFlight)...)
 	r.log.has(t, 0, "level=ERROR")
 	r = openIn(t, dir)
 	all := r.drain()

@@ -130,7 +130,7 @@ func (r *rig) small(size, maxPerAlert int) *rig {
 	return r
 }
 
-// put queues a change for each word, "app key/alert" or "alert", with the payload
+// put queues a change for each word, "appKey/alert" or "alert", with the payload
 // "alert#n", n being the time.
 func (r *rig) put(n int, words ...string) []Change {
 	var changes []Change
@@ -146,7 +146,7 @@ func aChange(n int, word string) Change {
 	if !found {
 		appKey = "k"
 	}
-	return Change{AppKey: appKey, Alert: word, Time: int64(n), Level: "CRITICAL", Payload: fmt.Appendf(nil, "%s#%d", word, n)}
+	return Change{Lane: appKey, Alert: word, Time: int64(n), Level: "CRITICAL", Payload: fmt.Appendf(nil, "%s#%d", word, n)}
 }
 
 // next takes what is ready, and fails when nothing becomes so.
@@ -201,7 +201,7 @@ func (r *rig) drain() (all []Change) {
 // adopted waits until the outbox has taken over what others left behind.
 func (r *rig) adopted() *rig {
 	r.t.Helper()
-	until(r.t, "the first look for leftovers is over", func() bool {
+	until(r.t, "the first look for orphans is over", func() bool {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		return !r.looking

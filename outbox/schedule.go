@@ -64,7 +64,7 @@ func (s *schedule) add(alert, appKey string, e entry) bool {
 		return false
 	}
 	q.queued = slices.Insert(q.queued, i, e)
-	s.place(q)
+	s.reorder(q)
 	return true
 }
 
@@ -119,7 +119,7 @@ func (s *schedule) take(max int, skip func(appKey string) bool) []uint64 {
 		}
 	}
 	for _, q := range touched {
-		s.place(q)
+		s.reorder(q)
 	}
 	return ids
 }
@@ -133,7 +133,7 @@ func (s *schedule) complete(id uint64) (*alertQueue, entry) {
 	}
 	e := s.recall(q, id)
 	q.postponed = 0
-	s.place(q)
+	s.reorder(q)
 	return q, e
 }
 
@@ -162,7 +162,7 @@ func (s *schedule) release(ids ...uint64) {
 		if !slices.IsSortedFunc(q.queued, byID) {
 			slices.SortFunc(q.queued, byID)
 		}
-		s.place(q)
+		s.reorder(q)
 	}
 }
 
@@ -175,7 +175,7 @@ func (s *schedule) drop(alert string, id uint64) bool {
 	i, found := slices.BinarySearchFunc(q.queued, entry{id: id}, byID)
 	if found {
 		q.queued = slices.Delete(q.queued, i, i+1)
-		s.place(q)
+		s.reorder(q)
 	}
 	return found
 }
@@ -186,7 +186,7 @@ func (s *schedule) empty(q *alertQueue) {
 		heap.Remove(s.ready[q.appKey], q.at)
 	}
 	q.queued = nil
-	s.place(q)
+	s.reorder(q)
 }
 
 // clear forgets all entries, also those in flight.
@@ -205,9 +205,9 @@ func (s *schedule) recall(q *alertQueue, id uint64) entry {
 	return e
 }
 
-// place brings an alert to where its state says it belongs: in its app key's heap
+// reorder brings an alert to where its state says it belongs: in its app key's heap
 // when it is ready, nowhere when it is empty.
-func (s *schedule) place(q *alertQueue) {
+func (s *schedule) reorder(q *alertQueue) {
 	h := s.ready[q.appKey]
 	switch {
 	case q.isReady() && q.at < 0:

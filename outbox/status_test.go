@@ -30,11 +30,11 @@ func TestControlWhileTheDiskRefuses(t *testing.T) {
 	r := openIn(t, memoryDir(t))
 	c := NewControl(r.folder, nil)
 	r.put(1, "a", "b")
-	flying := r.next(1)
+	inFlight := r.next(1)
 	f.set(syscall.EIO)
 	f.breakFile(t)
 	r.put(2, "b", "c")
-	if err := r.Dead(flying[0].ID, 400, "no"); err == nil {
+	if err := r.Dead(inFlight[0].ID, 400, "no"); err == nil {
 		t.Error("a dead letter that the disk refuses has no error")
 	}
 	s, err := c.Status(t.Context())

@@ -115,7 +115,7 @@ func (s *store) update(f func(*bolt.Tx) error) error {
 		s.db = nil
 		if err = s.open(); err == nil {
 			// What it says of the levels is of another time.
-			if err = guard(func() error { return s.db.Update(tellAgain) }); err == nil {
+			if err = guard(func() error { return s.db.Update(markAgain) }); err == nil {
 				s.begun.last++
 				s.lost(errOverwritten, "")
 				return s.update(f)

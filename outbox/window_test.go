@@ -132,9 +132,9 @@ func TestPostponedLeaveRoom(t *testing.T) {
 	}
 }
 
-// An app key that is held, with more changes than the window holds, does not hold
+// A appKey that is held, with more changes than the window holds, does not hold
 // back another (P5).
-func TestHeldLaneLeavesRoom(t *testing.T) {
+func TestHeldAppKeyLeavesRoom(t *testing.T) {
 	t.Parallel()
 	dir := memoryDir(t)
 	for name, reopen := range map[string]bool{"queued by this process": false, "queued by one before": true} {
@@ -169,7 +169,7 @@ func TestReleaseOfEverything(t *testing.T) { // P5
 	for n := range 60 {
 		r.put(n+1, "a", "b", "x/c")
 	}
-	var flying []Change
+	var inFlight []Change
 	for {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		got, err := r.Next(ctx, 5, nil)
@@ -177,10 +177,10 @@ func TestReleaseOfEverything(t *testing.T) { // P5
 		if err != nil {
 			break
 		}
-		flying = append(flying, got...)
+		inFlight = append(inFlight, got...)
 	}
-	rand.Shuffle(len(flying), func(i, j int) { flying[i], flying[j] = flying[j], flying[i] })
-	r.Release(idsOf(flying)...)
+	rand.Shuffle(len(inFlight), func(i, j int) { inFlight[i], inFlight[j] = inFlight[j], inFlight[i] })
+	r.Release(idsOf(inFlight)...)
 	all := r.drain()
 	inOrder(t, all)
 	if len(all) != 180 {
@@ -199,13 +199,13 @@ func TestSmallWindow(t *testing.T) {
 			dir := memoryDir(t)
 			open := func() *rig { return openIn(t, dir).adopted().small(4+r.IntN(24), 1+r.IntN(5)) }
 			d := open()
-			waiting := make(map[string][]int64) // by alert: its changes, in flight and queued
-			flying := make(map[string][]Change) // by alert
-			number := make(map[string]int)      // of the last change of each alert
+			waiting := make(map[string][]int64)   // by alert: its changes, in flight and queued
+			inFlight := make(map[string][]Change) // by alert
+			number := make(map[string]int)        // of the last change of each alert
 			steps := rounds(1000, 400)
 			take := func(held string) bool {
 				patience := 10 * time.Second
-				if len(flying) > 0 || held != "" || d.Stats().Queued == 0 {
+				if len(inFlight) > 0 || held != "" || d.Stats().Queued == 0 {
 					patience = 2 * time.Millisecond // there may be nothing
 				}
 				ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -215,20 +215,20 @@ func TestSmallWindow(t *testing.T) {
 					return false
 				}
 				before := make(map[string]bool)
-				for alert := range flying {
+				for alert := range inFlight {
 					before[alert] = true
 				}
 				for _, c := range got {
-					at := len(flying[c.Alert])
-					if before[c.Alert] || c.AppKey == held || at >= len(waiting[c.Alert]) || waiting[c.Alert][at] != c.Time {
+					at := len(inFlight[c.Alert])
+					if before[c.Alert] || c.Lane == held || at >= len(waiting[c.Alert]) || waiting[c.Alert][at] != c.Time {
 						t.Fatalf("got %s of %v; in flight %v, held %s", c.Payload, waiting[c.Alert], before[c.Alert], held)
 					}
-					flying[c.Alert] = append(flying[c.Alert], c)
+					inFlight[c.Alert] = append(inFlight[c.Alert], c)
 				}
 				return true
 			}
-			land := func(alert string) {
-				all := flying[alert]
+			finish := func(alert string) {
+				all := inFlight[alert]
 				n := r.IntN(len(all) + 1)
 				for _, c := range all[:n] {
 					if r.IntN(10) == 0 {
@@ -245,10 +245,10 @@ func TestSmallWindow(t *testing.T) {
 					d.Release(back...)
 				}
 				waiting[alert] = waiting[alert][n:]
-				delete(flying, alert)
+				delete(inFlight, alert)
 			}
 			anyFlying := func() string {
-				for alert := range flying {
+				for alert := range inFlight {
 					return alert
 				}
 				return ""
@@ -268,25 +268,25 @@ func TestSmallWindow(t *testing.T) {
 					take(fmt.Sprint(r.IntN(3)))
 				case 6, 7, 8:
 					if alert := anyFlying(); alert != "" {
-						land(alert)
+						finish(alert)
 					}
 				case 9:
 					if r.IntN(20) == 0 {
 						d.close()
 						d = open()
-						clear(flying)
+						clear(inFlight)
 					}
 				}
 			}
 			for alert := anyFlying(); alert != ""; alert = anyFlying() {
-				land(alert)
+				finish(alert)
 			}
 			for d.Stats().Queued > 0 {
 				if !take("") {
 					t.Fatalf("nothing leaves, of %v, %+v", waiting, d.Stats())
 				}
 				for alert := anyFlying(); alert != ""; alert = anyFlying() {
-					land(alert)
+					finish(alert)
 				}
 			}
 			for alert, left := range waiting {

@@ -12,9 +12,9 @@ import (
 	"unsafe"
 )
 
-// A room is where an outbox is, and can be full.
-type room interface {
-	folder() string
+// A crashFolder is where an outbox is, and can be full.
+type crashFolder interface {
+	path() string
 	// fill leaves the process no room, or very little; free ends that.
 	fill(pid int, little int64)
 	free()
@@ -27,7 +27,7 @@ type fileLimit struct {
 	pid int
 }
 
-func (r *fileLimit) folder() string { return r.dir }
+func (r *fileLimit) path() string { return r.dir }
 
 func (r *fileLimit) fill(pid int, little int64) {
 	r.pid = pid
@@ -52,8 +52,8 @@ func limitFiles(pid int, size uint64) {
 // tmpfs is a small file system, full by a file that takes up all of it.
 type tmpfs struct{ dir string }
 
-// mountRoom mounts one, or skips the test where that is not allowed.
-func mountRoom(t *testing.T) room {
+// mountFolder mounts one, or skips the test where that is not allowed.
+func mountFolder(t *testing.T) crashFolder {
 	dir := t.TempDir()
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
 		t.Skipf("mount a small file system: %v; only root may", err)
@@ -66,7 +66,7 @@ func mountRoom(t *testing.T) room {
 	return &tmpfs{dir: dir}
 }
 
-func (r *tmpfs) folder() string { return filepath.Join(r.dir, "outbox") }
+func (r *tmpfs) path() string   { return filepath.Join(r.dir, "outbox") }
 func (r *tmpfs) filler() string { return filepath.Join(r.dir, "filler") }
 
 func (r *tmpfs) fill(_ int, little int64) {
@@ -108,13 +108,13 @@ func (k *crashTask) fillAtTimes(l *crashLife) (stop func()) {
 	}
 	go func() {
 		defer close(ended)
-		defer k.room.free()
+		defer k.folder.free()
 		for i := 0; i < len(spans) && wait(spans[i]); i += 3 {
-			k.room.fill(l.f.Cmd.Process.Pid, int64(spans[i+1]))
+			k.folder.fill(l.f.Cmd.Process.Pid, int64(spans[i+1]))
 			if !wait(spans[i+2]) {
 				return
 			}
-			k.room.free()
+			k.folder.free()
 		}
 	}()
 	return func() {

@@ -18,8 +18,8 @@ import (
 // that it speaks to.
 type crashTask struct {
 	*crash
-	seat   crashSeat
-	room   room
+	use    crashUse
+	folder crashFolder
 	chance *rand.Rand
 	alerts []*crashAlert
 	former *crashLife // that was not killed when the next began
@@ -64,8 +64,8 @@ type crashLife struct {
 	fed     []*crashChange
 }
 
-func (c *crash) newTask(s crashSeat, r room, n uint64) *crashTask {
-	k := &crashTask{crash: c, seat: s, room: r, chance: rand.New(rand.NewPCG(c.seed, n))}
+func (c *crash) newTask(s crashUse, r crashFolder, n uint64) *crashTask {
+	k := &crashTask{crash: c, use: s, folder: r, chance: rand.New(rand.NewPCG(c.seed, n))}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range crashAlerts {
@@ -82,7 +82,7 @@ func (k *crashTask) round() {
 	l := k.start()
 	go l.feed()
 	stopFilling := func() {}
-	if k.seat.fills {
+	if k.use.fills {
 		stopFilling = k.fillAtTimes(l)
 	}
 	l.untilKilled()
@@ -90,7 +90,7 @@ func (k *crashTask) round() {
 		k.former.kill()
 		k.former = nil
 	}
-	if k.seat.overlaps && k.chance.IntN(2) == 0 {
+	if k.use.overlaps && k.chance.IntN(2) == 0 {
 		close(l.quiet)
 		<-l.fedAll
 		k.former = l
@@ -119,9 +119,9 @@ func (k *crashTask) start() *crashLife {
 	}
 	began := time.Now()
 	variables := append(Environment(k.url),
-		"BIGPANDA_OUTBOX="+k.room.folder(), "BIGPANDA_TIMEOUT="+crashTimeout.String(), "BIGPANDA_BATCH_SIZE=5",
+		"BIGPANDA_OUTBOX="+k.folder.path(), "BIGPANDA_TIMEOUT="+crashTimeout.String(), "BIGPANDA_BATCH_SIZE=5",
 		crashWaitVariable+"="+crashWait.String())
-	if k.seat.daemon {
+	if k.use.daemon {
 		l.f = launchDaemon(k.t, variables)
 	} else {
 		l.f = Launch(k.t, variables)
@@ -141,10 +141,10 @@ func (k *crashTask) start() *crashLife {
 				k.startup = time.Since(began)
 				k.mu.Unlock()
 				close(l.inited)
-			case response.GetInit() != nil && k.seat.fills && !k.begun():
+			case response.GetInit() != nil && k.use.fills && !k.begun():
 				l.refused = true // where nothing is yet, a full disk is no place
 			case response.GetInit() != nil:
-				k.t.Errorf("%s: Init failed: %s", k.seat.task, response.GetInit().Error)
+				k.t.Errorf("%s: Init failed: %s", k.use.task, response.GetInit().Error)
 			case response.GetPoint() != nil:
 				k.mu.Lock()
 				k.changes[response.GetPoint().FieldsInt["seq"]-1].passed = time.Now()
@@ -164,7 +164,7 @@ func (l *crashLife) feed() {
 	k := l.task
 	l.f.In.Write(Frames( // an error: it was killed
 		Info(),
-		Init(k.seat.task, "bigpanda3"),
+		Init(k.use.task, "bigpanda3"),
 	))
 	select {
 	case <-l.inited:
@@ -267,7 +267,7 @@ func (l *crashLife) untilKilled() {
 	case <-l.inited:
 	case <-l.ended:
 	case <-time.After(Patient):
-		k.t.Errorf("%s: Init is not answered", k.seat.task)
+		k.t.Errorf("%s: Init is not answered", k.use.task)
 	}
 	switch kind {
 	case 1:
@@ -296,7 +296,7 @@ func (l *crashLife) kill() {
 	var exit *exec.ExitError
 	<-l.ended
 	if !l.refused && (!errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL) {
-		k.t.Errorf("%s: the program ended by itself: %v\n%s", k.seat.task, err, tail(l.f.Log.String()))
+		k.t.Errorf("%s: the program ended by itself: %v\n%s", k.use.task, err, tail(l.f.Log.String()))
 	}
 	l.close()
 }
@@ -311,7 +311,7 @@ func (l *crashLife) close() {
 	log := l.f.Log.String()
 	for _, word := range []string{"goroutine ", "damaged", "dead letter", "please report"} {
 		if strings.Contains(log, word) {
-			k.t.Errorf("%s: in the log:\n%s", k.seat.task, tail(log))
+			k.t.Errorf("%s: in the log:\n%s", k.use.task, tail(log))
 			break
 		}
 	}
@@ -321,8 +321,8 @@ func (l *crashLife) close() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	for _, in := range refusals(log) {
-		if !k.seat.fills {
-			k.t.Errorf("%s: the disk was never full, and the log says\n%s", k.seat.task, tail(log))
+		if !k.use.fills {
+			k.t.Errorf("%s: the disk was never full, and the log says\n%s", k.use.task, tail(log))
 		}
 		newer := make(map[*crashAlert]bool)
 		for i := len(l.fed) - 1; i >= 0; i-- {

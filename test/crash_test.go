@@ -33,9 +33,9 @@ const (
 	crashDrain = 2 * time.Minute
 )
 
-// A crashSeat is a use of the function in one task, which is started again
+// A crashUse is a use of the function in one task, which is started again
 // whenever it was killed.
-type crashSeat struct {
+type crashUse struct {
 	task string
 	// overlaps has a process begin, at times, before the one before is killed.
 	overlaps bool
@@ -56,45 +56,45 @@ func TestCrash(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		share int // of the kills, in tenths
-		seats []crashSeat
-		own   bool // each seat has a folder of its own
+		uses  []crashUse
+		own   bool // each use has a folder of its own
 		mount bool // on a small file system of its own
 	}{
-		{name: "plain", share: 3, own: true, seats: []crashSeat{{task: "cpu"}, {task: "mem"}}},
-		{name: "full", share: 1, own: true, seats: []crashSeat{{task: "cpu", fills: true}, {task: "mem", fills: true}}},
-		{name: "tmpfs", share: 1, own: true, mount: true, seats: []crashSeat{{task: "cpu", fills: true}}},
-		{name: "daemon", share: 2, own: true, seats: []crashSeat{{task: "cpu", daemon: true}, {task: "mem", daemon: true}}},
-		{name: "several", share: 3, seats: []crashSeat{{task: "cpu", overlaps: true}, {task: "mem"}, {task: "disk"}}},
+		{name: "plain", share: 3, own: true, uses: []crashUse{{task: "cpu"}, {task: "mem"}}},
+		{name: "full", share: 1, own: true, uses: []crashUse{{task: "cpu", fills: true}, {task: "mem", fills: true}}},
+		{name: "tmpfs", share: 1, own: true, mount: true, uses: []crashUse{{task: "cpu", fills: true}}},
+		{name: "daemon", share: 2, own: true, uses: []crashUse{{task: "cpu", daemon: true}, {task: "mem", daemon: true}}},
+		{name: "several", share: 3, uses: []crashUse{{task: "cpu", overlaps: true}, {task: "mem"}, {task: "disk"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newCrash(t, seed)
-			kills := max(len(tt.seats), *crashKills*tt.share/10)
+			kills := max(len(tt.uses), *crashKills*tt.share/10)
 			shared := t.TempDir()
-			var rooms []room
-			for range tt.seats {
+			var folders []crashFolder
+			for range tt.uses {
 				switch {
 				case tt.mount:
-					rooms = append(rooms, mountRoom(t))
+					folders = append(folders, mountFolder(t))
 				case tt.own:
-					rooms = append(rooms, &fileLimit{dir: t.TempDir()})
+					folders = append(folders, &fileLimit{dir: t.TempDir()})
 				default:
-					rooms = append(rooms, &fileLimit{dir: shared})
+					folders = append(folders, &fileLimit{dir: shared})
 				}
 			}
 			var left atomic.Int64
 			left.Store(int64(kills))
-			var seats sync.WaitGroup
-			tasks := make([]*crashTask, len(tt.seats))
-			for i, s := range tt.seats {
-				tasks[i] = c.newTask(s, rooms[i], uint64(i))
-				seats.Go(func() {
+			var uses sync.WaitGroup
+			tasks := make([]*crashTask, len(tt.uses))
+			for i, s := range tt.uses {
+				tasks[i] = c.newTask(s, folders[i], uint64(i))
+				uses.Go(func() {
 					for left.Add(-1) >= 0 && !t.Failed() {
 						tasks[i].round()
 					}
 					tasks[i].killFormer()
 				})
 			}
-			seats.Wait()
+			uses.Wait()
 			c.calm()
 			c.drain(tasks)
 			v := c.judge()
@@ -116,8 +116,8 @@ type crash struct {
 	api  *sandbox.Server
 	url  string
 
-	stopChaos func()
-	seqs      []int // of the changes of the API's events, which judge alone reads
+	stopFaults func()
+	seqs       []int // of the changes of the API's events, which judge alone reads
 
 	// What a request waits for: judge, which takes long, holds mu and not this.
 	requests sync.Mutex
@@ -144,18 +144,18 @@ func newCrash(t testing.TB, seed uint64) *crash {
 		server.Close()
 	})
 	stop := make(chan struct{})
-	var chaos sync.WaitGroup
-	chaos.Go(func() { c.chaos(stop) })
-	c.stopChaos = sync.OnceFunc(func() {
+	var faults sync.WaitGroup
+	faults.Go(func() { c.faults(stop) })
+	c.stopFaults = sync.OnceFunc(func() {
 		close(stop)
-		chaos.Wait()
+		faults.Wait()
 	})
-	t.Cleanup(c.stopChaos)
+	t.Cleanup(c.stopFaults)
 	return c
 }
 
-// chaos has BigPanda fail now and then, in every way that it may.
-func (c *crash) chaos(stop <-chan struct{}) {
+// faults has BigPanda fail now and then, in every way that it may.
+func (c *crash) faults(stop <-chan struct{}) {
 	chance := rand.New(rand.NewPCG(c.seed, 1000))
 	for {
 		f := sandbox.Faults{}
@@ -200,7 +200,7 @@ func (c *crash) chaos(stop <-chan struct{}) {
 
 // calm has BigPanda work from now on.
 func (c *crash) calm() {
-	c.stopChaos()
+	c.stopFaults()
 	if err := c.api.SetFaults(sandbox.Faults{}); err != nil {
 		c.t.Error(err)
 	}
@@ -224,13 +224,13 @@ func (c *crash) heard() <-chan struct{} {
 func (c *crash) drain(tasks []*crashTask) {
 	var lives []*crashLife
 	for _, task := range tasks {
-		task.room.free()
+		task.folder.free()
 		l := task.start()
 		lives = append(lives, l)
 		l.last = true
 		l.feed()
 		if n := 2 * len(task.alerts); l.echoes < n {
-			c.t.Errorf("%s: %d of the last %d points came back", task.seat.task, l.echoes, n)
+			c.t.Errorf("%s: %d of the last %d points came back", task.use.task, l.echoes, n)
 		}
 	}
 	deadline := time.Now().Add(crashDrain)
@@ -242,7 +242,7 @@ func (c *crash) drain(tasks []*crashTask) {
 	}
 	for _, l := range lives {
 		if code := l.f.End(); code != 0 {
-			c.t.Errorf("%s: exit code %d", l.task.seat.task, code)
+			c.t.Errorf("%s: exit code %d", l.task.use.task, code)
 		}
 		l.close()
 	}

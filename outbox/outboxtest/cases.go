@@ -99,7 +99,7 @@ func testAppendInFlight(_ *testing.T, b *box) {
 	b.want(100, "a#2")
 }
 
-func testPartlyLanded(_ *testing.T, b *box) {
+func testPartlyDone(_ *testing.T, b *box) {
 	b.append("a", "a", "a", "a")
 	a := b.want(3, "a#1 a#2 a#3")
 	b.ok(b.Ack(a[0].ID))
@@ -303,7 +303,7 @@ func testNextContext(t *testing.T, b *box) {
 
 func testClose(t *testing.T, b *box) {
 	b.append("a", "a")
-	flying := b.want(1, "a#1")
+	inFlight := b.want(1, "a#1")
 	var ended sync.WaitGroup
 	for range 3 {
 		ended.Go(func() {
@@ -327,12 +327,12 @@ func testClose(t *testing.T, b *box) {
 		t.Errorf("Next: got error %v", err)
 	}
 	// A request may still be under way.
-	for _, err := range []error{b.Ack(flying[0].ID), b.Dead(flying[0].ID, 400, "no")} {
+	for _, err := range []error{b.Ack(inFlight[0].ID), b.Dead(inFlight[0].ID, 400, "no")} {
 		if err != nil && !errors.Is(err, outbox.ErrClosed) {
 			t.Errorf("the end of a flight: got error %v", err)
 		}
 	}
-	b.Release(flying[0].ID)
+	b.Release(inFlight[0].ID)
 }
 
 func testDrain(t *testing.T, b *box) {

@@ -74,14 +74,14 @@ func testLimitInFlight(t *testing.T, b *box) {
 	for i := range 8 {
 		b.Append([]outbox.Change{kilo("a", fmt.Sprint("a", i))}, nil)
 	}
-	flying := b.next(5)
+	inFlight := b.next(5)
 	for i := range 30 {
 		b.Append([]outbox.Change{kilo("b", fmt.Sprint("b", i))}, nil)
 	}
 	if stats := b.Stats(); stats.InFlight != 5 || stats.GivenUp == 0 {
 		t.Errorf("stats: %+v", stats)
 	}
-	b.Release(ids(flying)...)
+	b.Release(ids(inFlight)...)
 	got := texts(b.next(1000))
 	if !strings.HasPrefix(got, "a0 a1 a2 a3 a4 ") || !strings.Contains(got, "a7 ") || !strings.HasSuffix(got, "b29") {
 		t.Errorf("got %s", got)

@@ -56,8 +56,8 @@ func (m *model) next(max int, skip func(string) bool) (piece []outbox.Change) {
 	return piece
 }
 
-// land removes a change from what is in flight.
-func (m *model) land(id uint64) (outbox.Change, bool) {
+// finish removes a change from what is in flight.
+func (m *model) finish(id uint64) (outbox.Change, bool) {
 	i := slices.IndexFunc(m.inFlight, func(c outbox.Change) bool { return c.ID == id })
 	if i < 0 {
 		return outbox.Change{}, false
@@ -69,13 +69,13 @@ func (m *model) land(id uint64) (outbox.Change, bool) {
 
 // done removes a change for good, and reports whether it was in flight.
 func (m *model) done(id uint64) bool {
-	c, ok := m.land(id)
+	c, ok := m.finish(id)
 	delete(m.postponed, c.Alert)
 	return ok
 }
 
 func (m *model) release(id uint64) {
-	if c, ok := m.land(id); ok {
+	if c, ok := m.finish(id); ok {
 		i := slices.IndexFunc(m.queued, func(q outbox.Change) bool { return q.ID > id })
 		if i < 0 {
 			i = len(m.queued)

@@ -54,7 +54,7 @@ func Run(t *testing.T, open Open, length Length) {
 		{"an app key that is skipped stays", testSkip},
 		{"an alert in flight waits, others do not (P5)", testInFlight},
 		{"a change that came during the flight waits for its end (P5)", testAppendInFlight},
-		{"an alert waits until the last of its changes has landed (P5)", testPartlyLanded},
+		{"an alert waits until the last of its changes has landed (P5)", testPartlyDone},
 		{"what is released is back in its place (P5)", testRelease},
 		{"what is released bit by bit is back in its place (P5)", testReleaseBits},
 		{"what is postponed leaves last, and not with others", testPostpone},
@@ -122,7 +122,7 @@ func change(word, payload string) outbox.Change {
 	if !found {
 		appKey = "k"
 	}
-	return outbox.Change{AppKey: appKey, Alert: word, Time: 1, Level: "CRITICAL", Payload: []byte(payload)}
+	return outbox.Change{Lane: appKey, Alert: word, Time: 1, Level: "CRITICAL", Payload: []byte(payload)}
 }
 
 // next takes what is ready, nil if there is nothing.
