@@ -44,7 +44,9 @@ func openDatabase(path string, o Options) (db *bolt.DB, b begun, err error) {
 			return nil, b, fmt.Errorf("begin outbox %s: %w", path, err)
 		}
 	}
-	if db, err = openExisting(path); err == nil {
+	// A larger map must be made while nobody reads.
+	if db, err = openBolt(path, bolt.Options{InitialMmapSize: 64 << 20}, openFile); err == nil {
+		db.AllocSize = allocSize
 		err = guard(func() (err error) {
 			b, err = prepare(db, o)
 			return err
@@ -68,30 +70,36 @@ func openDatabase(path string, o Options) (db *bolt.DB, b begun, err error) {
 // beginDatabase makes a database. The file has its name only when all of it is
 // on disk: a half of one would be taken for damage after a loss of power.
 func beginDatabase(path string, o Options) error {
-	next := path + compacting
-	if err := os.Remove(next); err != nil && !errors.Is(err, os.ErrNotExist) {
+	err := makeFile(path+compacting, func(db *bolt.DB) error {
+		_, err := prepare(db, o)
+		return err
+	})
+	if err == nil {
+		err = syncFoldersAbove(path)
+	}
+	if err == nil {
+		err = os.Rename(path+compacting, path)
+	}
+	return err
+}
+
+// makeFile makes a database file, in place of one that a crash has left, and has it
+// filled. All of it is on disk when it returns.
+func makeFile(path string, fill func(*bolt.DB) error) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	db, err := openExisting(next)
+	db, err := openBolt(path, bolt.Options{NoSync: true}, openFile)
 	if err == nil {
-		err = guard(func() error {
-			_, err := prepare(db, o)
-			return err
-		})
+		err = guard(func() error { return errors.Join(fill(db), db.Sync()) })
 		if err != nil {
 			abandon(db)
 		} else {
 			err = db.Close()
 		}
 	}
-	if err == nil {
-		err = syncFoldersAbove(path)
-	}
-	if err == nil {
-		err = os.Rename(next, path)
-	}
 	if err != nil {
-		os.Remove(next)
+		os.Remove(path)
 	}
 	return err
 }
@@ -109,16 +117,6 @@ func syncFoldersAbove(path string) error {
 		syncFolder(dir)
 	}
 	return nil
-}
-
-// openExisting opens a database file to work with it.
-func openExisting(path string) (*bolt.DB, error) {
-	// A larger map must be made while nobody reads.
-	db, err := openBolt(path, bolt.Options{InitialMmapSize: 64 << 20}, openFile)
-	if err == nil {
-		db.AllocSize = allocSize
-	}
-	return db, err
 }
 
 // openBolt opens a database file, with open. What bbolt cannot make sense of is

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -94,10 +93,7 @@ func Open(dir string, o Options) (*Disk, error) {
 			d.store.db.Close()
 		}
 		lock.Close()
-		if errno := syscall.Errno(0); errors.As(err, &errno) {
-			err = unwritable(dir, err)
-		}
-		return nil, err
+		return nil, unwritable(dir, err)
 	}
 	if name, ok := NetworkFileSystem(folder); ok {
 		d.log.Warn("the outbox is on a network file system, where it may be damaged: set --outbox (BIGPANDA_OUTBOX) to a folder on a disk of this host",

@@ -75,10 +75,8 @@ func lockFrom(first string, deadline time.Time, fits func(folder string) bool) (
 			n++
 		}
 	}
-	return "", nil, errTooMany
+	return "", nil, fmt.Errorf("open outbox: %d processes work for this node already: end some", maxFolders)
 }
-
-var errTooMany = fmt.Errorf("open outbox: %d processes work for this node already: end some", maxFolders)
 
 // checkFolders refuses a folder that is none for this process, or that is in such
 // a one.
@@ -89,18 +87,16 @@ func checkFolders(folder string) error {
 			if f == dir {
 				os.Remove(folder) // which is empty if it was made just now
 			}
-			return fmt.Errorf("%w %s cannot be written safely, as %s: let the user that kapacitord runs as write there alone (%s), "+
-				"or set --outbox (BIGPANDA_OUTBOX) to a folder of its own", errUnsafe, dir, fault, hint)
+			return fmt.Errorf("the outbox in %s cannot be written safely, as %s: let the user that kapacitord runs as write there alone (%s), "+
+				"or set --outbox (BIGPANDA_OUTBOX) to a folder of its own", dir, fault, hint)
 		}
 	}
 	return nil
 }
 
-// errUnsafe begins the error of checkFolders.
-var errUnsafe = errors.New("the outbox in")
-
+// unwritable adds the remedy to an error of the system.
 func unwritable(dir string, err error) error {
-	if errors.Is(err, errTooMany) || errors.Is(err, errUnsafe) {
+	if errno := syscall.Errno(0); !errors.As(err, &errno) {
 		return err
 	}
 	if isFull(err) {

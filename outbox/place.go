@@ -162,7 +162,7 @@ func (d *Disk) comeBack() error {
 	if err := syncFoldersAbove(s.path()); err != nil {
 		return err
 	}
-	if err := guard(s.writeAnew); err != nil {
+	if err := s.writeAnew(); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(s.path()); err == nil {

@@ -20,8 +20,7 @@ const (
 	compactTo    = 16 << 20
 	compactQuiet = time.Second
 
-	// compacting ends the name of a database while it is written anew. One that
-	// a crash has left is overwritten.
+	// compacting ends the name of a database while it is written anew.
 	compacting = ".compacting"
 	// damaged and replaced follow the name of a database that was put aside.
 	damaged  = ".damaged-"
@@ -167,7 +166,7 @@ func (s *store) compact(appended time.Time) error {
 	if size <= compactFrom || free < size/4*3 || size-free > compactTo {
 		return nil
 	}
-	if err := guard(s.writeAnew); err != nil {
+	if err := s.writeAnew(); err != nil {
 		s.compactAfter = s.options.Now().Add(compactAgain)
 		s.options.Log.Warn("the outbox cannot be made smaller", "error", err)
 		return nil
@@ -176,24 +175,8 @@ func (s *store) compact(appended time.Time) error {
 }
 
 // writeAnew writes what is open to a file beside it.
-func (s *store) writeAnew() (err error) {
-	path := s.path() + compacting
-	defer func() {
-		if err != nil {
-			os.Remove(path)
-		}
-	}()
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	next, err := bolt.Open(path, 0o600, &bolt.Options{NoSync: true, FreelistType: bolt.FreelistMapType})
-	if err != nil {
-		return err
-	}
-	if err := bolt.Compact(next, s.db, 1<<20); err != nil {
-		return errors.Join(err, next.Close())
-	}
-	return errors.Join(next.Sync(), next.Close())
+func (s *store) writeAnew() error {
+	return makeFile(s.path()+compacting, func(next *bolt.DB) error { return bolt.Compact(next, s.db, 1<<20) })
 }
 
 // swap goes on with what writeAnew has written.
