@@ -22,11 +22,8 @@ func putDead(tx *bolt.Tx, letter DeadLetter) error {
 	if err := b.Put(encodeID(letter.ID), value); err != nil {
 		return err
 	}
-	count := 0 // Stats does not know what was put in this transaction
+	count := countDead(tx)
 	c := b.Cursor()
-	for k, _ := c.First(); k != nil; k, _ = c.Next() {
-		count++
-	}
 	for k, v := c.First(); k != nil; k, v = c.First() {
 		var oldest DeadLetter
 		err := json.Unmarshal(v, &oldest)
@@ -39,4 +36,14 @@ func putDead(tx *bolt.Tx, letter DeadLetter) error {
 		count--
 	}
 	return nil
+}
+
+// countDead counts the dead letters: there are maxDeadLetters at most.
+func countDead(tx *bolt.Tx) (n int) {
+	c := tx.Bucket(bucketDead).Cursor()
+	for k, _ := c.First(); k != nil; k, _ = c.Next() {
+		decodeID(k)
+		n++
+	}
+	return n
 }

@@ -23,7 +23,6 @@ import (
 type Disk struct {
 	options Options
 	log     *slog.Logger
-	process int
 	workers sync.WaitGroup
 	stop    context.CancelFunc
 	looks   sync.Mutex           // guards seen; held for the whole of a look
@@ -77,7 +76,7 @@ func Open(dir string, o Options) (*Disk, error) {
 		return nil, err
 	}
 	d := &Disk{
-		options: o, log: o.Log, process: os.Getpid(), seen: make(map[string]time.Time), met: make(chan struct{}),
+		options: o, log: o.Log, seen: make(map[string]time.Time), met: make(chan struct{}),
 		folder: folder, lock: lock, numbered: numberOf(folder) > 1,
 		store: &store{folder: folder, options: o}, pending: new(pending),
 	}
@@ -143,7 +142,7 @@ func (d *Disk) recount() error {
 		d.lastID = max(d.lastID, tx.Bucket(bucketQueue).Sequence())
 		d.full = d.options.MaxSize
 		d.stats.Dead = countDead(tx)
-		d.rewindAll(tx)
+		eachAppKey(tx, func(appKey string, _ *bolt.Bucket) { d.rewind(appKey) })
 		d.awake()
 		return nil
 	})

@@ -179,25 +179,6 @@ func tryLock(folder string) (*os.File, error) {
 	return f, nil
 }
 
-// foldersIn returns the folders in dir that hold the database of an outbox. A
-// link, which is there for earlier programs, is none.
-func foldersIn(dir string) (folders []string) {
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil // who writes there says what that means
-	}
-	for _, e := range entries {
-		folder := filepath.Join(dir, e.Name())
-		if !e.IsDir() {
-			continue
-		}
-		if _, err := os.Stat(filepath.Join(folder, databaseName)); err == nil {
-			folders = append(folders, folder)
-		}
-	}
-	return folders
-}
-
 // baseOf is the folder that a numbered one is beside.
 func baseOf(folder string) string {
 	base, _, _ := strings.Cut(filepath.Base(folder), "~")

@@ -37,6 +37,12 @@ func Folders(dir string) ([]string, error) {
 	return folders, nil
 }
 
+// foldersIn is Folders for who writes there, too, and says what an error means.
+func foldersIn(dir string) []string {
+	folders, _ := Folders(dir)
+	return folders
+}
+
 // isOutbox tells whether a folder is an outbox's, also one that cannot be read.
 func isOutbox(folder string) bool {
 	_, err := os.Lstat(filepath.Join(folder, databaseName))
@@ -60,19 +66,19 @@ func readable(path string, err error) error {
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
+	info, statErr := os.Stat(path)
+	for statErr != nil && path != filepath.Dir(path) {
+		path = filepath.Dir(path)
+		info, statErr = os.Stat(path)
+	}
 	owner := "another user"
-	for ; path != filepath.Dir(path); path = filepath.Dir(path) {
-		info, statErr := os.Stat(path)
-		if statErr != nil {
-			continue
-		}
+	if statErr == nil {
 		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
 			owner = userName(int(stat.Uid))
 			if owner == strconv.Itoa(int(stat.Uid)) {
 				owner = "user " + owner
 			}
 		}
-		break
 	}
 	return fmt.Errorf("it is %s's, and private: run this as %s or as root", owner, owner)
 }

@@ -120,20 +120,23 @@ var dropDead = define("drop-dead", "drop dead letters", changes, func(t *target,
 var dropQueued = define("drop-queued", "drop queued changes", changes, func(t *target, s Selection) (o Outcome, err error) {
 	var bytes int64
 	for _, id := range s.IDs {
-		queued, there := findQueued(t.tx, id)
+		queued, there := Change{}, false
+		for queued = range merged(t.tx, id) {
+			there = queued.ID == id
+			break
+		}
 		switch {
 		case !there:
 			o.Missing = append(o.Missing, id)
-			continue
 		case t.inFlight(id):
 			o.InFlight = append(o.InFlight, id)
-			continue
+		default:
+			bytes += int64(len(queued.Payload))
+			o.Done++
+			if err := dropChange(t.tx, queued.Lane, id); err != nil {
+				return o, err
+			}
 		}
-		if err := dropChange(t.tx, queued.Lane, id); err != nil {
-			return o, err
-		}
-		bytes += int64(len(queued.Payload))
-		o.Done++
 	}
 	return o, t.count(-o.Done, -bytes)
 })

@@ -2,9 +2,8 @@ package outbox
 
 import (
 	"context"
+	"os"
 	"time"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // Status is the state of one outbox, for people and for monitors.
@@ -88,7 +87,7 @@ var readStatus = define("status", "read the outbox", reports, func(t *target, _ 
 		}
 	}
 	if d := t.live; d != nil {
-		s.Process = d.process
+		s.Process = os.Getpid()
 		s.Task, s.Node, s.URL = d.options.Task, d.options.Node, d.options.URL
 		s.Queued, s.InFlight, s.Bytes = d.queued, len(d.schedule.inFlight), d.bytes
 		s.Dead += len(d.pending.dead)
@@ -102,16 +101,6 @@ var readStatus = define("status", "read the outbox", reports, func(t *target, _ 
 	}
 	return s, nil
 })
-
-// countDead counts the dead letters: there are maxDeadLetters at most.
-func countDead(tx *bolt.Tx) (n int) {
-	c := tx.Bucket(bucketDead).Cursor()
-	for k, _ := c.First(); k != nil; k, _ = c.Next() {
-		decodeID(k)
-		n++
-	}
-	return n
-}
 
 // cameAt is when Append got a change: its ID are the Unix nanoseconds of that.
 func cameAt(id uint64) time.Time { return time.Unix(0, int64(id)).UTC() }

@@ -232,20 +232,20 @@ func (d *Disk) insert(changes []Change) error {
 	return nil
 }
 
-// oldestChanges returns queued changes that can be read, up to movePiece, of about
+// oldestChanges returns the oldest changes that can be read, up to movePiece, of about
 // MaxBatchBytes at most.
 func oldestChanges(tx *bolt.Tx) (changes []Change) {
 	size := 0
-	eachAppKey(tx, func(appKey string, queue *bolt.Bucket) {
-		c := queue.Cursor()
-		for k, v := c.First(); k != nil && len(changes) < movePiece && size < MaxBatchBytes; k, v = c.Next() {
-			size += len(v)
-			if change, err := decodeChange(decodeID(k), appKey, v); err == nil {
-				change.Payload = bytes.Clone(change.Payload)
-				changes = append(changes, change)
-			}
+	for c, err := range merged(tx, 0) {
+		if len(changes) == movePiece || size >= MaxBatchBytes {
+			break
 		}
-	})
+		if err == nil {
+			size += len(c.Payload)
+			c.Payload = bytes.Clone(c.Payload)
+			changes = append(changes, c)
+		}
+	}
 	return changes
 }
 

@@ -167,17 +167,6 @@ func dropChange(tx *bolt.Tx, appKey string, id uint64) error {
 	return b.Delete(encodeID(id))
 }
 
-// findQueued looks a queued change up by its id alone.
-func findQueued(tx *bolt.Tx, id uint64) (found Change, ok bool) {
-	eachAppKey(tx, func(appKey string, queue *bolt.Bucket) {
-		if v := queue.Get(encodeID(id)); v != nil && !ok {
-			found, _ = decodeChange(id, appKey, v)
-			ok = true
-		}
-	})
-	return found, ok
-}
-
 // merged goes through the changes of all app keys in their order, from an id on, as
 // decodeChange returns them.
 func merged(tx *bolt.Tx, from uint64) iter.Seq2[Change, error] {

@@ -187,11 +187,6 @@ func (w *window) rewind(appKey string) {
 	clear(r.skipped)
 }
 
-// rewindAll is rewind of all app keys that are on disk.
-func (w *window) rewindAll(tx *bolt.Tx) {
-	eachAppKey(tx, func(appKey string, _ *bolt.Bucket) { w.rewind(appKey) })
-}
-
 // isEmpty reports whether all app keys were read to their end, and nothing found.
 func (w *window) isEmpty() bool {
 	for _, r := range w.readers {
