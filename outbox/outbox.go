@@ -6,34 +6,54 @@
 // neither what an alert means nor where it goes: a key, an app key and a payload
 // are all it sees.
 //
-//	     handler                    sender               a person, another process
-//	        │ Append                  │ Next, Ack, Dead, Release      │ Control
-//	        ▼                         ▼                               ▼
-//	┌─ Disk ──────────────────────────────────────────┐   control.sock, or the file
-//	│ window: the schedule of the oldest changes       │   itself when no process
-//	│ pending: what has still to be written            │   works on it (idle):
-//	│ store: the database that is open                 │   one table of operations
-//	└──────┬──────────────────────────────┬───────────┘
-//	       ▼ one commit                   ▼ flock, for the life of the process
-//	  outbox.db (bbolt)                 lock
-//	  queue, levels, again, dead, meta
+//	 handler (Owner)              sender                a person, another process
+//	    │ Append, Levels            │ Next, Ack, Dead,      │ Control
+//	    │                           │ Release, Postpone     ▼
+//	    ▼                           ▼                    control.sock, or the file
+//	┌─ Disk ── memory, behind Disk.mu ────────────────┐  itself when no process
+//	│ window   schedule of the oldest changes         │◀─works on it: one table
+//	│ pending  what has still to be written           │  of operations
+//	│ store    the database that is open              │
+//	└──────┬───────────────────────────────┬──────────┘     worker: look ─┐
+//	       ▼ one commit                    ▼ flock, for its life           ▼
+//	<folder>/outbox.db (bbolt)         <folder>/lock       <other folder>/outbox.db,
+//	queue, levels, again, dead, meta                       lock: of a process that is
+//	                                                       gone (an orphan)
 //
-// Durability: what Append, Ack and Dead are given is on disk, synced, when they
-// return; changes and levels of one Append are there together or not at all. While
-// the disk refuses, pending holds the newest change of each alert and all levels,
-// and is written, as one, with the next commit that works.
+// Disk. What Append, Ack and Dead are given is on disk, synced, when they return;
+// changes and levels of one Append are there together or not at all. Disk.mu is held
+// over a commit, and never over the network. Append has no error: what the disk
+// refuses is pending. An Ack that failed is written later; until then a kill has
+// the change sent again.
 //
-// Locks: Disk.mu guards the window, pending and the store, none of which has a lock
-// of its own; it is held over a commit, and never over the network. An Owner, who
-// has the levels in its memory, is asked before Disk.mu is taken. The worker of a
-// Disk moves what others left behind, and owns what it has seen of them. The folder
-// belongs to who holds the flock, for an orphan as well: there it is held for a
-// moment at a time.
+// pending holds, while the disk refuses, the newest change of each alert and all
+// levels. It is written, as one, with the next commit that works, and lost with the
+// process before that. The log says when it begins and ends.
 //
-// Errors: of a full disk the same database is used again; after any other failure it
-// is opened anew, since what the file holds is what counts. One that cannot be read
-// is put aside under a telling name, and a new one begun. A newer format is left
-// alone (ErrNewerFormat).
+// window knows of each app key the oldest changes by ID, alert and size; payloads stay
+// on disk until Next. It reads on as they leave, and can be rewound at any time: what
+// is in flight stays so. It and the schedule have no lock of their own.
+//
+// store. A transaction without an error is on disk. Of a full disk the same database
+// is used again; after any other failure it is opened anew, since what the file holds
+// is what counts. A file that cannot be read is put aside under a telling name, and
+// a new one begun; one that was deleted, moved or replaced under the process is written
+// anew from the open one; one that was written over in place cannot be, as the old
+// pages are gone: what it holds now counts, and its levels are to be told again. Each
+// is an error in the log, at the next commit. A newer format is left alone
+// (ErrNewerFormat).
+//
+// Operations are each one transaction. Those that change something, or must see all
+// levels, run while the Owner, who has the levels in its memory, changes nothing: it
+// is asked before Disk.mu is taken. While the disk refuses they change nothing.
+//
+// Orphans. The folder belongs to who holds its flock, for an orphan as well: there a
+// piece at a time, so that its own process can have it back. A change is written here
+// before it is removed there: a kill in between leaves it in both, under one ID.
+// A Disk's worker alone looks for them, and owns what it has seen of them.
+//
+// Memory has the same order and limit, and no more: nothing of it outlasts the process,
+// so it begins without levels, whatever the URL was before.
 //
 // What every kind of outbox must do is written down in package outboxtest.
 package outbox

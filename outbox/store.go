@@ -150,18 +150,14 @@ func (s *store) putAside(why error) {
 // compact writes the database anew if that is worth it.
 func (s *store) compact(appended time.Time) error {
 	now := s.options.Now()
-	if s.db == nil || now.Before(s.compactAfter) || now.Sub(appended).Abs() < compactQuiet || !s.isThere() {
+	if s.db == nil || now.Before(s.compactAfter) || now.Sub(appended).Abs() < compactQuiet {
 		return nil
 	}
-	var size int64 // what was ever in use: the file itself grows in steps
-	err := s.view(func(tx *bolt.Tx) error {
-		size = tx.Size()
-		return nil
-	})
-	if err != nil {
-		return nil // whoever uses it next finds out what that means
+	info, err := os.Stat(s.path())
+	if err != nil || !os.SameFile(info, s.file) {
+		return nil // the next commit finds out what that means
 	}
-	stats := s.db.Stats()
+	size, stats := info.Size(), s.db.Stats()
 	free := int64(stats.FreePageN+stats.PendingPageN) * int64(s.db.Info().PageSize)
 	if size <= compactFrom || free < size/4*3 || size-free > compactTo {
 		return nil

@@ -293,6 +293,37 @@ func TestOverwrittenInPlace(t *testing.T) {
 	}
 }
 
+// That goes for another outbox's file, as cp writes it, also when its newest
+// transaction has the number that the next one here would follow.
+func TestOverwrittenByAnother(t *testing.T) {
+	t.Parallel()
+	dir := memoryDir(t)
+	r, other := openIn(t, dir).adopted(), openIn(t, memoryDir(t), node("disk", "bigpanda2")).adopted()
+	r.put(1, "a")
+	other.put(1, "b")
+	for r.store.begun.last != other.store.begun.last {
+		behind := r
+		if other.store.begun.last < r.store.begun.last {
+			behind = other
+		}
+		behind.Append(nil, nil)
+	}
+	b, err := os.ReadFile(other.store.path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(r.store.path(), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.put(2, "a")
+	r.log.has(t, 1, "was overwritten while it is in use")
+	r.close()
+	r = openIn(t, dir)
+	if got := payloadsOf(r.drain()); got != "b#1 a#2" {
+		t.Errorf("delivered %s", got)
+	}
+}
+
 // P5: a second process of a use knows what the first has told, tells all of it
 // again, and what the two have told is together in the end, the later of each
 // series.
