@@ -187,7 +187,7 @@ func (d *Disk) Dead(id uint64, status int, answer string) error {
 			return nil
 		}
 		c := Change{ID: id, Lane: q.appKey, Alert: q.alert}
-		err := d.view(func(tx *bolt.Tx) error {
+		err := d.store.view(func(tx *bolt.Tx) error {
 			if whole, err := d.read(tx, q.appKey, id); err == nil {
 				c = whole
 			}

@@ -359,7 +359,7 @@ func TestPanicIsNoDamage(t *testing.T) {
 	r := openIn(t, dir)
 	r.put(1, "a")
 	r.mu.Lock()
-	err := r.view(func(*bolt.Tx) error { panic("a fault of this program") })
+	err := r.store.view(func(*bolt.Tx) error { panic("a fault of this program") })
 	r.mu.Unlock()
 	if err == nil || isDamage(err) {
 		t.Errorf("got %v", err)

@@ -13,7 +13,7 @@ func (r *rig) letters() (all []DeadLetter) {
 	r.t.Helper()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	err := r.view(func(tx *bolt.Tx) error {
+	err := r.store.view(func(tx *bolt.Tx) error {
 		return tx.Bucket(bucketDead).ForEach(func(_, v []byte) error {
 			var l DeadLetter
 			all = append(all, l)

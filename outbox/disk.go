@@ -98,7 +98,10 @@ func Open(dir string, o Options) (*Disk, error) {
 		d.log.Warn("the outbox is on a network file system, where it may be damaged: set --outbox (BIGPANDA_OUTBOX) to a folder on a disk of this host",
 			"folder", folder, "file_system", name)
 	}
-	d.noteURL()
+	if former := d.store.begun.formerURL; former != "" {
+		d.log.Warn("alerts go to another URL than before: what is queued goes there, too, and every alert that is open is told again with its next point",
+			"url", o.URL, "before", former, "queued", d.queued)
+	}
 	d.compact()
 	d.looking = true
 	ctx, cancel := context.WithCancel(context.Background())
@@ -106,14 +109,6 @@ func Open(dir string, o Options) (*Disk, error) {
 	d.serveControl()
 	d.workers.Go(func() { d.work(ctx) })
 	return d, nil
-}
-
-// noteURL says when the alerts went elsewhere before.
-func (d *Disk) noteURL() {
-	if former := d.store.begun.formerURL; former != "" {
-		d.log.Warn("alerts go to another URL than before: what is queued goes there, too, and every alert that is open is told again with its next point",
-			"url", d.options.URL, "before", former, "queued", d.queued)
-	}
 }
 
 // work looks after what others have left behind, until ctx is done.
@@ -136,7 +131,7 @@ func (d *Disk) work(ctx context.Context) {
 // recount reads what the database says that it holds, and lets the queue be read
 // from its beginning.
 func (d *Disk) recount() error {
-	return d.view(func(tx *bolt.Tx) error {
+	return d.store.view(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		d.queued, d.bytes = int(number(meta.Get(keyQueued))), number(meta.Get(keyBytes))
 		d.lastID = max(d.lastID, tx.Bucket(bucketQueue).Sequence())
@@ -147,9 +142,6 @@ func (d *Disk) recount() error {
 		return nil
 	})
 }
-
-// view runs a transaction that reads.
-func (d *Disk) view(f func(*bolt.Tx) error) error { return d.store.view(f) }
 
 // update runs a transaction that writes, where the outbox belongs.
 func (d *Disk) update(f func(*bolt.Tx) error) error {
@@ -231,7 +223,7 @@ func (d *Disk) take(max int, skip func(appKey string) bool) []Change {
 	}
 	changes := make([]Change, 0, len(ids))
 	unreadable := make(map[uint64]error)
-	err := d.view(func(tx *bolt.Tx) error {
+	err := d.store.view(func(tx *bolt.Tx) error {
 		for _, id := range ids {
 			q := d.inFlight[id]
 			c, err := d.read(tx, q.appKey, id)

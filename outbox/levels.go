@@ -119,7 +119,7 @@ func (d *Disk) Levels(each func(Level) bool) (isNew bool, err error) {
 	for _, l := range d.pending.levels {
 		yield(l)
 	}
-	viewErr := d.view(func(tx *bolt.Tx) error {
+	viewErr := d.store.view(func(tx *bolt.Tx) error {
 		readLevels(tx, func(l Level) bool {
 			if _, newer := d.pending.levels[l.Key]; !newer {
 				yield(l)
@@ -206,7 +206,7 @@ func (d *Disk) foldersOfUse() (folders []string) {
 func (d *Disk) merge(theirs []Level, last uint64) (later []Level, err error) {
 	// What comes now follows what they have queued, whatever the clock says.
 	d.lastID = max(d.lastID, last)
-	err = d.view(func(tx *bolt.Tx) error {
+	err = d.store.view(func(tx *bolt.Tx) error {
 		for _, l := range theirs {
 			mine, there := d.pending.levels[l.Key]
 			if !there {

@@ -79,7 +79,7 @@ func (d *Disk) onePiece(from uint64, f func(Change) bool) (next uint64, more boo
 	}
 	var gone []Change
 	n := 0
-	err := d.view(func(tx *bolt.Tx) error {
+	err := d.store.view(func(tx *bolt.Tx) error {
 		for c := range merged(tx, from) {
 			if n++; n > piece {
 				more = true

@@ -197,7 +197,7 @@ func (d *Disk) runNow(op served, do func(*target) (any, error), t *target) (out 
 		return err
 	}
 	if op.mode != changes {
-		if err = d.view(inside); err != nil && op.mode == reports {
+		if err = d.store.view(inside); err != nil && op.mode == reports {
 			t.tx = nil
 			return do(t)
 		}
