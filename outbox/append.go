@@ -186,7 +186,7 @@ func (d *Disk) Dead(id uint64, status int, answer string) error {
 		if q == nil {
 			return nil
 		}
-		c := Change{ID: id, Lane: q.appKey, Alert: q.alert}
+		c := Change{ID: id, AppKey: q.appKey, Alert: q.alert}
 		err := d.store.view(func(tx *bolt.Tx) error {
 			if whole, err := d.read(tx, q.appKey, id); err == nil {
 				c = whole

@@ -15,18 +15,21 @@ import (
 	"time"
 )
 
-const (
+// maxRequest bounds a request, in bytes: one alert may be that of thousands of
+// series.
+const maxRequest = 64 << 20
+
+// askAgain is how long a Control waits before it asks again.
+const askAgain = 20 * time.Millisecond
+
+// Variables for tests, which run on busy machines.
+var (
 	// controlTimeout is how long a request may take to be read, and its answer
 	// to be written.
 	controlTimeout = 10 * time.Second
-	// maxRequest bounds a request, in bytes: one alert may be that of thousands of
-	// series.
-	maxRequest = 64 << 20
-
 	// patience is how long a Control waits for a process that does not answer:
 	// its disk may hang, or it is beginning or ending.
 	patience = 5 * time.Second
-	askAgain = 20 * time.Millisecond
 )
 
 // failed is the answer to what failed.

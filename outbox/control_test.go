@@ -55,7 +55,7 @@ func fill(t *testing.T, d *outbox.Disk) {
 	for i := range 6 {
 		appKey := string("xy"[i/3])
 		d.Append([]outbox.Change{{
-			Alert: appKey + "/" + string("ab"[i%2]), Lane: appKey, Time: int64(1000 + i), Level: "CRITICAL", Payload: payload(i),
+			Alert: appKey + "/" + string("ab"[i%2]), AppKey: appKey, Time: int64(1000 + i), Level: "CRITICAL", Payload: payload(i),
 		}}, []outbox.Level{{Key: appKey, Time: 5, Value: []byte("v")}})
 	}
 	for i := range 2 {

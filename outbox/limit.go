@@ -104,11 +104,11 @@ func (d *Disk) onePiece(from uint64, f func(Change) bool) (next uint64, more boo
 func (d *Disk) remove(gone []Change) error {
 	for _, c := range gone {
 		d.queued--
-		d.pending.done[c.ID] = c.Lane
+		d.pending.done[c.ID] = c.AppKey
 		d.forget(c)
 	}
 	for _, c := range gone {
-		d.refill(c.Alert, c.Lane)
+		d.refill(c.Alert, c.AppKey)
 	}
 	return d.settle()
 }

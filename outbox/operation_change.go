@@ -133,7 +133,7 @@ var dropQueued = define("drop-queued", "drop queued changes", changes, func(t *t
 		default:
 			bytes += int64(len(queued.Payload))
 			o.Done++
-			if err := dropChange(t.tx, queued.Lane, id); err != nil {
+			if err := dropChange(t.tx, queued.AppKey, id); err != nil {
 				return o, err
 			}
 		}

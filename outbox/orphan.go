@@ -127,7 +127,7 @@ func (d *Disk) movePiece(o *orphan) (int, error) {
 	// under the same ids.
 	return len(changes), o.update(func(tx *bolt.Tx) error {
 		for _, c := range changes {
-			if err := dropChange(tx, c.Lane, c.ID); err != nil {
+			if err := dropChange(tx, c.AppKey, c.ID); err != nil {
 				return err
 			}
 		}

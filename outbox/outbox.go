@@ -75,8 +75,8 @@ type Change struct {
 	// Alert names what the change is about. Changes with equal Alert are
 	// delivered in the order of their IDs.
 	Alert string
-	// AppKey names what may share a request. Dead letters are stored as JSON, in
-	// which it has been called Lane from the start.
+	// AppKey names what may share a request. Dead letters are stored with the name
+	// that it had before.
 	AppKey string `json:"Lane"`
 	// Time is the alert's timestamp in Unix seconds.
 	Time int64

@@ -136,7 +136,7 @@ func encodeChange(c Change) []byte {
 // decodeChange reads a change. Its payload is valid within the transaction only. One
 // that is damaged has what the schedule must know, if that can be read.
 func decodeChange(id uint64, appKey string, b []byte) (c Change, err error) {
-	c.ID, c.Lane = id, appKey
+	c.ID, c.AppKey = id, appKey
 	c.Time, c.Payload, err = decodeRecord(encodeID(id), b, &c.Level, &c.Alert)
 	return c, err
 }

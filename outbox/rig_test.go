@@ -23,7 +23,10 @@ import (
 
 // A folder for outboxes that a group may write is refused, and t.TempDir makes such
 // ones where the umask is 002.
-func init() { syscall.Umask(0o022) }
+func init() {
+	syscall.Umask(0o022)
+	patience, controlTimeout = 2*time.Minute, 2*time.Minute
+}
 
 const testToken = "s3cret-t0ken-of-a-test"
 
@@ -146,7 +149,7 @@ func aChange(n int, word string) Change {
 	if !found {
 		appKey = "k"
 	}
-	return Change{Lane: appKey, Alert: word, Time: int64(n), Level: "CRITICAL", Payload: fmt.Appendf(nil, "%s#%d", word, n)}
+	return Change{AppKey: appKey, Alert: word, Time: int64(n), Level: "CRITICAL", Payload: fmt.Appendf(nil, "%s#%d", word, n)}
 }
 
 // next takes what is ready, and fails when nothing becomes so.

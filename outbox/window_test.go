@@ -220,7 +220,7 @@ func TestSmallWindow(t *testing.T) {
 				}
 				for _, c := range got {
 					at := len(inFlight[c.Alert])
-					if before[c.Alert] || c.Lane == held || at >= len(waiting[c.Alert]) || waiting[c.Alert][at] != c.Time {
+					if before[c.Alert] || c.AppKey == held || at >= len(waiting[c.Alert]) || waiting[c.Alert][at] != c.Time {
 						t.Fatalf("got %s of %v; in flight %v, held %s", c.Payload, waiting[c.Alert], before[c.Alert], held)
 					}
 					inFlight[c.Alert] = append(inFlight[c.Alert], c)

@@ -122,7 +122,7 @@ func change(word, payload string) outbox.Change {
 	if !found {
 		appKey = "k"
 	}
-	return outbox.Change{Lane: appKey, Alert: word, Time: 1, Level: "CRITICAL", Payload: []byte(payload)}
+	return outbox.Change{AppKey: appKey, Alert: word, Time: 1, Level: "CRITICAL", Payload: []byte(payload)}
 }
 
 // next takes what is ready, nil if there is nothing.

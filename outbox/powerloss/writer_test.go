@@ -49,7 +49,7 @@ func options(c *clock, handler slog.Handler) outbox.Options {
 
 func alertOf(n int) string { return fmt.Sprint("alert ", n%7) }
 
-// An alert is of one app key, which the recorded trace calls so.
+// An alert is of one app key.
 func appKeyOf(n int) string { return fmt.Sprint("lane ", n%7%2) }
 
 func payloadOf(n, size int) []byte {
