@@ -38,15 +38,11 @@ func newWindow(s *store, p *pending, failed func(error)) window {
 //	disk:  1 2 3 4 5 6 7 8 9 …           next is 6: all below is scheduled,
 //	             ▲     ▲                 or skipped since its alert has
 //	        skipped   next               enough there already
-//
-// When an alert has nothing left there, next goes back to what was skipped of it:
-// then all below known is scheduled or skipped, but for that alert's.
 type reader struct {
-	next    uint64            // where to read on
-	known   uint64            // ids from here on were never read
-	end     bool              // nothing is left to read
+	next    uint64            // ids from here on are not known
+	end     bool              // there are none
 	loaded  int               // in the schedule
-	skipped map[string]uint64 // by alert: its first id below known that is not in the schedule
+	skipped map[string]uint64 // by alert: its first id below next that is not in the schedule
 }
 
 func (w *window) reader(appKey string) *reader {
@@ -69,22 +65,17 @@ func (w *window) admit(c Change) {
 // load takes the next change of an app key. It reports false when there is no room
 // for it.
 func (w *window) load(r *reader, appKey, alert string, e entry) bool {
-	again := e.id < r.known
-	if !again && r.loaded >= w.size {
+	if r.loaded >= w.size {
 		return false
 	}
 	r.next = e.id + 1
-	r.known = max(r.known, r.next)
 	if _, removed := w.pending.done[e.id]; removed || w.inFlight[e.id] != nil {
 		return true
 	}
 	if _, behind := r.skipped[alert]; behind {
 		return true
 	}
-	switch q := w.alerts[alert]; {
-	case q != nil && again && e.id <= q.newest().id:
-		return true
-	case q != nil && len(q.queued)+len(q.inFlight) >= w.maxPerAlert:
+	if q := w.alerts[alert]; q != nil && len(q.queued)+len(q.inFlight) >= w.maxPerAlert {
 		r.skipped[alert] = e.id
 		return true
 	}
@@ -107,9 +98,7 @@ func (w *window) readOn() (more bool) {
 	return more
 }
 
-func (w *window) wantsMore(r *reader) bool {
-	return !r.end && (r.loaded < w.size/2 || r.next < r.known)
-}
+func (w *window) wantsMore(r *reader) bool { return !r.end && r.loaded < w.size/2 }
 
 // readOnIn schedules what follows in an app key: on disk, and behind that in
 // memory. It looks at no more than a window of it: points wait that long.
@@ -136,12 +125,44 @@ func (w *window) readOnIn(r *reader, appKey string) {
 	}
 }
 
-// refill has more of an alert read of which some was skipped, once the rest is gone.
+// refill schedules more of an alert of which some was skipped, once the rest
+// is gone.
 func (w *window) refill(alert, appKey string) {
 	r := w.reader(appKey)
-	if from, behind := r.skipped[alert]; behind && w.alerts[alert] == nil {
-		delete(r.skipped, alert)
-		r.next, r.end = min(r.next, from), false
+	from, behind := r.skipped[alert]
+	if !behind || w.alerts[alert] != nil {
+		return
+	}
+	delete(r.skipped, alert)
+	upTo, room := r.next, w.maxPerAlert
+	take := func(about string, e entry) bool {
+		if e.id >= upTo {
+			return false
+		}
+		if _, removed := w.pending.done[e.id]; about != alert || removed {
+			return true
+		}
+		if room == 0 {
+			r.skipped[alert] = e.id
+			return false
+		}
+		room--
+		w.add(alert, appKey, e)
+		r.loaded++
+		return true
+	}
+	if err := w.scan(appKey, from, take); err != nil {
+		w.rewind(appKey)
+		w.failed(err)
+		return
+	}
+	if _, more := r.skipped[alert]; more {
+		return
+	}
+	for _, c := range w.pending.from(appKey, from) {
+		if !take(c.Alert, entry{c.ID, len(c.Payload)}) {
+			return
+		}
 	}
 }
 
@@ -166,7 +187,7 @@ func (w *window) release(ids ...uint64) {
 	for id, q := range queues {
 		r := w.reader(q.appKey)
 		from, behind := r.skipped[q.alert]
-		if (id >= r.known || behind && id > from) && w.drop(q.alert, id) {
+		if (id >= r.next || behind && id > from) && w.drop(q.alert, id) {
 			r.loaded--
 			w.refill(q.alert, q.appKey)
 		}
@@ -183,7 +204,7 @@ func (w *window) rewind(appKey string) {
 			w.empty(q)
 		}
 	}
-	r.next, r.known, r.end = 0, 0, false
+	r.next, r.end = 0, false
 	clear(r.skipped)
 }
 

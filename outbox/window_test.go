@@ -132,7 +132,7 @@ func TestPostponedLeaveRoom(t *testing.T) {
 	}
 }
 
-// A appKey that is held, with more changes than the window holds, does not hold
+// An app key that is held, with more changes than the window holds, does not hold
 // back another (P5).
 func TestHeldAppKeyLeavesRoom(t *testing.T) {
 	t.Parallel()

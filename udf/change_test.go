@@ -232,7 +232,7 @@ func TestSeries(t *testing.T) {
 	t.Run("app keys make several alerts of one", func(t *testing.T) {
 		one, two := start(t).one(at(0, "x", "CRITICAL")), start(t, opt("appKey", "other")).one(at(0, "x", "CRITICAL"))
 		if one.Alert == two.Alert || one.AppKey != "key" || two.AppKey != "other" {
-			t.Errorf("alerts %q and %q in lanes %q and %q", one.Alert, two.Alert, one.AppKey, two.AppKey)
+			t.Errorf("alerts %q and %q of app keys %q and %q", one.Alert, two.Alert, one.AppKey, two.AppKey)
 		}
 	})
 }

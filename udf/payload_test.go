@@ -216,7 +216,7 @@ func TestPayload(t *testing.T) {
 			c := start(t, tt.options...).one(tt.point)
 			wantProperties(t, c, tt.want)
 			if c.AppKey != "key" || c.Time != epoch || c.Level != "CRITICAL" {
-				t.Errorf("lane %q, time %d, level %q", c.AppKey, c.Time, c.Level)
+				t.Errorf("app key %q, time %d, level %q", c.AppKey, c.Time, c.Level)
 			}
 			// P10: the other member of the pair makes the same bytes.
 			for range 10 {

@@ -125,16 +125,6 @@ func (a *Active) Resolve(now time.Time) outbox.Amendment {
 		Last: a.read, Change: newChange(a.Identity.Key(), OK, p),
 		Value: record{Level: OK, Last: p.Timestamp, Identity: a.Identity}.level("").Value,
 	}
-	a.Identity.Apply(&p)
-	if p.Identity().Primary == "" {
-		// The incident identifier is the whole identity, but BigPanda drops what
-		// has no primary property.
-		p.Properties["primary_property"] = "check"
-	}
-	m := outbox.Amendment{Last: a.read, Change: outbox.Change{
-		Alert: a.Identity.Key(), AppKey: p.AppKey, Time: p.Timestamp, Level: OK.String(), Payload: p.Encode(),
-	}}
-	m.Value = record{Level: OK, Last: p.Timestamp, Identity: a.Identity}.level("").Value
 	for _, s := range a.Series {
 		m.Series = append(m.Series, outbox.AmendedSeries{Key: appendSeriesKey(nil, []byte(s.Group), []byte(s.ID)), Was: s.was})
 	}
