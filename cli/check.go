@@ -115,7 +115,7 @@ func (k *checkup) examine(ctx context.Context, c *command, lookup func(string) (
 		return // the function opens neither an outbox nor a connection
 	}
 	k.outbox(ctx, s)
-	s.proxy = k.proxyFrom(lookup)
+	s.proxy, s.hidden = k.proxyFrom(lookup), k.hidden
 	k.network(ctx, s, sound)
 }
 

@@ -123,11 +123,11 @@ func isThisProgram(prog string) bool {
 }
 
 func isThisFile(prog string) bool {
-	own, err := os.Executable()
+	program, err := os.Executable()
 	if err != nil {
 		return false
 	}
-	this, err := os.Stat(own)
+	this, err := os.Stat(program)
 	if err != nil {
 		return false
 	}

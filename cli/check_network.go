@@ -22,7 +22,7 @@ const (
 // files can be read.
 func (k *checkup) network(ctx context.Context, s settings, sound bool) {
 	none := s.Token+s.TokenFile == ""
-	client, err := s.newClient(k.hidden)
+	client, err := s.newClient()
 	withToken := err == nil
 	if err != nil {
 		if sound || none {
@@ -30,7 +30,7 @@ func (k *checkup) network(ctx context.Context, s settings, sound bool) {
 		}
 		// The way can be looked at without one.
 		s.Token, s.TokenFile = standIn, ""
-		if client, err = s.newClient(k.hidden); err != nil {
+		if client, err = s.newClient(); err != nil {
 			return // the URL or a CA file, which was said
 		}
 	}

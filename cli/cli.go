@@ -96,7 +96,8 @@ func (p Process) fail(c *command, err error) int {
 // settings are those of the process, with what it takes to work with them.
 type settings struct {
 	config.Settings
-	proxy func(*url.URL) (*url.URL, error) // nil: the process's environment says
+	hidden *secrets
+	proxy  func(*url.URL) (*url.URL, error) // nil: the process's environment says
 }
 
 // settings reads the settings, and hides what is secret in them.
@@ -106,7 +107,7 @@ func (c *command) settings(p Process) (settings, error) {
 	if err != nil {
 		err = usageError{err}
 	}
-	return settings{Settings: s}, err
+	return settings{Settings: s, hidden: c.hidden}, err
 }
 
 // secrets returns what nothing may show of the arguments and the environment, of

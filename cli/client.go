@@ -5,9 +5,6 @@ import (
 	"strings"
 
 	"bigpanda-udf/bigpanda"
-	"bigpanda-udf/config"
-
-	"github.com/influxdata/kapacitor/udf/agent"
 )
 
 // What is said of a token that is shorter than printable.MinSecret.
@@ -18,7 +15,7 @@ const (
 
 // newClient makes the client that the settings describe. Every error names the
 // setting and the mend.
-func (s settings) newClient(hidden *secrets) (*bigpanda.Client, error) {
+func (s settings) newClient() (*bigpanda.Client, error) {
 	if s.Token == "" && s.TokenFile == "" {
 		return nil, usagef("no token: set BIGPANDA_TOKEN or BIGPANDA_TOKEN_FILE " +
 			"(for Kapacitor in [udf.functions.bigpanda.env] of kapacitor.conf), or token-file in [bigpanda] of the --config file")
@@ -31,7 +28,7 @@ func (s settings) newClient(hidden *secrets) (*bigpanda.Client, error) {
 		InsecureSkipVerify: s.InsecureSkipVerify,
 		Timeout:            s.Timeout,
 		Connections:        s.Connections,
-		OnToken:            func(token string) { hidden.add(token) },
+		OnToken:            func(token string) { s.hidden.add(token) },
 		Proxy:              s.proxy,
 		UserAgent:          programName + "/" + currentBuild().Version,
 	})
@@ -52,12 +49,4 @@ func (s settings) nameOrigin(err error) error {
 		}
 	}
 	return err
-}
-
-// edgeType returns the edge as Kapacitor's protocol has it.
-func (s settings) edgeType() agent.EdgeType {
-	if s.Edge == config.EdgeBatch {
-		return agent.EdgeType_BATCH
-	}
-	return agent.EdgeType_STREAM
 }

@@ -8,10 +8,14 @@ import (
 	"sync"
 	"time"
 
+	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/retry"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
+
+	"github.com/influxdata/kapacitor/udf/agent"
 )
 
 // predecessorLeaves is how long a process that has been told to end may take to
@@ -40,13 +44,12 @@ type anOutbox interface {
 // newHandler makes the handler of one use of the function. err, if there is
 // one, fails its Init.
 func (s settings) newHandler(open func(udf.Use) (udf.Store, error), err error, log *slog.Logger) *udf.Handler {
+	edge := agent.EdgeType_STREAM
+	if s.Edge == config.EdgeBatch {
+		edge = agent.EdgeType_BATCH
+	}
 	return udf.New(udf.Config{
-		Defaults: s.Defaults,
-		Edge:     s.edgeType(),
-		Enabled:  s.Enabled,
-		Err:      err,
-		Open:     open,
-		Log:      log,
+		Defaults: s.Defaults, Edge: edge, Enabled: s.Enabled, Err: err, Open: open, Log: log,
 	})
 }
 
@@ -54,54 +57,98 @@ func (s settings) wireOptions(log *slog.Logger) wire.Options {
 	return wire.Options{MaxFrame: int(s.MaxFrame), Log: log}
 }
 
+// deliveries opens the outboxes of a process, and sends what they hold through one
+// API. Safe for concurrent use.
+type deliveries struct {
+	settings settings
+	times    Times
+	log      *slog.Logger
+	hurrying context.Context // ends when there is no time left to deliver
+	waits    string          // what the log says of changes that are left
+
+	mu     sync.Mutex
+	client *bigpanda.Client // nil until the settings made one
+	api    *retry.LimitedAPI
+}
+
+// connect makes the API, once that is possible.
+func (a *deliveries) connect() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.client != nil {
+		return nil
+	}
+	client, err := a.settings.newClient()
+	if err != nil {
+		return err
+	}
+	if client.ShortToken() {
+		a.log.Warn(shortToken + ": " + mendShortToken)
+	}
+	a.client, a.api = client, retry.NewLimitedAPI(client, a.settings.Connections, a.settings.Rate)
+	return nil
+}
+
+// close is called when every delivery has ended.
+func (a *deliveries) close() {
+	if a.client != nil {
+		a.client.Close()
+	}
+}
+
 // delivery is the outbox of one use of the function in one task, and the sender
 // that empties it.
 type delivery struct {
-	settings settings
-	log      *slog.Logger
-	queue    anOutbox
-	dead     int // letters of earlier deliveries
-	cancel   context.CancelFunc
-	workers  sync.WaitGroup
+	of      *deliveries
+	log     *slog.Logger
+	queue   anOutbox
+	sender  *udf.Sender
+	dead    int // letters of earlier deliveries
+	cancel  context.CancelFunc
+	workers sync.WaitGroup
 }
 
-// deliver opens the outbox of one use of the function in one task, and begins
-// to deliver. Where another process has that outbox, it gets Times.Leave to leave it.
-func (s settings) deliver(u udf.Use, o outbox.Options, api *limitedAPI, times Times, log *slog.Logger) (*delivery, error) {
-	o.Task, o.Node = u.Task, u.Node
-	queue, err := s.openOutbox(o, api, times, log)
+// open opens the outbox of one use of the function in one task, and begins to
+// deliver. Where another process has that outbox, it gets Times.Leave to leave it.
+func (a *deliveries) open(u udf.Use, o outbox.Options, log *slog.Logger) (*delivery, error) {
+	err := a.connect()
 	if err != nil {
-		return nil, err
+		return nil, a.settings.hidden.redactError(err)
 	}
-	dead := queue.Stats().Dead // before there is a sender
-	sender := udf.NewSender(queue, api.LimitedAPI, udf.SenderOptions{
-		BatchSize: s.BatchSize,
+	d := &delivery{of: a, log: log}
+	o.Task, o.Node = u.Task, u.Node
+	if d.queue, err = a.openOutbox(o, log); err != nil {
+		return nil, a.settings.hidden.redactError(err)
+	}
+	d.dead = d.queue.Stats().Dead // before there is a sender
+	d.sender = udf.NewSender(d.queue, a.api, udf.SenderOptions{
+		BatchSize: a.settings.BatchSize,
 		AppKey:    u.AppKey,
 		HasLeft:   u.HasLeft,
 		Log:       log,
 	})
+	if disk, ok := d.queue.(*outbox.Disk); ok {
+		disk.Report(d.sender.Report)
+	}
 	// Not the context of the signals: requests that are under way when the
 	// input has ended may end, too.
 	ctx, cancel := context.WithCancel(context.Background())
-	d := &delivery{settings: s, log: log, queue: queue, dead: dead, cancel: cancel}
-	if disk, ok := queue.(*outbox.Disk); ok {
-		disk.Report(sender.Report)
-	}
-	d.workers.Go(func() { sender.Run(ctx) })
-	d.workers.Go(func() { watch(ctx, queue, sender, log) })
+	d.cancel = cancel
+	d.workers.Go(func() { d.sender.Run(ctx) })
+	d.workers.Go(func() { watch(ctx, d.queue, d.sender, log) })
 	return d, nil
 }
 
-// openOutbox opens the outbox of the use that the options name.
-func (s settings) openOutbox(o outbox.Options, api *limitedAPI, times Times, log *slog.Logger) (anOutbox, error) {
+func (a *deliveries) openOutbox(o outbox.Options, log *slog.Logger) (anOutbox, error) {
+	s := a.settings
 	switch s.Outbox {
 	case config.OutboxMemory:
-		return outbox.NewMemory(0), nil
+		return outbox.NewMemory(o.MaxSize), nil
 	case "":
 		return nil, usagef("no folder for the outbox, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one")
 	}
-	o.URL, o.Fingerprint, o.MaxSize, o.Log = s.URL, api.fingerprint, s.OutboxMaxSize, log
-	o.Wait, o.Times = cmp.Or(times.Leave, predecessorLeaves), times.Outbox
+	o.URL, o.Fingerprint, o.MaxSize, o.Log = s.URL, a.client.Fingerprint, s.OutboxMaxSize, log
+	o.Wait, o.Times = cmp.Or(a.times.Leave, predecessorLeaves), a.times.Outbox
 	return outbox.Open(s.Outbox, o)
 }
 
@@ -133,23 +180,25 @@ func watch(ctx context.Context, queue anOutbox, sender *udf.Sender, log *slog.Lo
 	}
 }
 
-// close ends delivery, and returns how many changes wait on disk for the next
-// one. What is in a memory outbox is delivered before, for as long as the
-// settings say and hurrying has not ended, since nothing else would keep it;
-// what was lost is said.
-func (d *delivery) close(hurrying context.Context) (waiting int) {
-	inMemory := d.settings.Outbox == config.OutboxMemory
+// Store is where the changes go.
+func (d *delivery) Store() udf.Store { return d.queue }
+
+// Close ends delivery. What is on disk waits for the next one. What is in a memory
+// outbox is delivered before, for as long as the settings say and hurrying has not
+// ended, since nothing else would keep it; what was lost is said.
+func (d *delivery) Close() {
+	s := d.of.settings
+	inMemory := s.Outbox == config.OutboxMemory
 	var err error
 	if inMemory {
-		ctx, cancel := context.WithTimeout(hurrying, d.settings.DrainTimeout)
+		ctx, cancel := context.WithTimeout(d.of.hurrying, s.DrainTimeout)
 		defer cancel()
 		err = d.queue.Drain(ctx)
 	}
-	d.cancel()
-	d.workers.Wait()
+	d.stop()
 	left := d.queue.Stats()
 	if inMemory && left.Queued > 0 {
-		d.log.Error(fmt.Sprintf("changes were not delivered and are lost: give --drain-timeout (now %s) more time", d.settings.DrainTimeout),
+		d.log.Error(fmt.Sprintf("changes were not delivered and are lost: give --drain-timeout (now %s) more time", s.DrainTimeout),
 			"lost", left.Queued, "error", err)
 		left.Queued = 0
 	}
@@ -160,5 +209,13 @@ func (d *delivery) close(hurrying context.Context) (waiting int) {
 	if err := d.queue.Close(); err != nil {
 		d.log.Error("the outbox was not closed well", "error", err)
 	}
-	return left.Queued
+	if left.Queued > 0 {
+		d.log.Info(d.of.waits, "queued", left.Queued)
+	}
+}
+
+// stop ends the sender.
+func (d *delivery) stop() {
+	d.cancel()
+	d.workers.Wait()
 }

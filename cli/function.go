@@ -3,12 +3,10 @@ package cli
 import (
 	"context"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
@@ -37,14 +35,11 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 	}
 	stopping, hurrying, release := stopSignals(ctx)
 	defer release()
-	f := &function{
-		hurrying: hurrying,
-		settings: s,
-		times:    p.Times,
-		hidden:   c.hidden,
-		log:      newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden),
-	}
-	handler := s.newHandler(f.open, c.hidden.redactError(err), f.log)
+	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden)
+	f := &function{deliveries: deliveries{
+		settings: s, times: p.Times, log: log, hurrying: hurrying, waits: "changes wait in the outbox for the next start",
+	}}
+	handler := s.newHandler(f.openStore, c.hidden.redactError(err), log)
 	in := &watchedReader{Reader: p.Stdin}
 	switch {
 	case argErr != nil:
@@ -53,14 +48,17 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 	case err != nil:
 		f.sayInitFails(err)
 	}
-	err = wire.Run(stopping, handler, in, p.Stdout, s.wireOptions(f.log))
+	err = wire.Run(stopping, handler, in, p.Stdout, s.wireOptions(log))
+	if f.delivery != nil {
+		f.delivery.Close()
+	}
 	f.close()
 	if argErr != nil && !in.read {
 		// Kapacitor asks for Info first: this was a person or a script.
 		return p.fail(c, argErr)
 	}
 	if err != nil {
-		f.log.Error("the function ends before its input", "error", err)
+		log.Error("the function ends before its input", "error", err)
 		return exitFailed
 	}
 	return exitOK
@@ -68,12 +66,7 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 
 // function is what function mode holds open, from Init to its end.
 type function struct {
-	hurrying context.Context // ends when there is no time left to deliver
-	settings settings
-	times    Times
-	hidden   *secrets
-	log      *slog.Logger
-	client   *bigpanda.Client
+	deliveries
 	delivery *delivery // nil while nothing is open
 }
 
@@ -83,36 +76,16 @@ func (f *function) sayInitFails(err error) {
 	f.log.Error("every task with this function will fail at Init", "error", err)
 }
 
-// open is udf.Config.Open.
-func (f *function) open(u udf.Use) (udf.Store, error) {
+// openStore is udf.Config.Open.
+func (f *function) openStore(u udf.Use) (udf.Store, error) {
 	for _, warning := range f.settings.Warnings {
-		f.log.Warn(f.hidden.redact(warning))
+		f.log.Warn(f.settings.hidden.redact(warning))
 	}
-	client, err := f.settings.newClient(f.hidden)
-	if err != nil {
-		return nil, f.hidden.redactError(err)
+	var err error
+	if f.delivery, err = f.open(u, outbox.Options{}, f.log); err != nil {
+		return nil, err
 	}
-	if client.ShortToken() {
-		f.log.Warn(shortToken + ": " + mendShortToken)
-	}
-	api := newLimitedAPI(client, f.settings.Connections, f.settings.Rate)
-	d, err := f.settings.deliver(u, outbox.Options{}, api, f.times, f.log)
-	if err != nil {
-		return nil, f.hidden.redactError(err)
-	}
-	f.client, f.delivery = client, d
-	return d.queue, nil
-}
-
-// close ends delivery, if open began it.
-func (f *function) close() {
-	if f.delivery == nil {
-		return
-	}
-	if waiting := f.delivery.close(f.hurrying); waiting > 0 {
-		f.log.Info("changes wait in the outbox for the next start", "queued", waiting)
-	}
-	f.client.Close()
+	return f.delivery.Store(), nil
 }
 
 // watchedReader notes whether anything is read.

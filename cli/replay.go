@@ -80,10 +80,10 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, hidden)
 	store := &replayStore{printer: newAlertPrinter(p.Stdout, f.JSON, hidden)}
 	if f.Send {
-		if store.delivery, err = s.newReplayDelivery(hidden, log); err != nil {
+		if store.delivery, err = s.newReplayDelivery(log); err != nil {
 			return err
 		}
-		defer store.delivery.close()
+		defer store.delivery.Close()
 	}
 	h := udf.New(udf.Config{
 		Defaults: s.Defaults,

@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"sync"
 
+	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
-	"bigpanda-udf/retry"
 	"bigpanda-udf/udf"
 )
 
@@ -17,34 +16,19 @@ import (
 // read: two requests' worth.
 const replayWindow = 1000
 
-// replayDelivery sends what a replay finds, through the function's own sender
-// and an outbox in memory: the function's has another task's alerts in it, and
-// its levels are not those of the file.
+// replayDelivery sends what a replay finds, as the function does, but from an
+// outbox in memory: the function's has another task's alerts in it, and its levels
+// are not those of the file.
 type replayDelivery struct {
-	queue    *outbox.Memory
-	sender   *udf.Sender
-	settings settings
-	stop     context.CancelFunc
-	workers  sync.WaitGroup
-	failed   error // of a drain: what is left will not be sent either
+	*delivery
+	failed error // of a drain: what is left will not be sent either
 }
 
-func (s settings) newReplayDelivery(hidden *secrets, log *slog.Logger) (*replayDelivery, error) {
-	client, err := s.newClient(hidden)
-	if err != nil {
-		return nil, err
-	}
+func (s settings) newReplayDelivery(log *slog.Logger) (*replayDelivery, error) {
+	s.Outbox = config.OutboxMemory
 	// No limit: replayWindow is one, and gives nothing up.
-	d := &replayDelivery{queue: outbox.NewMemory(math.MaxInt64), settings: s}
-	api := retry.NewLimitedAPI(client, s.Connections, s.Rate)
-	d.sender = udf.NewSender(d.queue, api, udf.SenderOptions{BatchSize: s.BatchSize, Log: log})
-	ctx, stop := context.WithCancel(context.Background())
-	d.stop = stop
-	d.workers.Go(func() {
-		defer client.Close()
-		d.sender.Run(ctx)
-	})
-	return d, nil
+	d, err := (&deliveries{settings: s, log: log}).open(udf.Use{}, outbox.Options{MaxSize: math.MaxInt64}, log)
+	return &replayDelivery{delivery: d}, err
 }
 
 // drain waits for the delivery of what is queued.
@@ -52,7 +36,8 @@ func (d *replayDelivery) drain(ctx context.Context, changes int) error {
 	if d.failed != nil {
 		return nil // said before
 	}
-	within, cancel := context.WithTimeout(ctx, d.settings.DrainTimeout)
+	limit := d.of.settings.DrainTimeout
+	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	if d.queue.Drain(within) == nil {
 		return nil
@@ -60,7 +45,7 @@ func (d *replayDelivery) drain(ctx context.Context, changes int) error {
 	d.failed = errors.New("interrupted")
 	if ctx.Err() == nil {
 		d.failed = fmt.Errorf("%d of %s are not delivered after %s (--drain-timeout): %s",
-			d.queue.Stats().Queued, counted(changes, "alert", "alerts"), d.settings.DrainTimeout, d.why())
+			d.queue.Stats().Queued, counted(changes, "alert", "alerts"), limit, d.why())
 	}
 	return d.failed
 }
@@ -91,9 +76,9 @@ func (d *replayDelivery) delivered(changes int) int {
 	return changes - s.Queued - s.Dead
 }
 
-// close ends the sender. What is still queued is dropped.
-func (d *replayDelivery) close() {
+// Close ends the sender. What is still queued is dropped.
+func (d *replayDelivery) Close() {
 	d.stop()
-	d.workers.Wait()
 	d.queue.Close()
+	d.of.close()
 }

@@ -54,7 +54,7 @@ func (f *sendFlags) run(ctx context.Context, p Process, c *command) error {
 	if err != nil {
 		return err
 	}
-	client, err := s.newClient(hidden)
+	client, err := s.newClient()
 	if err != nil {
 		return err
 	}

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"log/slog"
 	"os/signal"
-	"sync"
 	"syscall"
 
-	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/config"
 	"bigpanda-udf/daemon"
 	"bigpanda-udf/outbox"
@@ -67,89 +65,29 @@ func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 	for _, warning := range s.Warnings {
 		log.Warn(c.hidden.redact(warning))
 	}
-	v := &server{settings: s, times: p.Times, hidden: c.hidden, log: log, hurrying: hurrying}
-	err = daemon.New(v.options()).Serve(stopping, sockets)
-	if v.client != nil {
-		v.client.Close()
-	}
-	return err
+	all := &deliveries{settings: s, times: p.Times, log: log, hurrying: hurrying, waits: "changes wait in the outbox"}
+	defer all.close()
+	return daemon.New(all.daemonOptions()).Serve(stopping, sockets)
 }
 
-// A server makes what the daemon needs out of the settings.
-type server struct {
-	settings settings
-	times    Times
-	hidden   *secrets
-	log      *slog.Logger
-	hurrying context.Context // ends when there is no time left to deliver
-
-	mu     sync.Mutex
-	client *bigpanda.Client // nil until the settings made one
-	api    *limitedAPI
-}
-
-func (v *server) options() daemon.Options {
+// daemonOptions makes what the daemon needs out of the settings.
+func (a *deliveries) daemonOptions() daemon.Options {
 	o := daemon.Options{
-		Log: v.log, Wire: v.settings.wireOptions,
+		Log: a.log, Wire: a.settings.wireOptions,
 		NewHandler: func(edge string, open func(udf.Use) (udf.Store, error), log *slog.Logger) *udf.Handler {
-			s := v.settings
+			s := a.settings
 			s.Edge = edge
 			return s.newHandler(open, nil, log)
 		},
 		Open: func(u udf.Use, log *slog.Logger) (daemon.Delivery, error) {
-			return v.deliver(u, outbox.Options{LeaveOrphans: true}, log)
+			return a.open(u, outbox.Options{LeaveOrphans: true}, log)
 		},
 	}
-	if v.settings.Enabled && v.settings.Outbox != config.OutboxMemory {
-		o.OpenOwn = func() (daemon.Delivery, error) {
+	if a.settings.Enabled && a.settings.Outbox != config.OutboxMemory {
+		o.OpenOrphans = func() (daemon.Delivery, error) {
 			// No task of Kapacitor has a blank in its name.
-			return v.deliver(udf.Use{Task: "bigpanda-udf serve", Node: "orphans"}, outbox.Options{}, v.log)
+			return a.open(udf.Use{Task: "bigpanda-udf serve", Node: "orphans"}, outbox.Options{}, a.log)
 		}
 	}
 	return o
-}
-
-// connect returns the API, which it makes once that is possible.
-func (v *server) connect() (*limitedAPI, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.api == nil {
-		client, err := v.settings.newClient(v.hidden)
-		if err != nil {
-			return nil, err
-		}
-		if client.ShortToken() {
-			v.log.Warn(shortToken + ": " + mendShortToken)
-		}
-		v.client = client
-		v.api = newLimitedAPI(client, v.settings.Connections, v.settings.Rate)
-	}
-	return v.api, nil
-}
-
-// deliver opens an outbox, and begins to deliver.
-func (v *server) deliver(u udf.Use, o outbox.Options, log *slog.Logger) (daemon.Delivery, error) {
-	api, err := v.connect()
-	if err != nil {
-		return nil, v.hidden.redactError(err)
-	}
-	d, err := v.settings.deliver(u, o, api, v.times, log)
-	if err != nil {
-		return nil, v.hidden.redactError(err)
-	}
-	return serverDelivery{d, v.hurrying}, nil
-}
-
-// serverDelivery is daemon.Delivery.
-type serverDelivery struct {
-	*delivery
-	hurrying context.Context
-}
-
-func (d serverDelivery) Store() udf.Store { return d.queue }
-
-func (d serverDelivery) Close() {
-	if waiting := d.close(d.hurrying); waiting > 0 {
-		d.log.Info("changes wait in the outbox", "queued", waiting)
-	}
 }

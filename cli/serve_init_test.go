@@ -31,8 +31,8 @@ func TestServeConnectionsWithoutAnInit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &server{settings: settings{Settings: resolved}, hidden: new(secrets), log: slog.New(slog.NewTextHandler(&log, nil)), hurrying: t.Context()}
-	o := v.options()
+	all := &deliveries{settings: settings{Settings: resolved, hidden: new(secrets)}, log: slog.New(slog.NewTextHandler(&log, nil)), hurrying: t.Context()}
+	o := all.daemonOptions()
 	o.InitWithin = 2 * time.Second
 	ended := make(chan error, 1)
 	go func() { ended <- daemon.New(o).Serve(t.Context(), []daemon.Socket{{Listener: l, Edge: daemon.Stream}}) }()

@@ -43,9 +43,9 @@ type Options struct {
 	// Open opens the outbox of one use of the function, and begins to deliver. It
 	// is called by many connections at once.
 	Open func(u udf.Use, log *slog.Logger) (Delivery, error)
-	// OpenOwn opens the outbox that takes over what tasks that are not connected
+	// OpenOrphans opens the outbox that takes over what tasks that are not connected
 	// have left behind; nil: there is nothing to be left.
-	OpenOwn func() (Delivery, error)
+	OpenOrphans func() (Delivery, error)
 	// InitWithin is how long a connection may go on without an Init that succeeds;
 	// 0: a minute.
 	InitWithin time.Duration
@@ -87,7 +87,7 @@ func (d *Daemon) Serve(stopping context.Context, sockets []Socket) error {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(stopping))
 	defer cancel(errStopped)
 	var workers sync.WaitGroup
-	if d.options.OpenOwn != nil {
+	if d.options.OpenOrphans != nil {
 		workers.Go(func() { d.deliverOrphans(ctx) })
 	}
 	workers.Go(func() { d.giveMemoryBack(ctx) })
@@ -116,10 +116,10 @@ func (d *Daemon) Serve(stopping context.Context, sockets []Socket) error {
 func (d *Daemon) deliverOrphans(ctx context.Context) {
 	said := ""
 	for {
-		own, err := d.options.OpenOwn()
+		delivery, err := d.options.OpenOrphans()
 		if err == nil {
 			<-ctx.Done()
-			own.Close()
+			delivery.Close()
 			return
 		}
 		if err.Error() != said {
