@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -202,9 +203,7 @@ func (k *checkup) print(f finding) {
 		if f.Mend != "" {
 			text += "; " + f.Mend
 		}
-		_, err = fmt.Fprintf(k.p.Stdout, "%-4s  %-20s  %s\n", f.State, f.Check, text)
+		err = printed(fmt.Fprintf(k.p.Stdout, "%-4s  %-20s  %s\n", f.State, f.Check, text))
 	}
-	if err != nil && k.err == nil {
-		k.err = fmt.Errorf("print: %w", err)
-	}
+	k.err = cmp.Or(k.err, err)
 }

@@ -162,6 +162,48 @@ func (tgt target) name() string {
 	return plain(tgt.Task + " " + tgt.Node)
 }
 
+// An origin is the outbox that a line of JSON is of, and what of it.
+type origin struct {
+	Kind   string `json:"kind"`
+	Folder string `json:"folder"`
+	Task   string `json:"task"`
+	Node   string `json:"node"`
+}
+
+func (tgt target) origin(kind string) origin { return origin{kind, tgt.Folder, tgt.Task, tgt.Node} }
+
+// listing prints what an outbox holds, as a table or as lines of JSON.
+type listing struct {
+	p      Process
+	asJSON bool
+	tgt    target
+	*table
+}
+
+// newListing begins to print of one outbox. follows says that others were before it.
+func (p Process) newListing(f outboxFlags, tgt target, follows bool, columns string) listing {
+	head := fmt.Sprintf("%s (%s):\n%s", tgt.name(), plain(tgt.Folder), columns)
+	if follows {
+		head = "\n" + head
+	}
+	return listing{p, f.JSON, tgt, newTable(p.Stdout, head)}
+}
+
+// print prints one thing: as v, or as cells.
+func (l listing) print(v any, cells ...string) error {
+	if l.asJSON {
+		return l.p.printRedacted(l.tgt.hidden, v)
+	}
+	return l.row(cells...)
+}
+
+func (l listing) end() error {
+	if !l.asJSON && l.rows == 0 {
+		fmt.Fprintf(l.w, "%s: none\n", l.tgt.name())
+	}
+	return l.flush()
+}
+
 // targets are the outboxes that are meant, as far as they can be read.
 type targets struct {
 	all    []target

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"bigpanda-udf/bigpanda"
@@ -13,6 +14,7 @@ import (
 // outboxActive lists the alerts of each outbox that are not OK.
 func (p Process) outboxActive(ctx context.Context, f outboxFlags, in targets) error {
 	var failed error
+	now := time.Now()
 	for i, tgt := range in.all {
 		alerts, err := tgt.active(ctx)
 		failed = errors.Join(failed, err)
@@ -27,8 +29,15 @@ func (p Process) outboxActive(ctx context.Context, f outboxFlags, in targets) er
 		if limit := f.limit(); limit > 0 {
 			first = alerts[:min(limit, len(alerts))]
 		}
-		if err := p.printActive(f, tgt, first, i > 0); err != nil {
-			return fmt.Errorf("print: %w", err)
+		list := p.newListing(f, tgt, i > 0, "KEY\tLEVEL\tSINCE\tLAST SEEN\tSERIES\tAPP KEY\tALERT")
+		for _, a := range first {
+			if err := list.print(tgt.activeJSON(a), a.Key, a.Level.String(), age(a.Since, now), age(a.Seen, now), strconv.Itoa(len(a.Series)),
+				tgt.cell(a.Identity.AppKey), tgt.cell(identityText(a.Identity))); err != nil {
+				return err
+			}
+		}
+		if err := list.end(); err != nil {
+			return err
 		}
 		if left := len(alerts) - len(first); left > 0 {
 			p.say("%s: and %d more: --limit 0 shows all", tgt.name(), left)
@@ -54,35 +63,6 @@ func (tgt target) active(ctx context.Context) ([]*udf.Active, error) {
 	return sorted, err
 }
 
-func (p Process) printActive(f outboxFlags, tgt target, alerts []*udf.Active, follows bool) error {
-	if f.JSON {
-		for _, a := range alerts {
-			if err := p.printActiveJSON(tgt, a); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if len(alerts) == 0 {
-		_, err := fmt.Fprintf(p.Stdout, "%s: none\n", tgt.name())
-		return err
-	}
-	if follows {
-		fmt.Fprintln(p.Stdout)
-	}
-	now := time.Now()
-	w := newTable(p.Stdout)
-	fmt.Fprintf(w, "%s (%s):\nKEY\tLEVEL\tSINCE\tLAST SEEN\tSERIES\tAPP KEY\tALERT\n", tgt.name(), plain(tgt.Folder))
-	for n, a := range alerts {
-		if n%flushEvery == flushEvery-1 {
-			w.Flush()
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", a.Key, a.Level, age(a.Since, now), age(a.Seen, now), len(a.Series),
-			tgt.cell(a.Identity.AppKey), tgt.cell(identityText(a.Identity)))
-	}
-	return w.Flush()
-}
-
 // cell is a text of an alert in a table. A property may hold what the token is.
 func (tgt target) cell(text string) string { return cell(tgt.hidden.redact(text)) }
 
@@ -105,35 +85,28 @@ func property(name, value string) string {
 	return name + "=" + value
 }
 
-func (p Process) printActiveJSON(tgt target, a *udf.Active) error {
-	type series struct {
-		Group string    `json:"group"`
-		ID    string    `json:"id"`
+// activeJSON is an alert as --json has it.
+func (tgt target) activeJSON(a *udf.Active) any {
+	type state struct {
 		Level string    `json:"level"`
 		Since time.Time `json:"since"`
 		Seen  time.Time `json:"last_seen"`
 	}
-	out := struct {
-		Kind      string            `json:"kind"`
-		Folder    string            `json:"folder"`
-		Task      string            `json:"task"`
-		Node      string            `json:"node"`
-		Key       string            `json:"key"`
-		Level     string            `json:"level"`
-		Since     time.Time         `json:"since"`
-		Seen      time.Time         `json:"last_seen"`
+	type series struct {
+		Group string `json:"group"`
+		ID    string `json:"id"`
+		state
+	}
+	var all []series
+	for _, s := range a.Series {
+		all = append(all, series{s.Group, s.ID, state{s.Level.String(), s.Since, s.Seen}})
+	}
+	return struct {
+		origin
+		Key string `json:"key"`
+		state
 		Timestamp int64             `json:"timestamp"`
 		Identity  bigpanda.Identity `json:"identity"`
 		Series    []series          `json:"series"`
-	}{"active", tgt.Folder, tgt.Task, tgt.Node, a.Key, a.Level.String(), a.Since, a.Seen, a.Timestamp, a.Identity, nil}
-	for _, text := range []*string{
-		&out.Identity.AppKey, &out.Identity.Incident, &out.Identity.Primary, &out.Identity.PrimaryValue,
-		&out.Identity.Secondary, &out.Identity.SecondaryValue,
-	} {
-		*text = tgt.hidden.redact(*text)
-	}
-	for _, s := range a.Series {
-		out.Series = append(out.Series, series{tgt.hidden.redact(s.Group), tgt.hidden.redact(s.ID), s.Level.String(), s.Since, s.Seen})
-	}
-	return p.printJSON(out)
+	}{tgt.origin("active"), a.Key, state{a.Level.String(), a.Since, a.Seen}, a.Timestamp, a.Identity, all}
 }

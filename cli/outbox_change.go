@@ -84,33 +84,32 @@ func (p Process) changeOutbox(f outboxFlags, in targets, change outboxChange) er
 
 // An outboxResult is what was done in an outbox, as JSON has it.
 type outboxResult struct {
-	Action  string `json:"action"`
-	Kind    string `json:"kind"`
-	Folder  string `json:"folder"`
-	Task    string `json:"task"`
-	Node    string `json:"node"`
-	Process int    `json:"process"` // 0: none, see byWhom
-	Done    int    `json:"done"`
+	Action string `json:"action"`
+	origin
+	Process  int  `json:"process"` // 0: none, see byWhom
+	Done     int  `json:"done"`
+	InFlight *int `json:"in_flight,omitempty"` // of retry and drop
+	Changed  *int `json:"changed,omitempty"`   // of resolve
 }
 
 func (tgt target) result(action, kind string, done int) outboxResult {
-	return outboxResult{action, kind, tgt.Folder, tgt.Task, tgt.Node, tgt.Process, done}
+	return outboxResult{Action: action, origin: tgt.origin(kind), Process: tgt.Process, Done: done}
 }
 
 func (p Process) sayOutcome(f outboxFlags, tgt target, change outboxChange, o outbox.Outcome) {
+	inFlight := len(o.InFlight)
 	if f.JSON {
-		p.printJSON(struct {
-			outboxResult
-			InFlight int `json:"in_flight"`
-		}{tgt.result(f.Do, change.Kind, o.Done), len(o.InFlight)})
+		r := tgt.result(f.Do, change.Kind, o.Done)
+		r.InFlight = &inFlight
+		p.printRedacted(tgt.hidden, r)
 		return
 	}
-	if o.Done == 0 && !f.All && len(o.InFlight) == 0 {
+	if o.Done == 0 && !f.All && inFlight == 0 {
 		return // they may be in another one
 	}
 	fmt.Fprintf(p.Stdout, "%s: %s", tgt.name(), counted(o.Done, change.noun+" "+change.one, change.noun+"s "+change.many))
-	if f.All && len(o.InFlight) > 0 {
-		fmt.Fprintf(p.Stdout, "; %s", counted(len(o.InFlight), stays, stay))
+	if f.All && inFlight > 0 {
+		fmt.Fprintf(p.Stdout, "; %s", counted(inFlight, stays, stay))
 	}
 	if f.Do == "retry" && o.Done > 0 && tgt.Process == 0 {
 		fmt.Fprintf(p.Stdout, "; delivered %s", byWhom)

@@ -1,10 +1,10 @@
 package cli
 
 import (
+	"cmp"
 	"context"
-	"fmt"
-	"io"
-	"text/tabwriter"
+	"errors"
+	"strconv"
 	"time"
 
 	"bigpanda-udf/outbox"
@@ -39,7 +39,7 @@ func (p Process) outboxExport(ctx context.Context, _ outboxFlags, in targets) er
 				return tgt.control.DeadLetters(ctx, after, limit, true)
 			}},
 		} {
-			_, err := eachEntry(tgt, 0, 0, list.next, func(e outbox.Entry) error { return p.printEntry(tgt, list.kind, e) })
+			_, err := eachEntry(tgt, 0, 0, list.next, func(e outbox.Entry) error { return p.printRedacted(tgt.hidden, entryJSON{tgt.origin(list.kind), e}) })
 			if err != nil {
 				return err
 			}
@@ -63,7 +63,7 @@ func eachEntry(tgt target, after uint64, limit int, next lister, f func(outbox.E
 		}
 		for _, e := range page.Entries {
 			if err := f(e); err != nil {
-				return false, fmt.Errorf("print: %w", err)
+				return false, err
 			}
 			after = e.ID
 		}
@@ -74,43 +74,40 @@ func eachEntry(tgt target, after uint64, limit int, next lister, f func(outbox.E
 	return true, nil
 }
 
-func (p Process) printEntry(tgt target, kind string, e outbox.Entry) error {
-	return p.printJSON(struct {
-		Kind   string `json:"kind"`
-		Folder string `json:"folder"`
-		Task   string `json:"task"`
-		Node   string `json:"node"`
-		outbox.Entry
-	}{kind, tgt.Folder, tgt.Task, tgt.Node, e})
+// An entryJSON is what an outbox holds, as --json and export have it.
+type entryJSON struct {
+	origin
+	outbox.Entry
 }
 
-// listOutbox prints a list of each outbox, as tables or as lines of JSON.
+// listOutbox prints a list of each outbox.
 func (p Process) listOutbox(f outboxFlags, all []target, kind string, next lister) error {
 	after, err := f.after()
 	if err != nil {
 		return err
 	}
+	columns, cells := "ID\tWAITS\tLEVEL\tAPP KEY\tALERT\tSIZE\tSTATE", queuedCells
+	if kind == outbox.KindDead {
+		columns, cells = "ID\tDIED\tLEVEL\tAPP KEY\tALERT\tSTATUS\tANSWER", deadCells
+	}
+	if f.Payload {
+		columns += "\tPAYLOAD"
+	}
+	now := time.Now()
 	for i, tgt := range all {
-		var last uint64
-		table := newEntryTable(p.Stdout, kind, f.Payload, time.Now())
-		print := func(e outbox.Entry) error {
+		last := after
+		list := p.newListing(f, tgt, i > 0, columns)
+		more, err := eachEntry(tgt, after, f.limit(), next, func(e outbox.Entry) error {
 			last = e.ID
-			if f.JSON {
-				return p.printEntry(tgt, kind, e)
+			row := cells(e, now)
+			if f.Payload {
+				row = append(row, plain(string(e.Payload)))
 			}
-			if table.rows == 0 {
-				table.begin(tgt, i > 0)
-			}
-			return table.print(e)
-		}
-		more, err := eachEntry(tgt, after, f.limit(), next, print)
-		if err != nil {
+			return list.print(entryJSON{tgt.origin(kind), e}, row...)
+		})
+		if err := errors.Join(err, list.end()); err != nil {
 			return err
 		}
-		if !f.JSON && table.rows == 0 {
-			fmt.Fprintf(p.Stdout, "%s: none\n", tgt.name())
-		}
-		table.w.Flush()
 		if more {
 			p.say("%s: there are more: --limit 0 shows all, --after %d what follows", tgt.name(), last)
 		}
@@ -118,60 +115,21 @@ func (p Process) listOutbox(f outboxFlags, all []target, kind string, next liste
 	return nil
 }
 
-// entryTable is a table for people of what one outbox holds.
-type entryTable struct {
-	w       *tabwriter.Writer
-	dead    bool
-	payload bool
-	now     time.Time
-	rows    int
-}
-
-func newEntryTable(w io.Writer, kind string, payload bool, now time.Time) *entryTable {
-	return &entryTable{w: newTable(w), dead: kind == outbox.KindDead, payload: payload, now: now}
-}
-
-func (t *entryTable) begin(tgt target, follows bool) {
-	if follows {
-		fmt.Fprintln(t.w)
-	}
-	columns := "ID\tWAITS\tLEVEL\tAPP KEY\tALERT\tSIZE\tSTATE"
-	if t.dead {
-		columns = "ID\tDIED\tLEVEL\tAPP KEY\tALERT\tSTATUS\tANSWER"
-	}
-	if t.payload {
-		columns += "\tPAYLOAD"
-	}
-	fmt.Fprintf(t.w, "%s (%s):\n%s\n", tgt.name(), plain(tgt.Folder), columns)
-}
-
-func (t *entryTable) print(e outbox.Entry) error {
-	since, last := age(e.Queued, t.now), fmt.Sprintf("%s\t%s", size(int64(e.Size)), state(e))
-	if t.dead {
-		since = age(e.Died, t.now) + " ago"
-		answer := e.Answer
-		if e.Problem != "" {
-			answer = e.Problem
-		}
-		last = fmt.Sprintf("%d\t%s", e.Status, cell(answer))
-	}
-	if t.payload {
-		last += "\t" + plain(string(e.Payload))
-	}
-	t.rows++
-	if t.rows%flushEvery == 0 {
-		t.w.Flush()
-	}
-	_, err := fmt.Fprintf(t.w, "%d\t%s\t%s\t%s\t%s\t%s\n", e.ID, since, cell(e.Level), cell(e.AppKey), cell(e.Alert), last)
-	return err
-}
-
-func state(e outbox.Entry) string {
+func queuedCells(e outbox.Entry, now time.Time) []string {
+	state := "waits"
 	switch {
 	case e.Problem != "":
-		return cell(e.Problem)
+		state = cell(e.Problem)
 	case e.InFlight:
-		return "on its way"
+		state = "on its way"
 	}
-	return "waits"
+	return entryCells(e, age(e.Queued, now), size(int64(e.Size)), state)
+}
+
+func deadCells(e outbox.Entry, now time.Time) []string {
+	return entryCells(e, age(e.Died, now)+" ago", strconv.Itoa(e.Status), cell(cmp.Or(e.Problem, e.Answer)))
+}
+
+func entryCells(e outbox.Entry, since string, more ...string) []string {
+	return append([]string{strconv.FormatUint(e.ID, 10), since, cell(e.Level), cell(e.AppKey), cell(e.Alert)}, more...)
 }

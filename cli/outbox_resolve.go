@@ -158,10 +158,9 @@ func (p Process) resolveIn(ctx context.Context, f outboxFlags, tgt target, alert
 
 func (p Process) sayResolved(f outboxFlags, tgt target, o outbox.AmendOutcome) {
 	if f.JSON {
-		p.printJSON(struct {
-			outboxResult
-			Changed int `json:"changed"`
-		}{tgt.result(f.Do, "active", o.Done), len(o.Changed)})
+		r, changed := tgt.result(f.Do, "active", o.Done), len(o.Changed)
+		r.Changed = &changed
+		p.printRedacted(tgt.hidden, r)
 		return
 	}
 	if o.Done == 0 {

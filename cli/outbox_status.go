@@ -22,7 +22,7 @@ func (p Process) outboxStatus(_ context.Context, f outboxFlags, in targets) erro
 	case f.JSON:
 		for _, tgt := range all {
 			tgt.Status.URL = bigpanda.PublicURL(tgt.Status.URL) // earlier releases kept its query
-			if err := p.printJSON(tgt.Status); err != nil {
+			if err := p.printRedacted(tgt.hidden, tgt.Status); err != nil {
 				return err
 			}
 		}
@@ -46,8 +46,7 @@ func (p Process) outboxStatus(_ context.Context, f outboxFlags, in targets) erro
 
 // printStatus prints a row for each outbox, and below what is wrong with any.
 func (p Process) printStatus(all []target, now time.Time) {
-	w := newTable(p.Stdout)
-	fmt.Fprintln(w, "TASK\tNODE\tQUEUED\tOLDEST\tSIZE\tDEAD\tGIVEN UP\tDELIVERED\tPROCESS\tFOLDER")
+	t := newTable(p.Stdout, "TASK\tNODE\tQUEUED\tOLDEST\tSIZE\tDEAD\tGIVEN UP\tDELIVERED\tPROCESS\tFOLDER")
 	for _, tgt := range all {
 		process := "none"
 		if tgt.Process != 0 {
@@ -57,11 +56,10 @@ func (p Process) printStatus(all []target, now time.Time) {
 		if !tgt.LastSuccess.IsZero() {
 			delivered = age(tgt.LastSuccess, now) + " ago"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", plain(tgt.Task), plain(tgt.Node),
-			count(tgt.Queued), age(tgt.Oldest, now), size(tgt.Bytes), count(tgt.Dead), count(tgt.GivenUp),
-			delivered, process, plain(filepath.Base(tgt.Folder)))
+		t.row(plain(tgt.Task), plain(tgt.Node), count(tgt.Queued), age(tgt.Oldest, now), size(tgt.Bytes), count(tgt.Dead),
+			count(tgt.GivenUp), delivered, process, plain(filepath.Base(tgt.Folder)))
 	}
-	w.Flush()
+	t.flush()
 	for _, tgt := range all {
 		for _, remark := range remarks(tgt.Status, now) {
 			fmt.Fprintf(p.Stdout, "%s: %s\n", tgt.name(), plain(remark))

@@ -214,7 +214,7 @@ func (r *replayStore) Append(changes []outbox.Change, levels []outbox.Level) {
 	for _, c := range changes {
 		r.changes++
 		if err := r.printer.print(c); err != nil && r.err == nil {
-			r.err = fmt.Errorf("print an alert: %w", err)
+			r.err = err
 		}
 	}
 	if r.delivery != nil {

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"text/tabwriter"
 	"time"
 
 	"bigpanda-udf/bigpanda"
@@ -17,37 +16,25 @@ type alertPrinter struct {
 	out    io.Writer
 	asJSON bool
 	hidden *secrets
-	table  *tabwriter.Writer
-	rows   int
+	*table
 }
 
 func newAlertPrinter(out io.Writer, asJSON bool, hidden *secrets) *alertPrinter {
-	return &alertPrinter{out: out, asJSON: asJSON, hidden: hidden, table: newTable(out)}
+	return &alertPrinter{out: out, asJSON: asJSON, hidden: hidden, table: newTable(out, "TIME\tSTATUS\tPRIMARY\tSECONDARY\tDESCRIPTION")}
 }
 
 func (a *alertPrinter) print(c outbox.Change) error {
 	if a.asJSON {
-		_, err := fmt.Fprintf(a.out, "%s\n", printable.JSON([]byte(a.hidden.redact(string(bigpanda.Body(c.AppKey, [][]byte{c.Payload}))))))
-		return err
-	}
-	if a.rows == 0 {
-		fmt.Fprintln(a.table, "TIME\tSTATUS\tPRIMARY\tSECONDARY\tDESCRIPTION")
+		return printed(fmt.Fprintf(a.out, "%s\n", printable.JSON([]byte(a.hidden.redact(string(bigpanda.Body(c.Lane, [][]byte{c.Payload})))))))
 	}
 	payload, err := decodePayload(c)
 	if err != nil {
 		return err
 	}
 	primary, secondary := identityCells(payload.Identity())
-	fmt.Fprintf(a.table, "%s\t%s\t%s\t%s\t%s\n", time.Unix(payload.Timestamp, 0).UTC().Format(time.RFC3339), cell(payload.Status),
-		cell(a.hidden.redact(primary)), cell(a.hidden.redact(secondary)), cell(a.hidden.redact(payload.Properties["description"])))
-	if a.rows++; a.rows%flushEvery == 0 {
-		return a.flush()
-	}
-	return nil
+	return a.row(time.Unix(payload.Timestamp, 0).UTC().Format(time.RFC3339), cell(payload.Status), cell(a.hidden.redact(primary)),
+		cell(a.hidden.redact(secondary)), cell(a.hidden.redact(payload.Properties["description"])))
 }
-
-// flush prints what waits for the table's widths.
-func (a *alertPrinter) flush() error { return a.table.Flush() }
 
 // decodePayload reads what the function has encoded.
 func decodePayload(c outbox.Change) (p bigpanda.Payload, err error) {

@@ -104,8 +104,7 @@ func (p Process) printSent(r sendReport, asJSON bool) error {
 	case r.Accepted:
 		fmt.Fprintln(&b, "accepted")
 	}
-	_, err := fmt.Fprint(p.Stdout, b.String())
-	return err
+	return printed(fmt.Fprint(p.Stdout, b.String()))
 }
 
 // testAlert makes the alert of the flags and of what the settings say about

@@ -3,7 +3,9 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -21,18 +23,51 @@ const flushEvery = 20
 
 // printJSON prints an object in a line of its own, that does nothing to a
 // terminal either.
-func (p Process) printJSON(v any) error {
+func (p Process) printJSON(v any) error { return p.printRedacted(new(secrets), v) }
+
+// printRedacted is printJSON without the secrets.
+func (p Process) printRedacted(hidden *secrets, v any) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
 	if err := e.Encode(v); err != nil {
 		return err
 	}
-	_, err := p.Stdout.Write(printable.JSON(b.Bytes()))
-	return err
+	return printed(p.Stdout.Write(printable.JSON([]byte(hidden.redact(b.String())))))
 }
 
-func newTable(w io.Writer) *tabwriter.Writer { return tabwriter.NewWriter(w, 0, 8, 2, ' ', 0) }
+// printed is the error of a write to stdout.
+func printed(_ int, err error) error {
+	if err != nil {
+		return fmt.Errorf("print: %w", err)
+	}
+	return nil
+}
+
+// A table prints rows in columns.
+type table struct {
+	w    *tabwriter.Writer
+	head string // printed before the first row
+	rows int
+}
+
+func newTable(w io.Writer, head string) *table {
+	return &table{w: tabwriter.NewWriter(w, 0, 8, 2, ' ', 0), head: head}
+}
+
+func (t *table) row(cells ...string) error {
+	if t.rows == 0 {
+		fmt.Fprintln(t.w, t.head)
+	}
+	fmt.Fprintln(t.w, strings.Join(cells, "\t"))
+	if t.rows++; t.rows%flushEvery == 0 {
+		return t.flush()
+	}
+	return nil
+}
+
+// flush prints the rows that wait for the widths of their columns.
+func (t *table) flush() error { return printed(0, t.w.Flush()) }
 
 func cell(text string) string { return plain(printable.Cut(text, maxCell)) }
 
