@@ -114,17 +114,19 @@ type subcommand interface {
 // command is a command line that was read.
 type command struct {
 	grammar
-	name    string              // functionMode, or a subcommand
-	chosen  subcommand          // nil: the function
-	flags   map[string]string   // the settings that were given as flags, as text
-	options map[string][]string // those of a TICKscript that were, by name
-	helped  bool                // help was asked for, and printed
-	hidden  *secrets            // what no output may show; that of the settings once they were read
+	name      string              // functionMode, or a subcommand
+	chosen    subcommand          // nil: the function
+	flags     map[string]string   // the settings that were given as flags, as text
+	options   map[string][]string // those of a TICKscript that were, by name
+	given     []string            // the other flags that were, also by a variable
+	variables map[string]string   // those of them that flags were read from, by flag
+	helped    bool                // help was asked for, and printed
+	hidden    *secrets            // what no output may show; that of the settings once they were read
 }
 
 // parse reads the arguments. After an error the command still has its name.
 func parse(p Process) (*command, error) {
-	c := &command{flags: make(map[string]string), options: make(map[string][]string), hidden: p.secrets()}
+	c := &command{flags: make(map[string]string), options: make(map[string][]string), variables: make(map[string]string), hidden: p.secrets()}
 	k, err := newParser(p, c)
 	if err != nil {
 		return c, err
@@ -140,7 +142,7 @@ func parse(p Process) (*command, error) {
 		return c, nil
 	}
 	if err != nil {
-		err = usageError{explain(k.Model, c.name, args, err)}
+		err = usageError{c.explain(k.Model, args, err)}
 		if helping && c.name == functionMode {
 			c.name = "help"
 		}
@@ -154,21 +156,21 @@ func parse(p Process) (*command, error) {
 		c.name = node.Name
 	}
 	c.chosen, _ = node.Target.Addr().Interface().(subcommand)
-	for _, flag := range node.Flags {
-		switch {
-		case !flag.Set:
+	for _, step := range ctx.Path {
+		switch flag := step.Flag; {
+		case flag == nil:
 		case isSetting(flag):
 			c.flags[flag.Name] = fmt.Sprint(flag.Target.Elem())
 		case flag.Tag.Has("option"):
 			c.options[flag.Tag.Get("option")] = flag.Target.Interface().([]string)
+		default:
+			c.given = append(c.given, flag.Name)
 		}
 	}
 	return c, nil
 }
 
 func newParser(p Process, c *command) (*kong.Kong, error) {
-	// Of the flags that are no settings. Settings have layers of their own.
-	variables := make(map[*kong.Flag]string)
 	c.makeSettings()
 	return kong.New(&c.grammar,
 		kong.Name(programName),
@@ -185,7 +187,6 @@ func newParser(p Process, c *command) (*kong.Kong, error) {
 					name := config.Variable(flag.Name)
 					if !isSetting(flag) {
 						name = config.Variable(node.Name, flag.Name)
-						variables[flag] = name
 					}
 					flag.Help += " [" + name + "]"
 				}
@@ -203,12 +204,13 @@ func newParser(p Process, c *command) (*kong.Kong, error) {
 			return kong.DefaultHelpPrinter(o, ctx)
 		}),
 		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-			if name, ok := variables[flag]; ok {
-				if text, _ := p.LookupEnv(name); text != "" {
-					return text, nil
-				}
+			name := config.Variable(c.name, flag.Name)
+			text, _ := p.LookupEnv(name)
+			if text == "" || isSetting(flag) || c.name == functionMode { // settings have layers of their own
+				return nil, nil
 			}
-			return nil, nil
+			c.variables[flag.Name] = name
+			return text, nil
 		})),
 	)
 }
@@ -246,17 +248,17 @@ func commandFirst(model *kong.Application, args []string) (name string, ordered 
 
 // explain makes kong's error one that a person can act on, and puts the environment
 // variable before an error about a value that came from there.
-func explain(model *kong.Application, command string, args []string, err error) error {
+func (c *command) explain(model *kong.Application, args []string, err error) error {
 	node, help := childNamed(model.Node, functionNode), "see "+programName+" --help"
-	if command != functionMode {
-		node, help = childNamed(model.Node, command), "see "+programName+" "+command+" --help"
+	if c.name != functionMode {
+		node, help = childNamed(model.Node, c.name), "see "+programName+" "+c.name+" --help"
 	}
 	text := err.Error()
 	if flag, ok := strings.CutPrefix(text, "unknown flag "); ok {
 		flag, _, _ = strings.Cut(flag, ",") // behind which kong has suggestions of its own
 		return unknownFlag(flag, node, help, args)
 	}
-	if word, ok := strings.CutPrefix(text, "unexpected argument "); ok && command == functionMode {
+	if word, ok := strings.CutPrefix(text, "unexpected argument "); ok && c.name == functionMode {
 		commands := []string{"help"}
 		for _, n := range model.Leaves(true) {
 			commands = append(commands, n.Name)
@@ -264,17 +266,14 @@ func explain(model *kong.Application, command string, args []string, err error) 
 		return fmt.Errorf("unknown command %q: %s", config.Shown(word), config.DidYouMean(word, commands, "%q", help))
 	}
 	flag, _, _ := strings.Cut(text, ":")
-	if !strings.HasPrefix(flag, "--") {
-		return err
-	}
-	if strings.Contains(text, "(<EOL>)") {
+	variable, ok := c.variables[strings.TrimPrefix(flag, "--")]
+	switch {
+	case ok:
+		return fmt.Errorf("%s: %w", variable, err)
+	case strings.HasPrefix(flag, "--") && strings.Contains(text, "(<EOL>)"):
 		return fmt.Errorf("%s needs a value: write %s=…", flag, flag)
 	}
-	given := func(arg string) bool { return arg == flag || strings.HasPrefix(arg, flag+"=") }
-	if command == functionMode || slices.ContainsFunc(args, given) {
-		return err
-	}
-	return fmt.Errorf("%s: %w", config.Variable(command, strings.TrimPrefix(flag, "--")), err)
+	return err
 }
 
 // unknownFlag is the error of a flag that a command does not have. Of one with a
@@ -286,10 +285,8 @@ func unknownFlag(flag string, node *kong.Node, help string, args []string) error
 	}
 	name := strings.TrimLeft(flag, "-")
 	var known []string
-	for _, flags := range node.AllFlags(false) {
-		for _, f := range flags {
-			known = append(known, f.Name)
-		}
+	for _, f := range slices.Concat(node.AllFlags(false)...) {
+		known = append(known, f.Name)
 	}
 	if name == "token" && slices.Contains(known, "token-file") {
 		return errors.New("--token is no flag, as \"ps\" would show it: set BIGPANDA_TOKEN, or name a file with --token-file")

@@ -16,9 +16,6 @@ import (
 	"bigpanda-udf/outbox"
 )
 
-// defaultLimit is how many of an outbox are shown: what a person reads at once.
-const defaultLimit = 20
-
 type outboxFlags struct {
 	Do  string   `arg:"" optional:"" default:"status" help:"What to do: status, list, dead, retry, drop, export, active or resolve (status)."`
 	IDs []string `arg:"" optional:"" name:"id" help:"Which ones to retry or drop, or the keys of those to resolve."`
@@ -30,7 +27,7 @@ type outboxFlags struct {
 
 	Prometheus bool          `help:"status: print metrics in Prometheus' text format."`
 	MaxAge     time.Duration `placeholder:"TIME" help:"status: exit with 1 if an alert has waited for longer, such as 10m."`
-	Limit      *int          `placeholder:"N" help:"list, dead, active: how many to show of each outbox; 0 for all (20)."`
+	Limit      int           `default:"20" placeholder:"N" help:"list, dead, active: how many to show of each outbox; 0 for all (${default})."`
 	After      string        `placeholder:"ID" help:"list, dead: only what follows this one."`
 	Payload    bool          `help:"list, dead: also what is sent."`
 	All        bool          `help:"retry, drop, resolve: all that there are."`
@@ -76,21 +73,8 @@ var outboxActions = []outboxAction{
 	{"resolve", []string{"all", "yes", "id"}, Process.outboxResolve},
 }
 
-// given are the flags of one action that were set.
-func (f outboxFlags) given() (names []string) {
-	for _, flag := range []struct {
-		name string
-		set  bool
-	}{
-		{"prometheus", f.Prometheus}, {"max-age", f.MaxAge != 0}, {"limit", f.Limit != nil}, {"after", f.After != ""},
-		{"payload", f.Payload}, {"all", f.All}, {"queued", f.Queued}, {"yes", f.Yes}, {"id", len(f.IDs) > 0},
-	} {
-		if flag.set {
-			names = append(names, flag.name)
-		}
-	}
-	return names
-}
+// anyAction are the flags that mean something to all of them.
+var anyAction = []string{"task", "folder", "json"}
 
 // check finds what is wrong with the values, before anything is looked at.
 func (f outboxFlags) check(action string) error {
@@ -99,8 +83,8 @@ func (f outboxFlags) check(action string) error {
 		return usagef("--json and --prometheus are two formats: leave one out")
 	case f.MaxAge < 0:
 		return usagef("--max-age is %s: write a time from 0s", f.MaxAge)
-	case f.limit() < 0:
-		return usagef("--limit is %d: write a number from 0", f.limit())
+	case f.Limit < 0:
+		return usagef("--limit is %d: write a number from 0", f.Limit)
 	case action == "resolve":
 		return f.checkKeys()
 	case action == "retry" || action == "drop":
@@ -109,14 +93,6 @@ func (f outboxFlags) check(action string) error {
 	}
 	_, err := f.after()
 	return err
-}
-
-// limit is how many to show of each outbox; 0 is all.
-func (f outboxFlags) limit() int {
-	if f.Limit == nil {
-		return defaultLimit
-	}
-	return *f.Limit
 }
 
 // after is the ID that a list begins behind.
@@ -232,17 +208,16 @@ func (f outboxFlags) run(ctx context.Context, p Process, c *command) error {
 		return usagef("%q is nothing that can be done: %s", config.Shown(f.Do), config.DidYouMean(f.Do, names, "%s", "write "+strings.Join(names, ", ")))
 	}
 	action := outboxActions[i]
-	for _, flag := range f.given() {
-		if flag == "id" && !slices.Contains(action.flags, flag) {
-			return usagef("%s takes no IDs: leave out %s", action.name, plain(strings.Join(f.IDs, " ")))
-		}
-		if !slices.Contains(action.flags, flag) {
-			given := "--" + flag
-			if text, _ := p.LookupEnv(config.Variable("outbox", flag)); text != "" {
-				given += " (" + config.Variable("outbox", flag) + ")"
+	for _, flag := range c.given {
+		if !slices.Contains(action.flags, flag) && !slices.Contains(anyAction, flag) {
+			if variable := c.variables[flag]; variable != "" {
+				flag += " (" + variable + ")"
 			}
-			return usagef("%s means nothing to %s: see %s outbox --help", given, action.name, programName)
+			return usagef("--%s means nothing to %s: see %s outbox --help", flag, action.name, programName)
 		}
+	}
+	if len(f.IDs) > 0 && !slices.Contains(action.flags, "id") {
+		return usagef("%s takes no IDs: leave out %s", action.name, plain(strings.Join(f.IDs, " ")))
 	}
 	if err := f.check(action.name); err != nil {
 		return err

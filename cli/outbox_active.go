@@ -26,8 +26,8 @@ func (p Process) outboxActive(ctx context.Context, f outboxFlags, in targets) er
 				tgt.name(), tgt.LeftBehind.Format(time.DateOnly))
 		}
 		first := alerts
-		if limit := f.limit(); limit > 0 {
-			first = alerts[:min(limit, len(alerts))]
+		if f.Limit > 0 {
+			first = alerts[:min(f.Limit, len(alerts))]
 		}
 		list := p.newListing(f, tgt, i > 0, "KEY\tLEVEL\tSINCE\tLAST SEEN\tSERIES\tAPP KEY\tALERT")
 		for _, a := range first {

@@ -97,7 +97,7 @@ func (p Process) listOutbox(f outboxFlags, all []target, kind string, next liste
 	for i, tgt := range all {
 		last := after
 		list := p.newListing(f, tgt, i > 0, columns)
-		more, err := eachEntry(tgt, after, f.limit(), next, func(e outbox.Entry) error {
+		more, err := eachEntry(tgt, after, f.Limit, next, func(e outbox.Entry) error {
 			last = e.ID
 			row := cells(e, now)
 			if f.Payload {
