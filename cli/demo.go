@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -51,7 +53,7 @@ func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 	defer cancel()
 
 	d := &demoRun{
-		show: newScreen(p), shownMore: make(chan struct{}, 1),
+		show: newScreen(p),
 		step: time.Duration(float64(length) * float64(fleetTick) / float64(fleetLength)),
 	}
 	// Any token will do, so that the lines to copy on the console work.
@@ -99,9 +101,8 @@ type demoRun struct {
 	points  int                 // sent to the function
 	echoes  func() (points int) // that came back
 
-	shown     atomic.Int64  // requests
-	shownMore chan struct{} // has room for one
-	over      atomic.Bool   // what comes now is somebody else's
+	shown atomic.Int64 // requests
+	over  atomic.Bool  // what comes now is somebody else's
 }
 
 // run starts the function, plays the fleet to it, waits until every change has
@@ -116,11 +117,11 @@ func (d *demoRun) run(ctx context.Context, at net.Addr) error {
 		return err
 	}
 	d.echoes = function.echoes
-	d.show.title(consoleURL(at), function.pid(), d.step)
+	d.show.title(consoleURL(at), function.command.Process.Pid, d.step)
 	if err := d.play(ctx, function); err != nil {
 		return function.explain(err)
 	}
-	d.show.waiting()
+	d.show.line("end", "of the fleet's points; what still waits is delivered")
 	arrived := func(s sandbox.Stats) bool { return s.Events-s.Duplicates >= len(d.changes) }
 	if err := d.server.WaitFor(ctx, arrived); err != nil {
 		return err
@@ -132,7 +133,7 @@ func (d *demoRun) run(ctx context.Context, at net.Addr) error {
 	// ended before that.
 	for int(d.shown.Load()) < d.server.Stats().Requests {
 		select {
-		case <-d.shownMore:
+		case <-time.After(time.Millisecond):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -181,11 +182,11 @@ func (d *demoRun) play(ctx context.Context, function *peer) error {
 
 func (d *demoRun) outage(at time.Duration) error {
 	switch at {
-	case outageFrom.Truncate(fleetTick):
-		d.show.outage(true)
+	case outageFrom:
+		d.show.line("outage", d.show.paint("outage", "the API answers 503 from now on; the fleet goes on"))
 		return d.server.SetFaults(sandbox.Faults{Status: 503})
-	case outageTo.Truncate(fleetTick):
-		d.show.outage(false)
+	case outageTo:
+		d.show.line("outage", d.show.paint("ok", "over: the API is back"))
 		return d.server.SetFaults(sandbox.Faults{})
 	}
 	return nil
@@ -193,13 +194,7 @@ func (d *demoRun) outage(at time.Duration) error {
 
 // answered is called for each request to the sandbox, from many goroutines.
 func (d *demoRun) answered(q sandbox.Request) {
-	defer func() {
-		d.shown.Add(1)
-		select {
-		case d.shownMore <- struct{}{}:
-		default: // it is told of one already, and looks at the count
-		}
-	}()
+	defer d.shown.Add(1)
 	if d.over.Load() {
 		return
 	}
@@ -220,36 +215,25 @@ func (d *demoRun) result() demoResult {
 	r := demoResult{
 		points: d.points, echoes: d.echoes(), changes: len(d.changes),
 		requests: stats.Requests, refused: stats.Statuses[503], duplicates: stats.Duplicates,
-		inOrder: true,
 	}
-	arrived := make(map[string][]fleetChange)
+	type change struct {
+		status string
+		at     time.Duration
+	}
+	arrived, told := make(map[string][]change), make(map[string][]change) // by host
 	for _, e := range d.server.Events() {
 		if !e.Duplicate {
-			arrived[e.Title] = append(arrived[e.Title], fleetChange{
-				host: e.Title, level: e.Status, at: time.Unix(e.Timestamp, 0).Sub(d.begin),
-			})
+			arrived[e.Title] = append(arrived[e.Title], change{e.Status, time.Unix(e.Timestamp, 0).Sub(d.begin)})
 		}
 	}
-	for _, want := range d.changes {
-		got := arrived[want.host]
-		next := -1
-		for i, c := range got {
-			if c.level == statusOf(want.level) && c.at == want.at {
-				next = i
-				break
-			}
+	for _, c := range d.changes {
+		if want := (change{statusOf(c.level), c.at}); slices.Contains(arrived[c.host], want) {
+			told[c.host] = append(told[c.host], want)
+			r.delivered++
 		}
-		if next < 0 {
-			r.lost++
-			continue
-		}
-		r.delivered++
-		r.inOrder = r.inOrder && next == 0
-		arrived[want.host] = append(got[:next:next], got[next+1:]...)
 	}
-	for _, extra := range arrived {
-		r.inOrder = r.inOrder && len(extra) == 0
-	}
+	r.lost = r.changes - r.delivered
+	r.inOrder = maps.EqualFunc(told, arrived, slices.Equal)
 	return r
 }
 

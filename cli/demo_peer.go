@@ -25,10 +25,11 @@ type peer struct {
 	buffer  []byte
 	outbox  string // its folder
 
-	sent, returned atomic.Int64 // points
-	asked, alive   atomic.Int64 // keepalives, and their answers
-	reading        bool         // somebody is to wait for read
-	read           chan error   // what ended the reading of answers; nil: the end of stdout
+	returned     atomic.Int64 // points
+	asked, alive atomic.Int64 // keepalives, and their answers
+	// read is what ended the reading of answers, nil for the end of stdout. There is
+	// no channel while nobody reads.
+	read chan error
 }
 
 // startPeer starts the function with a clean set of settings. It is killed when
@@ -42,7 +43,7 @@ func startPeer(ctx context.Context, url string, log func(line string)) (*peer, e
 	if err != nil {
 		return nil, fmt.Errorf("make a folder for the outbox: %w", err)
 	}
-	p := &peer{command: exec.CommandContext(ctx, program), outbox: folder, read: make(chan error, 1)}
+	p := &peer{command: exec.CommandContext(ctx, program), outbox: folder}
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "BIGPANDA_") {
 			p.command.Env = append(p.command.Env, v)
@@ -68,17 +69,11 @@ func startPeer(ctx context.Context, url string, log func(line string)) (*peer, e
 	return p, nil
 }
 
-func (p *peer) pid() int { return p.command.Process.Pid }
-
 // init asks for Info and Init, as Kapacitor does, and reads all answers from
 // then on.
 func (p *peer) init() error {
-	info, err := p.ask(&agent.Request{Message: &agent.Request_Info{Info: &agent.InfoRequest{}}})
-	if err != nil {
+	if _, err := p.ask(&agent.Request{Message: &agent.Request_Info{Info: &agent.InfoRequest{}}}); err != nil {
 		return p.explain(err)
-	}
-	if info.GetInfo() == nil {
-		return errors.New("the function did not answer Info")
 	}
 	set := func(option string, value string) *agent.Option {
 		return &agent.Option{Name: option, Values: []*agent.OptionValue{{
@@ -97,7 +92,7 @@ func (p *peer) init() error {
 	if r := answer.GetInit(); r == nil || !r.Success {
 		return fmt.Errorf("the function refused Init: %s", r.GetError())
 	}
-	p.reading = true
+	p.read = make(chan error, 1)
 	go func() { p.read <- p.readAnswers() }()
 	return nil
 }
@@ -127,7 +122,6 @@ func (p *peer) keepalive() error {
 
 // point sends what |alert() passes on for a host's evaluation.
 func (p *peer) point(c fleetChange, begin time.Time) error {
-	p.sent.Add(1)
 	return p.send(&agent.Request{Message: &agent.Request_Point{Point: &agent.Point{
 		Time: begin.Add(c.at).UnixNano(), Name: "cpu", Database: "telegraf", RetentionPolicy: "autogen",
 		Group: "host=" + c.host, Dimensions: []string{"host"},
@@ -169,9 +163,8 @@ func (p *peer) echoes() int { return int(p.returned.Load()) }
 // for its end.
 func (p *peer) end() error {
 	err := errors.Join(p.in.Close(), <-p.read)
-	p.reading = false
-	err = errors.Join(err, p.command.Wait())
-	if err != nil {
+	p.read = nil
+	if err := errors.Join(err, p.command.Wait()); err != nil {
 		return fmt.Errorf("end the function: %w", err)
 	}
 	if asked, alive := p.asked.Load(), p.alive.Load(); asked != alive {
@@ -196,7 +189,7 @@ func (p *peer) kill() {
 	defer os.RemoveAll(p.outbox)
 	if p.command.ProcessState == nil {
 		p.command.Process.Kill()
-		if p.reading {
+		if p.read != nil {
 			<-p.read
 		}
 		p.command.Wait()

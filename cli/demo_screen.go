@@ -96,16 +96,6 @@ func (s *screen) refused(q sandbox.Request) {
 	s.line("refused", answer+", "+counted(q.Alerts, "alert waits", "alerts wait"))
 }
 
-func (s *screen) outage(down bool) {
-	if down {
-		s.line("outage", s.paint("outage", "the API answers 503 from now on; the fleet goes on"))
-	} else {
-		s.line("outage", s.paint("ok", "over: the API is back"))
-	}
-}
-
-func (s *screen) waiting() { s.line("end", "of the fleet's points; what still waits is delivered") }
-
 // logged shows a line of the function's own log.
 func (s *screen) logged(line string) {
 	s.mu.Lock()
@@ -115,12 +105,14 @@ func (s *screen) logged(line string) {
 
 // summary prints the counts. It returns an error unless all went well.
 func (s *screen) summary(r demoResult) error {
-	fmt.Fprintf(s.out, "\npoints      %d sent, %d came back\n", r.points, r.echoes)
-	fmt.Fprintf(s.out, "changes     %d\n", r.changes)
-	fmt.Fprintf(s.out, "requests    %d, of them %d refused in the outage\n", r.requests, r.refused)
-	fmt.Fprintf(s.out, "delivered   %d\n", r.delivered)
-	fmt.Fprintf(s.out, "duplicates  %d\n", r.duplicates)
-	fmt.Fprintf(s.out, "lost        %d\n", r.lost)
+	fmt.Fprintf(s.out, `
+points      %d sent, %d came back
+changes     %d
+requests    %d, of them %d refused in the outage
+delivered   %d
+duplicates  %d
+lost        %d
+`, r.points, r.echoes, r.changes, r.requests, r.refused, r.delivered, r.duplicates, r.lost)
 	switch {
 	case r.lost > 0:
 		return fmt.Errorf("%d of %d changes did not arrive", r.lost, r.changes)

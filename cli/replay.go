@@ -72,7 +72,7 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 	// script or a file may be a pipe that nobody writes to.
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	in.bytes.done = ctx.Done()
+	context.AfterFunc(ctx, func() { in.bytes.CloseWithError(context.Canceled) })
 	if s.Where["log-level"] == "" {
 		s.LogLevel = slog.LevelWarn // the handler's usual lines are told below in other words
 	}

@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"compress/gzip"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,46 +28,11 @@ const gzipMagic = "\x1f\x8b"
 // input is the file of points.
 type input struct {
 	*recording.Reader
-	name  string // as messages call it
-	file  io.Closer
-	bytes *interruptible
-}
-
-// interruptible reads from what may be a terminal or a pipe, where a Read
-// waits for as long as nobody writes. Closing done ends that.
-type interruptible struct {
-	in   io.Reader
-	done <-chan struct{} // nil: it is not to be ended
-	kept []byte          // a Read that was given up still writes to it
-	read chan error      // its end
-	n    int             // how much it has read
-}
-
-// Read returns context.Canceled once done is closed, and then for ever.
-func (i *interruptible) Read(p []byte) (int, error) {
-	if i.done == nil {
-		return i.in.Read(p)
-	}
-	select {
-	case <-i.done:
-		return 0, context.Canceled
-	default:
-	}
-	if i.read == nil {
-		i.kept, i.read = make([]byte, 64<<10), make(chan error, 1)
-	}
-	room := i.kept[:min(len(p), len(i.kept))]
-	go func() {
-		n, err := i.in.Read(room)
-		i.n = n
-		i.read <- err
-	}()
-	select {
-	case err := <-i.read:
-		return copy(p, room[:i.n]), err
-	case <-i.done:
-		return 0, context.Canceled
-	}
+	name string // as messages call it
+	file io.Closer
+	// bytes are those of the file. Another goroutine reads them, as a terminal or a
+	// pipe is waited for as long as nobody writes: closing this ends the wait.
+	bytes *io.PipeReader
 }
 
 // openInput opens the file. What is gzip is seen by how it begins.
@@ -78,29 +42,34 @@ func (p Process) openInput(f *replayFlags) (in input, err error) {
 		return in, usagef("--precision is %q: write %s", config.Shown(f.Precision), strings.Join(slices.Sorted(maps.Keys(precisions)), ", "))
 	}
 	options := recording.Options{Precision: precision}
-	var bytes io.Reader
+	file := p.Stdin
 	switch extension := strings.ToLower(filepath.Ext(f.File)); {
 	case f.File == "":
 		return in, usagef("which points? Name a file of line protocol or a recording, or write - for stdin")
 	case f.File == "-":
-		in.name, in.file, bytes = "stdin", io.NopCloser(nil), p.Stdin
+		in.name, in.file = "stdin", io.NopCloser(nil)
 	case extension == batchRecording:
 		return in, usagef("%s is the recording of a batch task, which replay does not take: record the points of a stream with kapacitor record stream (in a task, @bigpandaBatch() takes batches)", f.File)
 	default:
-		file, err := os.Open(f.File)
+		opened, err := os.Open(f.File)
 		if err != nil {
 			return in, usagef("read the points: %w", err)
 		}
-		in.name, in.file, bytes = f.File, file, file
+		in.name, in.file, file = f.File, opened, opened
 		options.Stream = extension == streamRecording
 	}
-	in.bytes = &interruptible{in: bytes}
+	var pipe *io.PipeWriter
+	in.bytes, pipe = io.Pipe()
+	go func() {
+		_, err := io.Copy(pipe, file)
+		pipe.CloseWithError(err)
+	}()
 	buffered := bufio.NewReader(in.bytes)
-	bytes = buffered
+	var bytes io.Reader = buffered
 	if start, _ := buffered.Peek(len(gzipMagic)); string(start) == gzipMagic { // an error comes again with the first read
 		unzipped, err := gzip.NewReader(buffered)
 		if err != nil {
-			return in, errors.Join(fmt.Errorf("%s begins like gzip and is none: %w", in.name, err), in.file.Close())
+			return in, errors.Join(fmt.Errorf("%s begins like gzip and is none: %w", in.name, err), in.bytes.Close(), in.file.Close())
 		}
 		bytes = unzipped
 	}
