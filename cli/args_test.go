@@ -10,6 +10,7 @@ import (
 
 // Each setting is a flag of function mode, and each of its flags a setting.
 func TestFlagsAreSettings(t *testing.T) {
+	t.Parallel()
 	k, err := newParser(Process{LookupEnv: environment(nil)}, new(command))
 	if err != nil {
 		t.Fatal(err)
@@ -29,6 +30,7 @@ func TestFlagsAreSettings(t *testing.T) {
 }
 
 func TestFlagsReachSettings(t *testing.T) {
+	t.Parallel()
 	for _, row := range config.Table {
 		name, text := row.Name, "x"
 		if row.Placeholder == "" {

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 	"google.golang.org/protobuf/proto"
@@ -30,6 +31,7 @@ func batchOf(host, level string, second int64) []*agent.Request {
 // P3, P4: batches pass over real pipes in order, and each makes one alert at
 // most, of one incident that the OK ends.
 func TestBatchEdge(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
 	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url, "BIGPANDA_OUTBOX": "memory"}
 	const start = 1_700_000_000
@@ -40,7 +42,7 @@ func TestBatchEdge(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stdin.Close()
-	in := frames(t, slices.Concat([]*agent.Request{askInfo, askInit}, sent)...)
+	in := frames(slices.Concat([]*agent.Request{test.Info(), test.Init("task", "bigpanda2")}, sent)...)
 	go func() {
 		defer kapacitor.Close()
 		_, _ = io.Copy(kapacitor, in)

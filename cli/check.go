@@ -75,7 +75,7 @@ func (f *checkupFlags) run(ctx context.Context, p Process, c *command) error {
 	}
 	if f.KapacitorURL != "" {
 		var err error
-		if k.kapacitord, err = newKapacitorAPI(f.KapacitorURL); err != nil {
+		if k.kapacitord, err = newKapacitorAPI(f.KapacitorURL, p.Times.Kapacitor); err != nil {
 			return usageError{err}
 		}
 		k.hidden.addAddresses(f.KapacitorURL)

@@ -119,6 +119,7 @@ func TestCheckKapacitorConf(t *testing.T) {
 
 // The README's function for replays is well as it stands.
 func TestCheckQuietFunctionOfReadme(t *testing.T) {
+	t.Parallel()
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
@@ -155,6 +156,7 @@ func installed(t *testing.T, conf string) string {
 // Whoever takes the comment from a setting of the snippet finds it in both
 // functions.
 func TestCheckSnippetWithItsComments(t *testing.T) {
+	t.Parallel()
 	snippet, err := os.ReadFile("../kapacitor.conf.snippet")
 	if err != nil {
 		t.Fatal(err)
@@ -189,6 +191,7 @@ func writeSection(b *strings.Builder, s map[string]string) {
 }
 
 func TestCheckSocketFunction(t *testing.T) {
+	t.Parallel()
 	dir, err := os.MkdirTemp("", "check") // a socket's path is short
 	if err != nil {
 		t.Fatal(err)

@@ -33,6 +33,8 @@ type checkRig struct {
 	vars map[string]string
 	args []string
 	on   func(string) (string, bool) // the file system that all folders are on
+
+	times Times
 }
 
 func newCheckRig(t *testing.T) *checkRig {
@@ -71,7 +73,7 @@ func (r *checkRig) folder(name string, mode os.FileMode) string {
 // run runs check and returns the lines, without the rig's own folder.
 func (r *checkRig) run() (result, string) {
 	r.t.Helper()
-	res := runProcess(r.t, Process{passingFileSystem: r.on}, r.vars, append([]string{"check"}, r.args...)...)
+	res := runProcess(r.t, Process{passingFileSystem: r.on, Times: r.times}, r.vars, append([]string{"check"}, r.args...)...)
 	return res, strings.ReplaceAll(regexp.MustCompile(` {2,}`).ReplaceAllString(res.stdout, "  "), r.dir, "DIR")
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -30,10 +31,10 @@ const (
 	maxHandlers = 20
 )
 
-// How long one answer of Kapacitor may take, and all of them. Variables for tests.
-var (
-	apiTimeout  = 5 * time.Second
-	apiPatience = 30 * time.Second
+// How long one answer of Kapacitor may take, and all of them.
+const (
+	kapacitorAnswers = 5 * time.Second
+	kapacitorAsked   = 30 * time.Second
 )
 
 // kapacitorAPI is the HTTP API of a running kapacitord.
@@ -44,7 +45,7 @@ type kapacitorAPI struct {
 
 // newKapacitorAPI takes an address as --kapacitor-url has it. Its error does not
 // repeat it, as there may be a password in it.
-func newKapacitorAPI(address string) (*kapacitorAPI, error) {
+func newKapacitorAPI(address string, timeout time.Duration) (*kapacitorAPI, error) {
 	u, err := url.Parse(strings.TrimSpace(address))
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
 		return nil, errors.New("--kapacitor-url is no address: write one such as http://localhost:9092, or http://USER:PASSWORD@localhost:9092")
@@ -53,7 +54,7 @@ func newKapacitorAPI(address string) (*kapacitorAPI, error) {
 	path := strings.TrimSuffix(strings.TrimRight(u.Path, "/"), apiPath)
 	u.Path, u.RawPath = path+apiPath, ""
 	return &kapacitorAPI{base: u, client: &http.Client{
-		Timeout: apiTimeout,
+		Timeout: cmp.Or(timeout, kapacitorAnswers),
 		// A redirect would take the password elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
@@ -115,7 +116,7 @@ func (k *checkup) server(ctx context.Context) {
 			"what its config API (Chronograf's BigPanda tab) or KAPACITOR_BIGPANDA_… variables say goes before kapacitor.conf, and cannot be seen from here")
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, apiPatience)
+	ctx, cancel := context.WithTimeout(ctx, kapacitorAsked)
 	defer cancel()
 	isOn, err := k.nativeHandler(ctx, a)
 	if err == nil {

@@ -32,6 +32,7 @@ type fakeKapacitord struct {
 	topics          []string
 	user, password  string
 	hook            func(w http.ResponseWriter, r *http.Request) (done bool)
+	hangs           bool // so that nobody should wait for long
 	asked           int
 }
 
@@ -72,9 +73,7 @@ func (f *fakeKapacitord) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // What no file says is asked of the server, and what is wrong there has a line of
 // its own. No answer holds check up, and the password is shown nowhere.
 func TestCheckAsksKapacitord(t *testing.T) {
-	was := apiTimeout
-	apiTimeout = 500 * time.Millisecond
-	defer func() { apiTimeout = was }()
+	t.Parallel()
 	many := []string{}
 	for i := range maxTopics {
 		many = append(many, fmt.Sprintf("main:task%d:alert2", i))
@@ -124,11 +123,11 @@ func TestCheckAsksKapacitord(t *testing.T) {
 			http.Redirect(w, r, "/elsewhere", http.StatusFound)
 			return true
 		}}, "http://u:" + testToken + "@HOST", 1, []string{"HOST answered 302 Found"}},
-		{"no answer", fakeKapacitord{hook: func(_ http.ResponseWriter, r *http.Request) bool {
+		{"no answer", fakeKapacitord{hangs: true, hook: func(_ http.ResponseWriter, r *http.Request) bool {
 			<-r.Context().Done()
 			return true
 		}}, "http://u:" + testToken + "@HOST", 1, []string{"fail  kapacitord  HOST gave no complete answer in time"}},
-		{"an answer without end", fakeKapacitord{hook: func(w http.ResponseWriter, r *http.Request) bool {
+		{"an answer without end", fakeKapacitord{hangs: true, hook: func(w http.ResponseWriter, r *http.Request) bool {
 			for r.Context().Err() == nil {
 				w.Write(make([]byte, 1<<20))
 			}
@@ -137,11 +136,15 @@ func TestCheckAsksKapacitord(t *testing.T) {
 		{"nobody", fakeKapacitord{}, "http://u:" + testToken + "@127.0.0.1:1", 1, []string{"fail  kapacitord  ask 127.0.0.1:1: dial tcp 127.0.0.1:1: connect: connection refused; check that"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			kapacitord := &tt.server
 			s := httptest.NewServer(kapacitord)
 			defer s.Close()
 			host := s.Listener.Addr().String()
 			r := newCheckRig(t)
+			if kapacitord.hangs {
+				r.times.Kapacitor = 500 * time.Millisecond
+			}
 			r.vars["BIGPANDA_CHECK_KAPACITOR_URL"] = strings.ReplaceAll(tt.address, "HOST", host)
 			res, lines := r.run()
 			lines = strings.ReplaceAll(lines, host, "HOST")
@@ -159,6 +162,7 @@ func TestCheckAsksKapacitord(t *testing.T) {
 
 // A certificate of its own is usual for Kapacitor.
 func TestCheckAsksKapacitordOverTLS(t *testing.T) {
+	t.Parallel()
 	s := httptest.NewUnstartedServer(&fakeKapacitord{})
 	s.Config.ErrorLog = quiet
 	s.StartTLS()
@@ -174,6 +178,7 @@ func TestCheckAsksKapacitordOverTLS(t *testing.T) {
 // Without an address check says what it does not see; with one that is none it
 // does not repeat the password.
 func TestCheckOfNoKapacitord(t *testing.T) {
+	t.Parallel()
 	const said = "note  kapacitord  what its config API (Chronograf's BigPanda tab) or KAPACITOR_BIGPANDA_… variables say goes before kapacitor.conf, " +
 		"and cannot be seen from here; add --kapacitor-url http://localhost:9092 to have it asked, or look at /kapacitor/v1/config/bigpanda there\n"
 	r := newCheckRig(t)

@@ -160,6 +160,7 @@ func TestCheck(t *testing.T) {
 // A function that is switched off needs neither what alerts are sent with nor
 // where they wait; what fails its Init fails here, too.
 func TestCheckSwitchedOff(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		damage func(r *checkRig)
@@ -193,6 +194,7 @@ func TestCheckSwitchedOff(t *testing.T) {
 }
 
 func TestCheckJSON(t *testing.T) {
+	t.Parallel()
 	r := newCheckRig(t)
 	r.args = []string{"--json"}
 	r.vars["BIGPANDA_OUTBOX"] = "memory"

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"io"
 	"maps"
 	"net/http/httptest"
@@ -9,12 +8,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"unicode"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 )
 
 // A folder for outboxes that a group may write is refused, and t.TempDir makes such
@@ -58,7 +57,7 @@ func runOn(t *testing.T, terminal bool, stdin io.Reader, vars map[string]string,
 
 func runProcess(t *testing.T, p Process, vars map[string]string, args ...string) result {
 	t.Helper()
-	var stdout, stderr syncBuffer
+	var stdout, stderr test.LogBuffer
 	if vars = maps.Clone(vars); vars == nil {
 		vars = make(map[string]string)
 	}
@@ -81,24 +80,6 @@ func runProcess(t *testing.T, p Process, vars map[string]string, args ...string)
 		t.Errorf("%q shows %q, which a terminal obeys or nobody sees", args, shown[i:min(len(shown), i+20)])
 	}
 	return r
-}
-
-// syncBuffer may be written to from several goroutines.
-type syncBuffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (s *syncBuffer) Write(data []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.Write(data)
-}
-
-func (s *syncBuffer) String() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.b.String()
 }
 
 // newAPI starts a sandbox that takes testToken, and returns it with the
@@ -125,6 +106,7 @@ func write(t *testing.T, name, text string) string {
 }
 
 func TestArguments(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name     string
 		terminal bool
@@ -173,6 +155,7 @@ func TestArguments(t *testing.T) {
 }
 
 func TestEnvironmentOfCommandFlags(t *testing.T) {
+	t.Parallel()
 	vars := map[string]string{"BIGPANDA_SANDBOX_LATENCY": "x", "BIGPANDA_SANDBOX_LISTEN": "nowhere"}
 	r := run(t, nil, vars, "sandbox")
 	if want := "BIGPANDA_SANDBOX_LATENCY: --latency: expected duration"; r.code != 2 || !strings.Contains(r.stderr, want) {

@@ -22,11 +22,12 @@ import (
 // let go of its outbox.
 const predecessorLeaves = 2 * time.Second
 
-// Times are how long the function waits for others. The zero value of each means
+// Times are how long the program waits for others. The zero value of each means
 // its default.
 type Times struct {
-	Leave  time.Duration // predecessorLeaves
-	Outbox outbox.Times
+	Leave     time.Duration // predecessorLeaves
+	Kapacitor time.Duration // kapacitorAnswers
+	Outbox    outbox.Times
 }
 
 // summaryEvery is how often the log says that alerts wait.

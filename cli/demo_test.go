@@ -15,10 +15,12 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 )
 
 // The fleet is calm at both ends, each host alerts, and some do in the outage.
 func TestFleet(t *testing.T) {
+	t.Parallel()
 	levels := make(map[string]string)
 	changes := make(map[string]int)
 	points, inOutage := 0, 0
@@ -55,6 +57,7 @@ func TestFleet(t *testing.T) {
 }
 
 func TestDemoResult(t *testing.T) {
+	t.Parallel()
 	begin := time.Unix(1_700_000_000, 0)
 	told := []fleetChange{
 		{host: "a", level: "WARNING", at: time.Second},
@@ -113,6 +116,7 @@ func (d *discardResponse) Write(data []byte) (int, error) { return len(data), ni
 func (d *discardResponse) WriteHeader(int)                {}
 
 func TestDemoColors(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name     string
 		terminal bool
@@ -184,11 +188,12 @@ func TestDemoKeeps(t *testing.T) {
 
 // The demo ends when it is told to, wherever it is.
 func TestDemoIsInterrupted(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	var stderr syncBuffer
+	var stderr test.LogBuffer
 	code := Run(ctx, Process{
-		Args: []string{"demo"}, Stdout: &syncBuffer{}, Stderr: &stderr,
+		Args: []string{"demo"}, Stdout: new(test.LogBuffer), Stderr: &stderr,
 		LookupEnv: environment(nil), IsTerminal: func(any) bool { return false },
 	})
 	if code != 1 || !strings.Contains(stderr.String(), "bigpanda-udf demo: interrupted") {
@@ -197,6 +202,7 @@ func TestDemoIsInterrupted(t *testing.T) {
 }
 
 func TestDemoSpeed(t *testing.T) {
+	t.Parallel()
 	for _, speed := range []string{"0", "-1", "NaN", "+Inf"} {
 		if r := run(t, nil, nil, "demo", "--speed="+speed); r.code != 2 || !strings.Contains(r.stderr, "--speed is") {
 			t.Errorf("--speed=%s ends with %d and %q", speed, r.code, r.stderr)

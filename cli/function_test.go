@@ -16,13 +16,9 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
-)
-
-var (
-	askInfo = &agent.Request{Message: &agent.Request_Info{Info: &agent.InfoRequest{}}}
-	askInit = &agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: "task", NodeID: "bigpanda2"}}}
 )
 
 // critical is a point that raises an alert.
@@ -34,16 +30,8 @@ func critical(host string) *agent.Request {
 	}}}
 }
 
-func frames(t *testing.T, requests ...*agent.Request) *bytes.Buffer {
-	t.Helper()
-	var b bytes.Buffer
-	for _, r := range requests {
-		if err := agent.WriteMessage(r, &b); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return &b
-}
+// frames is the input of requests.
+func frames(requests ...*agent.Request) io.Reader { return bytes.NewReader(test.Frames(requests...)) }
 
 // answers decodes all of stdout: there may be nothing but frames.
 func answers(t *testing.T, stdout string) []*agent.Response {
@@ -117,13 +105,14 @@ func TestBadSettingFailsInit(t *testing.T) {
 		{name: "no app key", vars: map[string]string{"BIGPANDA_APP_KEY": ""}, want: "no app key: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			vars := map[string]string{}
 			for _, m := range []map[string]string{ok, tt.vars} {
 				for name, v := range m {
 					vars[name] = v
 				}
 			}
-			r := run(t, silence(t, frames(t, askInfo, askInit)), vars, tt.args...)
+			r := run(t, silence(t, frames(test.Info(), test.Init("task", "bigpanda2"))), vars, tt.args...)
 			got := answers(t, r.stdout)
 			if len(got) != 2 || got[0].GetInfo() == nil || got[1].GetInit() == nil {
 				t.Fatalf("the answers are %v, want Info and Init", got)
@@ -140,8 +129,9 @@ func TestBadSettingFailsInit(t *testing.T) {
 
 // Wrong arguments are logged as soon as kapacitord asks for Info, at its start.
 func TestWrongArgumentsAreLoggedAtInfo(t *testing.T) {
+	t.Parallel()
 	const said = `level=ERROR msg="every task with this function will fail at Init" error="unknown flag --conections: did you mean --connections?"`
-	r := run(t, frames(t, askInfo), nil, "--conections=2")
+	r := run(t, frames(test.Info()), nil, "--conections=2")
 	if r.code != 0 || strings.Count(r.stderr, said) != 1 {
 		t.Errorf("exit code %d, want 0 and once %q in\n%s", r.code, said, r.stderr)
 	}
@@ -152,7 +142,8 @@ func TestWrongArgumentsAreLoggedAtInfo(t *testing.T) {
 
 // Kapacitor asks for Info alone when it starts, before anything is set up.
 func TestInfoNeedsNothing(t *testing.T) {
-	r := run(t, frames(t, askInfo), nil)
+	t.Parallel()
+	r := run(t, frames(test.Info()), nil)
 	if got := answers(t, r.stdout); r.code != 0 || len(got) != 1 || got[0].GetInfo() == nil {
 		t.Errorf("exit code %d and answers %v", r.code, got)
 	}
@@ -162,9 +153,10 @@ func TestInfoNeedsNothing(t *testing.T) {
 }
 
 func TestFunctionDelivers(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
 	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url, "BIGPANDA_LOG_LEVEL": "debug", "BIGPANDA_OUTBOX": "memory"}
-	r := run(t, frames(t, askInfo, askInit, critical("a"), critical("b"), critical("a")), vars)
+	r := run(t, frames(test.Info(), test.Init("task", "bigpanda2"), critical("a"), critical("b"), critical("a")), vars)
 	if got := answers(t, r.stdout); r.code != 0 || len(got) != 5 || !got[1].GetInit().GetSuccess() || got[4].GetPoint() == nil {
 		t.Fatalf("exit code %d, answers %v, log %s", r.code, got, r.stderr)
 	}
@@ -181,6 +173,7 @@ func TestFunctionDelivers(t *testing.T) {
 }
 
 func TestTokenOfFiles(t *testing.T) {
+	t.Parallel()
 	file := write(t, "token", testToken+"\n")
 	for name, config := range map[string]string{
 		"the token itself": "token = '" + testToken + "'",
@@ -189,7 +182,7 @@ func TestTokenOfFiles(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			api, url := newAPI(t, sandbox.Faults{})
 			path := write(t, "kapacitor.conf", "[bigpanda]\nenabled = true\nglobal = true\napp-key = 'k'\nurl = '"+url+"'\n"+config)
-			r := run(t, frames(t, askInit, critical("a")), nil, "--config", path, "--log-format=json", "--log-level=debug", "--outbox=memory")
+			r := run(t, frames(test.Init("task", "bigpanda2"), critical("a")), nil, "--config", path, "--log-format=json", "--log-level=debug", "--outbox=memory")
 			if n := len(api.Events()); r.code != 0 || n != 1 {
 				t.Errorf("exit code %d, %d events, log %s", r.code, n, r.stderr)
 			}
@@ -218,7 +211,7 @@ func TestLogHidesALaterToken(t *testing.T) {
 	}))
 	defer api.Close()
 	vars := map[string]string{"BIGPANDA_TOKEN_FILE": file, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": api.URL, "BIGPANDA_DRAIN_TIMEOUT": "1m"}
-	r := run(t, frames(t, askInit, critical(before+" "+later)), vars, "--outbox=memory")
+	r := run(t, frames(test.Init("task", "bigpanda2"), critical(before+" "+later)), vars, "--outbox=memory")
 	if strings.Contains(r.stderr, before) || strings.Contains(r.stderr, later) {
 		t.Errorf("the log shows a token: %s", r.stderr)
 	}
@@ -228,6 +221,7 @@ func TestLogHidesALaterToken(t *testing.T) {
 }
 
 func TestHandlerFileSetsOptions(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
 	handler := write(t, "handler.yaml", `
 kind: bigpanda
@@ -237,7 +231,7 @@ options:
   host: 'host-{{ index .Tags "host" }}'
   attributes: {env: test, port: 8080}
 `)
-	r := run(t, frames(t, askInit, critical("a")), map[string]string{"BIGPANDA_TOKEN": testToken}, "--handler="+handler, "--outbox=memory")
+	r := run(t, frames(test.Init("task", "bigpanda2"), critical("a")), map[string]string{"BIGPANDA_TOKEN": testToken}, "--handler="+handler, "--outbox=memory")
 	events := api.Events()
 	if r.code != 0 || len(events) != 1 {
 		t.Fatalf("exit code %d, events %v, log %s", r.code, events, r.stderr)
@@ -253,7 +247,7 @@ func TestLostChangesAreCounted(t *testing.T) {
 	t.Parallel()
 	_, url := newAPI(t, sandbox.Faults{Hang: true})
 	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url}
-	r := run(t, frames(t, askInit, critical("a"), critical("b")), vars, "--outbox=memory", "--drain-timeout=1ms")
+	r := run(t, frames(test.Init("task", "bigpanda2"), critical("a"), critical("b")), vars, "--outbox=memory", "--drain-timeout=1ms")
 	if r.code != 0 || !strings.Contains(r.stderr, "level=ERROR") || !strings.Contains(r.stderr, "lost=2") {
 		t.Errorf("exit code %d, log %s", r.code, r.stderr)
 	}
@@ -261,9 +255,10 @@ func TestLostChangesAreCounted(t *testing.T) {
 
 // P5: what was not delivered is delivered by the next start.
 func TestNextStartDelivers(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{Status: 503})
 	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url, "BIGPANDA_OUTBOX": t.TempDir()}
-	r := run(t, frames(t, askInit, critical("a"), critical("b")), vars)
+	r := run(t, frames(test.Init("task", "bigpanda2"), critical("a"), critical("b")), vars)
 	if r.code != 0 || !strings.Contains(r.stderr, "queued=2") {
 		t.Errorf("exit code %d, log %s", r.code, r.stderr)
 	}
@@ -273,7 +268,7 @@ func TestNextStartDelivers(t *testing.T) {
 	in, stdin := io.Pipe()
 	ended := make(chan result)
 	go func() { ended <- run(t, in, vars) }()
-	if _, err := io.Copy(stdin, frames(t, askInit, critical("a"))); err != nil {
+	if _, err := io.Copy(stdin, frames(test.Init("task", "bigpanda2"), critical("a"))); err != nil {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -308,11 +303,11 @@ func TestEndTellsOfItsOwnDeadLetters(t *testing.T) {
 		in, stdin := io.Pipe()
 		ended := make(chan result)
 		go func() { ended <- run(t, in, vars) }()
-		requests := []*agent.Request{askInit}
+		requests := []*agent.Request{test.Init("task", "bigpanda2")}
 		if tt.point != nil {
 			requests = append(requests, tt.point)
 		}
-		if _, err := io.Copy(stdin, frames(t, requests...)); err != nil {
+		if _, err := io.Copy(stdin, frames(requests...)); err != nil {
 			t.Error(err)
 		}
 		status := func() string { return run(t, nil, vars, "outbox", "--json").stdout }
@@ -333,7 +328,8 @@ func TestEndTellsOfItsOwnDeadLetters(t *testing.T) {
 }
 
 func TestDisabled(t *testing.T) {
-	r := run(t, frames(t, askInfo, askInit, critical("a"), critical("b")), nil, "--enabled=false")
+	t.Parallel()
+	r := run(t, frames(test.Info(), test.Init("task", "bigpanda2"), critical("a"), critical("b")), nil, "--enabled=false")
 	if got := answers(t, r.stdout); r.code != 0 || len(got) != 4 || !got[1].GetInit().GetSuccess() || got[3].GetPoint() == nil {
 		t.Fatalf("exit code %d, answers %v", r.code, got)
 	}
@@ -343,9 +339,9 @@ func TestDisabled(t *testing.T) {
 }
 
 func TestBrokenStreamEndsWith1(t *testing.T) {
-	in := frames(t, askInfo, askInit)
-	in.WriteString("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff") // a length that is none
-	r := run(t, in, nil, "--enabled=false")
+	t.Parallel()
+	noLength := strings.NewReader("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff")
+	r := run(t, io.MultiReader(frames(test.Info(), test.Init("task", "bigpanda2")), noLength), nil, "--enabled=false")
 	if r.code != 1 || !strings.Contains(r.stderr, "level=ERROR") {
 		t.Errorf("exit code %d, log %s", r.code, r.stderr)
 	}

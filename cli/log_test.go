@@ -17,6 +17,7 @@ import (
 const kapacitorLine = 64 << 10
 
 func TestLogLinesAreBounded(t *testing.T) {
+	t.Parallel()
 	for _, format := range []string{config.FormatLogfmt, config.FormatJSON} {
 		for _, tt := range []struct {
 			name string
@@ -55,6 +56,7 @@ func manyTexts() []any {
 }
 
 func TestLongLogLineStaysJSON(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	newLogger(&out, slog.LevelInfo, config.FormatJSON, new(secrets)).Info(strings.Repeat("m", 1<<20), "text", strings.Repeat("\"", 1<<20))
 	if !json.Valid(out.Bytes()) {
@@ -64,6 +66,7 @@ func TestLongLogLineStaysJSON(t *testing.T) {
 
 // P9: no part of a log line shows a token, however it got there.
 func TestLogHidesTokens(t *testing.T) {
+	t.Parallel()
 	for _, token := range []string{testToken, `to"ken=4711`, "4711 spaced"} {
 		hidden := new(secrets)
 		hidden.add(token)
@@ -88,6 +91,7 @@ func TestLogHidesTokens(t *testing.T) {
 }
 
 func TestLogLevel(t *testing.T) {
+	t.Parallel()
 	var out bytes.Buffer
 	log := newLogger(&out, slog.LevelWarn, config.FormatLogfmt, new(secrets))
 	log.Info("quiet")
@@ -98,6 +102,7 @@ func TestLogLevel(t *testing.T) {
 }
 
 func TestRedact(t *testing.T) {
+	t.Parallel()
 	hidden := new(secrets)
 	hidden.add("", "any", " abcdefgh\n", "abcdefgh-ijk", "abcdefgh")
 	hidden.addAddresses("https://h/?lmnopqrs=tuvwxyz0", "", "http://company.example/?a=any")

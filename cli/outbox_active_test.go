@@ -69,6 +69,7 @@ func TestOutboxResolveAllAsks(t *testing.T) {
 		{name: "no terminal", notTerminal: true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			raise(aBox(t, dir, "cpu"), "a")
 			raise(aBox(t, dir, "disk"), "b")
@@ -183,6 +184,7 @@ func TestOutboxResolveByTheBeginningOfAKey(t *testing.T) {
 // What an alert says does nothing to a terminal, and is not the token (P9, which
 // run looks for); a level that cannot be read hides no other.
 func TestOutboxActiveWithCare(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	box := aBox(t, dir, "cpu\talert")
 	raise(box, "a\x1b[2J\n", testToken)

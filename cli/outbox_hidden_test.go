@@ -71,6 +71,7 @@ func TestOutboxWithoutTheTokenFile(t *testing.T) {
 
 // What the disk refuses is counted as people count.
 func TestOutboxStatusWhileTheDiskRefuses(t *testing.T) {
+	t.Parallel()
 	for n, want := range map[int]string{
 		1:    "1 change is kept in memory, and lost if the process ends before it can be\n",
 		1234: "1,234 changes are kept in memory, and lost if the process ends before it can be\n",

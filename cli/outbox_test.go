@@ -2,13 +2,9 @@ package cli
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
-	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,77 +12,11 @@ import (
 
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 )
 
-// aBox opens an outbox whose changes are two hours old, for as long as the test
-// runs. Its payloads, levels and answers are such as the command must show with
-// care.
-func aBox(t *testing.T, dir, task string) *outbox.Disk {
-	t.Helper()
-	d, err := outbox.Open(dir, outbox.Options{
-		Task: task, Node: "bigpanda3",
-		URL: "http://127.0.0.1:9/", LeaveOrphans: true,
-		Fingerprint: func(key []byte) []byte { return key },
-		Log:         slog.New(slog.DiscardHandler),
-		Now:         func() time.Time { return time.Now().Add(-2 * time.Hour) },
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return d
-}
-
-func alert(name string) []outbox.Change {
-	return []outbox.Change{{
-		Alert: "k host=" + name, AppKey: "k", Time: 5, Level: "CRITICAL", Payload: fmt.Appendf(nil, `{"host":"<%s>"}`, name),
-	}}
-}
-
-// fillBox queues three alerts, of which the first is dead and the second is on
-// its way.
-func fillBox(t *testing.T, d *outbox.Disk) {
-	t.Helper()
-	for _, name := range []string{"a\x1b[2J", "b", "c"} {
-		d.Append(alert(name), nil)
-	}
-	taken, err := d.Next(t.Context(), 1, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := d.Dead(taken[0].ID, 400, "no \""+testToken+"\"\nhere"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := d.Next(t.Context(), 1, nil); err != nil {
-		t.Fatal(err)
-	}
-}
-
-var boxVars = map[string]string{"BIGPANDA_TOKEN": testToken}
-
-// runBox runs "bigpanda-udf outbox".
-func runBox(t *testing.T, dir string, args ...string) result {
-	t.Helper()
-	return run(t, nil, boxVars, append([]string{"outbox", "--outbox", dir}, args...)...)
-}
-
-// golden makes of an output what is the same in every run.
-func golden(text, dir string) string {
-	text = strings.ReplaceAll(text, dir, "DIR")
-	text = strings.ReplaceAll(text, fmt.Sprintf("\"process\":%d,", os.Getpid()), `"process":PID,`)
-	text = regexp.MustCompile(fmt.Sprintf(` %d +(\S+_bigpanda3\.)`, os.Getpid())).ReplaceAllString(text, " PID  $1")
-	text = regexp.MustCompile(` {2,}`).ReplaceAllString(text, "  ") // how wide a column is says nothing
-	text = regexp.MustCompile(`\b1\d{18}\b`).ReplaceAllString(text, "ID")
-	text = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`).ReplaceAllString(text, "TIME")
-	text = regexp.MustCompile(`waits for 2h0m\d+s`).ReplaceAllString(text, "waits for AGE")
-	return regexp.MustCompile(`[ \t]+\n`).ReplaceAllString(text, "\n")
-}
-
 func TestOutboxTables(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	box, other := aBox(t, dir, "cpu\talert"), aBox(t, dir, "disk")
 	fillBox(t, box)
@@ -167,6 +97,7 @@ ID  2 hours ago  CRITICAL  k        k host=a·[2J  400     no "[token]"·here
 `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			r := runBox(t, dir, tt.args...)
 			if r.code != tt.code {
 				t.Errorf("exit code %d, want %d", r.code, tt.code)
@@ -182,6 +113,7 @@ ID  2 hours ago  CRITICAL  k        k host=a·[2J  400     no "[token]"·here
 }
 
 func TestOutboxMetrics(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	box := aBox(t, dir, `cpu "x" \`)
 	fillBox(t, box)
@@ -231,132 +163,10 @@ func TestOutboxMetrics(t *testing.T) {
 	}
 }
 
-// idsShown are the IDs in a JSON list.
-func idsShown(t *testing.T, r result) (ids []string) {
-	t.Helper()
-	for line := range strings.Lines(r.stdout) {
-		var e struct{ ID string }
-		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			t.Fatalf("%v in %s", err, line)
-		}
-		ids = append(ids, e.ID)
-	}
-	return ids
-}
-
-func TestOutboxRetryAndDrop(t *testing.T) {
-	t.Parallel()
-	for _, live := range []bool{true, false} {
-		t.Run(fmt.Sprintf("live %t", live), func(t *testing.T) {
-			dir := t.TempDir()
-			box, other := aBox(t, dir, "cpu"), aBox(t, dir, "disk")
-			fillBox(t, box)
-			fillBox(t, other)
-			retried, whatNow := "1 dead letter are back in the queue", ""
-			if !live {
-				if err := box.Close(); err != nil {
-					t.Fatal(err)
-				}
-				whatNow = "; delivered by another process with this outbox within two minutes, or by the next start"
-			}
-			dead := idsShown(t, runBox(t, dir, "dead", "--json", "--task=cpu"))
-			queued := idsShown(t, runBox(t, dir, "list", "--json", "--task=cpu"))
-			if len(dead) != 1 || len(queued) != 2 {
-				t.Fatalf("dead are %s, queued %s", dead, queued)
-			}
-			retried = strings.Replace(retried, "are", "is", 1)
-			for _, step := range []struct {
-				name         string
-				args         []string
-				code         int
-				stdout, said string
-			}{
-				{"retry without IDs", []string{"retry"}, 2, "", "which ones? Give IDs, which list and dead show, or --all\n"},
-				{"drop without IDs", []string{"drop", "--queued"}, 2, "", "which ones? Give IDs"},
-				{"drop with both", []string{"drop", "--all", dead[0]}, 2, "", "which ones? Give IDs"},
-				{"what is no ID", []string{"retry", "first"}, 2, "", `"first" is no ID: take one that list or dead shows`},
-				{"a queued one is no dead letter", []string{"drop", queued[1]}, 1, "", "there is no dead letter with the ID " + queued[1]},
-				{"retry", []string{"retry", dead[0], "17"}, 1, "cpu bigpanda3: " + retried + whatNow + "\n", "there is no dead letter with the ID 17\n"},
-				{"retry again", []string{"retry", dead[0]}, 1, "", "there is no dead letter with the ID " + dead[0]},
-				{"drop a queued one", []string{"drop", "--queued", queued[1]}, 0, "cpu bigpanda3: 1 queued alert was dropped\n", ""},
-				{"drop all dead ones", []string{"drop", "--all"}, 0, "cpu bigpanda3: 0 dead letters were dropped\ndisk bigpanda3: 1 dead letter was dropped\n", ""},
-				{"retry all, as JSON", []string{"retry", "--all", "--json", "--task=disk"}, 0,
-					`{"action":"retry","kind":"dead","folder":"DIR/disk_bigpanda3.b6cf60b3","task":"disk","node":"bigpanda3","process":PID,"done":0,"in_flight":0}` + "\n", ""},
-				{"drop all queued of one that lives", []string{"drop", "--queued", "--all", "--task=disk"}, 0,
-					"disk bigpanda3: 1 queued alert was dropped; 1 is on the way to BigPanda and stays\n", ""},
-			} {
-				r := runBox(t, dir, step.args...)
-				if got := golden(r.stdout, dir); r.code != step.code || got != step.stdout {
-					t.Errorf("%s: exit code %d and %q, want %d and %q", step.name, r.code, got, step.code, step.stdout)
-				}
-				if !strings.Contains(r.stderr, step.said) || step.said == "" && r.stderr != "" {
-					t.Errorf("%s: stderr is %q, want %q", step.name, r.stderr, step.said)
-				}
-			}
-			left := idsShown(t, runBox(t, dir, "export", "--task=cpu"))
-			if len(left) != 2 || left[0] != queued[0] || left[1] <= queued[1] {
-				t.Errorf("left are %s of %s", left, queued)
-			}
-			if !live {
-				return
-			}
-			r := runBox(t, dir, "drop", "--queued", left[0])
-			if want := "1 queued alert is on the way to BigPanda and stays: " + left[0]; r.code != 1 || !strings.Contains(r.stderr, want) {
-				t.Errorf("exit code %d and %q, want %q", r.code, r.stderr, want)
-			}
-		})
-	}
-}
-
-func TestOutboxUsage(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	text := write(t, "text", "text")
-	for _, tt := range []struct {
-		name string
-		vars map[string]string
-		args []string
-		code int
-		want string // in stderr
-	}{
-		{name: "an unknown action", args: []string{"lst"}, code: 2, want: `"lst" is nothing that can be done: did you mean list?`},
-		{name: "a flag of another action", args: []string{"list", "--prometheus"}, code: 2, want: "--prometheus means nothing to list: see bigpanda-udf outbox --help"},
-		{name: "a limit to what is resolved", args: []string{"resolve", "--all", "--limit", "1"}, code: 2, want: "--limit means nothing to resolve: see bigpanda-udf outbox --help"},
-		{name: "a limit that is the default", args: []string{"resolve", "--all", "--limit=20"}, code: 2, want: "--limit means nothing to resolve"},
-		{name: "a limit to a status", args: []string{"--limit=20"}, code: 2, want: "--limit means nothing to status"},
-		{name: "a limit to retry", args: []string{"retry", "--all", "--limit=1"}, code: 2, want: "--limit means nothing to retry"},
-		{name: "a limit to drop", args: []string{"drop", "--all", "--limit=0"}, code: 2, want: "--limit means nothing to drop"},
-		{name: "a limit to an export", args: []string{"export", "--limit=20"}, code: 2, want: "--limit means nothing to export"},
-		{name: "a limit in the environment", vars: map[string]string{"BIGPANDA_OUTBOX_LIMIT": "5"}, args: []string{"export"}, code: 2, want: "--limit (BIGPANDA_OUTBOX_LIMIT) means nothing to export"},
-		{name: "a limit that is no number", args: []string{"active", "--limit=x"}, code: 2, want: `--limit: expected a valid 64 bit int but got "x"`},
-		{name: "IDs for a list", args: []string{"list", "5"}, code: 2, want: "list takes no IDs: leave out 5"},
-		{name: "two formats", args: []string{"--json", "--prometheus"}, code: 2, want: "--json and --prometheus are two formats"},
-		{name: "a bad limit", args: []string{"list", "--limit=-1"}, code: 2, want: "--limit is -1: write a number from 0"},
-		{name: "a bad place to begin", args: []string{"list", "--after=x"}, code: 2, want: `--after is "x": take an ID`},
-		{name: "a bad age", args: []string{"--max-age=-1s"}, code: 2, want: "--max-age is -1s"},
-		{name: "a bad age in the environment", vars: map[string]string{"BIGPANDA_OUTBOX_MAX_AGE": "long"}, code: 2, want: `BIGPANDA_OUTBOX_MAX_AGE: --max-age: expected duration but got "long"`},
-		{name: "an unknown flag", args: []string{"--jsn"}, code: 2, want: "unknown flag --jsn: did you mean --json?"},
-		{name: "memory", vars: map[string]string{"BIGPANDA_OUTBOX": "memory"}, code: 2, want: "the outbox is in memory"},
-		{name: "no folder", vars: map[string]string{"BIGPANDA_OUTBOX": "", "XDG_STATE_HOME": ""}, code: 2, want: "set --outbox (BIGPANDA_OUTBOX)"},
-		{name: "a folder that is not there", vars: map[string]string{"BIGPANDA_OUTBOX": dir + "/nowhere"}, code: 1, want: "there is no outbox in " + dir + "/nowhere: set --outbox (BIGPANDA_OUTBOX) to the folder of the function"},
-		{name: "a file", vars: map[string]string{"BIGPANDA_OUTBOX": text}, code: 1, want: "not a directory"},
-		{name: "an empty folder", code: 0, want: "no outbox is in " + dir + ": nothing waits there"},
-		{name: "a config file", vars: map[string]string{"BIGPANDA_OUTBOX": ""}, args: []string{"--config", write(t, "kapacitor.conf", "[bigpanda]\noutbox = '"+dir+"'\ntoken = '"+testToken+"'\n")}, code: 0, want: "no outbox is in " + dir},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_OUTBOX": dir}
-			maps.Copy(vars, tt.vars)
-			r := run(t, nil, vars, append([]string{"outbox"}, tt.args...)...)
-			if r.code != tt.code || r.stdout != "" || !strings.Contains(r.stderr, tt.want) || strings.Count(r.stderr, "\n") != 1 {
-				t.Errorf("exit code %d, stdout %q, stderr %q, want %d and %q", r.code, r.stdout, r.stderr, tt.code, tt.want)
-			}
-		})
-	}
-}
-
 // An outbox that cannot be read does not hide the others, and what it holds is
 // not said to be nowhere.
 func TestOutboxUnreadable(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if err := aBox(t, dir, "cpu").Close(); err != nil {
 		t.Fatal(err) // a live one would move the bad one's file aside
@@ -390,13 +200,14 @@ func TestOutboxUnreadable(t *testing.T) {
 // The command beside a function, and after its end (P5); the files are private
 // and the token is in none of them (P9).
 func TestOutboxOfFunction(t *testing.T) {
+	t.Parallel()
 	api, address := newAPI(t, sandbox.Faults{Status: 503, Count: 1_000_000})
 	dir := filepath.Join(t.TempDir(), "outbox")
 	vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": address, "BIGPANDA_OUTBOX": dir}
 	in, stdin := io.Pipe()
 	ended := make(chan result)
 	go func() { ended <- run(t, in, vars) }()
-	if _, err := io.Copy(stdin, frames(t, askInit, critical("a"), critical("b"))); err != nil {
+	if _, err := io.Copy(stdin, frames(test.Init("task", "bigpanda2"), critical("a"), critical("b"))); err != nil {
 		t.Fatal(err)
 	}
 	var status outbox.Status

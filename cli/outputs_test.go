@@ -113,6 +113,7 @@ func jsonOf(t *testing.T, v any) []byte {
 }
 
 func TestLogDoesNothingToATerminal(t *testing.T) {
+	t.Parallel()
 	for _, format := range []string{config.FormatLogfmt, config.FormatJSON} {
 		var out bytes.Buffer
 		newLogger(&out, slog.LevelInfo, format, new(secrets)).Info(hostile, "text", hostile, hostile, 1, slog.Group("g", "inner", hostile), "level", udf.Active{Key: hostile})

@@ -18,6 +18,7 @@ import (
 
 	"bigpanda-udf/recording"
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
@@ -42,6 +43,7 @@ func replay(t *testing.T, points string, vars map[string]string, args ...string)
 }
 
 func TestReplayTable(t *testing.T) {
+	t.Parallel()
 	r := replay(t, fleetPoints, replayVars)
 	const want = `TIME                  STATUS    PRIMARY     SECONDARY   DESCRIPTION
 2023-11-14T22:13:20Z  critical  host=web-1  check=load  web-1 is busy
@@ -70,6 +72,7 @@ func TestReplayTable(t *testing.T) {
 
 // Points that come from a file have no group until somebody says which.
 func TestReplayWarnsOfOneGroup(t *testing.T) {
+	t.Parallel()
 	const text = "warning: all points are one group"
 	script := write(t, "x.tick", "stream|from()@bigpanda()")
 	for _, tt := range []struct {
@@ -94,6 +97,7 @@ func TestReplayWarnsOfOneGroup(t *testing.T) {
 // What replay prints, what it sends, and what the function sends for the same
 // points over the protocol, is one and the same.
 func TestReplayIsTheFunction(t *testing.T) {
+	t.Parallel()
 	script := write(t, "load.tick", `
 var template = 'http://g/' + '{{ .Tags.host }}'
 stream
@@ -110,18 +114,11 @@ stream
 `)
 	flags := []string{"--group-by=host", "--task=load", "--primary-property=host", "--attribute=dashboard=http://g/{{ .Tags.host }}",
 		"--attribute=group={{ .Group }}", "--info-status=warning", "--resend-after=5s"}
-	option := func(name string, values ...string) *agent.Option {
-		o := &agent.Option{Name: name}
-		for _, v := range values {
-			o.Values = append(o.Values, &agent.OptionValue{Type: agent.ValueType_STRING, Value: &agent.OptionValue_StringValue{StringValue: v}})
-		}
-		return o
-	}
-	requests := []*agent.Request{askInfo, {Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: "load", NodeID: "bigpanda2", Options: []*agent.Option{
-		option("primaryProperty", "host"), option("attribute", "dashboard", "http://g/{{ .Tags.host }}"),
-		option("attribute", "group", "{{ .Group }}"), option("infoStatus", "warning"),
-		{Name: "resendAfter", Values: []*agent.OptionValue{{Type: agent.ValueType_DURATION, Value: &agent.OptionValue_DurationValue{DurationValue: 5e9}}}},
-	}}}}}
+	requests := []*agent.Request{test.Info(), test.Init("load", "bigpanda2",
+		test.Option("primaryProperty", "host"), test.Option("attribute", "dashboard", "http://g/{{ .Tags.host }}"),
+		test.Option("attribute", "group", "{{ .Group }}"), test.Option("infoStatus", "warning"),
+		&agent.Option{Name: "resendAfter", Values: []*agent.OptionValue{{Type: agent.ValueType_DURATION, Value: &agent.OptionValue_DurationValue{DurationValue: 5e9}}}},
+	)}
 	points := recording.NewReader(strings.NewReader(fleetPoints), recording.Options{})
 	for {
 		p, err := points.Next()
@@ -150,7 +147,7 @@ stream
 	}
 	memory := maps.Clone(replayVars)
 	memory["BIGPANDA_OUTBOX"] = "memory"
-	want := sent("the function", memory, frames(t, requests...))
+	want := sent("the function", memory, frames(requests...))
 	if len(want) != 5 {
 		t.Fatalf("the function sends %q", want)
 	}
@@ -192,6 +189,7 @@ stream
 
 // What is posted for one alert alone is what --json prints, byte for byte.
 func TestReplayJSONIsTheBody(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
 	vars := maps.Clone(replayVars)
 	vars["BIGPANDA_URL"] = url
@@ -205,6 +203,7 @@ func TestReplayJSONIsTheBody(t *testing.T) {
 
 // A flag for each option that the function tells Kapacitor of.
 func TestReplayHasAllOptions(t *testing.T) {
+	t.Parallel()
 	help := run(t, nil, nil, "help", "replay").stdout
 	for option := range optionInfo().Options {
 		if flag := "--" + flagOfOption(option) + "="; !strings.Contains(help, flag) {
@@ -225,6 +224,7 @@ func gzipped(t *testing.T, text string) string {
 }
 
 func TestReplayInputs(t *testing.T) {
+	t.Parallel()
 	var stream strings.Builder
 	for line := range strings.Lines(fleetPoints) {
 		if !strings.HasPrefix(line, "#") {
@@ -246,6 +246,7 @@ func TestReplayInputs(t *testing.T) {
 		{"a recording, whatever the precision", "8c1f.srpl", gzipped(t, stream.String()), []string{"--precision=s"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			file := tt.file
 			if file != "-" {
 				file = write(t, tt.file, tt.content)
@@ -327,9 +328,10 @@ func TestReplaySays(t *testing.T) {
 // A terminal or a pipe may say nothing for ever: Ctrl-C still ends it, and what
 // came until then is told.
 func TestReplayEndsWhileItWaits(t *testing.T) {
+	t.Parallel()
 	in, points := io.Pipe()
 	ctx, cancel := context.WithCancel(t.Context())
-	var stdout, stderr syncBuffer
+	var stdout, stderr test.LogBuffer
 	ended := make(chan int)
 	go func() {
 		ended <- Run(ctx, Process{Args: []string{"replay", "-", "--json", "--group-by=host"}, Stdin: in, Stdout: &stdout, Stderr: &stderr,
@@ -361,6 +363,7 @@ func TestReplayFiles(t *testing.T) {
 		{"no gzip", []string{write(t, "x.gz", "\x1f\x8b and more of it")}, 1, "begins like gzip and is none"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			r := run(t, nil, replayVars, append([]string{"replay"}, tt.file...)...)
 			if r.code != tt.code || !strings.Contains(r.stderr, tt.want) {
 				t.Errorf("exit code %d, stderr %s, want %d and %q", r.code, r.stderr, tt.code, tt.want)

@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 )
 
 func TestSandboxIntroducesItself(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name, ip string
 		token    bool
@@ -28,7 +30,8 @@ func TestSandboxIntroducesItself(t *testing.T) {
 		{"IPv6 loopback", "::1", false, nil, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var stderr syncBuffer
+			t.Parallel()
+			var stderr test.LogBuffer
 			Process{Stderr: &stderr}.introduceSandbox(&net.TCPAddr{IP: net.ParseIP(tt.ip), Port: 8089}, tt.token)
 			for _, part := range tt.want {
 				if !strings.Contains(stderr.String(), part) {
@@ -45,12 +48,13 @@ func TestSandboxIntroducesItself(t *testing.T) {
 // Who comes from elsewhere on the network calls the machine by its name; a page
 // that a browser was lured to (DNS rebinding) has another one.
 func TestSandboxAnswersToItsName(t *testing.T) {
+	t.Parallel()
 	name, err := os.Hostname()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, stop := context.WithCancel(t.Context())
-	var stderr syncBuffer
+	var stderr test.LogBuffer
 	ended := make(chan int)
 	go func() {
 		ended <- Run(ctx, Process{Args: []string{"sandbox", "--listen", "127.0.0.1:0"}, Stdout: io.Discard, Stderr: &stderr, LookupEnv: environment(nil)})
@@ -78,6 +82,7 @@ func TestSandboxAnswersToItsName(t *testing.T) {
 }
 
 func TestConsoleURL(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name string
 		ip   net.IP
@@ -95,6 +100,7 @@ func TestConsoleURL(t *testing.T) {
 }
 
 func TestRequestLine(t *testing.T) {
+	t.Parallel()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 6e6, time.UTC)
 	for _, tt := range []struct {
 		name string

@@ -35,6 +35,7 @@ func TestSend(t *testing.T) {
 		{name: "a bad setting", args: []string{"--timeout=0"}, code: 2, stderr: `--timeout is "0": write 1ms or more`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			_, url := newAPI(t, tt.faults)
 			vars := map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_URL": url, "BIGPANDA_APP_KEY": "k"}
 			r := run(t, nil, vars, append([]string{"send"}, tt.args...)...)
@@ -57,6 +58,7 @@ func TestSend(t *testing.T) {
 }
 
 func TestSendJSON(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name                string
 		faults              sandbox.Faults
@@ -98,6 +100,7 @@ func TestSendHidesToken(t *testing.T) {
 }
 
 func TestSendWithHandlerFile(t *testing.T) {
+	t.Parallel()
 	handler := func(url, options string) string {
 		return write(t, "h.yaml", "kind: bigpanda\noptions:\n  app-key: h\n  url: "+url+"\n"+options)
 	}
@@ -126,6 +129,7 @@ func TestSendWithHandlerFile(t *testing.T) {
 }
 
 func TestSendNeeds(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		vars map[string]string
 		want string

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
@@ -20,7 +21,7 @@ import (
 func edgeAt(t *testing.T, path string) agent.EdgeType {
 	t.Helper()
 	c := dial(t, path)
-	c.send(askInfo)
+	c.send(test.Info())
 	info := c.receive().GetInfo()
 	if info == nil || info.Wants != info.Provides {
 		t.Fatalf("Info is answered by %v", info)
@@ -69,8 +70,8 @@ func TestServeBothEdges(t *testing.T) {
 	// that is another's, and each alert's changes come in order (P5).
 	for i, l := range []string{"WARNING", "CRITICAL", "WARNING"} {
 		second := 1000 + 100*int64(i)
-		s, b := stream.use("cpu", "bigpanda2", textOption("appKey", "s")), batch.use("mem", "bigpandaBatch2", textOption("appKey", "b"))
-		both, beside := stream.use("disk", "bigpanda3", textOption("appKey", "ds")), batch.use("disk", "bigpandaBatch5", textOption("appKey", "db"))
+		s, b := stream.use("cpu", "bigpanda2", test.Option("appKey", "s")), batch.use("mem", "bigpandaBatch2", test.Option("appKey", "b"))
+		both, beside := stream.use("disk", "bigpanda3", test.Option("appKey", "ds")), batch.use("disk", "bigpandaBatch5", test.Option("appKey", "db"))
 		s.pass(level("a", l, second))
 		b.passBatch("a", l, second)
 		both.pass(level("a", l, second))
@@ -99,7 +100,7 @@ func TestServeBothEdges(t *testing.T) {
 		}
 	}
 	// The end of the daemon is told on both.
-	s, b := stream.use("cpu", "bigpanda2", textOption("appKey", "s")), batch.use("mem", "bigpandaBatch2", textOption("appKey", "b"))
+	s, b := stream.use("cpu", "bigpanda2", test.Option("appKey", "s")), batch.use("mem", "bigpandaBatch2", test.Option("appKey", "b"))
 	s.pass(level("a", "OK", 2000))
 	b.passBatch("a", "OK", 2000)
 	awaitEvents(t, api, 14)
@@ -149,6 +150,7 @@ func TestServeOneRate(t *testing.T) {
 
 // What two sockets can be is a clear error, or is both of them.
 func TestServeTwoSockets(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name   string
 		vars   map[string]string
@@ -184,6 +186,7 @@ func TestServeTwoSockets(t *testing.T) {
 			want: "make the folder, or choose another path with --batch-socket"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			dir := shortDir(t)
 			if tt.before != nil {
 				tt.before(t, dir)
@@ -197,7 +200,7 @@ func TestServeTwoSockets(t *testing.T) {
 			}
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
-			var log syncBuffer
+			var log test.LogBuffer
 			ended := make(chan int)
 			go func() { ended <- Run(ctx, Process{Args: args, Stderr: &log, LookupEnv: environment(vars)}) }()
 			if tt.code == 0 {

@@ -9,6 +9,7 @@ import (
 
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
@@ -39,11 +40,12 @@ func TestServeReplayBesideTheTask(t *testing.T) {
 // P5: the tasks are gone, and what they left goes on being delivered; the
 // connection does not wait for that (P8).
 func TestServeDeliversWithoutATask(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{Hang: true})
 	s := startServerWith(t, Times{Outbox: outbox.Times{Look: 20 * time.Millisecond}}, serveVars(t, url))
 	c := s.use("cpu", "bigpanda2")
 	c.pass(level("a", "CRITICAL", 1000))
-	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	ctx, cancel := context.WithTimeout(t.Context(), test.Patient)
 	defer cancel()
 	eventually(t, "a request is under way", func() bool { return strings.Contains(outboxStatus(ctx, t, s), `"in_flight":1`) })
 	began := time.Now()
@@ -101,7 +103,7 @@ func TestServeTakesOverFromProcesses(t *testing.T) {
 	vars := serveVars(t, url)
 	function := func(points ...*agent.Request) {
 		t.Helper()
-		r := run(t, frames(t, append([]*agent.Request{askInit}, points...)...), vars)
+		r := run(t, frames(append([]*agent.Request{test.Init("task", "bigpanda2")}, points...)...), vars)
 		if r.code != 0 {
 			t.Fatalf("exit code %d, log %s", r.code, r.stderr)
 		}
@@ -124,7 +126,7 @@ func TestServeTakesOverFromProcesses(t *testing.T) {
 		defer close(ended)
 		run(t, in, vars)
 	}()
-	io.Copy(stdin, frames(t, askInit, level("a", "OK", 1003), level("c", "CRITICAL", 1003)))
+	io.Copy(stdin, frames(test.Init("task", "bigpanda2"), level("a", "OK", 1003), level("c", "CRITICAL", 1003)))
 	wantTold(t, api, "k/a critical", "k/b warning", "k/b ok", "k/c critical", "k/a ok")
 	stdin.Close()
 	<-ended
@@ -133,6 +135,7 @@ func TestServeTakesOverFromProcesses(t *testing.T) {
 // P8: nothing else keeps what is in memory: it is delivered for a while after
 // the end of the input, which does not wait for that.
 func TestServeMemory(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		name  string
 		drain string
@@ -142,6 +145,7 @@ func TestServeMemory(t *testing.T) {
 		{"lost", "1ms", true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			api, url := newAPI(t, sandbox.Faults{Status: 503})
 			s := startServer(t, serveVars(t, url), "--outbox=memory", "--drain-timeout="+tt.drain)
 			c := s.use("cpu", "bigpanda2")

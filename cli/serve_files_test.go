@@ -12,6 +12,7 @@ import (
 // P2: a pipe as the token file fails the tasks, and holds neither what a daemon
 // answers nor its end.
 func TestServeTokenFileThatIsAPipe(t *testing.T) {
+	t.Parallel()
 	_, url := newAPI(t, sandbox.Faults{})
 	vars := serveVars(t, url)
 	delete(vars, "BIGPANDA_TOKEN")
@@ -33,6 +34,7 @@ func TestServeTokenFileThatIsAPipe(t *testing.T) {
 
 // A socket below a pipe is a wrong path, not one to wait for.
 func TestServeBelowAPipe(t *testing.T) {
+	t.Parallel()
 	pipe := filepath.Join(shortDir(t), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)

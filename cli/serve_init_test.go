@@ -13,6 +13,7 @@ import (
 	"bigpanda-udf/config"
 	"bigpanda-udf/daemon"
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
@@ -21,7 +22,7 @@ import (
 // its Init is not.
 func TestServeConnectionsWithoutAnInit(t *testing.T) {
 	t.Parallel()
-	var log syncBuffer
+	var log test.LogBuffer
 	resolved, err := config.Resolve(map[string]string{"enabled": "false"}, environment(nil))
 	if err != nil {
 		t.Fatal(err)

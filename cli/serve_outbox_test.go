@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
@@ -35,6 +36,7 @@ func TestServeFollowsADaemon(t *testing.T) {
 		{"that is told to end", syscall.SIGTERM}, {"that is killed", syscall.SIGKILL},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			api, url := newAPI(t, sandbox.Faults{})
 			vars := serveVars(t, url)
 			dir := shortDir(t)
@@ -55,6 +57,7 @@ func TestServeFollowsADaemon(t *testing.T) {
 // An outbox that cannot be written yet fails tasks, not the daemon. Once it can
 // be, it is used.
 func TestServeOutboxIsMended(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
 	vars := serveVars(t, url)
 	folder := vars["BIGPANDA_OUTBOX"] + "/x"
@@ -83,7 +86,7 @@ func TestServeBesideProcesses(t *testing.T) {
 	api, url := newAPI(t, sandbox.Faults{Status: 503})
 	vars := serveVars(t, url)
 	s := startServer(t, vars)
-	c := s.use("cpu", "bigpanda2", textOption("appKey", "daemon"))
+	c := s.use("cpu", "bigpanda2", test.Option("appKey", "daemon"))
 	in, stdin := io.Pipe()
 	ended := make(chan result, 1)
 	go func() { ended <- run(t, in, vars, "--app-key=process") }()
@@ -91,9 +94,9 @@ func TestServeBesideProcesses(t *testing.T) {
 		c.pass(level("a", l, 1000+int64(i)))
 		requests := []*agent.Request{level("a", l, 1000+int64(i))}
 		if i == 0 {
-			requests = append([]*agent.Request{askInit}, requests...)
+			requests = append([]*agent.Request{test.Init("task", "bigpanda2")}, requests...)
 		}
-		if _, err := io.Copy(stdin, frames(t, requests...)); err != nil {
+		if _, err := io.Copy(stdin, frames(requests...)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -131,7 +134,7 @@ func TestServeSaysHowAConnectionEnds(t *testing.T) {
 		}, []string{`level=INFO msg="` + stopped}, "level=ERROR"},
 		{"and nobody asked for Init", func(t *testing.T, s *served) {
 			c := dial(t, s.socket)
-			c.send(askInfo)
+			c.send(test.Info())
 			c.receive()
 		}, []string{`level=INFO msg="` + stopped}, "level=ERROR"},
 		{"and what it writes is not taken", func(t *testing.T, s *served) {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 )
 
 // reloads returns the commands that a daemon's log says to paste.
@@ -41,7 +42,7 @@ func TestServeSaysWhatToReload(t *testing.T) {
 		}, []string{"kapacitor reload cpu"}},
 		{"one whose Init failed", nil, func(s *served) {
 			s.use("cpu", "bigpanda2")
-			dial(s.t, s.socket).init("failed", "bigpanda2", textOption("none", ""))
+			dial(s.t, s.socket).init("failed", "bigpanda2", test.Option("none", ""))
 		}, []string{"kapacitor reload cpu"}},
 		{"switched off", map[string]string{"BIGPANDA_ENABLED": "false"}, func(s *served) { s.use("cpu", "bigpanda2") }, []string{"kapacitor reload cpu"}},
 		{"in memory", map[string]string{"BIGPANDA_OUTBOX": "memory"}, func(s *served) { s.use("cpu", "bigpanda2") }, []string{"kapacitor reload cpu"}},

@@ -15,12 +15,10 @@ import (
 
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
-
-// patient is for what happens at once on a machine that is not busy.
-const patient = time.Minute
 
 // stoppedText is what Kapacitor is told when the daemon ends.
 const stoppedText = "bigpanda-udf serve was stopped: once it runs again, kapacitor reload this task"
@@ -30,7 +28,7 @@ type served struct {
 	t      *testing.T
 	socket string
 	outbox string
-	log    *syncBuffer
+	log    *test.LogBuffer
 	stop   context.CancelFunc // as SIGTERM does
 	code   chan int
 }
@@ -46,7 +44,7 @@ var testTimes = Times{Outbox: outbox.Times{Settle: 20 * time.Millisecond, Meet: 
 
 func startServerWith(t *testing.T, times Times, vars map[string]string, args ...string) *served {
 	t.Helper()
-	s := &served{t: t, socket: filepath.Join(shortDir(t), "s"), outbox: vars["BIGPANDA_OUTBOX"], log: new(syncBuffer), code: make(chan int, 1)}
+	s := &served{t: t, socket: filepath.Join(shortDir(t), "s"), outbox: vars["BIGPANDA_OUTBOX"], log: new(test.LogBuffer), code: make(chan int, 1)}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	go func() {
@@ -81,9 +79,9 @@ func awaitSocket(t *testing.T, path string) {
 
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patient); !ok(); time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(test.Patient); !ok(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("not so after %s: %s", patient, what)
+			t.Fatalf("not so after %s: %s", test.Patient, what)
 		}
 	}
 }
@@ -96,7 +94,7 @@ func (s *served) end() int {
 	case code := <-s.code:
 		s.code <- code
 		return code
-	case <-time.After(patient):
+	case <-time.After(test.Patient):
 		s.t.Fatal("the daemon does not end")
 	}
 	return -1
@@ -127,14 +125,14 @@ func dial(t *testing.T, socket string) *dialled {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.SetDeadline(time.Now().Add(patient))
+	conn.SetDeadline(time.Now().Add(test.Patient))
 	t.Cleanup(func() { conn.Close() })
 	return &dialled{t: t, conn: conn.(*net.UnixConn), in: bufio.NewReader(conn)}
 }
 
 func (c *dialled) send(requests ...*agent.Request) {
 	c.t.Helper()
-	if _, err := c.conn.Write(frames(c.t, requests...).Bytes()); err != nil {
+	if _, err := c.conn.Write(test.Frames(requests...)); err != nil {
 		c.t.Fatalf("write to the daemon: %v", err)
 	}
 }
@@ -151,11 +149,11 @@ func (c *dialled) receive() *agent.Response {
 // init asks for Info and Init, as Kapacitor does.
 func (c *dialled) init(task, node string, options ...*agent.Option) *agent.InitResponse {
 	c.t.Helper()
-	c.send(askInfo)
+	c.send(test.Info())
 	if c.receive().GetInfo() == nil {
 		c.t.Fatal("Info was not answered")
 	}
-	c.send(&agent.Request{Message: &agent.Request_Init{Init: &agent.InitRequest{TaskID: task, NodeID: node, Options: options}}})
+	c.send(test.Init(task, node, options...))
 	answer := c.receive().GetInit()
 	if answer == nil {
 		c.t.Fatal("Init was not answered")
@@ -203,12 +201,6 @@ func level(host, level string, second int64) *agent.Request {
 	}}}
 }
 
-func textOption(name, value string) *agent.Option {
-	return &agent.Option{Name: name, Values: []*agent.OptionValue{{
-		Type: agent.ValueType_STRING, Value: &agent.OptionValue_StringValue{StringValue: value},
-	}}}
-}
-
 // serveVars is the environment of a daemon with an outbox of its own.
 func serveVars(t *testing.T, url string) map[string]string {
 	return map[string]string{"BIGPANDA_TOKEN": testToken, "BIGPANDA_APP_KEY": "k", "BIGPANDA_URL": url, "BIGPANDA_OUTBOX": t.TempDir()}
@@ -216,7 +208,7 @@ func serveVars(t *testing.T, url string) map[string]string {
 
 func awaitEvents(t *testing.T, api *sandbox.Server, n int) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patient)
+	ctx, cancel := context.WithTimeout(t.Context(), test.Patient)
 	defer cancel()
 	if err := api.WaitFor(ctx, func(s sandbox.Stats) bool { return s.Events >= n }); err != nil {
 		t.Fatalf("%d events, want %d", len(api.Events()), n)
@@ -242,7 +234,7 @@ func wantTold(t *testing.T, api *sandbox.Server, want ...string) {
 // outboxStatus is what `bigpanda-udf outbox status --json` says.
 func outboxStatus(ctx context.Context, t *testing.T, s *served) string {
 	t.Helper()
-	var out, log syncBuffer
+	var out, log test.LogBuffer
 	vars := map[string]string{}
 	Run(ctx, Process{Args: []string{"outbox", "--json", "--outbox", s.outbox}, Stdout: &out, Stderr: &log, LookupEnv: environment(vars)})
 	return out.String()

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 )
 
 // What is in the way of the socket is a clear error, or is not in the way.
@@ -62,7 +63,7 @@ func TestServeSocket(t *testing.T) {
 			}
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
-			var log syncBuffer
+			var log test.LogBuffer
 			ended := make(chan int)
 			go func() {
 				ended <- Run(ctx, Process{Args: append([]string{"serve", "--enabled=false", "--socket", path}, tt.flags...), Stderr: &log, LookupEnv: environment(nil)})
@@ -122,6 +123,7 @@ func listenHere(t *testing.T, path string) {
 // Of several daemons that start at once on the path of a stale socket, one
 // listens there, and the others end.
 func TestServeTogether(t *testing.T) {
+	t.Parallel()
 	path := filepath.Join(shortDir(t), "s")
 	leaveSocket(t, path)
 	ctx, stop := context.WithCancel(t.Context())
@@ -130,7 +132,7 @@ func TestServeTogether(t *testing.T) {
 	ended := make(chan int, daemons)
 	for range daemons {
 		go func() {
-			ended <- Run(ctx, Process{Args: []string{"serve", "--enabled=false", "--socket", path}, Stderr: new(syncBuffer), LookupEnv: environment(nil)})
+			ended <- Run(ctx, Process{Args: []string{"serve", "--enabled=false", "--socket", path}, Stderr: new(test.LogBuffer), LookupEnv: environment(nil)})
 		}()
 	}
 	for range daemons - 1 {
@@ -146,6 +148,7 @@ func TestServeTogether(t *testing.T) {
 }
 
 func TestServeNeedsASocket(t *testing.T) {
+	t.Parallel()
 	r := run(t, nil, nil, "serve")
 	if want := "bigpanda-udf serve: no socket: set --socket (BIGPANDA_SERVE_SOCKET), for batch tasks --batch-socket (BIGPANDA_SERVE_BATCH_SOCKET), to the path that socket has in kapacitor.conf\n"; r.code != 2 || r.stderr != want {
 		t.Errorf("exit code %d and %q, want 2 and %q", r.code, r.stderr, want)
@@ -161,7 +164,7 @@ func TestServeNeedsASocket(t *testing.T) {
 type daemonProcess struct {
 	t      *testing.T
 	cmd    *exec.Cmd
-	log    *syncBuffer
+	log    *test.LogBuffer
 	notify *net.UnixConn // systemd's end
 }
 
@@ -174,7 +177,7 @@ func startProcess(t *testing.T, vars map[string]string, handed []*net.UnixListen
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.SetDeadline(time.Now().Add(patient))
+	conn.SetDeadline(time.Now().Add(test.Patient))
 	// The process that LISTEN_PID names becomes the daemon.
 	script := "exec " + programName + ` serve "$@"`
 	if len(handed) > 0 {
@@ -193,7 +196,7 @@ func startProcess(t *testing.T, vars map[string]string, handed []*net.UnixListen
 		defer file.Close()
 		cmd.ExtraFiles = append(cmd.ExtraFiles, file)
 	}
-	p := &daemonProcess{t: t, cmd: cmd, log: new(syncBuffer), notify: conn}
+	p := &daemonProcess{t: t, cmd: cmd, log: new(test.LogBuffer), notify: conn}
 	cmd.Stderr = p.log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -240,7 +243,7 @@ func TestServeKilled(t *testing.T) {
 		p.awaitState("READY=1")
 		var connections []*dialled
 		for n := range tasks {
-			c := (&served{t: t, socket: socket}).use(fmt.Sprint("task", n), "bigpanda2", textOption("appKey", fmt.Sprint("key", n)))
+			c := (&served{t: t, socket: socket}).use(fmt.Sprint("task", n), "bigpanda2", test.Option("appKey", fmt.Sprint("key", n)))
 			c.pass(level("a", []string{"WARNING", "CRITICAL"}[life%2], 1000+life), level("a", []string{"WARNING", "CRITICAL"}[life%2], 1000+life))
 			connections = append(connections, c)
 		}

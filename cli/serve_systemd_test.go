@@ -112,6 +112,7 @@ func TestServeActivated(t *testing.T) {
 // What a user copies fits together: the paths of the service, of its socket unit
 // and of kapacitor.conf.
 func TestServeExamples(t *testing.T) {
+	t.Parallel()
 	lines := func(file, prefix string) (all []string) {
 		data, err := os.ReadFile(filepath.Join("..", file))
 		if err != nil {

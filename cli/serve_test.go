@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
@@ -25,7 +26,7 @@ func TestServeManyTasks(t *testing.T) {
 	const tasks, changes = 8, 50
 	done := make(chan struct{})
 	for n := range tasks {
-		c := s.use(fmt.Sprint("task", n), "bigpanda2", textOption("appKey", fmt.Sprint("key", n)))
+		c := s.use(fmt.Sprint("task", n), "bigpanda2", test.Option("appKey", fmt.Sprint("key", n)))
 		go func() {
 			defer func() { done <- struct{}{} }()
 			for i := range int64(changes) {
@@ -69,6 +70,7 @@ func TestServeManyTasks(t *testing.T) {
 
 // A connection that breaks the protocol is told so, and disturbs nobody.
 func TestServeGarbage(t *testing.T) {
+	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
 	s := startServer(t, serveVars(t, url))
 	good := s.use("cpu", "bigpanda2")
@@ -97,6 +99,7 @@ func TestServeGarbage(t *testing.T) {
 // P2: what is wrong with the options fails Init with a sentence; the connection
 // then ends by itself.
 func TestServeFailedInit(t *testing.T) {
+	t.Parallel()
 	_, url := newAPI(t, sandbox.Faults{})
 	file := write(t, "token", testToken)
 	vars := serveVars(t, url)
@@ -111,7 +114,7 @@ func TestServeFailedInit(t *testing.T) {
 		options []*agent.Option
 		want    string
 	}{
-		{"a template that is none", []*agent.Option{textOption("host", "{{")}, ".host("},
+		{"a template that is none", []*agent.Option{test.Option("host", "{{")}, ".host("},
 		{"no token", nil, "BIGPANDA_TOKEN_FILE: read token file " + file},
 	} {
 		c := dial(t, s.socket)
@@ -131,6 +134,7 @@ func TestServeFailedInit(t *testing.T) {
 }
 
 func TestServeDisabled(t *testing.T) {
+	t.Parallel()
 	s := startServer(t, nil, "--enabled=false")
 	s.use("cpu", "bigpanda2").pass(level("a", "CRITICAL", 1000))
 }

@@ -12,6 +12,7 @@ import (
 
 // What a user pastes is valid as it stands, and sets only what there is.
 func TestSnippet(t *testing.T) {
+	t.Parallel()
 	var file struct {
 		UDF struct {
 			Functions map[string]struct {
