@@ -64,12 +64,12 @@ type checkup struct {
 	function   string        // of a kapacitor.conf
 	kapacitord *kapacitorAPI // nil: it is not to be asked
 
-	lines, warned, failed int
-	err                   error // of the printing
+	lines map[string]int // by state
+	err   error          // of the printing
 }
 
 func (f *checkupFlags) run(ctx context.Context, p Process, c *command) error {
-	k := &checkup{p: p, json: f.JSON, hidden: c.hidden, user: userName(uint32(os.Geteuid()))}
+	k := &checkup{p: p, json: f.JSON, hidden: c.hidden, user: userName(uint32(os.Geteuid())), lines: make(map[string]int)}
 	if u, err := user.Current(); err == nil {
 		k.home = u.HomeDir
 	}
@@ -94,13 +94,13 @@ func (f *checkupFlags) run(ctx context.Context, p Process, c *command) error {
 			return err
 		}
 	}
-	switch {
-	case k.err != nil:
-		return k.err
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case k.failed+k.warned > 0:
-		return fmt.Errorf("of %s %d failed and %d warned", counted(k.lines, "check", "checks"), k.failed, k.warned)
+	if err := cmp.Or(k.err, ctx.Err()); err != nil {
+		return err
+	}
+	failed, warned := k.lines[stateFail], k.lines[stateWarn]
+	if failed+warned > 0 {
+		all := failed + warned + k.lines[stateOK] + k.lines[stateNote]
+		return fmt.Errorf("of %s %d failed and %d warned", counted(all, "check", "checks"), failed, warned)
 	}
 	return nil
 }
@@ -123,14 +123,7 @@ func (k *checkup) examine(ctx context.Context, c *command, lookup func(string) (
 // proxyFrom finds proxies in the variables that the function would have. One
 // that is no address is not used, which nobody says but this.
 func (k *checkup) proxyFrom(lookup func(string) (string, bool)) func(*url.URL) (*url.URL, error) {
-	either := func(name string) string {
-		for _, text := range config.EitherCase(lookup, name) {
-			if text != "" {
-				return text
-			}
-		}
-		return ""
-	}
+	either := func(name string) string { return cmp.Or(config.EitherCase(lookup, name)...) }
 	c := httpproxy.Config{HTTPProxy: either("HTTP_PROXY"), HTTPSProxy: either("HTTPS_PROXY"), NoProxy: either("NO_PROXY")}
 	for name, text := range map[string]string{"HTTP_PROXY": c.HTTPProxy, "HTTPS_PROXY": c.HTTPSProxy} {
 		_, err := url.Parse(text)
@@ -172,29 +165,25 @@ func userName(uid uint32) string {
 	return "user " + text
 }
 
-func (k *checkup) ok(check, format string, args ...any) {
-	k.print(finding{State: stateOK, Check: check, Found: fmt.Sprintf(format, args...)})
-}
+func (k *checkup) ok(check, format string, args ...any) { k.print(stateOK, check, "", format, args) }
 
 func (k *checkup) note(check, hint, format string, args ...any) {
-	k.print(finding{State: stateNote, Check: check, Found: fmt.Sprintf(format, args...), Mend: hint})
+	k.print(stateNote, check, hint, format, args)
 }
 
 func (k *checkup) warn(check, hint, format string, args ...any) {
-	k.warned++
-	k.print(finding{State: stateWarn, Check: check, Found: fmt.Sprintf(format, args...), Mend: hint})
+	k.print(stateWarn, check, hint, format, args)
 }
 
 func (k *checkup) fail(check, hint, format string, args ...any) {
-	k.failed++
-	k.print(finding{State: stateFail, Check: check, Found: fmt.Sprintf(format, args...), Mend: hint})
+	k.print(stateFail, check, hint, format, args)
 }
 
 // print prints a line at once: what follows may take its time.
-func (k *checkup) print(f finding) {
-	k.lines++
-	f.Function = k.hidden.redact(k.function)
-	f.Found, f.Mend = plain(k.hidden.redact(f.Found)), plain(k.hidden.redact(f.Mend))
+func (k *checkup) print(state, check, hint, format string, args []any) {
+	k.lines[state]++
+	shown := func(text string) string { return plain(k.hidden.redact(text)) }
+	f := finding{k.hidden.redact(k.function), state, check, shown(fmt.Sprintf(format, args...)), shown(hint)}
 	var err error
 	if k.json {
 		err = k.p.printJSON(f)

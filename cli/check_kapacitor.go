@@ -106,7 +106,8 @@ func (c kapacitorConf) functions(f *checkupFlags) (names []string, err error) {
 		return []string{f.Function}, nil
 	}
 	for _, name := range all {
-		if fn := c.UDF.Functions[name]; isThisProgram(fn.Prog) || fn.Prog == "" && strings.Contains(name+fn.Socket, defaultFunction) {
+		fn := c.UDF.Functions[name]
+		if filepath.Base(fn.Prog) == programName || isThisFile(fn.Prog) || fn.Prog == "" && strings.Contains(name+fn.Socket, defaultFunction) {
 			names = append(names, name)
 		}
 	}
@@ -114,12 +115,6 @@ func (c kapacitorConf) functions(f *checkupFlags) (names []string, err error) {
 		return nil, fmt.Errorf("%s has no [udf.functions.NAME] whose prog is %s: paste kapacitor.conf.snippet, or name the section with --function", f.KapacitorConf, programName)
 	}
 	return names, nil
-}
-
-// isThisProgram tells whether a function's prog is this one, by its file or its
-// name.
-func isThisProgram(prog string) bool {
-	return filepath.Base(prog) == programName || isThisFile(prog)
 }
 
 func isThisFile(prog string) bool {

@@ -41,12 +41,15 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 	}}
 	handler := s.newHandler(f.openStore, c.hidden.redactError(err), log)
 	in := &watchedReader{Reader: p.Stdin}
+	// Kapacitor asks for Info alone when it starts: the operator should not have to
+	// wait for the first task to hear of this.
+	sayInitFails := func(err error) { log.Error("every task with this function will fail at Init", "error", err) }
 	switch {
 	case argErr != nil:
 		// A mistyped command comes here, too, and is no function.
-		in.first = func() { f.sayInitFails(argErr) }
+		in.first = func() { sayInitFails(argErr) }
 	case err != nil:
-		f.sayInitFails(err)
+		sayInitFails(err)
 	}
 	err = wire.Run(stopping, handler, in, p.Stdout, s.wireOptions(log))
 	if f.delivery != nil {
@@ -68,12 +71,6 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 type function struct {
 	deliveries
 	delivery *delivery // nil while nothing is open
-}
-
-// sayInitFails logs what every Init will say. Kapacitor asks for Info alone when it
-// starts: the operator should not have to wait for the first task to hear of this.
-func (f *function) sayInitFails(err error) {
-	f.log.Error("every task with this function will fail at Init", "error", err)
 }
 
 // openStore is udf.Config.Open.
