@@ -43,9 +43,9 @@ type grammar struct {
 	Serve    serveFlags    `cmd:"" help:"Be the function for any number of tasks, behind a socket."`
 	Send     sendFlags     `cmd:"" help:"Send one test alert with the settings at hand."`
 	Sandbox  sandboxFlags  `cmd:"" help:"Serve a BigPanda to work against, with faults on demand."`
-	Demo     demoFlags     `cmd:"" help:"Show the whole way on this machine: a small fleet, an outage, every change delivered."`
+	Demo     demoFlags     `cmd:"" help:"Show all of it on this machine: a small fleet, an outage, every change delivered."`
 	Replay   replayFlags   `cmd:"" help:"Show what would be sent for the points of a file; or send it."`
-	Check    checkupFlags  `cmd:"" help:"Look at the settings, files, outbox and the way to BigPanda, and say what to mend."`
+	Check    checkupFlags  `cmd:"" help:"Look at the settings, files, outbox and the connection to BigPanda, and say what to correct."`
 	Outbox   outboxFlags   `cmd:"" help:"See what waits for delivery, is held or was refused; send it again, drop or export it."`
 	Version  versionFlags  `cmd:"" help:"Show the version."`
 }

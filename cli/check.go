@@ -30,7 +30,7 @@ type checkupFlags struct {
 // Help is what kong prints above the flags.
 func (checkupFlags) Help() string {
 	return `Looks at everything that must be right before an alert arrives: the settings and
-where each comes from, files and permissions, the outbox, and the way to
+where each comes from, files and permissions, the outbox, and the connection to
 BigPanda up to its answer. It makes no incident: what it posts is no alert, as
 status and properties are missing.
 
@@ -52,7 +52,7 @@ type finding struct {
 	State    string `json:"state"`
 	Check    string `json:"check"`
 	Found    string `json:"found"`
-	Mend     string `json:"mend,omitempty"`
+	Hint     string `json:"hint,omitempty"`
 }
 
 // checkup is a check under way.
@@ -189,8 +189,8 @@ func (k *checkup) print(state, check, hint, format string, args []any) {
 		err = k.p.printJSON(f)
 	} else {
 		text := f.Found
-		if f.Mend != "" {
-			text += "; " + f.Mend
+		if f.Hint != "" {
+			text += "; " + f.Hint
 		}
 		err = printed(fmt.Fprintf(k.p.Stdout, "%-4s  %-20s  %s\n", f.State, f.Check, text))
 	}

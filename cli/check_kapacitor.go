@@ -63,7 +63,7 @@ func (k *checkup) kapacitor(ctx context.Context, f *checkupFlags) error {
 		if at := (toml.ParseError{}); errors.As(err, &at) {
 			where = fmt.Sprintf(" in line %d", at.Position.Line)
 		}
-		return usagef("--kapacitor-conf: %s is nothing that kapacitord would read%s: mend it", f.KapacitorConf, where)
+		return usagef("--kapacitor-conf: %s is nothing that kapacitord would read%s: correct it", f.KapacitorConf, where)
 	}
 	k.hidden.add(conf.BigPanda.Token)
 	names, err := conf.functions(f)

@@ -22,7 +22,7 @@ func TestCheckUsage(t *testing.T) {
 		{"a function of nothing", []string{"--function=x"}, "add --kapacitor-conf FILE, or leave it out"},
 		{"a setting beside a kapacitor.conf", []string{"--url=x", "--kapacitor-conf", conf}, "--url means nothing with --kapacitor-conf: only what stands in that file counts"},
 		{"a kapacitor.conf that is not there", []string{"--kapacitor-conf=nowhere"}, "--kapacitor-conf: open nowhere: no such file or directory"},
-		{"a kapacitor.conf that is none", []string{"--kapacitor-conf", write(t, "x.conf", "\ntoken = "+testToken)}, "is nothing that kapacitord would read in line 2: mend it"},
+		{"a kapacitor.conf that is none", []string{"--kapacitor-conf", write(t, "x.conf", "\ntoken = "+testToken)}, "is nothing that kapacitord would read in line 2: correct it"},
 		{"sections that stand there twice", []string{"--kapacitor-conf", write(t, "twice.conf", "[udf]\n[udf.functions]\n\n[udf]\n[udf.functions]\n  [udf.functions.bigpanda]\n    timeout = '10s'\n")},
 			"twice.conf: the section [udf] stands a second time in line 4: leave that line out; the section [udf.functions] stands a second time in line 5: leave that line out\n"},
 		{"a section with keys that stands there twice", []string{"--kapacitor-conf", write(t, "keys.conf", "[bigpanda]\nenabled = false\n[bigpanda] # mine\n# its token\ntoken = '"+testToken+"'\n")},
@@ -49,7 +49,7 @@ func TestCheckUsage(t *testing.T) {
 // caller has in the environment.
 func TestCheckKapacitorConf(t *testing.T) {
 	t.Parallel()
-	own, err := os.Executable()
+	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func TestCheckKapacitorConf(t *testing.T) {
 		code   int
 		want   string
 	}{
-		{"all is well: the program", nil, 0, "ok  prog  " + own + ", which "},
+		{"all is well: the program", nil, 0, "ok  prog  " + program + ", which "},
 		{"all is well: the arguments", nil, 0, "ok  args  []\n"},
 		{"all is well: the timeout", nil, 0, "ok  timeout  10s\n"},
 		{"all is well: the environment", nil, 0, "ok  app-key  of-the-file (BIGPANDA_APP_KEY)\n"},
@@ -93,7 +93,7 @@ func TestCheckKapacitorConf(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			r := newCheckRig(t)
-			function := section{"prog": "'" + own + "'", "args": "[]", "timeout": "'10s'"}
+			function := section{"prog": "'" + program + "'", "args": "[]", "timeout": "'10s'"}
 			env := section{}
 			for name, text := range r.vars {
 				env[name] = "'" + text + "'"
@@ -146,11 +146,11 @@ func TestCheckQuietFunctionOfReadme(t *testing.T) {
 // installed is a kapacitor.conf with this program's path.
 func installed(t *testing.T, conf string) string {
 	t.Helper()
-	own, err := os.Executable()
+	program, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.ReplaceAll(conf, "/usr/local/bin/bigpanda-udf", own)
+	return strings.ReplaceAll(conf, "/usr/local/bin/bigpanda-udf", program)
 }
 
 // Whoever takes the comment from a setting of the snippet finds it in both

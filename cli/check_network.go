@@ -18,7 +18,7 @@ const (
 	standIn = "bigpanda-udf-check-no-token"
 )
 
-// network goes the way to BigPanda, as far as it leads. sound says that the
+// network goes the connection to BigPanda, as far as it leads. sound says that the
 // files can be read.
 func (k *checkup) network(ctx context.Context, s settings, sound bool) {
 	none := s.Token+s.TokenFile == ""
@@ -28,7 +28,7 @@ func (k *checkup) network(ctx context.Context, s settings, sound bool) {
 		if sound || none {
 			k.fail("token", "", "%s", err)
 		}
-		// The way can be looked at without one.
+		// The connection can be looked at without one.
 		s.Token, s.TokenFile = standIn, ""
 		if client, err = s.newClient(); err != nil {
 			return // the URL or a CA file, which was said
@@ -36,7 +36,7 @@ func (k *checkup) network(ctx context.Context, s settings, sound bool) {
 	}
 	defer client.Close()
 	if client.ShortToken() {
-		k.fail("token", mendShortToken, shortToken)
+		k.fail("token", hintShortToken, shortToken)
 	}
 	probe := client.Probe(ctx, s.Defaults.AppKey)
 	u, err := url.Parse(strings.TrimSpace(s.URL))

@@ -40,7 +40,7 @@ func (k *checkup) settings(s settings, err error) {
 	if !s.Enabled {
 		// What follows is about sending.
 		k.note("enabled", "leave it out to send alerts",
-			"switched off: points pass, and nothing is sent, so token, app key, outbox and the way to BigPanda are not looked at")
+			"switched off: points pass, and nothing is sent, so token, app key, outbox and the connection to BigPanda are not looked at")
 		return
 	}
 	for _, warning := range s.Warnings {

@@ -15,7 +15,7 @@ import (
 	"bigpanda-udf/sandbox"
 )
 
-// What is wrong has a line of its own, with the cause and the mend.
+// What is wrong has a line of its own, with the cause and a hint.
 func TestCheck(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {
@@ -36,7 +36,7 @@ func TestCheck(t *testing.T) {
 		{"a bad setting", func(r *checkRig) { r.vars["BIGPANDA_TIMEOUT"] = "soon" }, 1, `fail  settings  BIGPANDA_TIMEOUT is "soon": write a number with its unit`},
 		{"a bad URL", func(r *checkRig) { r.vars["BIGPANDA_URL"] = "ftp://x" }, 1, "fail  token  BIGPANDA_URL: use url: it does not begin with https://"},
 		{"no app key", func(r *checkRig) { delete(r.vars, "BIGPANDA_APP_KEY") }, 0, "note  app-key  there is none: tasks that set none fail at Init; set --app-key (BIGPANDA_APP_KEY), or .appKey('…') in every task\n"},
-		{"switched off", func(r *checkRig) { r.args = []string{"--enabled=false"} }, 0, "note  enabled  switched off: points pass, and nothing is sent, so token, app key, outbox and the way to BigPanda are not looked at; leave it out to send alerts\n"},
+		{"switched off", func(r *checkRig) { r.args = []string{"--enabled=false"} }, 0, "note  enabled  switched off: points pass, and nothing is sent, so token, app key, outbox and the connection to BigPanda are not looked at; leave it out to send alerts\n"},
 		{"every alert twice", func(r *checkRig) {
 			r.vars["BIGPANDA_CONFIG"] = r.file("k.conf", "[bigpanda]\nenabled = true\nglobal = true", 0o600)
 		}, 1, "warn  settings  every alert is sent twice: [bigpanda] in DIR/k.conf"},
@@ -44,7 +44,7 @@ func TestCheck(t *testing.T) {
 
 		// Files.
 		{"no token", func(r *checkRig) { delete(r.vars, "BIGPANDA_TOKEN_FILE") }, 1, "fail  token  no token: set BIGPANDA_TOKEN or BIGPANDA_TOKEN_FILE"},
-		{"no token, but the way to BigPanda", func(r *checkRig) { delete(r.vars, "BIGPANDA_TOKEN_FILE") }, 1, "ok  answer  401 Unauthorized, without a token\n"},
+		{"no token, but the connection to BigPanda", func(r *checkRig) { delete(r.vars, "BIGPANDA_TOKEN_FILE") }, 1, "ok  answer  401 Unauthorized, without a token\n"},
 		{"a token file that is a pipe", func(r *checkRig) {
 			r.vars["BIGPANDA_TOKEN_FILE"] = r.dir + "/pipe"
 			if err := syscall.Mkfifo(r.dir+"/pipe", 0o600); err != nil {
@@ -97,7 +97,7 @@ func TestCheck(t *testing.T) {
 		{"a proxy's password, without http", func(r *checkRig) { r.proxied("user:" + testPassword + "@127.0.0.1:1") }, 1, "ok  proxy  127.0.0.1:1\n"},
 		{"a proxy's password that makes it no address", func(r *checkRig) { r.proxied("http://user:" + testPassword + "%@h:1") }, 1, "warn  proxy  HTTPS_PROXY is no address"},
 
-		// The way to BigPanda.
+		// The connection to BigPanda.
 		{"no such host", func(r *checkRig) { r.vars["BIGPANDA_URL"] = "https://nowhere.invalid/" }, 1, "fail  lookup  dial tcp: look up nowhere.invalid: "},
 		{"nobody listens", func(r *checkRig) { r.vars["BIGPANDA_URL"] = "https://127.0.0.1:1/" }, 1, "fail  connect  dial tcp 127.0.0.1:1: connect: connection refused; check that 127.0.0.1:1 can be reached from here"},
 		{"no TLS", func(r *checkRig) {
@@ -206,7 +206,7 @@ func TestCheckJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 		states[f.State]++
-		if f.Check == "" || f.Found == "" || f.State == stateWarn && f.Mend == "" {
+		if f.Check == "" || f.Found == "" || f.State == stateWarn && f.Hint == "" {
 			t.Errorf("the line is %s", line)
 		}
 	}

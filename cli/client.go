@@ -10,11 +10,11 @@ import (
 // What is said of a token that is shorter than printable.MinSecret.
 const (
 	shortToken     = "the token is shorter than 8 characters: what is so short is found in words, so it is not hidden where it is repeated"
-	mendShortToken = "put the organisation's whole API token in its place"
+	hintShortToken = "put the organisation's whole API token in its place"
 )
 
 // newClient makes the client that the settings describe. Every error names the
-// setting and the mend.
+// setting and says what to do.
 func (s settings) newClient() (*bigpanda.Client, error) {
 	if s.Token == "" && s.TokenFile == "" {
 		return nil, usagef("no token: set BIGPANDA_TOKEN or BIGPANDA_TOKEN_FILE " +

@@ -84,7 +84,7 @@ func (a *deliveries) connect() error {
 		return err
 	}
 	if client.ShortToken() {
-		a.log.Warn(shortToken + ": " + mendShortToken)
+		a.log.Warn(shortToken + ": " + hintShortToken)
 	}
 	a.client, a.api = client, retry.NewLimitedAPI(client, a.settings.Connections, a.settings.Rate)
 	return nil

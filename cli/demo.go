@@ -38,7 +38,7 @@ type demoFlags struct {
 	Keep  bool    `help:"Stay until Ctrl-C, so that the console can be looked at."`
 }
 
-// run shows the whole way on this machine: a sandbox in this process, the
+// run shows all of it on this machine: a sandbox in this process, the
 // function as a child over real pipes, and in the place of Kapacitor a small
 // fleet. The error says what went wrong, a change that did not arrive too.
 func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {

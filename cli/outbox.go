@@ -231,7 +231,7 @@ func (f outboxFlags) run(ctx context.Context, p Process, c *command) error {
 	if err != nil && len(all) == 0 {
 		return err
 	}
-	// Those that can be read are shown before the others are complained of.
+	// Those that can be read are shown before the errors of the others.
 	err = errors.Join(action.run(p, ctx, f, targets{all, err != nil}), err)
 	if err == nil && len(all) == 0 {
 		p.say("no outbox is in %s: nothing waits there", s.Outbox)
@@ -242,7 +242,7 @@ func (f outboxFlags) run(ctx context.Context, p Process, c *command) error {
 // findTargets returns the outboxes that are meant. The error is of those that
 // cannot be asked, or says that there are none.
 func findTargets(ctx context.Context, dir string, f outboxFlags, hidden *secrets) (all []target, failed error) {
-	const mend = "set --outbox (BIGPANDA_OUTBOX) to the folder of the function, which may run as another user"
+	const hint = "set --outbox (BIGPANDA_OUTBOX) to the folder of the function, which may run as another user"
 	switch dir {
 	case config.OutboxMemory:
 		return nil, usagef("the outbox is in memory: it is only in the process that delivers it")
@@ -251,7 +251,7 @@ func findTargets(ctx context.Context, dir string, f outboxFlags, hidden *secrets
 	}
 	folders, err := outbox.Folders(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no outbox in %s: %s", dir, mend)
+		return nil, fmt.Errorf("there is no outbox in %s: %s", dir, hint)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the outboxes in %s: %w", dir, err)

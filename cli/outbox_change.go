@@ -40,8 +40,8 @@ type outboxChange struct {
 
 // What becomes of those that are in flight.
 const (
-	stays = "is on the way to BigPanda and stays"
-	stay  = "are on the way to BigPanda and stay"
+	stays = "is on the connection to BigPanda and stays"
+	stay  = "are on the connection to BigPanda and stay"
 )
 
 // changeOutbox does something to what was selected, in each outbox, and says

@@ -46,7 +46,7 @@ func TestOutboxRetryAndDrop(t *testing.T) {
 				{"retry all, as JSON", []string{"retry", "--all", "--json", "--task=disk"}, 0,
 					`{"action":"retry","kind":"dead","folder":"DIR/disk_bigpanda3.b6cf60b3","task":"disk","node":"bigpanda3","process":PID,"done":0,"in_flight":0}` + "\n", ""},
 				{"drop all queued of one that lives", []string{"drop", "--queued", "--all", "--task=disk"}, 0,
-					"disk bigpanda3: 1 queued alert was dropped; 1 is on the way to BigPanda and stays\n", ""},
+					"disk bigpanda3: 1 queued alert was dropped; 1 is on the connection to BigPanda and stays\n", ""},
 			} {
 				r := runBox(t, dir, step.args...)
 				if got := golden(r.stdout, dir); r.code != step.code || got != step.stdout {
@@ -64,7 +64,7 @@ func TestOutboxRetryAndDrop(t *testing.T) {
 				return
 			}
 			r := runBox(t, dir, "drop", "--queued", left[0])
-			if want := "1 queued alert is on the way to BigPanda and stays: " + left[0]; r.code != 1 || !strings.Contains(r.stderr, want) {
+			if want := "1 queued alert is on the connection to BigPanda and stays: " + left[0]; r.code != 1 || !strings.Contains(r.stderr, want) {
 				t.Errorf("exit code %d and %q, want %q", r.code, r.stderr, want)
 			}
 		})

@@ -149,7 +149,7 @@ func writeMetrics(w io.Writer, all []target, now time.Time) {
 			fmt.Fprintf(w, "%s%s{%s} %s\n", prefix, m.name, labels(tgt), strconv.FormatFloat(m.value(tgt.Status, now), 'f', -1, 64))
 		}
 	}
-	fmt.Fprintf(w, "# HELP %sheld 1 while alerts are held until somebody mends what is wrong; app_key is empty for all.\n# TYPE %[1]sheld gauge\n", prefix)
+	fmt.Fprintf(w, "# HELP %sheld 1 while alerts are held until somebody corrects what is wrong; app_key is empty for all.\n# TYPE %[1]sheld gauge\n", prefix)
 	for _, tgt := range all {
 		for _, h := range tgt.Held {
 			fmt.Fprintf(w, "%sheld{%s,app_key=%s} 1\n", prefix, labels(tgt), tgt.label(h.AppKey))

@@ -30,16 +30,16 @@ type replayed struct {
 	changes     int
 	counts      udf.Counts
 
-	own    []string          // tags that differ within a group, too
+	vary   []string          // tags that differ within a group, too
 	tags   map[string]string // of the first point, without those
 	differ bool              // those of others are not the same
 }
 
-// look takes note of a point.
-func (r *replayed) look(p *agent.Point) {
+// note counts a point, and compares its tags.
+func (r *replayed) note(p *agent.Point) {
 	r.points++
 	tags := maps.Clone(p.Tags)
-	for _, name := range r.own {
+	for _, name := range r.vary {
 		delete(tags, name)
 	}
 	if r.points == 1 {
@@ -76,7 +76,7 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 	if s.Where["log-level"] == "" {
 		s.LogLevel = slog.LevelWarn // the handler's usual lines are told below in other words
 	}
-	r := replayed{own: u.ownTags()}
+	r := replayed{vary: u.pointTags()}
 	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, hidden)
 	store := &replayStore{printer: newAlertPrinter(p.Stdout, f.JSON, hidden)}
 	if f.Send {
@@ -150,7 +150,7 @@ func (p Process) replayPoints(ctx context.Context, in input, h *udf.Handler, u i
 		case err != nil:
 			return fmt.Errorf("read %s: %w", in.name, regularfile.Cause(err))
 		}
-		r.look(point)
+		r.note(point)
 		u.grouping.Apply(point)
 		if err := h.Point(point); err != nil {
 			return err

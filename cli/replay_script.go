@@ -25,7 +25,7 @@ type invocation struct {
 // script.
 func (f *replayFlags) invocation(c *command) (u invocation, err error) {
 	u.task = f.Task
-	own, err := readOptions(c.options)
+	given, err := readOptions(c.options)
 	if err != nil {
 		return u, err
 	}
@@ -37,7 +37,7 @@ func (f *replayFlags) invocation(c *command) (u invocation, err error) {
 		if u.task == "" {
 			u.task = "replay"
 		}
-		u.options, u.grouping = own, grouping
+		u.options, u.grouping = given, grouping
 		return u, nil
 	}
 	if u.task == "" {
@@ -53,11 +53,11 @@ func (f *replayFlags) invocation(c *command) (u invocation, err error) {
 	}
 	for _, o := range script {
 		_, isSet := c.flags[flagOfOption(o.Name)]
-		if !isSet && !slices.ContainsFunc(own, func(mine *agent.Option) bool { return sameOption(mine, o.Option) }) {
+		if !isSet && !slices.ContainsFunc(given, func(flag *agent.Option) bool { return sameOption(flag, o.Option) }) {
 			u.options = append(u.options, o.Option)
 		}
 	}
-	u.options = append(u.options, own...)
+	u.options = append(u.options, given...)
 	if u.grouping = grouping; !grouped {
 		if u.grouping, err = chosen.Grouping(); err != nil {
 			return u, usagef("%s: %w", f.Tick, err)
@@ -66,9 +66,9 @@ func (f *replayFlags) invocation(c *command) (u invocation, err error) {
 	return u, nil
 }
 
-// ownTags are the tags that say something of a point and nothing of its group:
+// pointTags are the tags that say something of a point and nothing of its group:
 // the level and the id, by whatever name.
-func (u invocation) ownTags() []string {
+func (u invocation) pointTags() []string {
 	names := []string{"level", "alertID"}
 	for _, o := range u.options {
 		if o.Name == "levelTag" || o.Name == "idTag" {

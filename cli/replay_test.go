@@ -278,7 +278,7 @@ func TestReplaySays(t *testing.T) {
 		{name: "the count", points: fleetPoints, lines: 5, stderr: "bigpanda-udf replay: 5 points, 4 changes; nothing was sent\n"},
 		{name: "a point without a level", points: fleetPoints + noLevel, lines: 5, stderr: "6 points, 4 changes, 1 without a level; nothing was sent\n"},
 		{name: "no point with a level", points: noLevel, code: 1, stderr: "points have no level, so no alert can be made of them: add .levelField('level')"},
-		{name: "no point with a level, and the mend", points: noLevel, code: 1, stderr: "no point has a level: take points from behind |alert(), or name their level's field or tag with --level-field or --level-tag\n"},
+		{name: "no point with a level, and what to do", points: noLevel, code: 1, stderr: "no point has a level: take points from behind |alert(), or name their level's field or tag with --level-field or --level-tag\n"},
 		{name: "a level elsewhere", points: `cpu,host=a,state=bad usage=1 1`, args: []string{"--level-tag=state", "--level=BAD=CRITICAL"}, lines: 2, stderr: "1 point, 1 change;"},
 		{name: "an unknown level", points: "cpu,host=a level=\"BAD\" 1\n" + fleetPoints, lines: 5, stderr: "1 with an unknown level"},
 		{name: "a point without a time", points: `cpu,host=a level="CRITICAL"`, lines: 2, stderr: "1 point, 1 change, 1 without a time, dated now;"},

@@ -62,7 +62,7 @@ func (f *sandboxFlags) run(ctx context.Context, p Process, _ *command) error {
 		return usagef("--listen is %q: write an address with its port, such as 127.0.0.1:8089", config.Shown(f.Listen))
 	}
 	requests := requestPrinter{p: p, asJSON: f.JSON}
-	server := sandbox.New(sandbox.Options{Token: f.Token, AppKeys: f.AppKey, Hosts: ownNames(host), OnRequest: requests.print})
+	server := sandbox.New(sandbox.Options{Token: f.Token, AppKeys: f.AppKey, Hosts: hostNames(host), OnRequest: requests.print})
 	if err := server.SetFaults(f.faults()); err != nil {
 		return usageError{err}
 	}
@@ -77,9 +77,9 @@ func (f *sandboxFlags) run(ctx context.Context, p Process, _ *command) error {
 	return serveSandbox(ctx, l, server)
 }
 
-// ownNames are the names that others on the network know the sandbox by: what
+// hostNames are the names that others on the network know the sandbox by: what
 // --listen says, and that of the machine.
-func ownNames(host string) (names []string) {
+func hostNames(host string) (names []string) {
 	if host != "" {
 		names = append(names, host)
 	}

@@ -37,7 +37,7 @@ type sendReport struct {
 	Accepted  bool            `json:"accepted"`
 	Duplicate bool            `json:"duplicate"`
 	Error     string          `json:"error,omitempty"`
-	Mend      string          `json:"mend,omitempty"`
+	Hint      string          `json:"hint,omitempty"`
 }
 
 // run sends one test alert, once, and tells what was sent and answered.
@@ -78,7 +78,7 @@ func (f *sendFlags) run(ctx context.Context, p Process, c *command) error {
 			case failure.Reason == bigpanda.ReasonRefused && r.Answer == "":
 				failure.Hint = "BigPanda does not say what it does not accept in the alert: leave out attributes one by one"
 			}
-			r.Mend = hidden.redact(failure.Hint)
+			r.Hint = hidden.redact(failure.Mend)
 		}
 		r.Error = hidden.redact(err.Error())
 	}

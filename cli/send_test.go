@@ -80,8 +80,8 @@ func TestSendJSON(t *testing.T) {
 			if r.code != tt.code || report.Status != tt.status || report.Accepted != tt.accepted || report.Duplicate != tt.duplicate {
 				t.Errorf("exit code %d, report %+v", r.code, report)
 			}
-			if (report.Error != "") != (tt.code != 0) || (report.Mend != "") != (tt.code != 0) {
-				t.Errorf("error %q, mend %q", report.Error, report.Mend)
+			if (report.Error != "") != (tt.code != 0) || (report.Hint != "") != (tt.code != 0) {
+				t.Errorf("error %q, hint %q", report.Error, report.Hint)
 			}
 			var payload map[string]any
 			if err := json.Unmarshal(report.Payload, &payload); err != nil || payload["app_key"] != "k" || payload["status"] != "warning" {

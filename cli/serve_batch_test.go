@@ -53,7 +53,7 @@ func startBoth(t *testing.T, vars map[string]string, args ...string) (stream, ba
 	return stream, batch
 }
 
-// Stream and batch tasks share a daemon, its outbox and its way to BigPanda; also
+// Stream and batch tasks share a daemon, its outbox and its connections to BigPanda; also
 // one task that has both kinds of nodes.
 func TestServeBothEdges(t *testing.T) {
 	t.Parallel()

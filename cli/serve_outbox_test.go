@@ -70,7 +70,7 @@ func TestServeOutboxIsMended(t *testing.T) {
 		t.Errorf("Init says %v", answer)
 	}
 	eventually(t, "the log says so", func() bool {
-		return strings.Count(s.log.String(), "every task with this function will fail at Init until this is mended") == 1
+		return strings.Count(s.log.String(), "every task with this function will fail at Init until this is corrected") == 1
 	})
 	if err := os.Remove(folder); err != nil {
 		t.Fatal(err)

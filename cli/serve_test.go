@@ -126,7 +126,7 @@ func TestServeFailedInit(t *testing.T) {
 			t.Errorf("%s: the connection is not closed: %v", tt.name, err)
 		}
 	}
-	// It is mended while the daemon runs.
+	// It is corrected while the daemon runs.
 	if err := os.Rename(file+".away", file); err != nil {
 		t.Fatal(err)
 	}

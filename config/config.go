@@ -3,7 +3,7 @@
 //
 // It owns where a setting comes from (flag, environment, handler file, the section
 // [bigpanda] of a kapacitor.conf, default), in what form, and what is said of a
-// value that cannot be taken: one sentence that names the place and the mend. It
+// value that cannot be taken: one sentence that names its origin and what to write. It
 // reads the two files that settings name, and nothing else: neither the token file
 // nor the network. What is done with the settings is others' to know.
 package config

@@ -66,7 +66,7 @@ func readConfigFile(path string, s *Settings) (layer, error) {
 		// The error's own text repeats what stands there, which may be a secret.
 		var at toml.ParseError
 		if errors.As(err, &at) {
-			return nil, fmt.Errorf("config file %s is not TOML in line %d: mend that line (texts need quotes)", path, at.Position.Line)
+			return nil, fmt.Errorf("config file %s is not TOML in line %d: correct that line (texts need quotes)", path, at.Position.Line)
 		}
 		return nil, fmt.Errorf("config file %s is not TOML: write key = value lines under [%s]", path, configSection)
 	}

@@ -40,7 +40,7 @@ func TestConfigFile(t *testing.T) {
 		{name: "a misspelt section", text: "[big-panda]", err: "config file FILE has no section [bigpanda]: rename [big-panda]"},
 		{name: "a list of sections", text: "[[bigpanda]]", err: "config file FILE: bigpanda is not a section: write [bigpanda]"},
 		{name: "a section twice", text: "[bigpanda]\ntoken = \"" + testToken + "\"\n[bigpanda]\n", err: "config file FILE: the section [bigpanda] stands a second time in line 3: leave that line out"},
-		{name: "not TOML", text: "[bigpanda]\ntoken = " + testToken, err: "config file FILE is not TOML in line 2: mend that line (texts need quotes)"},
+		{name: "not TOML", text: "[bigpanda]\ntoken = " + testToken, err: "config file FILE is not TOML in line 2: correct that line (texts need quotes)"},
 		{name: "an unknown key", text: "[bigpanda]\napp-kye = 'x'", err: "[bigpanda] app-kye in FILE is unknown: did you mean app-key?"},
 		{name: "a key in camel case", text: "[bigpanda]\ntokenFile = 'x'", err: "[bigpanda] tokenFile in FILE is unknown: did you mean token-file?"},
 		{name: "a key like no other", text: "[bigpanda]\ncolour = 'x'", err: "[bigpanda] colour in FILE is unknown: remove it"},

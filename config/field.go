@@ -18,7 +18,7 @@ import (
 )
 
 // A field turns a setting's text into its value, and the value into what people
-// read. The error of set is the mend.
+// read. The error of set is what to write.
 type field struct {
 	kind kind // of the value in a file
 	set  func(s *Settings, text string) error

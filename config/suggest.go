@@ -34,7 +34,7 @@ func Nearest(word string, candidates []string) string {
 }
 
 // DidYouMean is the end of a sentence about an unknown word: the likely one,
-// written as format says, or else the other mend.
+// written as format says, or else another hint.
 func DidYouMean(word string, candidates []string, format, otherwise string) string {
 	if near := Nearest(word, candidates); near != "" {
 		return "did you mean " + fmt.Sprintf(format, near) + "?"

@@ -124,7 +124,7 @@ func (d *Daemon) deliverOrphans(ctx context.Context) {
 		}
 		if err.Error() != said {
 			said = err.Error()
-			d.log.Error("every task with this function will fail at Init until this is mended", "error", err)
+			d.log.Error("every task with this function will fail at Init until this is corrected", "error", err)
 		}
 		select {
 		case <-time.After(openAgain):
