@@ -3,66 +3,114 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
+	"math"
 	"strconv"
 	"time"
 
 	"bigpanda-udf/outbox"
 )
 
-// lister returns a page of a list, behind an ID.
-type lister func(tgt target, after uint64, limit int) (outbox.Page, error)
+// An entryList is a list of what an outbox holds.
+type entryList struct {
+	kind    string
+	columns string
+	// next returns a page, behind an ID.
+	next  func(c *outbox.Control, ctx context.Context, after uint64, limit int, payload bool) (outbox.Page, error)
+	cells func(e outbox.Entry, now time.Time) []string
+}
+
+var (
+	queuedList = entryList{outbox.KindQueued, "ID\tWAITS\tLEVEL\tAPP KEY\tALERT\tSIZE\tSTATE", (*outbox.Control).Queued,
+		func(e outbox.Entry, now time.Time) []string {
+			state := "waits"
+			switch {
+			case e.Problem != "":
+				state = cell(e.Problem)
+			case e.InFlight:
+				state = "on its way"
+			}
+			return entryCells(e, age(e.Queued, now), size(int64(e.Size)), state)
+		}}
+	deadList = entryList{outbox.KindDead, "ID\tDIED\tLEVEL\tAPP KEY\tALERT\tSTATUS\tANSWER", (*outbox.Control).DeadLetters,
+		func(e outbox.Entry, now time.Time) []string {
+			return entryCells(e, age(e.Died, now)+" ago", strconv.Itoa(e.Status), cell(cmp.Or(e.Problem, e.Answer)))
+		}}
+)
+
+func entryCells(e outbox.Entry, since string, more ...string) []string {
+	return append([]string{strconv.FormatUint(e.ID, 10), since, cell(e.Level), cell(e.AppKey), cell(e.Alert)}, more...)
+}
+
+// An entryJSON is what an outbox holds, as --json and export have it.
+type entryJSON struct {
+	origin
+	outbox.Entry
+}
 
 func (p Process) outboxList(ctx context.Context, f outboxFlags, in targets) error {
-	return p.listOutbox(f, in.all, outbox.KindQueued, func(tgt target, after uint64, limit int) (outbox.Page, error) {
-		return tgt.control.Queued(ctx, after, limit, f.Payload)
-	})
+	return p.printLists(ctx, f, in, queuedList)
 }
 
 func (p Process) outboxDead(ctx context.Context, f outboxFlags, in targets) error {
-	return p.listOutbox(f, in.all, outbox.KindDead, func(tgt target, after uint64, limit int) (outbox.Page, error) {
-		return tgt.control.DeadLetters(ctx, after, limit, f.Payload)
-	})
+	return p.printLists(ctx, f, in, deadList)
 }
 
 // outboxExport prints everything that an outbox keeps.
-func (p Process) outboxExport(ctx context.Context, _ outboxFlags, in targets) error {
-	for _, tgt := range in.all {
-		for _, list := range []struct {
-			kind string
-			next lister
-		}{
-			{outbox.KindQueued, func(tgt target, after uint64, limit int) (outbox.Page, error) {
-				return tgt.control.Queued(ctx, after, limit, true)
-			}},
-			{outbox.KindDead, func(tgt target, after uint64, limit int) (outbox.Page, error) {
-				return tgt.control.DeadLetters(ctx, after, limit, true)
-			}},
-		} {
-			_, err := eachEntry(tgt, 0, 0, list.next, func(e outbox.Entry) error { return p.printRedacted(tgt.hidden, entryJSON{tgt.origin(list.kind), e}) })
-			if err != nil {
+func (p Process) outboxExport(ctx context.Context, f outboxFlags, in targets) error {
+	f.JSON, f.Payload, f.Limit = true, true, 0
+	for i := range in.all {
+		if err := p.printLists(ctx, f, targets{all: in.all[i : i+1]}, queuedList, deadList); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printLists prints lists of each outbox.
+func (p Process) printLists(ctx context.Context, f outboxFlags, in targets, lists ...entryList) error {
+	after, err := f.after()
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	for _, list := range lists {
+		columns := list.columns
+		if f.Payload {
+			columns += "\tPAYLOAD"
+		}
+		for i, tgt := range in.all {
+			last := after
+			out := p.newListing(f, tgt, i > 0, columns)
+			more, err := list.each(ctx, tgt, after, f, func(e outbox.Entry) error {
+				last = e.ID
+				row := list.cells(e, now)
+				if f.Payload {
+					row = append(row, plain(string(e.Payload)))
+				}
+				return out.print(entryJSON{tgt.origin(list.kind), e}, row...)
+			})
+			if err := cmp.Or(err, out.end()); err != nil {
 				return err
+			}
+			if more {
+				p.say("%s: there are more: --limit 0 shows all, --after %d what follows", tgt.name(), last)
 			}
 		}
 	}
 	return nil
 }
 
-// eachEntry calls f with what a list holds behind an ID, up to a limit; 0 is
-// none. more says that there are others behind.
-func eachEntry(tgt target, after uint64, limit int, next lister, f func(outbox.Entry) error) (more bool, err error) {
+// each calls do with what the list holds behind an ID, up to the limit. more says
+// that there are others behind.
+func (list entryList) each(ctx context.Context, tgt target, after uint64, f outboxFlags, do func(outbox.Entry) error) (more bool, err error) {
 	const pageful = 1000
-	for left := limit; limit == 0 || left > 0; {
-		n := pageful
-		if limit > 0 {
-			n = min(n, left)
-		}
-		page, err := next(tgt, after, n)
+	for left := cmp.Or(f.Limit, math.MaxInt); left > 0; {
+		page, err := list.next(tgt.control, ctx, after, min(left, pageful), f.Payload)
 		if err != nil {
 			return false, err
 		}
 		for _, e := range page.Entries {
-			if err := f(e); err != nil {
+			if err := do(e); err != nil {
 				return false, err
 			}
 			after = e.ID
@@ -72,64 +120,4 @@ func eachEntry(tgt target, after uint64, limit int, next lister, f func(outbox.E
 		}
 	}
 	return true, nil
-}
-
-// An entryJSON is what an outbox holds, as --json and export have it.
-type entryJSON struct {
-	origin
-	outbox.Entry
-}
-
-// listOutbox prints a list of each outbox.
-func (p Process) listOutbox(f outboxFlags, all []target, kind string, next lister) error {
-	after, err := f.after()
-	if err != nil {
-		return err
-	}
-	columns, cells := "ID\tWAITS\tLEVEL\tAPP KEY\tALERT\tSIZE\tSTATE", queuedCells
-	if kind == outbox.KindDead {
-		columns, cells = "ID\tDIED\tLEVEL\tAPP KEY\tALERT\tSTATUS\tANSWER", deadCells
-	}
-	if f.Payload {
-		columns += "\tPAYLOAD"
-	}
-	now := time.Now()
-	for i, tgt := range all {
-		last := after
-		list := p.newListing(f, tgt, i > 0, columns)
-		more, err := eachEntry(tgt, after, f.Limit, next, func(e outbox.Entry) error {
-			last = e.ID
-			row := cells(e, now)
-			if f.Payload {
-				row = append(row, plain(string(e.Payload)))
-			}
-			return list.print(entryJSON{tgt.origin(kind), e}, row...)
-		})
-		if err := errors.Join(err, list.end()); err != nil {
-			return err
-		}
-		if more {
-			p.say("%s: there are more: --limit 0 shows all, --after %d what follows", tgt.name(), last)
-		}
-	}
-	return nil
-}
-
-func queuedCells(e outbox.Entry, now time.Time) []string {
-	state := "waits"
-	switch {
-	case e.Problem != "":
-		state = cell(e.Problem)
-	case e.InFlight:
-		state = "on its way"
-	}
-	return entryCells(e, age(e.Queued, now), size(int64(e.Size)), state)
-}
-
-func deadCells(e outbox.Entry, now time.Time) []string {
-	return entryCells(e, age(e.Died, now)+" ago", strconv.Itoa(e.Status), cell(cmp.Or(e.Problem, e.Answer)))
-}
-
-func entryCells(e outbox.Entry, since string, more ...string) []string {
-	return append([]string{strconv.FormatUint(e.ID, 10), since, cell(e.Level), cell(e.AppKey), cell(e.Alert)}, more...)
 }

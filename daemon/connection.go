@@ -29,7 +29,6 @@ type connection struct {
 	edge     string // of its task
 	log      *slog.Logger
 	delivery Delivery // nil while no outbox is open
-	task     string   // that it serves; "" before Init
 }
 
 // serveConn serves one connection. It closes it before the outbox, so that

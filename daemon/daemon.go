@@ -68,13 +68,13 @@ type Daemon struct {
 	ended       chan struct{} // capacity 1: a connection has
 
 	mu      sync.Mutex
-	running map[string]int // connections past Init, by task
+	running map[*connection]string // the tasks of connections past Init
 }
 
 // New returns a daemon that waits for Serve.
 func New(o Options) *Daemon {
 	o.InitWithin = cmp.Or(o.InitWithin, initWithin)
-	return &Daemon{options: o, log: o.Log, ended: make(chan struct{}, 1), running: make(map[string]int)}
+	return &Daemon{options: o, log: o.Log, ended: make(chan struct{}, 1), running: make(map[*connection]string)}
 }
 
 // errStopped is what Kapacitor logs, and shows of each task, when the daemon was

@@ -30,11 +30,8 @@ func (c *connection) serves(task string) {
 	d := c.daemon
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.running[c.task]--; d.running[c.task] <= 0 {
-		delete(d.running, c.task)
-	}
-	if c.task = task; task != "" {
-		d.running[task]++
+	if d.running[c] = task; task == "" {
+		delete(d.running, c)
 	}
 }
 
@@ -43,7 +40,7 @@ func (c *connection) serves(task string) {
 // of many tasks.
 func (d *Daemon) sayWhatToReload() {
 	d.mu.Lock()
-	tasks := slices.Sorted(maps.Keys(d.running))
+	tasks := slices.Compact(slices.Sorted(maps.Values(d.running)))
 	d.mu.Unlock()
 	const (
 		reload     = "kapacitor reload"

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -66,16 +67,6 @@ func usagef(format string, args ...any) error { return UsageError{fmt.Sprintf(fo
 // A namedSocket is a socket that a flag names.
 type namedSocket struct{ flag, path, edge string }
 
-// named returns those that the flags name.
-func (s Sockets) named() (named []namedSocket) {
-	for _, n := range []namedSocket{{"--socket", s.Path, s.Edge}, {"--batch-socket", s.BatchPath, Batch}} {
-		if n.path != "" {
-			named = append(named, n)
-		}
-	}
-	return named
-}
-
 // Listen returns the sockets of systemd, if that handed any over, else those
 // that the flags name. An error is a UsageError, or of the system.
 func (s Sockets) Listen() ([]Socket, error) {
@@ -90,7 +81,8 @@ func (s Sockets) Listen() ([]Socket, error) {
 	if s.BatchPath != "" && s.Edge == Batch {
 		return nil, s.batchTwice("--batch-socket")
 	}
-	named := s.named()
+	named := slices.DeleteFunc([]namedSocket{{"--socket", s.Path, s.Edge}, {"--batch-socket", s.BatchPath, Batch}},
+		func(n namedSocket) bool { return n.path == "" })
 	if len(named) == 2 && samePath(s.Path, s.BatchPath) {
 		return nil, usagef("--socket and --batch-socket are both %.200q: give each a path of its own, since a function takes either streams or batches", s.Path)
 	}
@@ -209,7 +201,12 @@ func (s namedSocket) lockFolder() (unlock func(), err error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen at %s: %w: make the folder, or choose another path with %s", s.path, err, s.flag)
 	}
-	err = lockWithin(folder, startsWithin)
+	for late := time.Now().Add(startsWithin); ; time.Sleep(10 * time.Millisecond) {
+		err = syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if again := errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR); !again || time.Now().After(late) {
+			break
+		}
+	}
 	switch {
 	case err == nil:
 		return func() { folder.Close() }, nil
@@ -244,18 +241,4 @@ func (s namedSocket) removeStale() error {
 		return fmt.Errorf("whether somebody listens at %s cannot be told: %w: run this as the socket's owner, or choose another path with %s", s.path, err, s.flag)
 	}
 	return fmt.Errorf("another process listens at %s: stop it, or choose another path with %s", s.path, s.flag)
-}
-
-// lockWithin locks a file or folder for as long as it is open. Where another
-// process has it until wait is over, the error is EWOULDBLOCK.
-func lockWithin(f *os.File, wait time.Duration) error {
-	for late := time.Now().Add(wait); ; time.Sleep(10 * time.Millisecond) {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		switch {
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case !errors.Is(err, syscall.EWOULDBLOCK), time.Now().After(late):
-			return err
-		}
-	}
 }
