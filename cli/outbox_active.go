@@ -31,8 +31,12 @@ func (p Process) outboxActive(ctx context.Context, f outboxFlags, in targets) er
 		}
 		list := p.newListing(f, tgt, i > 0, "KEY\tLEVEL\tSINCE\tLAST SEEN\tSERIES\tAPP KEY\tALERT")
 		for _, a := range first {
+			alert, secondary := identityCells(a.Identity)
+			if secondary != "-" {
+				alert += " " + secondary
+			}
 			if err := list.print(tgt.activeJSON(a), a.Key, a.Level.String(), age(a.Since, now), age(a.Seen, now), strconv.Itoa(len(a.Series)),
-				tgt.cell(a.Identity.AppKey), tgt.cell(identityText(a.Identity))); err != nil {
+				tgt.cell(a.Identity.AppKey), tgt.cell(alert)); err != nil {
 				return err
 			}
 		}
@@ -65,25 +69,6 @@ func (tgt target) active(ctx context.Context) ([]*udf.Active, error) {
 
 // cell is a text of an alert in a table. A property may hold what the token is.
 func (tgt target) cell(text string) string { return cell(tgt.hidden.redact(text)) }
-
-// identityText is what BigPanda tells an alert apart by, besides its app key.
-func identityText(i bigpanda.Identity) string {
-	if i.Incident != "" {
-		return "incident_identifier=" + i.Incident
-	}
-	text := property(i.Primary, i.PrimaryValue)
-	if i.SecondaryValue != "" {
-		text += " " + property(i.Secondary, i.SecondaryValue)
-	}
-	return text
-}
-
-func property(name, value string) string {
-	if name == "" {
-		return value
-	}
-	return name + "=" + value
-}
 
 // activeJSON is an alert as --json has it.
 func (tgt target) activeJSON(a *udf.Active) any {

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"syscall"
 
-	"bigpanda-udf/outbox"
 	"bigpanda-udf/printable"
 	"bigpanda-udf/recording"
 	"bigpanda-udf/regularfile"
@@ -27,7 +26,6 @@ const maxBadLines = 20
 // replayed is what became of the points.
 type replayed struct {
 	points, bad int
-	changes     int
 	counts      udf.Counts
 
 	vary   []string          // tags that differ within a group, too
@@ -78,12 +76,12 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 	}
 	r := replayed{vary: u.pointTags()}
 	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, hidden)
-	store := &replayStore{printer: newAlertPrinter(p.Stdout, f.JSON, hidden)}
+	store := &replayStore{p: p, asJSON: f.JSON, hidden: hidden, table: newTable(p.Stdout, "TIME\tSTATUS\tPRIMARY\tSECONDARY\tDESCRIPTION")}
 	if f.Send {
-		if store.delivery, err = s.newReplayDelivery(log); err != nil {
+		if err := store.deliver(s, log); err != nil {
 			return err
 		}
-		defer store.delivery.Close()
+		defer store.close()
 	}
 	h := udf.New(udf.Config{
 		Defaults: s.Defaults,
@@ -101,10 +99,10 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 	}
 	failed := p.replayPoints(ctx, in, h, u, store, &r)
 	h.Stop()
-	r.counts, r.changes = h.Counts(), store.changes
-	failed = errors.Join(failed, store.printer.flush())
+	r.counts = h.Counts()
+	failed = errors.Join(failed, store.flush())
 	if store.delivery != nil {
-		failed = errors.Join(failed, store.delivery.drain(ctx, r.changes), store.delivery.refused())
+		failed = errors.Join(failed, store.drain(ctx), store.refused())
 	}
 	if r.differ && f.Tick == "" && len(f.GroupBy) == 0 {
 		p.say("%s replay: warning: all points are one group, as in a script without groupBy, though their tags differ: "+
@@ -165,7 +163,7 @@ func (p Process) replayPoints(ctx context.Context, in input, h *udf.Handler, u i
 
 // summary is the last line for a person.
 func (r replayed) summary(store *replayStore, undated int) string {
-	parts := []string{counted(r.points, "point", "points"), counted(r.changes, "change", "changes")}
+	parts := []string{counted(r.points, "point", "points"), counted(store.changes, "change", "changes")}
 	for _, more := range []struct {
 		n    int
 		what string
@@ -179,7 +177,7 @@ func (r replayed) summary(store *replayStore, undated int) string {
 	}
 	end := "nothing was sent"
 	if store.delivery != nil {
-		end = count(store.delivery.delivered(r.changes)) + " delivered"
+		end = count(store.delivered()) + " delivered"
 	}
 	return strings.Join(parts, ", ") + "; " + end
 }
@@ -195,37 +193,4 @@ func (r replayed) failure() error {
 		return errors.New("there is no point in it")
 	}
 	return nil
-}
-
-// replayStore is the outbox of a replay: it prints the changes, and hands them
-// on where they are to be sent. The function's own is not touched.
-type replayStore struct {
-	printer  *alertPrinter
-	delivery *replayDelivery // nil: nothing is sent
-	changes  int
-	err      error // of the printing
-}
-
-// Levels returns none: a replay begins anew.
-func (r *replayStore) Levels(func(outbox.Level) bool) (isNew bool, err error) { return true, nil }
-
-// Append prints and hands on.
-func (r *replayStore) Append(changes []outbox.Change, levels []outbox.Level) {
-	for _, c := range changes {
-		r.changes++
-		if err := r.printer.print(c); err != nil && r.err == nil {
-			r.err = err
-		}
-	}
-	if r.delivery != nil {
-		r.delivery.queue.Append(changes, levels)
-	}
-}
-
-// settle is called after each point. Its error ends the replay.
-func (r *replayStore) settle(ctx context.Context) error {
-	if r.err == nil && r.delivery != nil && r.delivery.queue.Stats().Queued >= replayWindow {
-		return r.delivery.drain(ctx, r.changes)
-	}
-	return r.err
 }

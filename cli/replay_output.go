@@ -3,37 +3,54 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"time"
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
-	"bigpanda-udf/printable"
 )
 
-// alertPrinter prints alerts, as a table or as lines of JSON.
-type alertPrinter struct {
-	out    io.Writer
+// replayStore is the outbox of a replay: it prints the changes, as a table or as
+// lines of JSON, and sends them where they are to be sent. The function's own is not
+// touched.
+type replayStore struct {
+	p      Process
 	asJSON bool
 	hidden *secrets
 	*table
+	changes int
+	err     error // of the printing
+
+	*delivery       // nil: nothing is sent
+	failed    error // of a drain: what is left will not be sent either
 }
 
-func newAlertPrinter(out io.Writer, asJSON bool, hidden *secrets) *alertPrinter {
-	return &alertPrinter{out: out, asJSON: asJSON, hidden: hidden, table: newTable(out, "TIME\tSTATUS\tPRIMARY\tSECONDARY\tDESCRIPTION")}
+// Levels returns none: a replay begins anew.
+func (r *replayStore) Levels(func(outbox.Level) bool) (isNew bool, err error) { return true, nil }
+
+// Append prints and hands on.
+func (r *replayStore) Append(changes []outbox.Change, levels []outbox.Level) {
+	for _, c := range changes {
+		r.changes++
+		if err := r.print(c); r.err == nil {
+			r.err = err
+		}
+	}
+	if r.delivery != nil {
+		r.queue.Append(changes, levels)
+	}
 }
 
-func (a *alertPrinter) print(c outbox.Change) error {
-	if a.asJSON {
-		return printed(fmt.Fprintf(a.out, "%s\n", printable.JSON([]byte(a.hidden.redact(string(bigpanda.Body(c.Lane, [][]byte{c.Payload})))))))
+func (r *replayStore) print(c outbox.Change) error {
+	if r.asJSON {
+		return r.p.printRedacted(r.hidden, json.RawMessage(bigpanda.Body(c.Lane, [][]byte{c.Payload})))
 	}
 	payload, err := decodePayload(c)
 	if err != nil {
 		return err
 	}
 	primary, secondary := identityCells(payload.Identity())
-	return a.row(time.Unix(payload.Timestamp, 0).UTC().Format(time.RFC3339), cell(payload.Status), cell(a.hidden.redact(primary)),
-		cell(a.hidden.redact(secondary)), cell(a.hidden.redact(payload.Properties["description"])))
+	return r.row(time.Unix(payload.Timestamp, 0).UTC().Format(time.RFC3339), cell(payload.Status), cell(r.hidden.redact(primary)),
+		cell(r.hidden.redact(secondary)), cell(r.hidden.redact(payload.Properties["description"])))
 }
 
 // decodePayload reads what the function has encoded.
@@ -53,12 +70,18 @@ func decodePayload(c outbox.Change) (p bigpanda.Payload, err error) {
 	return p, nil
 }
 
-// identityCells say what BigPanda takes the alert for.
+// identityCells say what BigPanda tells the alert apart by, besides its app key.
 func identityCells(i bigpanda.Identity) (primary, secondary string) {
-	if i.Incident != "" {
-		return "incident_identifier=" + i.Incident, "-"
+	property := func(name, value string) string {
+		if name == "" {
+			return value
+		}
+		return name + "=" + value
 	}
-	if i.Secondary == "" {
+	switch {
+	case i.Incident != "":
+		return property("incident_identifier", i.Incident), "-"
+	case i.SecondaryValue == "":
 		return property(i.Primary, i.PrimaryValue), "-"
 	}
 	return property(i.Primary, i.PrimaryValue), property(i.Secondary, i.SecondaryValue)

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,69 +17,69 @@ import (
 // read: two requests' worth.
 const replayWindow = 1000
 
-// replayDelivery sends what a replay finds, as the function does, but from an
-// outbox in memory: the function's has another task's alerts in it, and its levels
-// are not those of the file.
-type replayDelivery struct {
-	*delivery
-	failed error // of a drain: what is left will not be sent either
-}
-
-func (s settings) newReplayDelivery(log *slog.Logger) (*replayDelivery, error) {
+// deliver has what the replay finds sent, as the function does, but from an outbox in
+// memory: the function's has another task's alerts in it, and its levels are not
+// those of the file.
+func (r *replayStore) deliver(s settings, log *slog.Logger) (err error) {
 	s.Outbox = config.OutboxMemory
 	// No limit: replayWindow is one, and gives nothing up.
-	d, err := (&deliveries{settings: s, log: log}).open(udf.Use{}, outbox.Options{MaxSize: math.MaxInt64}, log)
-	return &replayDelivery{delivery: d}, err
+	r.delivery, err = (&deliveries{settings: s, log: log}).open(udf.Use{}, outbox.Options{MaxSize: math.MaxInt64}, log)
+	return err
+}
+
+// settle is called after each point. Its error ends the replay.
+func (r *replayStore) settle(ctx context.Context) error {
+	if r.err == nil && r.delivery != nil && r.queue.Stats().Queued >= replayWindow {
+		return r.drain(ctx)
+	}
+	return r.err
 }
 
 // drain waits for the delivery of what is queued.
-func (d *replayDelivery) drain(ctx context.Context, changes int) error {
-	if d.failed != nil {
+func (r *replayStore) drain(ctx context.Context) error {
+	if r.failed != nil {
 		return nil // said before
 	}
-	limit := d.of.settings.DrainTimeout
+	limit := r.of.settings.DrainTimeout
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if d.queue.Drain(within) == nil {
+	if r.queue.Drain(within) == nil {
 		return nil
 	}
-	d.failed = errors.New("interrupted")
+	r.failed = errors.New("interrupted")
 	if ctx.Err() == nil {
-		d.failed = fmt.Errorf("%d of %s are not delivered after %s (--drain-timeout): %s",
-			d.queue.Stats().Queued, counted(changes, "alert", "alerts"), limit, d.why())
+		r.failed = fmt.Errorf("%d of %s are not delivered after %s (--drain-timeout): %s",
+			r.queue.Stats().Queued, counted(r.changes, "alert", "alerts"), limit, r.why())
 	}
-	return d.failed
+	return r.failed
 }
 
 // why is what keeps alerts from being delivered.
-func (d *replayDelivery) why() string {
-	report := d.sender.Report()
+func (r *replayStore) why() string {
+	report := r.sender.Report()
 	for _, held := range report.Held {
 		return held.Reason
 	}
-	if report.LastError != "" {
-		return report.LastError
-	}
-	return "BigPanda takes no more in that time, give it more"
+	return cmp.Or(report.LastError, "BigPanda takes no more in that time, give it more")
 }
 
 // refused is the error of what BigPanda does not want.
-func (d *replayDelivery) refused() error {
-	if dead := d.queue.Stats().Dead; dead > 0 {
+func (r *replayStore) refused() error {
+	if dead := r.queue.Stats().Dead; dead > 0 {
 		return fmt.Errorf("BigPanda refused %s for good: see above", counted(dead, "alert", "alerts"))
 	}
 	return nil
 }
 
 // delivered counts what BigPanda has.
-func (d *replayDelivery) delivered(changes int) int {
-	s := d.queue.Stats()
-	return changes - s.Queued - s.Dead
+func (r *replayStore) delivered() int {
+	s := r.queue.Stats()
+	return r.changes - s.Queued - s.Dead
 }
 
-// Close ends the sender. What is still queued is dropped.
-func (d *replayDelivery) Close() {
-	d.stop()
-	d.queue.Close()
-	d.of.close()
+// close ends the sender. What is still queued is dropped.
+func (r *replayStore) close() {
+	r.stop()
+	r.queue.Close()
+	r.of.close()
 }
