@@ -1,8 +1,8 @@
 package cli
 
 import (
+	"bufio"
 	"context"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -25,6 +25,16 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 			"See %[1]s --help, or try %[1]s demo.", programName)
 		return exitUsage
 	}
+	in := p.Stdin
+	if argErr != nil {
+		// Kapacitor asks for Info at once. A script that mistypes a command does not, and
+		// means no function.
+		ahead := bufio.NewReader(in)
+		if _, err := ahead.Peek(1); err != nil {
+			return p.fail(c, argErr)
+		}
+		in = ahead
+	}
 	// A write to a pipe that Kapacitor has closed must not end the process: the
 	// rest of the input is still read and its changes kept (P8).
 	signal.Ignore(syscall.SIGPIPE)
@@ -40,26 +50,16 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 		settings: s, times: p.Times, log: log, hurrying: hurrying, waits: "changes wait in the outbox for the next start",
 	}}
 	handler := s.newHandler(f.openStore, c.hidden.redactError(err), log)
-	in := &watchedReader{Reader: p.Stdin}
-	// Kapacitor asks for Info alone when it starts: the operator should not have to
-	// wait for the first task to hear of this.
-	sayInitFails := func(err error) { log.Error("every task with this function will fail at Init", "error", err) }
-	switch {
-	case argErr != nil:
-		// A mistyped command comes here, too, and is no function.
-		in.first = func() { sayInitFails(argErr) }
-	case err != nil:
-		sayInitFails(err)
+	if err != nil {
+		// Kapacitor asks for Info alone when it starts: the operator should not have to
+		// wait for the first task to hear of this.
+		log.Error("every task with this function will fail at Init", "error", err)
 	}
 	err = wire.Run(stopping, handler, in, p.Stdout, s.wireOptions(log))
 	if f.delivery != nil {
 		f.delivery.Close()
 	}
 	f.close()
-	if argErr != nil && !in.read {
-		// Kapacitor asks for Info first: this was a person or a script.
-		return p.fail(c, argErr)
-	}
 	if err != nil {
 		log.Error("the function ends before its input", "error", err)
 		return exitFailed
@@ -83,24 +83,6 @@ func (f *function) openStore(u udf.Use) (udf.Store, error) {
 		return nil, err
 	}
 	return f.delivery.Store(), nil
-}
-
-// watchedReader notes whether anything is read.
-type watchedReader struct {
-	io.Reader
-	first func() // if set, called once something is
-	read  bool
-}
-
-func (r *watchedReader) Read(b []byte) (int, error) {
-	n, err := r.Reader.Read(b)
-	if n > 0 && !r.read {
-		r.read = true
-		if r.first != nil {
-			r.first()
-		}
-	}
-	return n, err
 }
 
 // stopSignals returns two contexts: stopping ends with ctx or the first SIGTERM
