@@ -118,13 +118,8 @@ func (p Process) secrets() *secrets {
 	hidden.add(token)
 	url, _ := p.LookupEnv(config.Variable("url"))
 	hidden.addAddresses(append(config.ProxyVariables(p.LookupEnv), url)...)
-	hidden.addAddresses(addressesIn(p.Args)...)
+	hidden.addAddresses(slices.DeleteFunc(slices.Clone(p.Args), func(arg string) bool { return !strings.Contains(arg, "://") })...)
 	return hidden
-}
-
-// addressesIn returns the arguments with an address in them.
-func addressesIn(args []string) []string {
-	return slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return !strings.Contains(arg, "://") })
 }
 
 // say writes a message for people. It may have several lines.

@@ -4,11 +4,11 @@ import (
 	"fmt"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"bigpanda-udf/config"
 	"bigpanda-udf/tick"
@@ -51,14 +51,7 @@ a script are not run. A point without a time gets that of now.`
 
 // flagOfOption is an option's name as a flag: levelField is --level-field.
 func flagOfOption(option string) string {
-	var b strings.Builder
-	for _, r := range option {
-		if unicode.IsUpper(r) {
-			b.WriteByte('-')
-		}
-		b.WriteRune(unicode.ToLower(r))
-	}
-	return b.String()
+	return strings.ToLower(regexp.MustCompile("[A-Z]").ReplaceAllString(option, "-$0"))
 }
 
 // optionInfo is all options of the function, as it tells Kapacitor.

@@ -18,8 +18,9 @@ import (
 // function's timeout, 10 s unless set: a minute is for a machine that swaps.
 const initWithin = time.Minute
 
-// giveBackAfter is how long after the end of a connection its memory is given
-// back, and how often at most: looking for it is a collection of all garbage.
+// giveBackAfter is how long after the last end of a connection what connections had is
+// given back to the system: by itself, Go keeps it for minutes. Sooner, more may end,
+// and looking for it is a collection of all garbage.
 const giveBackAfter = 5 * time.Second
 
 // A connection is one use of the function in one task, from Kapacitor's dialling
@@ -47,28 +48,7 @@ func (d *Daemon) serveConn(ctx context.Context, conn net.Conn, edge string, log 
 	if c.delivery != nil {
 		c.delivery.Close()
 	}
-	select {
-	case d.ended <- struct{}{}:
-	default:
-	}
-}
-
-// giveMemoryBack gives back to the system what connections that have ended had:
-// by itself, Go keeps it for minutes.
-func (d *Daemon) giveMemoryBack(ctx context.Context) {
-	for {
-		select {
-		case <-d.ended:
-		case <-ctx.Done():
-			return
-		}
-		select { // more may end with it
-		case <-time.After(giveBackAfter):
-		case <-ctx.Done():
-			return
-		}
-		debug.FreeOSMemory()
-	}
+	d.giveBack.Reset(giveBackAfter)
 }
 
 // run speaks the protocol. A panic is the connection's end and nobody else's,

@@ -15,6 +15,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -64,8 +66,8 @@ type Delivery interface {
 type Daemon struct {
 	options     Options
 	log         *slog.Logger
-	connections atomic.Int64  // that there have been
-	ended       chan struct{} // capacity 1: a connection has
+	connections atomic.Int64 // that there have been
+	giveBack    *time.Timer  // gives memory back; set when a connection has ended
 
 	mu      sync.Mutex
 	running map[*connection]string // the tasks of connections past Init
@@ -74,7 +76,8 @@ type Daemon struct {
 // New returns a daemon that waits for Serve.
 func New(o Options) *Daemon {
 	o.InitWithin = cmp.Or(o.InitWithin, initWithin)
-	return &Daemon{options: o, log: o.Log, ended: make(chan struct{}, 1), running: make(map[*connection]string)}
+	giveBack := time.AfterFunc(math.MaxInt64, debug.FreeOSMemory)
+	return &Daemon{options: o, log: o.Log, giveBack: giveBack, running: make(map[*connection]string)}
 }
 
 // errStopped is what Kapacitor logs, and shows of each task, when the daemon was
@@ -90,7 +93,7 @@ func (d *Daemon) Serve(stopping context.Context, sockets []Socket) error {
 	if d.options.OpenOrphans != nil {
 		workers.Go(func() { d.deliverOrphans(ctx) })
 	}
-	workers.Go(func() { d.giveMemoryBack(ctx) })
+	defer d.giveBack.Stop()
 	failed := make(chan error, len(sockets))
 	for _, s := range sockets {
 		d.log.Info("listening", "socket", s.Addr().String(), "edge", s.Edge)
