@@ -90,7 +90,6 @@ func allSettings(config.Setting) bool { return true }
 
 func isSetting(flag *kong.Flag) bool { return flag.Tag.Has("setting") }
 
-// makeSettings gives each command the flags of its settings.
 func (g *grammar) makeSettings() {
 	g.Function.of(allSettings, nil)
 	g.Serve.of(allSettings, nil)

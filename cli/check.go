@@ -38,7 +38,6 @@ Each line is ok, note (for you to judge), warn (it works, and should not stay so
 or fail. The exit code is 0 when none is warn or fail.`
 }
 
-// What a line of a check says.
 const (
 	stateOK   = "ok"
 	stateNote = "note"
@@ -46,7 +45,6 @@ const (
 	stateFail = "fail"
 )
 
-// finding is one line.
 type finding struct {
 	Function string `json:"function,omitempty"`
 	State    string `json:"state"`
@@ -55,7 +53,6 @@ type finding struct {
 	Hint     string `json:"hint,omitempty"`
 }
 
-// checkup is a check under way.
 type checkup struct {
 	p          Process
 	json       bool

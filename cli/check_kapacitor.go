@@ -95,7 +95,6 @@ func (k *checkup) kapacitor(ctx context.Context, f *checkupFlags) error {
 	return nil
 }
 
-// functions returns the names of those that are meant.
 func (c kapacitorConf) functions(f *checkupFlags) (names []string, err error) {
 	all := slices.Sorted(maps.Keys(c.UDF.Functions))
 	if f.Function != "" {
@@ -130,7 +129,6 @@ func isThisFile(prog string) bool {
 	return err == nil && os.SameFile(this, that)
 }
 
-// section checks one function.
 func (k *checkup) section(ctx context.Context, fn functionConf) {
 	k.timeout(fn.Timeout)
 	if fn.Socket != "" {

@@ -37,7 +37,6 @@ const (
 	kapacitorAsked   = 30 * time.Second
 )
 
-// kapacitorAPI is the HTTP API of a running kapacitord.
 type kapacitorAPI struct {
 	base   *url.URL
 	client *http.Client
@@ -60,7 +59,6 @@ func newKapacitorAPI(address string, timeout time.Duration) (*kapacitorAPI, erro
 	}}, nil
 }
 
-// apiError is an answer of Kapacitor that is no success.
 type apiError struct {
 	host   string
 	status int

@@ -94,7 +94,6 @@ func (k *checkup) files(s settings) (sound bool) {
 	return sound
 }
 
-// checkedFile is a file that the function reads.
 type checkedFile struct {
 	label, setting, path string
 	secret               bool

@@ -181,7 +181,6 @@ func watch(ctx context.Context, queue anOutbox, sender *udf.Sender, log *slog.Lo
 	}
 }
 
-// Store is where the changes go.
 func (d *delivery) Store() udf.Store { return d.queue }
 
 // Close ends delivery. What is on disk waits for the next one. What is in a memory
@@ -215,7 +214,6 @@ func (d *delivery) Close() {
 	}
 }
 
-// stop ends the sender.
 func (d *delivery) stop() {
 	d.cancel()
 	d.workers.Wait()

@@ -38,7 +38,6 @@ var fleet = []host{
 	{"queue-1", []peak{{80 * time.Second, 11 * time.Second, 54}, {150 * time.Second, 10 * time.Second, 60}}},
 }
 
-// load returns the CPU load at a time of the play.
 func (h host) load(at time.Duration) float64 {
 	load := 35 + 3*math.Sin(at.Seconds()/7+float64(len(h.name)))
 	for _, p := range h.peaks {
@@ -74,5 +73,4 @@ func (h host) evaluate(at time.Duration, levels map[string]string) (c fleetChang
 	return c, c.level != "OK" || c.from != "OK", c.level != c.from
 }
 
-// statusOf returns BigPanda's status for a level of the fleet.
 func statusOf(level string) string { return strings.ToLower(level) }

@@ -60,7 +60,6 @@ func (s *screen) title(console string, pid int, step time.Duration) {
 		len(fleet), fleetLength, length.Round(100*time.Millisecond), warnOver, critOver)
 }
 
-// line prints what happened now.
 func (s *screen) line(kind, what string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -96,7 +95,6 @@ func (s *screen) refused(q sandbox.Request) {
 	s.line("refused", answer+", "+counted(q.Alerts, "alert waits", "alerts wait"))
 }
 
-// logged shows a line of the function's own log.
 func (s *screen) logged(line string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -125,7 +123,6 @@ lost        %d
 	return nil
 }
 
-// ends says what becomes of the console.
 func (s *screen) ends(stays bool) {
 	if stays {
 		fmt.Fprintln(s.out, "The console stays where it is, and takes alerts, until Ctrl-C.")

@@ -107,7 +107,6 @@ func (f outboxFlags) after() (uint64, error) {
 	return id, nil
 }
 
-// selection is what is to be retried or dropped.
 func (f outboxFlags) selection() (s outbox.Selection, err error) {
 	if f.All == (len(f.IDs) > 0) {
 		return s, usagef("which ones? Give IDs, which list and dead show, or --all")
@@ -165,7 +164,6 @@ func (p Process) newListing(f outboxFlags, tgt target, follows bool, columns str
 	return listing{p, f.JSON, tgt, newTable(p.Stdout, head)}
 }
 
-// print prints one thing: as v, or as cells.
 func (l listing) print(v any, cells ...string) error {
 	if l.asJSON {
 		return l.p.printRedacted(l.tgt.hidden, v)

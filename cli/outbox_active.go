@@ -11,7 +11,6 @@ import (
 	"bigpanda-udf/udf"
 )
 
-// outboxActive lists the alerts of each outbox that are not OK.
 func (p Process) outboxActive(ctx context.Context, f outboxFlags, in targets) error {
 	var failed error
 	now := time.Now()
@@ -70,7 +69,6 @@ func (tgt target) active(ctx context.Context) ([]*udf.Active, error) {
 // cell is a text of an alert in a table. A property may hold what the token is.
 func (tgt target) cell(text string) string { return cell(tgt.hidden.redact(text)) }
 
-// activeJSON is an alert as --json has it.
 func (tgt target) activeJSON(a *udf.Active) any {
 	type state struct {
 		Level string    `json:"level"`

@@ -55,7 +55,6 @@ func (p Process) outboxDead(ctx context.Context, f outboxFlags, in targets) erro
 	return p.printLists(ctx, f, in, deadList)
 }
 
-// outboxExport prints everything that an outbox keeps.
 func (p Process) outboxExport(ctx context.Context, f outboxFlags, in targets) error {
 	f.JSON, f.Payload, f.Limit = true, true, 0
 	for i := range in.all {
@@ -66,7 +65,6 @@ func (p Process) outboxExport(ctx context.Context, f outboxFlags, in targets) er
 	return nil
 }
 
-// printLists prints lists of each outbox.
 func (p Process) printLists(ctx context.Context, f outboxFlags, in targets, lists ...entryList) error {
 	after, err := f.after()
 	if err != nil {

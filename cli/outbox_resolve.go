@@ -24,7 +24,6 @@ const minKey = 4
 
 var isKey = regexp.MustCompile(fmt.Sprintf("^[0-9a-f]{%d,}$", minKey)).MatchString
 
-// checkKeys finds what is wrong with what is to be resolved.
 func (f outboxFlags) checkKeys() error {
 	if f.All == (len(f.IDs) > 0) {
 		return usagef("which ones? Give keys, which active shows, or --all")
@@ -40,7 +39,6 @@ func (f outboxFlags) checkKeys() error {
 	return nil
 }
 
-// outboxResolve tells BigPanda that alerts are OK.
 func (p Process) outboxResolve(ctx context.Context, f outboxFlags, in targets) error {
 	alerts := make([][]*udf.Active, len(in.all))
 	var failed error
@@ -73,7 +71,6 @@ func (p Process) outboxResolve(ctx context.Context, f outboxFlags, in targets) e
 	return failed
 }
 
-// confirmed asks whether all are meant.
 func (p Process) confirmed(alerts, outboxes int) bool {
 	fmt.Fprintf(p.Stderr, "Tell BigPanda that %s OK, of %s? [y/N] ", counted(alerts, "alert is", "alerts are"), counted(outboxes, "outbox", "outboxes"))
 	answer, err := bufio.NewReader(p.Stdin).ReadString('\n')

@@ -99,7 +99,6 @@ func remarks(s outbox.Status, now time.Time) (all []string) {
 	return all
 }
 
-// metric is one of those that Prometheus gets, of each outbox.
 type metric struct {
 	name, kind, help string
 	value            func(s outbox.Status, now time.Time) float64
@@ -157,7 +156,6 @@ func writeMetrics(w io.Writer, all []target, now time.Time) {
 	}
 }
 
-// label is a label's value in the text format.
 func (tgt target) label(text string) string {
 	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(printable.Lines(tgt.hidden.redact(text))) + `"`
 }

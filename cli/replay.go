@@ -23,7 +23,6 @@ import (
 // maxBadLines is how many lines that cannot be read are named.
 const maxBadLines = 20
 
-// replayed is what became of the points.
 type replayed struct {
 	points, bad int
 	counts      udf.Counts

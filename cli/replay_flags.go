@@ -87,7 +87,6 @@ func newOptionFlags() kong.Plugins {
 	return made.plugins()
 }
 
-// readOptions reads those that were given as flags.
 func readOptions(given map[string][]string) (options []*agent.Option, err error) {
 	info := optionInfo()
 	for _, name := range slices.Sorted(maps.Keys(given)) {
@@ -102,7 +101,6 @@ func readOptions(given map[string][]string) (options []*agent.Option, err error)
 	return options, nil
 }
 
-// optionOf reads the text of an option's flag.
 func optionOf(name string, types []agent.ValueType, text string) (*agent.Option, error) {
 	texts := []string{text}
 	if len(types) == 2 {
@@ -136,7 +134,6 @@ func optionOf(name string, types []agent.ValueType, text string) (*agent.Option,
 	return o, nil
 }
 
-// grouping returns the one of --group-by.
 func (f *replayFlags) grouping() (g tick.Grouping, given bool) {
 	for _, tag := range f.GroupBy {
 		if tag == "*" {

@@ -25,7 +25,6 @@ const (
 // gzipMagic is how gzip begins, and line protocol never.
 const gzipMagic = "\x1f\x8b"
 
-// input is the file of points.
 type input struct {
 	*recording.Reader
 	name string // as messages call it

@@ -27,7 +27,6 @@ type replayStore struct {
 // Levels returns none: a replay begins anew.
 func (r *replayStore) Levels(func(outbox.Level) bool) (isNew bool, err error) { return true, nil }
 
-// Append prints and hands on.
 func (r *replayStore) Append(changes []outbox.Change, levels []outbox.Level) {
 	for _, c := range changes {
 		r.changes++
@@ -53,7 +52,6 @@ func (r *replayStore) print(c outbox.Change) error {
 		cell(r.hidden.redact(secondary)), cell(r.hidden.redact(payload.Properties["description"])))
 }
 
-// decodePayload reads what the function has encoded.
 func decodePayload(c outbox.Change) (p bigpanda.Payload, err error) {
 	var properties map[string]any
 	if err := json.Unmarshal(c.Payload, &properties); err != nil {

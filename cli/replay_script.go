@@ -99,7 +99,6 @@ func readScript(name string) ([]byte, error) {
 	return text, err
 }
 
-// chooseUse finds the call that is meant.
 func (f *replayFlags) chooseUse() (u tick.Use, err error) {
 	text, err := readScript(f.Tick)
 	if err != nil {

@@ -35,7 +35,6 @@ func (r *replayStore) settle(ctx context.Context) error {
 	return r.err
 }
 
-// drain waits for the delivery of what is queued.
 func (r *replayStore) drain(ctx context.Context) error {
 	if r.failed != nil {
 		return nil // said before
@@ -54,7 +53,6 @@ func (r *replayStore) drain(ctx context.Context) error {
 	return r.failed
 }
 
-// why is what keeps alerts from being delivered.
 func (r *replayStore) why() string {
 	report := r.sender.Report()
 	for _, held := range report.Held {
@@ -63,7 +61,6 @@ func (r *replayStore) why() string {
 	return cmp.Or(report.LastError, "BigPanda takes no more in that time, give it more")
 }
 
-// refused is the error of what BigPanda does not want.
 func (r *replayStore) refused() error {
 	if dead := r.queue.Stats().Dead; dead > 0 {
 		return fmt.Errorf("BigPanda refused %s for good: see above", counted(dead, "alert", "alerts"))
@@ -71,7 +68,6 @@ func (r *replayStore) refused() error {
 	return nil
 }
 
-// delivered counts what BigPanda has.
 func (r *replayStore) delivered() int {
 	s := r.queue.Stats()
 	return r.changes - s.Queued - s.Dead
