@@ -97,7 +97,6 @@ ID  2 hours ago  CRITICAL  k        k host=a·[2J  400     no "[token]"·here
 `},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
 			r := runBox(t, dir, tt.args...)
 			if r.code != tt.code {
 				t.Errorf("exit code %d, want %d", r.code, tt.code)

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
@@ -13,7 +14,9 @@ import (
 func TestServeFollowsAConnectionThatIsBeingRead(t *testing.T) {
 	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{})
-	s := startServer(t, serveVars(t, url))
+	times := testTimes
+	times.Leave = test.Patient // the first may take its time on a busy machine
+	s := startServerWith(t, times, serveVars(t, url))
 	killed := s.use("cpu", "bigpanda2")
 	killed.pass(level("a", "CRITICAL", 1000))
 	var rest []*agent.Request
