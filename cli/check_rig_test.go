@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 )
 
 // checkRig is what check looks at: all of it well, before a test breaks
@@ -38,7 +39,7 @@ type checkRig struct {
 }
 
 func newCheckRig(t *testing.T) *checkRig {
-	r := &checkRig{t: t, dir: t.TempDir(), on: lasting}
+	r := &checkRig{t: t, dir: t.TempDir(), on: lasting, times: Times{Kapacitor: test.Patient}}
 	var url string
 	r.api, url = newAPI(t, sandbox.Faults{})
 	r.vars = map[string]string{
