@@ -38,7 +38,7 @@ func aBox(t *testing.T, dir, task string) *outbox.Disk {
 
 func alert(name string) []outbox.Change {
 	return []outbox.Change{{
-		Alert: "k host=" + name, Lane: "k", Time: 5, Level: "CRITICAL", Payload: fmt.Appendf(nil, `{"host":"<%s>"}`, name),
+		Alert: "k host=" + name, AppKey: "k", Time: 5, Level: "CRITICAL", Payload: fmt.Appendf(nil, `{"host":"<%s>"}`, name),
 	}}
 }
 

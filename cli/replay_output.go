@@ -41,7 +41,7 @@ func (r *replayStore) Append(changes []outbox.Change, levels []outbox.Level) {
 
 func (r *replayStore) print(c outbox.Change) error {
 	if r.asJSON {
-		return r.p.printRedacted(r.hidden, json.RawMessage(bigpanda.Body(c.Lane, [][]byte{c.Payload})))
+		return r.p.printRedacted(r.hidden, json.RawMessage(bigpanda.Body(c.AppKey, [][]byte{c.Payload})))
 	}
 	payload, err := decodePayload(c)
 	if err != nil {

@@ -78,7 +78,7 @@ func (f *sendFlags) run(ctx context.Context, p Process, c *command) error {
 			case failure.Reason == bigpanda.ReasonRefused && r.Answer == "":
 				failure.Hint = "BigPanda does not say what it does not accept in the alert: leave out attributes one by one"
 			}
-			r.Hint = hidden.redact(failure.Mend)
+			r.Hint = hidden.redact(failure.Hint)
 		}
 		r.Error = hidden.redact(err.Error())
 	}
