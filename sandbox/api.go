@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -165,39 +166,30 @@ func (s *Server) take(c call, f Faults) answer {
 
 // takeItems takes the good alerts of a batch, unless a bad one has it refused.
 func (s *Server) takeItems(b batch, f Faults) answer {
-	var good []item // b.items until a bad one is met
-	bad := 0
-	reason := ""
+	var good []item
+	dropped, bad, reason := 0, 0, ""
 	for i, it := range b.items {
 		why := it.refused
 		if why == "" && f.Strict {
-			why = strictReason(it.payload)
+			why = reasonOf(objectFields(string(it.Payload)), outcomeUnsure)
 		}
-		switch {
-		case why == "" && bad > 0:
+		if why == "" {
 			good = append(good, it)
-		case why != "":
-			if bad++; bad == 1 {
-				good = b.items[:i:i]
-				reason = why
-				if len(b.items) > 1 {
-					reason = fmt.Sprintf("alert %d of %d: %s", i+1, len(b.items), why)
-				}
+			if it.Dropped != "" {
+				dropped++
 			}
+			continue
 		}
+		if bad++; bad == 1 && len(b.items) > 1 {
+			why = fmt.Sprintf("alert %d of %d: %s", i+1, len(b.items), why)
+		}
+		reason = cmp.Or(reason, why)
 	}
-	if bad == 0 {
-		good = b.items
-	} else if !f.Partial || len(good) == 0 {
+	if bad > 0 && (!f.Partial || len(good) == 0) {
 		return refuse(http.StatusBadRequest, reason)
 	}
-	a := answer{status: http.StatusCreated, reason: reason, accepted: len(good)}
-	for _, it := range good {
-		if it.dropped != "" {
-			a.dropped++
-		}
-	}
-	a.first, a.duplicates = s.record.take(b.appKey, good, s.options.Now())
+	a := answer{status: http.StatusCreated, reason: reason, accepted: len(good), dropped: dropped}
+	a.first, a.duplicates = s.record.take(good, s.options.Now())
 	switch {
 	case bad > 0:
 		a.body = errorBody(map[string]any{"status": "created", "accepted": len(good), "refused": bad, "error": reason})

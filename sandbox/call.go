@@ -72,7 +72,7 @@ func readCall(r *http.Request, buffer *bytes.Buffer) call {
 	case len(c.body) > maxBody:
 		io.CopyN(io.Discard, r.Body, drainLimit) // an error changes nothing: the answer is 413
 	default:
-		c.batch = readKeyedBatch(c.body, c.appKey())
+		c.batch = readBatch(c.body, c.appKey())
 	}
 	return c
 }

@@ -58,11 +58,7 @@ func (p Payload) Map() map[string]any {
 // Text returns the value of a property as BigPanda shows it (an array with |
 // between its items), and "" if there is none.
 func (p Payload) Text(property string) string {
-	var properties map[string]json.RawMessage
-	if err := json.Unmarshal([]byte(p), &properties); err != nil || properties[property] == nil {
-		return ""
-	}
-	return shown(properties[property])
+	return shown(valueOf(objectFields(string(p)), property))
 }
 
 // MarshalJSON gives out the payload as the object that it is.

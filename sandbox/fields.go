@@ -5,74 +5,81 @@ import (
 	"cmp"
 	"encoding/json"
 	"slices"
+	"strings"
 
 	"github.com/tidwall/gjson"
 )
 
-// field is one property of a JSON object.
+// field is one property of a JSON object. Its texts are part of the JSON's: what
+// is kept of them is a copy, or it would keep all of a body.
 type field struct {
-	name  string
-	value json.RawMessage // without white space around it
+	name string
+	gjson.Result
 }
 
-// The functions below take JSON that json.Valid took: an error is a fault of the
-// sandbox itself.
-func must(err error) {
-	if err != nil {
-		panic("sandbox: JSON that is valid: " + err.Error())
-	}
-}
-
-// objectFields returns the properties of a JSON object, sorted by name. A map
-// would hide that one stands there twice: equal names are neighbours.
-func objectFields(object []byte) []field {
+// objectFields returns the properties of a JSON object that json.Valid took,
+// sorted by name. A map would hide that one stands there twice: equal names are
+// neighbours.
+func objectFields(object string) []field {
 	var fields []field
-	gjson.ParseBytes(object).ForEach(func(name, value gjson.Result) bool {
-		fields = append(fields, field{name.String(), json.RawMessage(value.Raw)})
+	gjson.Parse(object).ForEach(func(name, value gjson.Result) bool {
+		fields = append(fields, field{name.String(), value})
 		return true
 	})
 	slices.SortFunc(fields, func(a, b field) int { return cmp.Compare(a.name, b.name) })
 	return fields
 }
 
-// valueOf returns the JSON of a property, nil if it is absent.
-func valueOf(fields []field, name string) json.RawMessage {
+// valueOf returns the value of a property; it does not exist if that is absent.
+func valueOf(fields []field, name string) gjson.Result {
 	for _, f := range fields {
 		if f.name == name {
-			return f.value
+			return f.Result
 		}
 	}
-	return nil
+	return gjson.Result{}
 }
 
-// withAppKey adds an app key that is beside the fields of an alert, nil for none,
-// to fields that have none.
-func withAppKey(fields []field, beside json.RawMessage) []field {
+// withAppKey adds an app key that is beside the fields of an alert, if there is
+// one, to fields that have none.
+func withAppKey(fields []field, beside gjson.Result) []field {
 	const name = "app_key"
-	if beside == nil || valueOf(fields, name) != nil {
+	if !beside.Exists() || valueOf(fields, name).Exists() {
 		return fields
 	}
 	at, _ := slices.BinarySearchFunc(fields, name, func(f field, name string) int { return cmp.Compare(f.name, name) })
 	return slices.Insert(fields, at, field{name, beside})
 }
 
-// arrayItems returns the items of a JSON array.
-func arrayItems(array []byte) (items []json.RawMessage) {
-	gjson.ParseBytes(array).ForEach(func(_, item gjson.Result) bool {
-		items = append(items, json.RawMessage(item.Raw))
-		return true
-	})
-	return items
+// itemsOf returns the items of an array, and else the value itself.
+func itemsOf(value gjson.Result) []gjson.Result {
+	if value.IsArray() {
+		return value.Array()
+	}
+	return []gjson.Result{value}
 }
 
-// unquote returns the text of a JSON string.
-func unquote(quoted []byte) string {
-	if bytes.IndexByte(quoted, '\\') < 0 {
-		return string(quoted[1 : len(quoted)-1])
+// shown returns a value as BigPanda shows it: an array with | between its items
+// (docs/tag-naming), null as nothing.
+func shown(value gjson.Result) string {
+	switch {
+	case value.Type == gjson.String:
+		return value.Str
+	case value.Type == gjson.Null:
+		return ""
+	case value.IsArray():
+		return strings.Join(shownItems(value), "|")
 	}
-	var text string
-	must(json.Unmarshal(quoted, &text))
-	return text
+	return value.Raw
+}
+
+// shownItems returns each of itemsOf as text.
+func shownItems(value gjson.Result) []string {
+	texts := []string{}
+	for _, item := range itemsOf(value) {
+		texts = append(texts, shown(item))
+	}
+	return texts
 }
 
 // encode writes v as JSON in the one form that canonical payloads and keys use.
@@ -80,31 +87,33 @@ func encode(v any) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	must(e.Encode(v))
-	return string(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
+	if err := e.Encode(v); err != nil {
+		panic("sandbox: JSON that is valid: " + err.Error())
+	}
+	return strings.TrimSuffix(b.String(), "\n")
 }
 
 // canonical writes an object in one form, however it was written: see Payload.
-func canonical(fields []field) string {
+func canonical(fields []field) Payload {
 	object := make(map[string]any, len(fields))
 	for _, f := range fields {
-		object[f.name] = decoded(f.value)
+		object[f.name] = decoded(f.Result)
 	}
-	return encode(object)
+	return Payload(encode(object))
 }
 
 // decoded returns a value that holds no object with its texts decoded, and with
 // its numbers as they were written.
-func decoded(value json.RawMessage) any {
-	switch value[0] {
-	case '"':
-		return unquote(value)
-	case '[':
-		items := make([]any, 0)
-		for _, item := range arrayItems(value) {
+func decoded(value gjson.Result) any {
+	switch {
+	case value.Type == gjson.String:
+		return value.Str
+	case value.IsArray():
+		items := []any{}
+		for _, item := range value.Array() {
 			items = append(items, decoded(item))
 		}
 		return items
 	}
-	return value
+	return json.RawMessage(value.Raw)
 }

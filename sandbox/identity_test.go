@@ -34,16 +34,16 @@ func TestIdentity(t *testing.T) {
 		{"escapes", `"host":"a\"\u00e9\n"`, `["k","values","a\"é\n",""]`, "a\"é\n", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := readBatch([]byte(`{"app_key":"k","status":"ok",` + test.properties + `}`))
+			b := readBatch([]byte(`{"app_key":"k","status":"ok",` + test.properties + `}`), "")
 			if b.err != "" || len(b.items) != 1 || b.items[0].refused != "" {
 				t.Fatalf("refused: %+v", b)
 			}
 			got := b.items[0]
-			if got.key != test.key || got.title != test.title || got.subtitle != test.subtitle {
-				t.Errorf("got %q, %q, %q\nwant %q, %q, %q", got.key, got.title, got.subtitle, test.key, test.title, test.subtitle)
+			if got.Key != test.key || got.Title != test.title || got.Subtitle != test.subtitle {
+				t.Errorf("got %q, %q, %q\nwant %q, %q, %q", got.Key, got.Title, got.Subtitle, test.key, test.title, test.subtitle)
 			}
-			if (got.dropped != "") != (test.key == "") {
-				t.Errorf("dropped: %q", got.dropped)
+			if (got.Dropped != "") != (test.key == "") {
+				t.Errorf("dropped: %q", got.Dropped)
 			}
 		})
 	}
@@ -51,7 +51,7 @@ func TestIdentity(t *testing.T) {
 
 func TestKeysTellAlertsApart(t *testing.T) {
 	t.Parallel()
-	key := func(body string) string { return readBatch([]byte(body)).items[0].key }
+	key := func(body string) string { return readBatch([]byte(body), "").items[0].Key }
 	base := key(`{"app_key":"k","status":"ok","host":"a","check":"b"}`)
 	for _, test := range []struct {
 		name, body string

@@ -117,7 +117,7 @@ func (s *Server) getRequest(w http.ResponseWriter, r *http.Request) {
 		page.Issues = append(page.Issues, Problem{"size", "", bigReason, outcomeRefused, "reference/alerts"})
 	}
 	if q.Accepted == 0 && q.Bytes <= len(q.Body) {
-		page.Alerts = showBody([]byte(q.Body), q.AppKey)
+		page.Alerts = showBody(q.Body, q.AppKey)
 	}
 	writeJSON(w, page)
 }
@@ -141,7 +141,7 @@ func showEvents(events []Event) []Shown {
 	shown := make([]Shown, len(events))
 	for i := range events {
 		e := &events[i]
-		shown[i] = Shown{e, indent([]byte(e.Payload)), problemsOf(objectFields([]byte(e.Payload)))}
+		shown[i] = Shown{e, indent(string(e.Payload)), problemsOf(objectFields(string(e.Payload)))}
 		if e.Duplicate {
 			shown[i].Issues = append(shown[i].Issues, Problem{"duplicate", "", "it is identical to an earlier one as a whole", "ignored", "docs/deduplication"})
 		}
@@ -154,60 +154,36 @@ func showEvents(events []Event) []Shown {
 
 // showBody reads the alerts of a body that was refused, with the app key of its
 // request.
-func showBody(body []byte, appKey string) []Shown {
+func showBody(body, appKey string) []Shown {
 	shown := []Shown{}
-	b := readKeyedBatch(body, appKey)
-	if len(b.items) == 0 {
-		return shown // not as much as an object, or no alerts in it
-	}
-	body = bytes.TrimSpace(body)
-	top := withAppKey(objectFields(body), quoted(appKey))
-	alerts := valueOf(top, "alerts")
-	if alerts == nil {
-		return append(shown, showRefused(body, top, b.items[0]))
-	}
-	for n, alert := range arrayItems(alerts) {
-		var fields []field
-		if alert[0] == '{' {
-			fields = withAppKey(objectFields(alert), valueOf(top, "app_key"))
+	b := readBatch([]byte(body), appKey)
+	for _, it := range b.items {
+		s := Shown{Text: indent(it.raw), Issues: []Problem{}}
+		if it.raw[0] == '{' {
+			s.Issues = problemsOf(withAppKey(objectFields(it.raw), b.key))
 		}
-		shown = append(shown, showRefused(alert, fields, b.items[n]))
+		isRefused := func(p Problem) bool { return p.Outcome == outcomeRefused }
+		if it.refused != "" && !slices.ContainsFunc(s.Issues, isRefused) {
+			s.Issues = append(s.Issues, Problem{"alert", "", it.refused, outcomeRefused, "reference/alerts"})
+		}
+		shown = append(shown, s)
 	}
 	return shown
-}
-
-func showRefused(alert []byte, fields []field, it item) Shown {
-	s := Shown{Text: indent(alert), Issues: []Problem{}}
-	if alert[0] == '{' {
-		s.Issues = problemsOf(fields)
-	}
-	isRefused := func(p Problem) bool { return p.Outcome == outcomeRefused }
-	if it.refused != "" && !slices.ContainsFunc(s.Issues, isRefused) {
-		s.Issues = append(s.Issues, Problem{"alert", "", it.refused, outcomeRefused, "reference/alerts"})
-	}
-	return s
 }
 
 // tagsOf returns the properties of a payload as BigPanda shows them.
 func tagsOf(payload Payload) []Tag {
 	tags := []Tag{}
-	if payload == "" {
-		return tags
-	}
-	for _, f := range objectFields([]byte(payload)) {
-		values := []string{shown(f.value)}
-		if f.value[0] == '[' {
-			values = shownItems(f.value)
-		}
-		tags = append(tags, Tag{f.name, values})
+	for _, f := range objectFields(string(payload)) {
+		tags = append(tags, Tag{f.name, shownItems(f.Result)})
 	}
 	return tags
 }
 
 // indent writes JSON for people; numbers stay as they were written.
-func indent(data []byte) string {
+func indent(data string) string {
 	var out bytes.Buffer
-	if err := json.Indent(&out, data, "", "  "); err != nil {
+	if err := json.Indent(&out, []byte(data), "", "  "); err != nil {
 		panic("sandbox: " + err.Error()) // it was read before
 	}
 	return out.String()

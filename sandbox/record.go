@@ -67,19 +67,14 @@ func (r *record) notify() {
 
 // take enters the alerts of a request at once, none of another between them,
 // and returns the seq of the first and how many are duplicates.
-func (r *record) take(appKey string, items []item, now time.Time) (first uint64, duplicates int) {
+func (r *record) take(items []item, now time.Time) (first uint64, duplicates int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	first = r.events.next()
-	for i := range items {
-		it := &items[i]
-		e := Event{
-			Seq: r.events.next(), Received: now, AppKey: appKey,
-			Status: it.status, Timestamp: it.timestamp,
-			Key: it.key, Title: it.title, Subtitle: it.subtitle,
-			Dropped: it.dropped, Payload: Payload(it.payload),
-		}
-		if !it.hasTimestamp {
+	for _, it := range items {
+		e := it.Event
+		e.Seq, e.Received = r.events.next(), now
+		if !it.dated {
 			e.Timestamp = now.Unix()
 		}
 		r.before.add(r.judge(&e))

@@ -280,7 +280,7 @@ func TestWaitFor(t *testing.T) {
 				t.Errorf("asked %d times, want %d: once, and after each change", asked, want)
 			}
 			if want < 3 {
-				s.record.take("k", readBatch([]byte(alert("a", "ok", int64(want)))).items, time.Now())
+				s.record.take(readBatch([]byte(alert("a", "ok", int64(want))), "").items, time.Now())
 			}
 		}
 		if err := <-done; err != nil {

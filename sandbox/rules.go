@@ -1,10 +1,20 @@
 package sandbox
 
 import (
+	"cmp"
 	"fmt"
+	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
 )
+
+// maxAppKey is the sandbox's own limit in bytes: BigPanda names none, and its keys
+// have 32 characters.
+const maxAppKey = 512
 
 // BigPanda's documented limits of one value.
 const (
@@ -13,6 +23,9 @@ const (
 	maxArray       = 30   // items; docs/tag-naming
 	maxName        = 64   // characters; docs/tag-naming
 )
+
+// The documented statuses (docs/status).
+var statuses = []string{"ok", "critical", "warning", "unknown", "acknowledged"}
 
 // What becomes of a payload with a problem.
 const (
@@ -32,105 +45,82 @@ type Problem struct {
 }
 
 // rule is one that the documentation has for a payload. find reports each
-// breach: the property, if it is about one, and what is wrong.
+// breach: the property, if it is about one, and what is wrong. Of the outcome
+// outcomeUnsure are those that the fault "strict" refuses.
 type rule struct {
 	name, page, outcome string
-	// strict: the documentation does not promise to take such a payload, and
-	// the fault "strict" has it refused.
-	strict bool
-	find   func(fields []field, report func(property, text string))
+	find                finder
 }
+
+type finder func(fields []field, report func(property, text string))
 
 // rules are all there are, those first that matter most. That a body is over
 // 6 MB (reference/alerts) is known before there are fields.
 var rules = []rule{
-	{"app key", "reference/alerts", outcomeRefused, false, func(fields []field, report func(string, string)) {
-		if reason := checkAppKey(valueOf(fields, "app_key")); reason != "" {
-			report("app_key", reason)
-		}
-	}},
-	{"status", "docs/status", outcomeRefused, false, func(fields []field, report func(string, string)) {
-		if reason := new(item).readStatus(valueOf(fields, "status")); reason != "" {
-			report("status", reason)
-		}
-	}},
-	{"timestamp", "reference/alert-object-2", outcomeRefused, false, func(fields []field, report func(string, string)) {
-		if reason := new(item).readTimestamp(valueOf(fields, "timestamp")); reason != "" {
-			report("timestamp", reason)
-		}
-	}},
-	{"nested", "reference/alert-object-2", outcomeRefused, false, func(fields []field, report func(string, string)) {
-		for _, f := range fields {
-			if isNested(f.value) {
-				report(f.name, nestedReason(f.name))
-			}
-		}
-	}},
-	{"twice", "", outcomeRefused, false, func(fields []field, report func(string, string)) {
+	{"app key", "reference/alerts", outcomeRefused, property("app_key", checkAppKey)},
+	{"status", "docs/status", outcomeRefused, property("status", checkStatus)},
+	{"timestamp", "reference/alert-object-2", outcomeRefused, property("timestamp", checkTimestamp)},
+	{"nested", "reference/alert-object-2", outcomeRefused, eachField(func(f field) string {
+		isNested := func(item gjson.Result) bool { return item.IsObject() || f.IsArray() && item.IsArray() }
+		return textIf(slices.ContainsFunc(itemsOf(f.Result), isNested),
+			"property %q holds a nested object or array, which is not supported", f.name)
+	})},
+	{"twice", "", outcomeRefused, func(fields []field, report func(string, string)) {
 		for i, f := range fields {
-			if i > 0 && f.name == fields[i-1].name {
-				report(f.name, twiceReason(f.name))
+			if isTwice(fields, i) {
+				report(f.name, fmt.Sprintf("property %q stands there twice", f.name))
 			}
 		}
 	}},
-	{"primary property", "reference/alert-object-2", outcomeDropped, false, func(fields []field, report func(string, string)) {
-		if id := identify("", fields); id.dropped != "" {
-			report("", id.dropped)
+	{"primary property", "reference/alert-object-2", outcomeDropped, func(fields []field, report func(string, string)) {
+		if titleOf(fields) == "" {
+			report("", noPrimary)
 		}
 	}},
-	{"reserved name", "docs/tag-naming", outcomeUnsure, true, func(fields []field, report func(string, string)) {
-		for _, f := range fields {
-			if isReserved(f.name) {
-				report(f.name, fmt.Sprintf("property %q is reserved", f.name))
-			}
-		}
-	}},
-	{"kind of value", "reference/alert-object-2", outcomeUnsure, true, eachValue(func(f field, value []byte) string {
-		switch value[0] {
-		case '"', '{', '[':
-			return "" // a text, or nested
-		}
-		if _, err := strconv.ParseInt(string(value), 10, 64); err != nil {
-			return fmt.Sprintf("property %q is %s: not a text, an integer or an array", f.name, shorten(value))
-		}
+	{"reserved name", "docs/tag-naming", outcomeUnsure, eachField(func(f field) string {
+		return textIf(isReserved(f.name), "property %q is reserved", f.name)
+	})},
+	{"kind of value", "reference/alert-object-2", outcomeUnsure, eachValue(func(name string, value gjson.Result) string {
+		isText := value.Type == gjson.String || value.Type == gjson.JSON // or nested
+		return textIf(!isText && !isInteger(value), "property %q is %s: not a text, an integer or an array", name, shorten(value))
+	})},
+	{"empty value", "reference/alert-object-2", outcomeUnsure, eachValue(func(name string, value gjson.Result) string {
+		return textIf(value.Raw == `""`, "property %q is empty", name)
+	})},
+	{"description", "reference/alert-object-2", outcomeUnsure, eachValue(func(name string, value gjson.Result) string {
+		return textIf(name == "description" && runes(value) > maxDescription, overLong, name, runes(value), maxDescription)
+	})},
+	{"long value", "docs/tag-naming", outcomeUnsure, eachValue(func(name string, value gjson.Result) string {
+		return textIf(name != "description" && runes(value) > maxValue, overLong, name, runes(value), maxValue)
+	})},
+	{"long array", "docs/tag-naming", outcomeUnsure, eachField(func(f field) string {
+		n := len(itemsOf(f.Result))
+		return textIf(n > maxArray, "property %q holds %d items, over %d", f.name, n, maxArray)
+	})},
+	{"tag name", "docs/tag-naming", outcomeUnsought, eachField(func(f field) string {
+		return textIf(!isReserved(f.name) && !tagName.MatchString(f.name),
+			"property %q: a name has lower-case letters, digits, _ and -, begins with a letter, and is no longer than %d", f.name, maxName)
+	})},
+}
+
+const overLong = "property %q has %d characters, over %d"
+
+var tagName = regexp.MustCompile(fmt.Sprintf(`^[a-z][a-z0-9_-]{0,%d}$`, maxName-1))
+
+// textIf is what is wrong if something is, and else "".
+func textIf(wrong bool, format string, args ...any) string {
+	if !wrong {
 		return ""
-	})},
-	{"empty value", "reference/alert-object-2", outcomeUnsure, true, eachValue(func(f field, value []byte) string {
-		if string(value) == `""` {
-			return fmt.Sprintf("property %q is empty", f.name)
-		}
-		return ""
-	})},
-	{"description", "reference/alert-object-2", outcomeUnsure, true, eachValue(func(f field, value []byte) string {
-		if f.name != "description" {
-			return ""
-		}
-		return overLong(f, value, maxDescription)
-	})},
-	{"long value", "docs/tag-naming", outcomeUnsure, true, eachValue(func(f field, value []byte) string {
-		if f.name == "description" {
-			return ""
-		}
-		return overLong(f, value, maxValue)
-	})},
-	{"long array", "docs/tag-naming", outcomeUnsure, true, func(fields []field, report func(string, string)) {
-		for _, f := range fields {
-			n := 0
-			if f.value[0] == '[' {
-				n = len(arrayItems(f.value))
-			}
-			if n > maxArray {
-				report(f.name, fmt.Sprintf("property %q holds %d items, over %d", f.name, n, maxArray))
-			}
-		}
-	}},
-	{"tag name", "docs/tag-naming", outcomeUnsought, false, func(fields []field, report func(string, string)) {
-		for _, f := range fields {
-			if !isReserved(f.name) && !isTagName(f.name) {
-				report(f.name, fmt.Sprintf("property %q: a name has lower-case letters, digits, _ and -, begins with a letter, and is no longer than %d", f.name, maxName))
-			}
-		}
-	}},
+	}
+	return fmt.Sprintf(format, args...)
+}
+
+// runes is how many characters a text has; of another value, 0.
+func runes(value gjson.Result) int { return utf8.RuneCountInString(value.Str) }
+
+func isInteger(value gjson.Result) bool {
+	_, err := strconv.ParseInt(value.Raw, 10, 64)
+	return err == nil
 }
 
 // problemsOf returns what the documentation has against an alert, given as its
@@ -145,70 +135,86 @@ func problemsOf(fields []field) []Problem {
 	return problems
 }
 
-// strictReason says what is in a canonical payload that the documentation
-// does not promise to take, "" if nothing is.
-func strictReason(payload string) (reason string) {
-	fields := objectFields([]byte(payload))
+// reasonOf returns the first of problemsOf that has an outcome, "" if none has.
+func reasonOf(fields []field, outcome string) (reason string) {
 	for _, r := range rules {
-		if !r.strict {
-			continue
+		if r.outcome == outcome && reason == "" {
+			r.find(fields, func(_, text string) { reason = cmp.Or(reason, text) })
 		}
-		r.find(fields, func(_, text string) {
-			if reason == "" {
-				reason = text
-			}
-		})
 	}
 	return reason
 }
 
-// eachValue makes a find of what is wrong with one value, or with one item of
-// an array.
-func eachValue(wrong func(f field, value []byte) string) func([]field, func(string, string)) {
+// property makes a finder of what is wrong with one property, which may not exist.
+func property(name string, wrong func(value gjson.Result) string) finder {
+	return func(fields []field, report func(string, string)) {
+		if text := wrong(valueOf(fields, name)); text != "" {
+			report(name, text)
+		}
+	}
+}
+
+// eachField makes a finder of what is wrong with a property.
+func eachField(wrong func(f field) string) finder {
 	return func(fields []field, report func(string, string)) {
 		for _, f := range fields {
-			if f.value[0] != '[' {
-				if text := wrong(f, f.value); text != "" {
-					report(f.name, text)
-				}
-				continue
-			}
-			for _, item := range arrayItems(f.value) {
-				if text := wrong(f, item); text != "" {
-					report(f.name, text)
-					break // one is enough
-				}
+			if text := wrong(f); text != "" {
+				report(f.name, text)
 			}
 		}
 	}
 }
 
-func overLong(f field, value []byte, limit int) string {
-	if value[0] != '"' || len(value)-2 <= limit { // bytes, never fewer than characters
-		return ""
-	}
-	if n := utf8.RuneCountInString(unquote(value)); n > limit {
-		return fmt.Sprintf("property %q has %d characters, over %d", f.name, n, limit)
-	}
-	return ""
+// eachValue makes a finder of what is wrong with one value, or with one item of
+// an array: one is enough.
+func eachValue(wrong func(name string, value gjson.Result) string) finder {
+	return eachField(func(f field) (text string) {
+		for _, item := range itemsOf(f.Result) {
+			text = cmp.Or(text, wrong(f.name, item))
+		}
+		return text
+	})
 }
+
+func checkAppKey(value gjson.Result) string {
+	switch {
+	case !value.Exists():
+		return "app_key is missing"
+	case value.Type != gjson.String || value.Str == "":
+		return "app_key is not a text, or empty"
+	}
+	// Each alert of a batch has it in its payload.
+	return textIf(len(value.Raw)-2 > maxAppKey, "app_key is longer than %d bytes", maxAppKey)
+}
+
+func checkStatus(value gjson.Result) string {
+	if !value.Exists() {
+		return "status is missing"
+	}
+	return textIf(value.Type != gjson.String || !slices.Contains(statuses, value.Str),
+		"status %s is none of ok, critical, warning, unknown, acknowledged (in lower case)", shorten(value))
+}
+
+// checkTimestamp takes whole seconds only: what BigPanda makes of a fraction,
+// a text or null is not documented.
+func checkTimestamp(value gjson.Result) string {
+	return textIf(value.Exists() && !isInteger(value), "timestamp %s is not a whole number of seconds", shorten(value))
+}
+
+// isTwice reports whether a property has the name of the one before it.
+func isTwice(fields []field, i int) bool { return i > 0 && fields[i].name == fields[i-1].name }
 
 // isReserved reports whether BigPanda keeps a name for itself. Of the reserved
 // names status and incident_identifier are left out: an alert has them.
 func isReserved(name string) bool {
-	switch name {
-	case "source", "_source", "source_system":
-		return true
-	}
-	return false
+	return name == "source" || name == "_source" || name == "source_system"
 }
 
-func isTagName(name string) bool {
-	for i, c := range name {
-		letter := c >= 'a' && c <= 'z'
-		if !letter && (i == 0 || !(c >= '0' && c <= '9' || c == '_' || c == '-')) {
-			return false
-		}
+// shorten makes a value fit into a reason.
+func shorten(value gjson.Result) string {
+	const most = 60
+	if len(value.Raw) <= most {
+		return value.Raw
 	}
-	return len(name) > 0 && len(name) <= maxName
+	return strings.ToValidUTF8(value.Raw[:most], "") + "…"
 }

@@ -47,7 +47,7 @@ func TestProblems(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var got []string
-			problems := problemsOf(objectFields([]byte("{" + test.payload + "}")))
+			problems := problemsOf(objectFields("{" + test.payload + "}"))
 			for _, p := range problems {
 				got = append(got, p.Rule+": "+p.Outcome+" ("+p.Page+")")
 			}
@@ -79,7 +79,7 @@ func TestOutcomesAreTrue(t *testing.T) {
 	} {
 		want, dropped := 201, 0
 		strict := false
-		for _, p := range problemsOf(objectFields([]byte(test.body))) {
+		for _, p := range problemsOf(objectFields(test.body)) {
 			seen[p.Rule] = true
 			switch p.Outcome {
 			case outcomeRefused:
