@@ -2,7 +2,9 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"strconv"
 	"sync"
@@ -24,10 +26,20 @@ type faultState struct {
 	left    int // of faults.Count
 	limiter *rate.Limiter
 	lifted  chan struct{}
-	closed  bool
+	closed  chan struct{} // closed by close
 }
 
-func (s *faultState) init() { s.lifted = make(chan struct{}) }
+func (s *faultState) init() { s.lifted, s.closed = make(chan struct{}), make(chan struct{}) }
+
+// isClosed is for who holds mu.
+func (s *faultState) isClosed() bool {
+	select {
+	case <-s.closed:
+		return true
+	default:
+		return false
+	}
+}
 
 func (s *faultState) set(f Faults) {
 	s.mu.Lock()
@@ -36,7 +48,7 @@ func (s *faultState) set(f Faults) {
 	if f.Rate > 0 {
 		s.limiter = rate.NewLimiter(rate.Limit(f.Rate), int(math.Ceil(f.Rate)))
 	}
-	if !s.closed {
+	if !s.isClosed() {
 		close(s.lifted)
 		s.lifted = make(chan struct{})
 	}
@@ -47,8 +59,8 @@ func (s *faultState) set(f Faults) {
 func (s *faultState) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.closed {
-		s.closed = true
+	if !s.isClosed() {
+		close(s.closed)
 		close(s.lifted)
 	}
 }
@@ -98,7 +110,7 @@ func (s *faultState) next(body []byte, alerts int, now time.Time) activeFault {
 	case f.Body != "":
 		st.key = "body"
 	}
-	if s.closed {
+	if s.isClosed() {
 		st.Latency, st.Hang = 0, false
 		if st.key == "hang" {
 			st.key = ""
@@ -112,35 +124,24 @@ func (s *faultState) next(body []byte, alerts int, now time.Time) activeFault {
 	return st
 }
 
-// answer makes the answer of an active fault that has a key, neither hangs nor drops.
-func (st activeFault) answer() answer {
-	a := answer{status: st.Status, body: []byte(st.Body), retryAfter: seconds(st.RetryAfter)}
+// answer makes the answer of an active fault that has a key, neither hangs nor
+// drops; taken is what became of the alerts before it.
+func (st activeFault) answer(taken Request) answer {
+	limit, status := "", 200
 	switch st.key {
 	case "rate":
-		a.reason = "the fault \"rate\": more than " + strconv.FormatFloat(st.Rate, 'g', -1, 64) + " requests a second"
-		if a.status == 0 {
-			a.status = 429
-		}
-		if a.retryAfter == "" && !st.NoRetryAfter {
-			a.retryAfter = seconds(st.wait)
+		limit, status = fmt.Sprintf(": more than %g requests a second", st.Rate), 429
+		if st.RetryAfter == 0 && !st.NoRetryAfter {
+			st.RetryAfter = st.wait
 		}
 	case "max_alerts":
-		a.reason = "the fault \"max_alerts\": more than " + strconv.Itoa(st.MaxAlerts) + " alerts"
-		if a.status == 0 {
-			a.status = 413
-		}
+		limit, status = fmt.Sprintf(": more than %d alerts", st.MaxAlerts), 413
 	case "max_bytes":
-		a.reason = "the fault \"max_bytes\": more than " + strconv.Itoa(st.MaxBytes) + " bytes"
-		if a.status == 0 {
-			a.status = 413
-		}
-	default:
-		a.reason = "the fault \"" + st.key + "\""
-		if a.status == 0 {
-			a.status = 200
-		}
+		limit, status = fmt.Sprintf(": more than %d bytes", st.MaxBytes), 413
 	}
-	return a
+	taken.Status, taken.RetryAfter = cmp.Or(st.Status, status), seconds(st.RetryAfter)
+	taken.Reason = fmt.Sprintf("the fault %q%s", st.key, limit)
+	return answer{Request: taken, body: []byte(st.Body)}
 }
 
 // seconds writes a duration for Retry-After, rounded up; "" for none.

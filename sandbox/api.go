@@ -10,6 +10,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -21,39 +22,25 @@ const (
 	textKept = 256
 )
 
+const goneReason = "the client went before the answer"
+
 // answer is what becomes of a call.
 type answer struct {
-	status     int // 0: none is given
-	body       []byte
-	retryAfter string
-	allow      string
-	reason     string
-	fault      string
-	drop       bool // status is 0: the connection is closed
-
-	first      uint64 // event
-	accepted   int
-	duplicates int
-	dropped    int
+	Request // what the record gets of it; Status is 0 where no answer is given
+	body    []byte
+	allow   string
+	drop    bool // the connection is closed
 }
 
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	received := s.options.Now()
-	buffer, _ := s.bodies.Get().(*bytes.Buffer)
-	if buffer == nil {
-		buffer = new(bytes.Buffer)
-	}
-	defer s.bodies.Put(buffer)
-	c := readCall(r, buffer)
+	c := readCall(r)
 	a := s.handle(r.Context(), c)
-	q := Request{
-		Received: received, Took: s.options.Now().Sub(received),
-		Method: keep(c.method), Path: keep(c.path), UserAgent: keep(r.UserAgent()),
-		Bytes: c.size, Body: string(bytes.ToValidUTF8(c.body[:min(len(c.body), bodyKept)], nil)),
-		AppKey: c.batch.appKey, Alerts: len(c.batch.items),
-		Status: a.status, RetryAfter: a.retryAfter, Reason: keep(a.reason), Fault: a.fault,
-		Accepted: a.accepted, Duplicates: a.duplicates, Dropped: a.dropped, FirstEvent: a.first,
-	}
+	q := a.Request
+	q.Received, q.Took = received, s.options.Now().Sub(received)
+	q.Method, q.Path, q.UserAgent, q.Reason = keep(c.method), keep(c.path), keep(r.UserAgent()), keep(a.Reason)
+	q.Bytes, q.Body = c.size, string(bytes.ToValidUTF8(c.body[:min(len(c.body), bodyKept)], nil))
+	q.AppKey, q.Alerts = c.batch.appKey, len(c.batch.items)
 	// Before the answer, so that a client that has it finds the record there.
 	s.record.answered(&q)
 	if s.options.OnRequest != nil {
@@ -62,7 +49,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case a.drop:
 		drop(w)
-	case a.status != 0:
+	case a.Status != 0:
 		a.write(w)
 	}
 }
@@ -84,7 +71,7 @@ func (s *Server) handle(ctx context.Context, c call) answer {
 			case pauseLifted:
 				continue
 			case pauseGone:
-				return answer{reason: "the client went before the answer", fault: "latency"}
+				return answer{Request: Request{Reason: goneReason, Fault: "latency"}}
 			}
 		}
 		if st.key == "" {
@@ -94,23 +81,23 @@ func (s *Server) handle(ctx context.Context, c call) answer {
 		if st.Accept {
 			taken = s.take(c, st.Faults)
 		}
-		a := st.answer()
+		q := taken.Request
+		q.Fault = st.key
 		switch {
 		case st.Hang:
-			gone := s.pause(ctx, -1, st.lifted) == pauseGone
-			if !gone && st.Accept {
+			if s.pause(ctx, -1, st.lifted) == pauseGone {
+				q.Status, q.Reason = 0, goneReason
+				return answer{Request: q}
+			}
+			if st.Accept {
 				return taken
 			}
-			if !gone {
-				continue
-			}
-			a = answer{reason: "the client went before the answer"}
 		case st.Drop:
-			a = answer{reason: "the connection was dropped", drop: true}
+			q.Status, q.Reason = 0, "the connection was dropped"
+			return answer{Request: q, drop: true}
+		default:
+			return st.answer(q)
 		}
-		a.fault = st.key
-		a.first, a.accepted, a.duplicates, a.dropped = taken.first, taken.accepted, taken.duplicates, taken.dropped
-		return a
 	}
 }
 
@@ -131,10 +118,7 @@ func (s *Server) take(c call, f Faults) answer {
 		a.allow = http.MethodPost
 		return a
 	}
-	token := f.Token
-	if token == "" {
-		token = s.options.Token
-	}
+	token := cmp.Or(f.Token, s.options.Token)
 	given, reason := c.token()
 	if reason == "" && token != "" && given != token {
 		reason = "the token is wrong"
@@ -158,7 +142,7 @@ func (s *Server) take(c call, f Faults) answer {
 		return refuse(http.StatusRequestEntityTooLarge, bigReason)
 	case c.batch.err != "":
 		return refuse(http.StatusBadRequest, c.batch.err)
-	case s.appKeys != nil && !s.appKeys[c.batch.appKey]:
+	case len(s.options.AppKeys) > 0 && !slices.Contains(s.options.AppKeys, c.batch.appKey):
 		return refuse(http.StatusNotFound, "no integration has this app_key")
 	}
 	return s.takeItems(c.batch, f)
@@ -188,39 +172,41 @@ func (s *Server) takeItems(b batch, f Faults) answer {
 	if bad > 0 && (!f.Partial || len(good) == 0) {
 		return refuse(http.StatusBadRequest, reason)
 	}
-	a := answer{status: http.StatusCreated, reason: reason, accepted: len(good), dropped: dropped}
-	a.first, a.duplicates = s.record.take(good, s.options.Now())
+	a := answer{Request: Request{Status: http.StatusCreated, Reason: reason, Accepted: len(good), Dropped: dropped}}
+	a.FirstEvent, a.Duplicates = s.record.take(good, s.options.Now())
 	switch {
 	case bad > 0:
 		a.body = errorBody(map[string]any{"status": "created", "accepted": len(good), "refused": bad, "error": reason})
-	case a.duplicates == len(good):
-		a.status = http.StatusNoContent
+	case a.Duplicates == len(good):
+		a.Status = http.StatusNoContent
 	default:
 		a.body = []byte(`{"status":"created"}` + "\n")
 	}
 	return a
 }
 
-func refuse(status int, reason string) answer { return answer{status: status, reason: reason} }
+func refuse(status int, reason string) answer {
+	return answer{Request: Request{Status: status, Reason: reason}}
+}
 
 // write sends the answer.
 func (a answer) write(w http.ResponseWriter) {
 	h := w.Header()
 	setHeaders(h) // a fault's body may be HTML, which must not run as the console's
-	for name, value := range map[string]string{"Allow": a.allow, "Retry-After": a.retryAfter} {
+	for name, value := range map[string]string{"Allow": a.allow, "Retry-After": a.RetryAfter} {
 		if value != "" {
 			h.Set(name, value)
 		}
 	}
 	body := a.body
-	if len(body) == 0 && a.status >= 300 && a.status != http.StatusNotModified {
-		body = errorBody(map[string]any{"error": a.reason})
+	if len(body) == 0 && a.Status >= 300 && a.Status != http.StatusNotModified {
+		body = errorBody(map[string]any{"error": a.Reason})
 	}
 	if len(body) > 0 {
 		h.Set("Content-Type", contentType(body))
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 	}
-	w.WriteHeader(a.status)
+	w.WriteHeader(a.Status)
 	w.Write(body) // an error is the client's loss; the record stands
 }
 

@@ -59,11 +59,10 @@ type call struct {
 }
 
 // readCall reads the body and what is in it.
-func readCall(r *http.Request, buffer *bytes.Buffer) call {
-	buffer.Reset()
+func readCall(r *http.Request) call {
 	// It grows with what comes: Content-Length is only a claim.
-	_, err := buffer.ReadFrom(io.LimitReader(r.Body, maxBody+1))
-	c := call{method: r.Method, path: r.URL.Path, header: r.Header, query: r.URL.Query(), size: buffer.Len(), body: buffer.Bytes(), readErr: err}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	c := call{method: r.Method, path: r.URL.Path, header: r.Header, query: r.URL.Query(), size: len(body), body: body, readErr: err}
 	if isGzip(r.Header) && err == nil && c.size <= maxBody {
 		c.body, c.readErr = unzip(c.body)
 	}

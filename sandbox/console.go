@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"embed"
+	"errors"
 	"net/http"
 	"path"
 	"strings"
@@ -26,37 +27,27 @@ var consoleTypes = map[string]string{
 	".svg":  "image/svg+xml",
 }
 
-// serveConsole serves one of the console's files.
-func serveConsole(name string) http.HandlerFunc {
-	data, err := consoleFiles.ReadFile("console/" + name)
-	if err != nil {
-		panic("sandbox: " + err.Error())
-	}
-	return func(w http.ResponseWriter, _ *http.Request) {
+// handleConsole adds the console's files to mux. At / it is a page for a
+// browser, and index for others.
+func handleConsole(mux *http.ServeMux, index string) {
+	serve := func(w http.ResponseWriter, name string) {
+		data, err := consoleFiles.ReadFile("console/" + name)
+		if err != nil {
+			fail(w, http.StatusNotFound, errors.New("the console has no such file"))
+			return
+		}
 		w.Header().Set("Content-Type", consoleTypes[path.Ext(name)])
 		w.Write(data) // an error is the client's loss
 	}
-}
-
-// handleConsole adds the console's files to mux. At / it is a page for a
-// browser, and a text for others.
-func handleConsole(mux *http.ServeMux) {
-	files, err := consoleFiles.ReadDir("console")
-	if err != nil {
-		panic("sandbox: " + err.Error())
-	}
-	for _, f := range files {
-		mux.HandleFunc("GET /console/"+f.Name(), serveConsole(f.Name()))
-	}
-	page := serveConsole("index.html")
+	mux.HandleFunc("GET /console/{name}", func(w http.ResponseWriter, r *http.Request) { serve(w, r.PathValue("name")) })
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Vary", "Accept")
 		if strings.Contains(r.Header.Get("Accept"), "text/html") {
-			page(w, r)
+			serve(w, "index.html")
 			return
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		w.Write([]byte(indexText + strings.Join(faultKeys(), ", ") + "\n"))
+		w.Write([]byte(index))
 	})
 }
 

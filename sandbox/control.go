@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,68 +20,52 @@ const (
 	listStep = 1000
 )
 
-const indexText = `bigpanda-udf sandbox: a BigPanda to work against
+// A route is a request that control answers. {seq} stands for a number.
+type route struct {
+	method, path string
+	says         string // what it does, for the index
+	serve        http.HandlerFunc
+}
 
-In a browser, this address shows the console.
-
-POST   /data/v2/alerts  the Alerts API
-POST   /oim/api/alerts  the same, of the Open Integration Manager
-GET    /incidents       what BigPanda's operators would see
-GET    /incidents/ID    one, with its timeline, tags and events (?before=SEQ&limit=N)
-GET    /events          the alerts taken          (?since=SEQ&limit=N)
-GET    /requests        the requests to the API   (?since=SEQ&limit=N)
-GET    /requests/SEQ    one, with its alerts and what is wrong with them
-GET    /alerts          each alert as it is now
-GET    /stats           counts
-GET    /live            what changes, as server-sent events
-DELETE /events          empty the record and clear the faults
-GET    /faults          the faults in force
-PUT    /faults          set them, such as {"status": 503, "retry_after": "2s", "count": 10}
-DELETE /faults          clear them
-GET    /presets         faults that are at hand
-
-Faults: `
+func (s *Server) routes() []route {
+	return []route{
+		{"GET", "/incidents", "what BigPanda's operators would see, the one first that has been quiet for longest", s.getIncidents},
+		{"GET", "/incidents/{seq}", "one, with its timeline, tags and events (?before=SEQ&limit=N)", s.getIncident},
+		{"GET", "/events", "the alerts taken, oldest first (?since=SEQ&limit=N)", func(w http.ResponseWriter, r *http.Request) {
+			writeList(w, r, s.record.eventsAfter, func(e Event) uint64 { return e.Seq })
+		}},
+		{"DELETE", "/events", "empty the whole record and clear the faults", func(w http.ResponseWriter, _ *http.Request) {
+			s.Reset()
+			w.WriteHeader(http.StatusNoContent)
+		}},
+		{"GET", "/requests", "the requests to the API (?since=SEQ&limit=N)", func(w http.ResponseWriter, r *http.Request) {
+			writeList(w, r, s.record.requestsAfter, func(q Request) uint64 { return q.Seq })
+		}},
+		{"GET", "/requests/{seq}", "one, with its alerts and what is wrong with them", s.getRequest},
+		{"GET", "/alerts", "each alert as it is now, by key", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Alerts()) }},
+		{"GET", "/stats", "the counts of the record", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Stats()) }},
+		{"GET", "/live", "what changes, as server-sent events", s.serveLive},
+		{"GET", "/presets", "faults that are at hand", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, presets) }},
+		{"GET", "/faults", "the faults in force; a token among them is not shown", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Faults()) }},
+		{"PUT", "/faults", `set them in place of all, such as {"status": 503, "retry_after": "2s", "count": 10}`, s.putFaults},
+		{"DELETE", "/faults", "clear them", func(w http.ResponseWriter, _ *http.Request) {
+			s.putInForce(Faults{})
+			writeJSON(w, Faults{})
+		}},
+	}
+}
 
 func (s *Server) newControl() http.Handler {
 	mux := http.NewServeMux()
-	handleConsole(mux)
-	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Faults()) })
-	mux.HandleFunc("PUT /faults", s.putFaults)
-	mux.HandleFunc("DELETE /faults", func(w http.ResponseWriter, _ *http.Request) {
-		s.putInForce(Faults{})
-		writeJSON(w, Faults{})
-	})
-	mux.HandleFunc("GET /events", func(w http.ResponseWriter, r *http.Request) {
-		writeList(w, r, s.record.eventsAfter, func(e Event) uint64 { return e.Seq })
-	})
-	mux.HandleFunc("DELETE /events", func(w http.ResponseWriter, _ *http.Request) {
-		s.Reset()
-		w.WriteHeader(http.StatusNoContent)
-	})
-	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, r *http.Request) {
-		writeList(w, r, s.record.requestsAfter, func(q Request) uint64 { return q.Seq })
-	})
-	mux.HandleFunc("GET /alerts", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Alerts()) })
-	mux.HandleFunc("GET /incidents", func(w http.ResponseWriter, r *http.Request) {
-		all := s.Incidents() // at once: an incident that moves on must not come twice
-		after := func(seq uint64, limit int) []Incident {
-			from := slices.IndexFunc(all, func(c Incident) bool { return c.LastEvent > seq })
-			if from < 0 {
-				return nil
-			}
-			return all[from:min(from+limit, len(all))]
-		}
-		writeList(w, r, after, func(c Incident) uint64 { return c.LastEvent })
-	})
-	mux.HandleFunc("GET /incidents/{id}", s.getIncident)
-	mux.HandleFunc("GET /requests/{seq}", s.getRequest)
-	mux.HandleFunc("GET /stats", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Stats()) })
-	mux.HandleFunc("GET /presets", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, presets) })
-	mux.HandleFunc("GET /live", s.serveLive)
-	allowed := map[string]string{
-		"/faults": "GET, PUT, DELETE", "/events": "GET, DELETE", "/requests": "GET", "/alerts": "GET",
-		"/incidents": "GET", "/stats": "GET", "/presets": "GET", "/live": "GET",
+	index := "bigpanda-udf sandbox: a BigPanda to work against\n\nIn a browser, this address shows the console.\n\n" +
+		"POST   " + Path + "  the Alerts API\nPOST   " + OIMPath + "  the same, of the Open Integration Manager\n"
+	allowed := make(map[string]string)
+	for _, route := range s.routes() {
+		mux.HandleFunc(route.method+" "+route.path, route.serve)
+		index += fmt.Sprintf("%-6s %-15s  %s\n", route.method, route.path, route.says)
+		allowed[route.path] = strings.TrimPrefix(allowed[route.path]+", "+route.method, ", ")
 	}
+	handleConsole(mux, index+"\nFaults: "+strings.Join(faultKeys(), ", ")+"\n")
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		if allow := allowed[r.URL.Path]; allow != "" {
 			w.Header().Set("Allow", allow)
@@ -90,6 +75,18 @@ func (s *Server) newControl() http.Handler {
 		fail(w, http.StatusNotFound, errors.New("no such path: / lists what there is"))
 	})
 	return s.guard(mux)
+}
+
+func (s *Server) getIncidents(w http.ResponseWriter, r *http.Request) {
+	all := s.Incidents() // at once: an incident that moves on must not come twice
+	after := func(seq uint64, limit int) []Incident {
+		from := slices.IndexFunc(all, func(c Incident) bool { return c.LastEvent > seq })
+		if from < 0 {
+			return nil
+		}
+		return all[from:min(from+limit, len(all))]
+	}
+	writeList(w, r, after, func(c Incident) uint64 { return c.LastEvent })
 }
 
 // guard keeps web pages of others out, as far as the Host header has not done so
@@ -158,10 +155,8 @@ func (s *Server) putFaults(w http.ResponseWriter, r *http.Request) {
 
 // writeList writes what after returns as a JSON array, one element a line.
 func writeList[T any](w http.ResponseWriter, r *http.Request, after func(uint64, int) []T, seq func(T) uint64) {
-	since, err := queryNumber(r, "since")
-	limit, err2 := queryNumber(r, "limit")
-	if err := errors.Join(err, err2); err != nil {
-		fail(w, http.StatusBadRequest, err)
+	since, limit, ok := queryNumbers(w, r, "since")
+	if !ok {
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -196,17 +191,18 @@ func writeList[T any](w http.ResponseWriter, r *http.Request, after func(uint64,
 	io.WriteString(w, "\n]\n")
 }
 
-// queryNumber reads a number of the query, 0 if it is absent.
-func queryNumber(r *http.Request, name string) (uint64, error) {
-	text := r.URL.Query().Get(name)
-	if text == "" {
-		return 0, nil
+// queryNumbers reads a number of the query and its limit, 0 for one that is
+// absent. It answers what is none.
+func queryNumbers(w http.ResponseWriter, r *http.Request, name string) (n, limit uint64, ok bool) {
+	for to, name := range map[*uint64]string{&n: name, &limit: "limit"} {
+		text := cmp.Or(r.URL.Query().Get(name), "0")
+		var err error
+		if *to, err = strconv.ParseUint(text, 10, 63); err != nil {
+			fail(w, http.StatusBadRequest, fmt.Errorf("%s=%q is not a number", name, text))
+			return 0, 0, false
+		}
 	}
-	n, err := strconv.ParseUint(text, 10, 63)
-	if err != nil {
-		return 0, fmt.Errorf("%s=%q is not a number", name, text)
-	}
-	return n, nil
+	return n, limit, true
 }
 
 // writeJSON answers 200 with v. A slice that is empty must not be nil.

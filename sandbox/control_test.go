@@ -124,7 +124,8 @@ func TestLists(t *testing.T) {
 		if !e.Received.Equal(want[i].Received) {
 			t.Fatalf("received %v, want %v", e.Received, want[i].Received)
 		}
-		if e.Received = want[i].Received; e != want[i] {
+		e.Received, e.before = want[i].Received, want[i].before
+		if e != want[i] {
 			t.Fatalf("event %+v\nwant  %+v", e, want[i])
 		}
 	}

@@ -32,6 +32,8 @@ type Event struct {
 	Dropped string `json:"dropped,omitempty"`
 
 	Payload Payload `json:"payload"`
+
+	before uint64 // the seq of the one before it of the same incident, 0 for none
 }
 
 // weight is about how much memory the texts of an event take.

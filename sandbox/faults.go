@@ -200,22 +200,22 @@ func (d duration) MarshalJSON() ([]byte, error) {
 }
 
 func (d *duration) UnmarshalJSON(data []byte) error {
-	var seconds float64
-	if json.Unmarshal(data, &seconds) == nil {
-		if math.Abs(seconds) > 1e9 {
+	var v any
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
+	}
+	switch v := v.(type) {
+	case float64:
+		if math.Abs(v) > 1e9 {
 			return fmt.Errorf("a duration of %s seconds is out of range", data)
 		}
-		*d = duration(seconds * float64(time.Second))
+		*d = duration(v * float64(time.Second))
 		return nil
+	case string:
+		if parsed, err := time.ParseDuration(v); err == nil {
+			*d = duration(parsed)
+			return nil
+		}
 	}
-	var text string
-	if err := json.Unmarshal(data, &text); err != nil {
-		return fmt.Errorf("%s is not a duration: write \"50ms\", or a number of seconds", data)
-	}
-	parsed, err := time.ParseDuration(text)
-	if err != nil {
-		return fmt.Errorf("%q is not a duration: write \"50ms\", or a number of seconds", text)
-	}
-	*d = duration(parsed)
-	return nil
+	return fmt.Errorf("%s is not a duration: write \"50ms\", or a number of seconds", data)
 }

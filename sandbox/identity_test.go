@@ -34,7 +34,7 @@ func TestIdentity(t *testing.T) {
 		{"escapes", `"host":"a\"\u00e9\n"`, `["k","values","a\"é\n",""]`, "a\"é\n", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			b := readBatch([]byte(`{"app_key":"k","status":"ok",` + test.properties + `}`), "")
+			b := readBatch([]byte(`{"app_key":"k","status":"ok",`+test.properties+`}`), "")
 			if b.err != "" || len(b.items) != 1 || b.items[0].refused != "" {
 				t.Fatalf("refused: %+v", b)
 			}

@@ -97,8 +97,8 @@ func (m *incidents) clear() {
 }
 
 // enter adds an event to the incident of its alert, which is up to date by
-// then, and returns the seq of the incident's event before it, 0 for none.
-func (m *incidents) enter(e *Event, a *Alert) (before uint64) {
+// then.
+func (m *incidents) enter(e *Event, a *Alert) {
 	c := m.byKey[e.Key]
 	isNew := c == nil
 	if isNew {
@@ -107,7 +107,7 @@ func (m *incidents) enter(e *Event, a *Alert) (before uint64) {
 	} else {
 		m.bytes -= c.weight()
 	}
-	before, c.LastEvent = c.LastEvent, e.Seq
+	e.before, c.LastEvent = c.LastEvent, e.Seq
 	c.Events++
 	if isNew || !e.Duplicate && !e.Stale {
 		c.shown = e.Seq
@@ -121,7 +121,6 @@ func (m *incidents) enter(e *Event, a *Alert) (before uint64) {
 	for len(m.byKey) > 1 && (len(m.byKey) > m.keep || m.bytes > m.keepBytes) {
 		m.giveUpOne()
 	}
-	return before
 }
 
 func (c *incident) change(step Change) {

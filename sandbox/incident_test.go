@@ -145,8 +145,8 @@ func TestTenThousandIncidents(t *testing.T) {
 	if c := m.byKey[`["k","values","host-1",""]`]; len(c.changes) != keepChanges || c.Changes != 3*keepChanges {
 		t.Errorf("%d of %d changes are kept", len(c.changes), c.Changes)
 	}
-	if len(m.byKey) != len(m.byID) || m.open.Len()+m.resolved.Len() != len(m.byID) || len(m.gone.slots) > DefaultKeepIncidents || len(s.record.before.slots) > 1000 {
-		t.Errorf("%d, %d, %d+%d, %d", len(m.byKey), len(m.byID), m.open.Len(), m.resolved.Len(), len(m.gone.slots))
+	if len(m.byKey) != len(m.byID) || m.open.Len()+m.resolved.Len() != len(m.byID) || len(m.gone.kept) > DefaultKeepIncidents || len(s.record.events.kept) > 1000 {
+		t.Errorf("%d, %d, %d+%d, %d", len(m.byKey), len(m.byID), m.open.Len(), m.resolved.Len(), len(m.gone.kept))
 	}
 	var page IncidentPage
 	decode(t, []byte(s.call("GET", "/incidents/2", "").body), &page)

@@ -54,11 +54,9 @@ type RequestPage struct {
 }
 
 func (s *Server) getIncident(w http.ResponseWriter, r *http.Request) {
-	id, err := strconv.ParseUint(r.PathValue("id"), 10, 64)
-	before, err2 := queryNumber(r, "before")
-	limit, err3 := queryNumber(r, "limit")
-	if err := errors.Join(err2, err3); err != nil {
-		fail(w, http.StatusBadRequest, err)
+	id, err := strconv.ParseUint(r.PathValue("seq"), 10, 64)
+	before, limit, ok := queryNumbers(w, r, "before")
+	if !ok {
 		return
 	}
 	if limit == 0 {
@@ -101,7 +99,7 @@ func (r *record) incidentPage(id, before uint64, limit int) (page IncidentPage, 
 			events = append(events, e)
 			size += len(e.Payload)
 		}
-		seq, _ = r.before.at(seq)
+		seq = e.before
 	}
 }
 

@@ -72,7 +72,7 @@ func (s *Server) updateSince(c cursor) (update, cursor, <-chan struct{}) {
 	defer r.mu.Unlock()
 	now := cursor{s.born + r.resets, r.events.added, r.requests.added, r.incidents.gone.added}
 	u := update{Stats: r.copyStats(), Faults: faults, KeepIncidents: r.incidents.keep, NeedsToken: s.options.Token != "" || faults.Token != ""}
-	if missed := now.gone - c.gone; c.life != now.life || missed > uint64(r.incidents.gone.count) {
+	if missed := now.gone - c.gone; c.life != now.life || missed > uint64(len(r.incidents.gone.kept)) {
 		c = cursor{}
 		u.Reset = true
 	} else {
@@ -123,14 +123,14 @@ func (s *Server) serveLive(w http.ResponseWriter, r *http.Request) {
 			return // the page has gone, or takes too long
 		}
 		at = next
-		if pause(r.Context(), liveStep, s.closed) != pauseOver {
+		if pause(r.Context(), liveStep, s.faults.closed) != pauseOver {
 			return
 		}
 		quiet.Reset(liveQuiet)
 		select {
 		case <-changed:
 		case <-quiet.C:
-		case <-s.closed:
+		case <-s.faults.closed:
 			return
 		case <-r.Context().Done():
 			return

@@ -15,7 +15,7 @@ import (
 // size, some 100,000 of them, stay well below.
 const keepBytes = 256 << 20
 
-// record is what came. Each step costs the same however much is kept, so the
+// record is what came. Each step costs about the same however much is kept, so the
 // lock is held briefly. Memory is bounded by the rings: seen and alerts hold
 // nothing but what a kept event points at. incidents has a bound of its own.
 type record struct {
@@ -24,9 +24,7 @@ type record struct {
 	requests ring[Request]
 	seen     map[Payload]uint64 // the last event with this payload
 	alerts   map[string]*Alert  // by key
-	// before holds, for each of events, the seq of the one before it of the
-	// same incident, 0 for none.
-	before    ring[uint64]
+
 	incidents incidents
 	bytes     int // of events: their weights
 	keepBytes int
@@ -36,7 +34,7 @@ type record struct {
 }
 
 func (r *record) init(events, requests, incidents int) {
-	r.events.keep, r.before.keep, r.requests.keep = events, events, requests
+	r.events.keep, r.requests.keep = events, requests
 	r.keepBytes = keepBytes
 	r.incidents.init(incidents)
 	r.reset()
@@ -48,7 +46,6 @@ func (r *record) reset() {
 	r.resets++
 	r.events.clear()
 	r.bytes = 0
-	r.before.clear()
 	r.requests.clear()
 	r.incidents.clear()
 	r.seen = make(map[Payload]uint64)
@@ -77,7 +74,7 @@ func (r *record) take(items []item, now time.Time) (first uint64, duplicates int
 		if !it.dated {
 			e.Timestamp = now.Unix()
 		}
-		r.before.add(r.judge(&e))
+		r.judge(&e)
 		if e.Duplicate {
 			duplicates++
 		}
@@ -85,9 +82,8 @@ func (r *record) take(items []item, now time.Time) (first uint64, duplicates int
 		if old, full := r.events.add(e); full {
 			r.forget(old)
 		}
-		for r.bytes > r.keepBytes && r.events.count > 1 {
+		for r.bytes > r.keepBytes && len(r.events.kept) > 1 {
 			old, _ := r.events.drop()
-			r.before.drop()
 			r.forget(old)
 		}
 	}
@@ -96,9 +92,8 @@ func (r *record) take(items []item, now time.Time) (first uint64, duplicates int
 }
 
 // judge sets the flags of an event and brings its alert and its incident up to
-// date. It returns the seq of the event before it of the same incident, 0 for
-// none. The caller holds mu.
-func (r *record) judge(e *Event) (before uint64) {
+// date. The caller holds mu.
+func (r *record) judge(e *Event) {
 	r.stats.Events++
 	_, e.Duplicate = r.seen[e.Payload]
 	r.seen[e.Payload] = e.Seq
@@ -107,7 +102,7 @@ func (r *record) judge(e *Event) (before uint64) {
 	}
 	if e.Dropped != "" {
 		r.stats.Dropped++
-		return 0
+		return
 	}
 	a, known := r.alerts[e.Key]
 	if !known {
@@ -125,7 +120,7 @@ func (r *record) judge(e *Event) (before uint64) {
 		a.Title, a.Subtitle, a.Status = e.Title, e.Subtitle, e.Status
 		a.Timestamp, a.Changed = e.Timestamp, e.Received
 	}
-	return r.incidents.enter(e, a)
+	r.incidents.enter(e, a)
 }
 
 // forget drops what hangs on an event that is no longer kept. The caller
@@ -187,13 +182,17 @@ func (r *record) whenChanged() <-chan struct{} {
 	return r.changed
 }
 
-func (r *record) incidentsAfter(seq uint64) []Incident {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.incidents.after(seq)
+// Incidents returns the incidents that are kept, in the order of their last
+// events.
+func (s *Server) Incidents() []Incident {
+	s.record.mu.Lock()
+	defer s.record.mu.Unlock()
+	return s.record.incidents.after(0)
 }
 
-func (r *record) currentAlerts() []Alert {
+// Alerts returns each alert as it is now, sorted by key.
+func (s *Server) Alerts() []Alert {
+	r := &s.record
 	r.mu.Lock()
 	alerts := make([]Alert, 0, len(r.alerts))
 	for _, a := range r.alerts {
@@ -204,10 +203,11 @@ func (r *record) currentAlerts() []Alert {
 	return alerts
 }
 
-func (r *record) readStats() Stats {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.copyStats()
+// Stats returns the counts of the record.
+func (s *Server) Stats() Stats {
+	s.record.mu.Lock()
+	defer s.record.mu.Unlock()
+	return s.record.copyStats()
 }
 
 // copyStats returns stats that the caller may keep. The caller holds mu.

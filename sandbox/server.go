@@ -29,25 +29,9 @@
 //
 // Everything else is for whoever runs the sandbox. All of it speaks JSON; a
 // failure is {"error": "the reason"}.
-//
-//	GET    /             the console for a browser, else what is where, as text
-//	GET    /incidents    what BigPanda's operators would see: an array of
-//	                     Incident, the one first that has been quiet for longest
-//	GET    /incidents/ID an IncidentPage; ?before=SEQ&limit=N for older events
-//	GET    /requests/SEQ a RequestPage
-//	GET    /stats        the counts of the record
-//	GET    /live         what changes, as server-sent events
-//	GET    /presets      faults that are at hand: an array of Preset
-//	GET    /faults       the faults in force; a token among them is not shown
-//	PUT    /faults       sets them (replacing all): see Faults for the keys
-//	DELETE /faults       clears them
-//	GET    /events       the alerts taken: an array of Event, oldest first
-//	GET    /requests     the requests to the API: an array of Request
-//	GET    /alerts       each alert as it is now: an array of Alert, by key
-//	DELETE /events       empties the whole record and clears the faults
-//
-// /events and /requests take ?since=N (only what has a higher seq) and
-// ?limit=N (at most so many). Each element stands on a line of its own.
+// GET / lists them, each with what it does, and gives a browser the console: see
+// routes. In a list each element stands on a line of its own; ?since=N is only what
+// has a higher seq, ?limit=N at most so many.
 //
 // The console is a page that is told of changes while it is open. It needs
 // nothing but this server, which tells the browser to let it have nothing else.
@@ -63,7 +47,6 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -115,16 +98,12 @@ type Options struct {
 // is safe for use by many.
 type Server struct {
 	options Options
-	appKeys map[string]bool // nil: any
 	record  record
 	faults  faultState
 	control http.Handler
-	bodies  sync.Pool // *bytes.Buffer
 
-	born   uint64        // when, to tell Servers apart
-	pages  atomic.Int64  // that are told of changes
-	closed chan struct{} // closed by Close
-	close  sync.Once
+	born  uint64       // when, to tell Servers apart
+	pages atomic.Int64 // that are told of changes
 
 	bodyTimeout time.Duration // the constant, but in tests
 }
@@ -134,13 +113,7 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{options: o, born: uint64(o.Now().UnixNano()), closed: make(chan struct{}), bodyTimeout: bodyTimeout}
-	if len(o.AppKeys) > 0 {
-		s.appKeys = make(map[string]bool)
-		for _, k := range o.AppKeys {
-			s.appKeys[k] = true
-		}
-	}
+	s := &Server{options: o, born: uint64(o.Now().UnixNano()), bodyTimeout: bodyTimeout}
 	events, requests := o.Keep, o.Keep
 	if o.Keep <= 0 {
 		events, requests = DefaultKeepEvents, DefaultKeepRequests
@@ -196,12 +169,6 @@ func (s *Server) Events() []Event { return s.record.eventsAfter(0, 0) }
 // in which they were answered (or given up).
 func (s *Server) Requests() []Request { return s.record.requestsAfter(0, 0) }
 
-// Alerts returns each alert as it is now, sorted by key.
-func (s *Server) Alerts() []Alert { return s.record.currentAlerts() }
-
-// Stats returns the counts of the record.
-func (s *Server) Stats() Stats { return s.record.readStats() }
-
 // Reset empties the record and clears the faults, which lets go of requests
 // that hang. Sequence numbers go on, so a reader with ?since=N stays right.
 func (s *Server) Reset() {
@@ -209,14 +176,7 @@ func (s *Server) Reset() {
 	s.putInForce(Faults{})
 }
 
-// Incidents returns the incidents that are kept, in the order of their last
-// events.
-func (s *Server) Incidents() []Incident { return s.record.incidentsAfter(0) }
-
 // Close lets go of requests that hang and of pages that are told of changes,
 // and has none hang or wait from now on; call it before the http.Server's
 // Close or Shutdown. It may be called twice.
-func (s *Server) Close() {
-	s.faults.close()
-	s.close.Do(func() { close(s.closed) })
-}
+func (s *Server) Close() { s.faults.close() }
