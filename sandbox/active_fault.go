@@ -152,29 +152,20 @@ func seconds(d time.Duration) string {
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
 
-// Why a pause ended.
-type pauseEnd int
-
-const (
-	pauseOver   pauseEnd = iota
-	pauseLifted          // the faults in force are others
-	pauseGone            // the client went
-)
-
-// pause waits for d, or without end if d is negative.
-func pause(ctx context.Context, d time.Duration, lifted <-chan struct{}) pauseEnd {
-	var over <-chan time.Time
+// pause waits for d, or without end if d is negative. over is false where lifted
+// was closed or the client went before.
+func pause(ctx context.Context, d time.Duration, lifted <-chan struct{}) (over bool) {
+	var timeout <-chan time.Time
 	if d >= 0 {
 		timer := time.NewTimer(d)
 		defer timer.Stop()
-		over = timer.C
+		timeout = timer.C
 	}
 	select {
-	case <-over:
-		return pauseOver
+	case <-timeout:
+		return true
 	case <-lifted:
-		return pauseLifted
 	case <-ctx.Done():
-		return pauseGone
 	}
+	return false
 }

@@ -34,7 +34,7 @@ type answer struct {
 
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	received := s.options.Now()
-	c := readCall(r)
+	c := readCall(w, r)
 	a := s.handle(r.Context(), c)
 	q := a.Request
 	q.Received, q.Took = received, s.options.Now().Sub(received)
@@ -67,11 +67,12 @@ func (s *Server) handle(ctx context.Context, c call) answer {
 	for {
 		st := s.faults.next(c.body, len(c.batch.items), s.options.Now())
 		if st.Latency > 0 {
-			switch s.pause(ctx, st.Latency, st.lifted) {
-			case pauseLifted:
-				continue
-			case pauseGone:
+			over := s.pause(ctx, st.Latency, st.lifted)
+			if ctx.Err() != nil {
 				return answer{Request: Request{Reason: goneReason, Fault: "latency"}}
+			}
+			if !over {
+				continue
 			}
 		}
 		if st.key == "" {
@@ -85,7 +86,7 @@ func (s *Server) handle(ctx context.Context, c call) answer {
 		q.Fault = st.key
 		switch {
 		case st.Hang:
-			if s.pause(ctx, -1, st.lifted) == pauseGone {
+			if s.pause(ctx, -1, st.lifted); ctx.Err() != nil {
 				q.Status, q.Reason = 0, goneReason
 				return answer{Request: q}
 			}
@@ -102,7 +103,7 @@ func (s *Server) handle(ctx context.Context, c call) answer {
 }
 
 // pause is the function pause, counted in Stats.
-func (s *Server) pause(ctx context.Context, d time.Duration, lifted <-chan struct{}) pauseEnd {
+func (s *Server) pause(ctx context.Context, d time.Duration, lifted <-chan struct{}) (over bool) {
 	s.record.waiting(1)
 	defer s.record.waiting(-1)
 	return pause(ctx, d, lifted)
@@ -176,7 +177,7 @@ func (s *Server) takeItems(b batch, f Faults) answer {
 	a.FirstEvent, a.Duplicates = s.record.take(good, s.options.Now())
 	switch {
 	case bad > 0:
-		a.body = errorBody(map[string]any{"status": "created", "accepted": len(good), "refused": bad, "error": reason})
+		a.body = marshal(map[string]any{"status": "created", "accepted": len(good), "refused": bad, "error": reason})
 	case a.Duplicates == len(good):
 		a.Status = http.StatusNoContent
 	default:
@@ -200,7 +201,7 @@ func (a answer) write(w http.ResponseWriter) {
 	}
 	body := a.body
 	if len(body) == 0 && a.Status >= 300 && a.Status != http.StatusNotModified {
-		body = errorBody(map[string]any{"error": a.Reason})
+		body = marshal(map[string]any{"error": a.Reason})
 	}
 	if len(body) > 0 {
 		h.Set("Content-Type", contentType(body))
@@ -218,14 +219,6 @@ func contentType(body []byte) string {
 		return "application/json"
 	}
 	return "text/plain; charset=utf-8"
-}
-
-func errorBody(v map[string]any) []byte {
-	body, err := json.Marshal(v)
-	if err != nil {
-		panic("sandbox: " + err.Error())
-	}
-	return append(body, '\n')
 }
 
 // drop closes the connection. One that cannot be taken over (HTTP/2) is

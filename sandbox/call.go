@@ -20,31 +20,11 @@ const drainLimit = 64 << 20
 // 6 MB takes on any line that a sandbox is at.
 const bodyTimeout = 30 * time.Second
 
-// limitBody gives the body of a request its time, whether somebody reads it or
-// the http.Server throws it away. Once it is there, the connection may be silent
-// for as long as the answer hangs.
-func (s *Server) limitBody(w http.ResponseWriter, r *http.Request) {
-	if r.ContentLength == 0 {
-		return
-	}
-	c := http.NewResponseController(w)
-	// Errors are those of a w that is no connection.
-	_ = c.SetReadDeadline(time.Now().Add(s.bodyTimeout))
-	r.Body = body{r.Body, func() { _ = c.SetReadDeadline(time.Time{}) }}
-}
-
-// body is that of a request. It calls done at its end.
-type body struct {
-	io.ReadCloser
-	done func()
-}
-
-func (b body) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	if err == io.EOF {
-		b.done()
-	}
-	return n, err
+// setBodyDeadline says until when the body of a request may come, whether somebody
+// reads it or the http.Server throws it away.
+func setBodyDeadline(w http.ResponseWriter, until time.Time) {
+	// An error is that of a w that is no connection.
+	_ = http.NewResponseController(w).SetReadDeadline(until)
 }
 
 // call is a request to the API, read whole.
@@ -59,9 +39,14 @@ type call struct {
 }
 
 // readCall reads the body and what is in it.
-func readCall(r *http.Request) call {
+func readCall(w http.ResponseWriter, r *http.Request) call {
 	// It grows with what comes: Content-Length is only a claim.
 	body, err := io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	if err == nil && len(body) <= maxBody {
+		// All of it is there: the connection may be silent for as long as the
+		// answer hangs.
+		setBodyDeadline(w, time.Time{})
+	}
 	c := call{method: r.Method, path: r.URL.Path, header: r.Header, query: r.URL.Query(), size: len(body), body: body, readErr: err}
 	if isGzip(r.Header) && err == nil && c.size <= maxBody {
 		c.body, c.readErr = unzip(c.body)

@@ -1,11 +1,13 @@
 package sandbox
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -49,8 +51,8 @@ func (s *Server) routes() []route {
 		{"GET", "/faults", "the faults in force; a token among them is not shown", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Faults()) }},
 		{"PUT", "/faults", `set them in place of all, such as {"status": 503, "retry_after": "2s", "count": 10}`, s.putFaults},
 		{"DELETE", "/faults", "clear them", func(w http.ResponseWriter, _ *http.Request) {
-			s.putInForce(Faults{})
-			writeJSON(w, Faults{})
+			_ = s.SetFaults(Faults{}) // none are none that could be wrong
+			writeJSON(w, s.Faults())
 		}},
 	}
 }
@@ -159,29 +161,23 @@ func writeList[T any](w http.ResponseWriter, r *http.Request, after func(uint64,
 	if !ok {
 		return
 	}
+	if limit == 0 {
+		limit = math.MaxInt
+	}
 	w.Header().Set("Content-Type", "application/json")
 	separator := "[\n"
-	for left := limit; limit == 0 || left > 0; {
-		step := uint64(listStep)
-		if limit > 0 {
-			step = min(step, left)
-		}
+	for limit > 0 {
+		step := min(listStep, limit)
 		values := after(since, int(step))
-		if len(values) == 0 {
-			break
-		}
 		for _, v := range values {
-			line, err := json.Marshal(v)
-			if err != nil {
-				panic("sandbox: " + err.Error())
-			}
 			io.WriteString(w, separator)
-			if _, err := w.Write(line); err != nil {
+			if _, err := w.Write(bytes.TrimSuffix(marshal(v), []byte("\n"))); err != nil {
 				return // the client went
 			}
 			separator, since = ",\n", seq(v)
 		}
-		if left -= uint64(len(values)); uint64(len(values)) < step {
+		limit -= step
+		if len(values) < int(step) {
 			break // all there is: what comes meanwhile is for the next call
 		}
 	}
@@ -207,17 +203,27 @@ func queryNumbers(w http.ResponseWriter, r *http.Request, name string) (n, limit
 
 // writeJSON answers 200 with v. A slice that is empty must not be nil.
 func writeJSON(w http.ResponseWriter, v any) {
-	body, err := json.Marshal(v)
-	if err != nil {
-		panic("sandbox: " + err.Error())
-	}
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(append(body, '\n'))
+	w.Write(marshal(v))
 }
 
 // fail answers with {"error": …}.
 func fail(w http.ResponseWriter, status int, err error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	w.Write(errorBody(map[string]any{"error": err.Error()}))
+	w.Write(marshal(map[string]any{"error": err.Error()}))
+}
+
+// marshal returns v as a line of JSON.
+func marshal(v any) []byte {
+	line, err := json.Marshal(v)
+	must(err)
+	return append(line, '\n')
+}
+
+// must is for what only a fault of the sandbox itself makes fail.
+func must(err error) {
+	if err != nil {
+		panic("sandbox: " + err.Error())
+	}
 }

@@ -87,9 +87,7 @@ func encode(v any) string {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
 	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
-		panic("sandbox: JSON that is valid: " + err.Error())
-	}
+	must(e.Encode(v))
 	return strings.TrimSuffix(b.String(), "\n")
 }
 

@@ -181,8 +181,6 @@ func tagsOf(payload Payload) []Tag {
 // indent writes JSON for people; numbers stay as they were written.
 func indent(data string) string {
 	var out bytes.Buffer
-	if err := json.Indent(&out, []byte(data), "", "  "); err != nil {
-		panic("sandbox: " + err.Error()) // it was read before
-	}
+	must(json.Indent(&out, []byte(data), "", "  ")) // it was read before
 	return out.String()
 }

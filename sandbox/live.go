@@ -1,10 +1,8 @@
 package sandbox
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 )
 
@@ -86,21 +84,6 @@ func (s *Server) updateSince(c cursor) (update, cursor, <-chan struct{}) {
 	return u, now, r.whenChanged()
 }
 
-// split cuts an update into ones with no more than liveIncidents incidents.
-func (u update) split() []update {
-	parts := []update{}
-	for chunk := range slices.Chunk(u.Incidents, liveIncidents) {
-		part := u
-		part.Incidents = chunk
-		parts = append(parts, part)
-		u.Reset, u.Gone, u.Requests = false, nil, nil
-	}
-	if len(parts) == 0 {
-		return []update{u}
-	}
-	return parts
-}
-
 // serveLive tells a page of changes, as server-sent events, until it goes, is
 // too slow, or the Server is closed. Nothing is queued for it: each update is
 // what has changed since the last, so that a slow page costs nothing but its
@@ -123,7 +106,7 @@ func (s *Server) serveLive(w http.ResponseWriter, r *http.Request) {
 			return // the page has gone, or takes too long
 		}
 		at = next
-		if pause(r.Context(), liveStep, s.faults.closed) != pauseOver {
+		if !pause(r.Context(), liveStep, s.faults.closed) {
 			return
 		}
 		quiet.Reset(liveQuiet)
@@ -138,22 +121,21 @@ func (s *Server) serveLive(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// sendUpdate writes an update. Only with its last part the page has all up to
-// next.
+// sendUpdate writes an update, in parts of no more than liveIncidents incidents.
+// Only with the last part the page has all up to next.
 func sendUpdate(w http.ResponseWriter, u update, next cursor) error {
 	out := http.NewResponseController(w)
-	parts := u.split()
-	for i, part := range parts {
-		data, err := json.Marshal(part)
-		if err != nil {
-			panic("sandbox: " + err.Error())
-		}
+	for more := true; more; {
+		part := u
+		part.Incidents = u.Incidents[:min(liveIncidents, len(u.Incidents))]
+		u.Incidents = u.Incidents[len(part.Incidents):]
+		u.Reset, u.Gone, u.Requests = false, nil, nil
 		// Where there is no connection, there is no deadline to set.
 		_ = out.SetWriteDeadline(time.Now().Add(livePatience))
-		if i == len(parts)-1 {
+		if more = len(u.Incidents) > 0; !more {
 			fmt.Fprintf(w, "id: %s\n", next)
 		}
-		if _, err := fmt.Fprintf(w, "data: %s\n\n", data); err != nil {
+		if _, err := fmt.Fprintf(w, "data: %s\n", marshal(part)); err != nil {
 			return err
 		}
 		if err := out.Flush(); err != nil {

@@ -134,7 +134,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusForbidden, errors.New("the Host header names neither loopback nor the address that the sandbox listens on: send to one of these, or start it with --listen NAME:PORT"))
 		return
 	}
-	s.limitBody(w, r)
+	if r.ContentLength != 0 {
+		setBodyDeadline(w, time.Now().Add(s.bodyTimeout))
+	}
 	if strings.HasPrefix(r.URL.Path, "/data/") || strings.HasPrefix(r.URL.Path, "/oim/") {
 		s.serveAPI(w, r)
 		return
@@ -148,14 +150,9 @@ func (s *Server) SetFaults(f Faults) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	s.putInForce(f)
-	return nil
-}
-
-// putInForce is SetFaults with faults that were checked.
-func (s *Server) putInForce(f Faults) {
 	s.faults.set(f)
 	s.record.poke()
+	return nil
 }
 
 // Faults returns what is in force, with what is left of its count. Once the
@@ -173,7 +170,7 @@ func (s *Server) Requests() []Request { return s.record.requestsAfter(0, 0) }
 // that hang. Sequence numbers go on, so a reader with ?since=N stays right.
 func (s *Server) Reset() {
 	s.record.reset()
-	s.putInForce(Faults{})
+	_ = s.SetFaults(Faults{}) // none are none that could be wrong
 }
 
 // Close lets go of requests that hang and of pages that are told of changes,
