@@ -21,16 +21,9 @@ type property struct {
 	args []any
 }
 
-// What an expression may be, beside a literal, a []any and a *node:
-type (
-	star    struct{}
-	unknown struct {
-		why  error  // only who needs its value fails
-		call string // the function, where it is one's result
-	}
-)
-
-// An evaluator follows a script from its first line to its last.
+// An evaluator follows a script from its first line to its last. What it makes of
+// an expression is a literal, a []any, a *node, or what only fails who needs its
+// value: an ast.Node that is not evaluated, or the error why there is none.
 type evaluator struct {
 	vars  map[string]any
 	nodes []*node // as they were made
@@ -46,8 +39,8 @@ func (e *evaluator) run(program *ast.ProgramNode) error {
 			}
 			e.vars[s.Left.Ident] = v
 		case *ast.TypeDeclarationNode:
-			e.vars[s.Node.Ident] = unknown{why: fmt.Errorf(
-				"var %s of line %d has no value in the script: give it one there, such as var %[1]s = '…'", s.Node.Ident, s.Line())}
+			e.vars[s.Node.Ident] = fmt.Errorf(
+				"var %s of line %d has no value in the script: give it one there, such as var %[1]s = '…'", s.Node.Ident, s.Line())
 		case *ast.DBRPNode, *ast.CommentNode:
 		default:
 			if _, err := e.value(s); err != nil {
@@ -72,8 +65,6 @@ func (e *evaluator) value(n ast.Node) (any, error) {
 			return n.Int64, nil
 		}
 		return n.Float64, nil
-	case *ast.StarNode:
-		return star{}, nil
 	case *ast.ListNode:
 		return e.values(n.Nodes)
 	case *ast.IdentifierNode:
@@ -84,17 +75,9 @@ func (e *evaluator) value(n ast.Node) (any, error) {
 		return e.chain(n)
 	case *ast.FunctionNode:
 		_, err := e.values(n.Args)
-		result := unevaluated(n, n.Func+"(…)")
-		result.call = n.Func
-		return result, err
-	case *ast.LambdaNode:
-		return unevaluated(n, "a lambda"), nil
+		return n, err
 	}
-	return unevaluated(n, "an expression"), nil
-}
-
-func unevaluated(n ast.Node, what string) unknown {
-	return unknown{why: fmt.Errorf("%s, in line %d, is not evaluated here: write the value itself", what, n.Line())}
+	return n, nil
 }
 
 func (e *evaluator) values(nodes []ast.Node) ([]any, error) {
@@ -118,7 +101,7 @@ func (e *evaluator) variable(n *ast.IdentifierNode) any {
 		e.vars[n.Ident] = root
 		return root
 	}
-	return unknown{why: fmt.Errorf("line %d: there is no var %s before it", n.Line(), n.Ident)}
+	return fmt.Errorf("line %d: there is no var %s before it", n.Line(), n.Ident)
 }
 
 // joined is the sum of two texts, the one expression that scripts use for
@@ -129,17 +112,18 @@ func (e *evaluator) joined(n *ast.BinaryNode) (any, error) {
 		return nil, err
 	}
 	for _, v := range both {
-		if u, ok := v.(unknown); ok {
-			return u, nil
+		switch v.(type) {
+		case error, ast.Node:
+			return v, nil
 		}
 	}
 	left, ok := both[0].(string)
 	right, also := both[1].(string)
 	if n.Operator != ast.TokenPlus || !ok || !also {
-		return unevaluated(n, "an expression other than 'text' + 'text'"), nil
+		return n, nil
 	}
 	if len(left)+len(right) > maxScript { // a few lines can double a text for ever
-		return unevaluated(n, fmt.Sprintf("a text of more than %d bytes", maxScript)), nil
+		return fmt.Errorf("a text of more than %d bytes, in line %d, is not put together here: write the value itself", maxScript, n.Line()), nil
 	}
 	return left + right, nil
 }
@@ -152,14 +136,15 @@ func (e *evaluator) chain(n *ast.ChainNode) (any, error) {
 	}
 	on, ok := left.(*node)
 	if !ok {
-		if u, isUnknown := left.(unknown); isUnknown {
-			return nil, u.why
+		switch left.(type) {
+		case error, ast.Node:
+			return nil, whyNoValue(left)
 		}
 		return nil, fmt.Errorf("line %d: what stands before %s is no node", n.Line(), n.Operator)
 	}
 	call, ok := n.Right.(*ast.FunctionNode)
 	if !ok {
-		return unevaluated(n, "a property without ()"), nil
+		return n, nil
 	}
 	args, err := e.values(call.Args)
 	if err != nil {

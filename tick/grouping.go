@@ -3,8 +3,9 @@ package tick
 import (
 	"fmt"
 	"slices"
-	"strings"
 
+	"github.com/influxdata/kapacitor/models"
+	"github.com/influxdata/kapacitor/tick/ast"
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
@@ -70,14 +71,16 @@ func (g *Grouping) by(p property) error {
 		}
 		for _, item := range list { // a list in it is no tag
 			switch v := item.(type) {
-			case star:
+			case *ast.StarNode:
 				g.All = true
 			case string:
 				g.Tags = append(g.Tags, v)
-			default:
-				if u, ok := item.(unknown); !ok || u.call != "time" { // of a query: no tag
-					return whyNoValue(item)
+			case *ast.FunctionNode:
+				if v.Func != "time" { // of a query: no tag
+					return whyNoValue(v)
 				}
+			default:
+				return whyNoValue(item)
 			}
 		}
 	}
@@ -85,8 +88,7 @@ func (g *Grouping) by(p property) error {
 	return nil
 }
 
-// Apply puts a point into its group: what Kapacitor's models.ToGroupID makes
-// of it.
+// Apply puts a point into its group.
 func (g Grouping) Apply(p *agent.Point) {
 	p.Dimensions = nil
 	p.ByName = g.ByName
@@ -100,15 +102,5 @@ func (g Grouping) Apply(p *agent.Point) {
 	} else {
 		p.Dimensions = g.Tags
 	}
-	parts := make([]string, len(p.Dimensions))
-	for i, name := range p.Dimensions {
-		parts[i] = name + "=" + p.Tags[name]
-	}
-	p.Group = strings.Join(parts, ",")
-	switch {
-	case g.ByName && len(parts) == 0:
-		p.Group = p.Name
-	case g.ByName:
-		p.Group = p.Name + "\n" + p.Group
-	}
+	p.Group = string(models.ToGroupID(p.Name, p.Tags, models.Dimensions{ByName: p.ByName, TagNames: p.Dimensions}))
 }

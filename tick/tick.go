@@ -134,13 +134,25 @@ func optionValue(arg any) (*agent.OptionValue, error) {
 
 // whyNoValue says what stands in the place of a literal.
 func whyNoValue(v any) error {
+	what := "an expression"
 	switch v := v.(type) {
-	case unknown:
-		return v.why
+	case error:
+		return v
 	case []any:
 		return errors.New("a list is no value for it")
-	case star:
+	case *ast.StarNode:
 		return errors.New("* is no value for it")
+	case *ast.LambdaNode:
+		what = "a lambda"
+	case *ast.FunctionNode:
+		what = v.Func + "(…)"
+	case *ast.BinaryNode:
+		what = "an expression other than 'text' + 'text'"
+	case *ast.ChainNode:
+		what = "a property without ()"
+	}
+	if n, ok := v.(ast.Node); ok {
+		return fmt.Errorf("%s, in line %d, is not evaluated here: write the value itself", what, n.Line())
 	}
 	return errors.New("a node is no value for it")
 }
