@@ -11,6 +11,7 @@
 package printable
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"unicode"
@@ -34,12 +35,11 @@ func Text(text string) string {
 
 // Lines is Text of each line, for a text that has several.
 func Lines(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r == '\n' || unicode.IsGraphic(r) {
-			return r
-		}
-		return Mark
-	}, text)
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = Text(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }
 
 // JSON returns encoded JSON with each character that is not shown escaped, which
@@ -47,33 +47,21 @@ func Lines(text string) string {
 // only those below U+0020, and U+2028 and U+2029. Control characters of ASCII
 // between the tokens are left alone, and bytes that are not UTF-8 are U+FFFD.
 func JSON(encoded []byte) []byte {
-	shown := func(r rune) bool { return r < 0x7f || r != utf8.RuneError && unicode.IsGraphic(r) }
-	clean := 0
-	for clean < len(encoded) {
-		r, n := utf8.DecodeRune(encoded[clean:])
-		if !shown(r) {
-			break
-		}
-		clean += n
-	}
-	if clean == len(encoded) {
+	isHidden := func(r rune) bool { return r >= 0x7f && !unicode.IsGraphic(r) }
+	if utf8.Valid(encoded) && bytes.IndexFunc(encoded, isHidden) < 0 {
 		return encoded
 	}
-	out := append(make([]byte, 0, len(encoded)+64), encoded[:clean]...)
-	for rest := encoded[clean:]; len(rest) > 0; {
-		r, n := utf8.DecodeRune(rest)
+	out := make([]byte, 0, len(encoded)+64)
+	for _, r := range string(encoded) {
 		high, low := utf16.EncodeRune(r)
 		switch {
-		case shown(r):
-			out = append(out, rest[:n]...)
-		case r == utf8.RuneError:
+		case !isHidden(r):
 			out = utf8.AppendRune(out, r)
 		case r > 0xffff:
 			out = fmt.Appendf(out, `\u%04x\u%04x`, high, low)
 		default:
 			out = fmt.Appendf(out, `\u%04x`, r)
 		}
-		rest = rest[n:]
 	}
 	return out
 }

@@ -86,6 +86,9 @@ func (s *faultState) next(body []byte, alerts int, now time.Time) activeFault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.faults
+	if s.isClosed() {
+		f.Latency, f.Hang = 0, false
+	}
 	if f.Match != "" && !bytes.Contains(body, []byte(f.Match)) {
 		return activeFault{lifted: s.lifted}
 	}
@@ -109,12 +112,6 @@ func (s *faultState) next(body []byte, alerts int, now time.Time) activeFault {
 		st.key = "status"
 	case f.Body != "":
 		st.key = "body"
-	}
-	if s.isClosed() {
-		st.Latency, st.Hang = 0, false
-		if st.key == "hang" {
-			st.key = ""
-		}
 	}
 	if s.left > 0 {
 		if s.left--; s.left == 0 {

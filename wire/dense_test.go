@@ -77,6 +77,7 @@ func (a *arrivals) Write(b []byte) (int, error) {
 // Points that come densely are read many at a time, each within the millisecond
 // that the reader says, and the end within two; all else is as without (P6, P8).
 func TestDenseInput(t *testing.T) {
+	t.Parallel()
 	long := point(1)
 	long.GetPoint().Name = strings.Repeat("n", 100) // about 200 bytes, as points have
 	frame := frames(long)

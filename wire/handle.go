@@ -135,15 +135,16 @@ func (s *session) answer(res *agent.Response, err error) error {
 		return err
 	}
 	// Texts quote what the host was given: file names, settings. A byte that is
-	// no UTF-8 must not cost the user the whole answer.
+	// no UTF-8 must not cost the user the whole answer, and a terminal would obey
+	// control characters: Kapacitor shows an error to whoever enables the task.
 	switch m := res.Message.(type) {
 	case *agent.Response_Init:
 		if m.Init != nil {
-			m.Init.Error = validText(m.Init.Error)
+			m.Init.Error = printable.Text(m.Init.Error)
 		}
 	case *agent.Response_Restore:
 		if m.Restore != nil {
-			m.Restore.Error = validText(m.Restore.Error)
+			m.Restore.Error = printable.Text(m.Restore.Error)
 		}
 	}
 	s.piece, err = appendFrame(s.piece, res)
@@ -156,7 +157,7 @@ func (s *session) answer(res *agent.Response, err error) error {
 // appendError adds the ErrorResponse that tells Kapacitor the cause of the end.
 func appendError(b []byte, cause error) []byte {
 	b, err := appendFrame(b, &agent.Response{Message: &agent.Response_Error{
-		Error: &agent.ErrorResponse{Error: validText(cause.Error())},
+		Error: &agent.ErrorResponse{Error: printable.Text(cause.Error())},
 	}})
 	if err != nil {
 		panic("wire: encode error response: " + err.Error())
@@ -173,7 +174,3 @@ func appendFrame(b []byte, res *agent.Response) ([]byte, error) {
 	}
 	return framed, nil
 }
-
-// validText replaces what protobuf does not allow in a string, and what a terminal
-// would obey: Kapacitor logs an error, and shows it to whoever enables the task.
-func validText(s string) string { return printable.Text(s) }

@@ -260,9 +260,9 @@ func (a *actor) take(method string, m proto.Message) error {
 // do writes down that a method was called, and now and then what a point of long
 // ago says: still what it said.
 func (a *actor) do(method string, m proto.Message) error {
-	event := fmt.Sprintf("%d %s %x", len(a.seen), method, encoded(m))
+	event := fmt.Sprintf("%d %s %s", len(a.seen), method, encoded(m)) // %q where it is shown
 	if a.random.IntN(8) == 0 && a.kept != nil {
-		event += fmt.Sprintf(", kept %x", encoded(a.kept))
+		event += fmt.Sprintf(", kept %s", encoded(a.kept))
 	}
 	a.seen = append(a.seen, event)
 	if event == a.fails {
