@@ -22,7 +22,7 @@ e2e: ## the end-to-end suite, with the real Kapacitor
 e2e-oldest: ## the same with the oldest Kapacitor that it was run with, but for the console's tests
 	cd e2e && KAPACITOR_VERSION=1.5.9 go test -count=1 -timeout 20m -skip '^TestBrowser' ./...
 
-bench: ## what a point costs beside the stock agent, storms, memory, and what waits in the outbox
+bench: ## what a point costs compared with the stock agent, storms, memory, and what waits in the outbox
 	go test -run '^$$' -bench 'Wire|Latency' -benchtime 1x -timeout 60m ./test
 	go test -run '^$$' -bench ActiveAlerts -benchtime 1x ./udf
 	go test -run '^$$' -bench Storm -benchtime 5x ./test

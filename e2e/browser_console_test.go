@@ -19,10 +19,10 @@ func TestBrowserDemo(t *testing.T) {
 	demo := startConsole(t, "demo", "--keep", "--speed", "2")
 	p.open(demo.url)
 	p.until("a host is critical", `document.querySelector('#list .pill.is-critical')`)
-	p.until("the outage is seen", `document.querySelector('#alarm').innerText.includes('503')`)
+	p.until("the outage is seen", `document.querySelector('#banner').innerText.includes('503')`)
 	p.until("a request was refused", `[...document.querySelectorAll('#requests .answer')].some((a) => a.innerText === '503')`)
 	p.until("all six hosts are well", `document.querySelectorAll('#list .pill.is-ok').length === 6`)
-	p.until("the outage is over", `document.querySelector('#alarm').hidden`)
+	p.until("the outage is over", `document.querySelector('#banner').hidden`)
 	p.untilText("#list", "cpu load")
 	p.untilText("#list", "flapping") // web-1 changes six times in three minutes
 	deadline := time.Now().Add(patience)
@@ -183,26 +183,26 @@ func TestBrowserFaults(t *testing.T) {
 		button string
 		on     bool
 		want   int
-		alarm  string
+		banner  string
 	}{
 		{"503", true, 503, "status 503"},
 		{"400", true, 400, "status 400"}, // in place of 503
 		{"400", false, 201, ""},
 		{"Wrong token", true, 401, "token (set)"},
-		{"Latency 100 ms", true, 401, "latency 100ms"}, // beside the other
+		{"Latency 100 ms", true, 401, "latency 100ms"}, // with the other
 		{"Wrong token", false, 201, "latency 100ms"},
 		{"Drop", true, 0, "drop"},
-		{"Strict values", true, 0, "strict"}, // beside the other
+		{"Strict values", true, 0, "strict"}, // with the other
 		{"429 without Retry-After", true, 201, "rate 1"},
 	} {
 		press(step.button, step.on)
 		if got := answer(); got != step.want {
 			t.Errorf("%s: %d, want %d", step.button, got, step.want)
 		}
-		if step.alarm != "" {
-			p.untilText("#alarm", step.alarm)
+		if step.banner != "" {
+			p.untilText("#banner", step.banner)
 		} else {
-			p.until("no alarm", `document.querySelector('#alarm').hidden`)
+			p.until("no banner", `document.querySelector('#banner').hidden`)
 		}
 	}
 	limited := false
@@ -212,8 +212,8 @@ func TestBrowserFaults(t *testing.T) {
 	if !limited {
 		t.Error("20 requests at one a second, and none is refused")
 	}
-	p.click("#alarm button")
-	p.until("no fault is in force", `document.querySelector('#alarm').hidden && !document.querySelector('.fault[aria-pressed=true]')`)
+	p.click("#banner button")
+	p.until("no fault is in force", `document.querySelector('#banner').hidden && !document.querySelector('.fault[aria-pressed=true]')`)
 	if got := answer(); got != 201 {
 		t.Errorf("cleared: %d", got)
 	}
@@ -223,11 +223,11 @@ func TestBrowserFaults(t *testing.T) {
 	p.click("#faults-json")
 	p.keys(`{"status": 418, "count": 1}`)
 	p.click("#faults-set")
-	p.untilText("#alarm", "count 1")
+	p.untilText("#banner", "count 1")
 	if got := answer(); got != 418 {
 		t.Errorf("418: %d", got)
 	}
-	p.until("the count is used up", `document.querySelector('#alarm').hidden`)
+	p.until("the count is used up", `document.querySelector('#banner').hidden`)
 	p.click("#faults-json")
 	value[bool](p, `(document.querySelector('#faults-json').value = '{"statu": 1', true)`)
 	p.click("#faults-set")
@@ -318,9 +318,9 @@ func TestBrowserKeyboard(t *testing.T) {
 	value[bool](p, `(document.querySelector('.fault').focus(), true)`)
 	outlined()
 	p.keys(" ")
-	p.untilText("#alarm", "status 400")
+	p.untilText("#banner", "status 400")
 	p.keys(" ")
-	p.until("it is cleared", `document.querySelector('#alarm').hidden`)
+	p.until("it is cleared", `document.querySelector('#banner').hidden`)
 }
 
 // What a screen reader needs: regions and controls have names, statuses are

@@ -223,7 +223,7 @@ func TestInterruptedIncidents(t *testing.T) {
 		{name: "task changed and reloaded", attribute: "two", interrupt: func(i *incident) {
 			i.redefine("", `.attribute('edition', 'two')`)
 		}},
-		{name: "node numbered anew", attribute: "two", interrupt: func(i *incident) {
+		{name: "node renumbered", attribute: "two", interrupt: func(i *incident) {
 			i.redefine(`|where(lambda: TRUE)`, `.attribute('edition', 'two')`)
 		}},
 		{name: "program replaced by a newer one", interrupt: (*incident).replaceProgram},

@@ -85,7 +85,7 @@ func TestNodeBelowNeverReads(t *testing.T) {
 	wantEachStep(t, panda.waitForMany(2*hosts), hosts, "critical", "ok")
 }
 
-// A node beside the function that takes nothing holds up the points of both in
+// A node next to the function that takes nothing holds up the points of both in
 // Kapacitor, and not the function's signs of life: the task goes on when the
 // node does, and nothing is lost.
 func TestNodeBesideDoesNotRead(t *testing.T) {
@@ -96,12 +96,12 @@ func TestNodeBesideDoesNotRead(t *testing.T) {
 	functionTable(config)["timeout"] = timeout.String()
 	k := startKapacitor(t, config)
 	panda.failure = k.failure
-	beside, release := nobodyReads(t)
+	other, release := nobodyReads(t)
 	k.define("cpu", "var alerts = "+cpuAlert(thresholds+conventional)+`
 alerts
     @bigpanda()
 alerts
-    |httpPost('`+beside+`')`)
+    |httpPost('`+other+`')`)
 
 	// More than all edges on the way hold.
 	const hosts = 5000
@@ -110,7 +110,7 @@ alerts
 	panda.waitForMany(100)
 	<-time.After(2 * timeout)
 	if got := len(panda.Events()); got >= hosts {
-		t.Errorf("all %d alerts have come: the node beside has held up nothing", got)
+		t.Errorf("all %d alerts have come: the node next to it has held up nothing", got)
 	}
 	release()
 	if err := <-written; err != nil {
@@ -193,7 +193,7 @@ func (b *bigPanda) waitForMany(n int) []sandbox.Event {
 }
 
 // wantEachStep fails the test unless each host went through the statuses, in
-// order, with nothing beside them. It stops at the first that did not.
+// order, with nothing else. It stops at the first that did not.
 func wantEachStep(t *testing.T, events []sandbox.Event, hosts int, want ...string) {
 	t.Helper()
 	checks := byCheck(events)

@@ -12,7 +12,7 @@ import (
 	"bigpanda-udf/sandbox"
 )
 
-// `kapacitor replay` runs a task a second time beside the live one, under its
+// `kapacitor replay` runs a task a second time next to the live one, under its
 // name: both work. What the replay sends goes by how it is made.
 func TestReplayBesideTheLiveTask(t *testing.T) {
 	const live, copied = "cpu", "copy"

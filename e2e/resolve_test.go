@@ -107,7 +107,7 @@ func TestResolveAfter(t *testing.T) {
 	r.wantTold("gone", "critical", "ok", "critical")
 }
 
-// A person resolves an alert beside the running task, which knows it at once.
+// A person resolves an alert while the task runs, which knows it at once.
 func TestResolveByHand(t *testing.T) {
 	r := startWithOutbox(t, withTopic())
 	r.point("a", critical, 0)

@@ -42,7 +42,7 @@ func (e *Event) weight() int {
 }
 
 // Payload is an alert as JSON in one canonical form: with app_key, also when
-// that stood beside a batch; keys sorted; no white space; each text escaped
+// that was outside a batch; keys sorted; no white space; each text escaped
 // in one way; numbers as they were written. Equal payloads are equal strings.
 type Payload string
 

@@ -40,15 +40,15 @@ func valueOf(fields []field, name string) gjson.Result {
 	return gjson.Result{}
 }
 
-// withAppKey adds an app key that is beside the fields of an alert, if there is
-// one, to fields that have none.
-func withAppKey(fields []field, beside gjson.Result) []field {
+// withAppKey adds an app key from outside an alert, if there is one, to fields
+// that have none.
+func withAppKey(fields []field, outer gjson.Result) []field {
 	const name = "app_key"
-	if !beside.Exists() || valueOf(fields, name).Exists() {
+	if !outer.Exists() || valueOf(fields, name).Exists() {
 		return fields
 	}
 	at, _ := slices.BinarySearchFunc(fields, name, func(f field, name string) int { return cmp.Compare(f.name, name) })
-	return slices.Insert(fields, at, field{name, beside})
+	return slices.Insert(fields, at, field{name, outer})
 }
 
 // itemsOf returns the items of an array, and else the value itself.

@@ -9,7 +9,7 @@ func TestIdentity(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name       string
-		properties string // beside app_key and status
+		properties string // besides app_key and status
 		key        string
 		title      string
 		subtitle   string
@@ -66,7 +66,7 @@ func TestKeysTellAlertsApart(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got := key(test.body); (got == base) != test.same {
-				t.Errorf("key %s beside %s", got, base)
+				t.Errorf("key %s, and the first %s", got, base)
 			}
 		})
 	}

@@ -34,10 +34,10 @@ type batch struct {
 	err    string // why the request as a whole is refused with 400, else ""
 }
 
-// readBatch reads the body of a request, with the app key that is beside it, ""
-// for none. It never fails: what is wrong is said in the batch or in its items.
-func readBatch(body []byte, beside string) (b batch) {
-	// Whether BigPanda mends text that is not UTF-8 is not documented.
+// readBatch reads the body of a request, with the app key of the query or header,
+// "" for none. It never fails: what is wrong is said in the batch or in its items.
+func readBatch(body []byte, outer string) (b batch) {
+	// Whether BigPanda repairs text that is not UTF-8 is not documented.
 	if !utf8.Valid(body) {
 		return batch{err: "the body is not UTF-8"}
 	}
@@ -53,13 +53,13 @@ func readBatch(body []byte, beside string) (b batch) {
 		return batch{err: "the body is not a JSON object"}
 	}
 	fields := objectFields(string(object))
-	if beside != "" {
-		fields = withAppKey(fields, gjson.Parse(encode(beside)))
+	if outer != "" {
+		fields = withAppKey(fields, gjson.Parse(encode(outer)))
 	}
 	b.key = valueOf(fields, "app_key")
 	if b.err = checkAppKey(b.key); b.err == "" {
 		b.appKey = strings.Clone(b.key.Str)
-		if beside != "" && beside != b.appKey { // which one counts is not documented
+		if outer != "" && outer != b.appKey { // which one counts is not documented
 			b.err = "one app_key is in the body, and another in the query or header"
 			return b
 		}
@@ -78,7 +78,7 @@ func (b *batch) readAlerts(top []field, alerts gjson.Result) {
 		b.err = "alerts is not an array"
 		return
 	}
-	// What beside app_key may stand there, and what it would mean for the
+	// What else than app_key may be there, and what it would mean for the
 	// alerts, is not documented.
 	for i, f := range top {
 		if f.name != "app_key" && f.name != "alerts" {

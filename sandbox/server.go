@@ -83,7 +83,7 @@ type Options struct {
 	// DefaultKeepIncidents. Resolved ones go first, those before the others
 	// that had no event for longest.
 	KeepIncidents int
-	// Hosts are further names that a request may have in its Host header, beside
+	// Hosts are further names that a request may have in its Host header, besides
 	// loopback and the address that it was sent to.
 	Hosts []string
 	// Now is the clock of the record and of the rate limit; nil: time.Now.

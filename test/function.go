@@ -45,7 +45,7 @@ func Main(m *testing.M, program func()) {
 	os.Exit(m.Run())
 }
 
-// Command returns the program with arguments and, beside this process's own, an
+// Command returns the program with arguments and, besides this process's own, an
 // environment of NAME=value.
 func Command(environment []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)

@@ -267,7 +267,7 @@ func (p *process) end() {
 	p.workers.Wait()
 }
 
-// changesOf makes changes of alerts in turn, on the wire.
+// changesOf makes changes of alerts one after another, on the wire.
 func changesOf(changes, alerts int) []byte {
 	levels := [...]string{"CRITICAL", "WARNING"}
 	input := make([]byte, 0, changes*256)

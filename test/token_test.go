@@ -87,7 +87,7 @@ func TestSecretsAreNotSeen(t *testing.T) {
 					command(append([]string{"outbox"}, strings.Fields(args)...)...)
 				}
 			}
-			command("outbox", "--json") // beside the process
+			command("outbox", "--json") // while the process lives
 			command("outbox", "export")
 			if code := f.End(); code != 0 {
 				t.Errorf("exit code %d", code)

@@ -52,9 +52,9 @@ func TestRunRefusesInputThatCannotBeTrusted(t *testing.T) {
 		{"a message that is cut", framed(good[:len(good)-1]), false, "decode frame 3: proto: cannot parse"},
 		{"a name that is no UTF-8", framed(bytes.Replace(good, []byte("cpu"), []byte("cp\xff"), 1)), false,
 			"decode frame 3: .*invalid UTF-8"},
-		{"a point with an error beside it", framed(field(good, 6, "\x0a\x01x")), false,
+		{"a point with an error", framed(field(good, 6, "\x0a\x01x")), false,
 			"decode frame 3: it holds data and something else"},
-		{"a point with a request beside it", framed(append(body(info()), good...)), false,
+		{"a point with a request", framed(append(body(info()), good...)), false,
 			"decode frame 3: it holds data and something else"},
 		{"an end within a length", []byte{0x80}, true, "read input: it ends within a frame, after 1 bytes of it"},
 		{"an end within a frame", framed(good)[:20], true, "read input: it ends within a frame, after 20 bytes of it"},
@@ -204,7 +204,7 @@ func TestRunReusesItsBuffers(t *testing.T) {
 		}
 	})
 	if more := int64(host) - int64(decoding); more > rounds*int64(len(piece))/2 {
-		t.Errorf("%d bytes allocated beside those of decoding, for %d bytes of input", more, rounds*len(piece))
+		t.Errorf("%d bytes allocated besides those of decoding, for %d bytes of input", more, rounds*len(piece))
 	}
 }
 

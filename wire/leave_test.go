@@ -181,7 +181,7 @@ func TestRunLeavesWithAFullOutput(t *testing.T) {
 }
 
 // Grace is for the streams. A handler that is slow to commit while the process
-// leaves does not cost the output its turn.
+// leaves does not cost the output its time.
 func TestRunLetsOutputOutAfterASlowCommit(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -15,7 +15,7 @@ type choosy struct {
 	*recorder
 	wants func(point []byte) bool
 	asked [][]byte
-	turns []bool // what Mirrors says, one for each Init; then what the recorder does
+	answers []bool // what Mirrors says, one for each Init; then what the recorder does
 }
 
 func (c *choosy) Wants(point []byte) bool {
@@ -24,12 +24,12 @@ func (c *choosy) Wants(point []byte) bool {
 }
 
 func (c *choosy) Mirrors() bool {
-	if len(c.turns) == 0 {
+	if len(c.answers) == 0 {
 		return c.recorder.Mirrors()
 	}
-	turn := c.turns[0]
-	c.turns = c.turns[1:]
-	return turn
+	mirrors := c.answers[0]
+	c.answers = c.answers[1:]
+	return mirrors
 }
 
 func never([]byte) bool  { return false }
@@ -43,7 +43,7 @@ func odd(point []byte) bool {
 func TestRunAsksBeforeItDecodesAPoint(t *testing.T) {
 	t.Parallel()
 	p := body(point(5))
-	beside := framed(field(p, 30, "later"))
+	unknown := framed(field(p, 30, "later"))
 	batch := frames(begin("b"), point(1), end("b"))
 	for _, c := range []struct {
 		name  string
@@ -60,7 +60,7 @@ func TestRunAsksBeforeItDecodesAPoint(t *testing.T) {
 			[][]byte{pointOf(p)}, nil, oddFrames()["a length with more bytes than it needs"]},
 		{"bytes that the handler took for a point", never, framed(field(nil, pointNumber, "\xff\xff")),
 			[][]byte{[]byte("\xff\xff")}, nil, framed(field(nil, pointNumber, "\xff\xff"))},
-		{"a point and an unknown field", never, beside, nil, []string{"point 5"}, beside},
+		{"a point and an unknown field", never, unknown, nil, []string{"point 5"}, unknown},
 		{"a point in two parts", never, oddFrames()["the point in two parts"], nil, []string{"point 5"}, oddFrames()["the point in two parts"]},
 		{"a point behind another one", never, framed(append(body(point(4)), p...)), nil, []string{"point 5"}, framed(append(body(point(4)), p...))},
 		{"a batch", never, batch, [][]byte{pointOf(body(point(1)))}, []string{"begin b", "end b"}, batch},
@@ -93,7 +93,7 @@ func TestRunLetsNothingOutThatIsNotMirrored(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		wants func([]byte) bool
-		turns []bool // of Mirrors, one for each Init
+		answers []bool // of Mirrors, one for each Init
 		in    []byte
 		out   []string
 		seen  []string
@@ -110,7 +110,7 @@ func TestRunLetsNothingOutThatIsNotMirrored(t *testing.T) {
 			[]string{"init true ", "init true ", "point 8"}, []string{"init a", "begin b", "end b", "init c"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			h := &choosy{recorder: &recorder{}, wants: c.wants, turns: c.turns}
+			h := &choosy{recorder: &recorder{}, wants: c.wants, answers: c.answers}
 			out, err := serve(t, h, bytes.NewReader(c.in))
 			if err != nil {
 				t.Fatal(err)

@@ -98,7 +98,7 @@ func (s *session) serve() error {
 			return err
 		}
 		if s.in.busy() && s.readBy.IsZero() && s.out.waiting() < s.pace.high {
-			_, _ = s.in.begin(pieceSize) // it returns its error again, in its turn
+			_, _ = s.in.begin(pieceSize) // it returns its error again, when it is due
 		}
 		for {
 			frame, body, err := s.in.next()

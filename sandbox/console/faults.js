@@ -116,13 +116,13 @@ export class Faults {
     setText(byID('faults-state'), text ? 'in force' : 'none');
     byID('faults-state').classList.toggle('on', Boolean(text));
     byID('faults-clear').disabled = !text;
-    const alarm = byID('alarm');
-    if (Boolean(text) !== !alarm.hidden) alarm.hidden = !text;
+    const banner = byID('banner');
+    if (Boolean(text) !== !banner.hidden) banner.hidden = !text;
     if (this.shown !== text) {
       this.shown = text;
-      alarm.replaceChildren();
+      banner.replaceChildren();
       if (text) {
-        alarm.append(el('span', {}, el('b', {}, 'Faults in force: '), ...this.#buttons.filter(([p]) => this.#isOn(p)).map(([p]) => `${p.says} `), el('code', {}, inWords(faults))),
+        banner.append(el('span', {}, el('b', {}, 'Faults in force: '), ...this.#buttons.filter(([p]) => this.#isOn(p)).map(([p]) => `${p.says} `), el('code', {}, inWords(faults))),
           el('button', { type: 'button', click: () => this.clear() }, 'Clear'));
       }
     }
