@@ -183,7 +183,7 @@ func TestBrowserFaults(t *testing.T) {
 		button string
 		on     bool
 		want   int
-		banner  string
+		banner string
 	}{
 		{"503", true, 503, "status 503"},
 		{"400", true, 400, "status 400"}, // in place of 503

@@ -7,12 +7,13 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"text/tabwriter"
 	"time"
+
+	"bigpanda-udf/test"
 )
 
 // What BenchmarkThroughput compares, as a TICKscript has it.
@@ -46,7 +47,7 @@ type throughputResult struct {
 // BENCH_POINTS points for each line of it, the median of BENCH_ROUNDS rounds,
 // each with a server of its own for each line.
 func BenchmarkThroughput(b *testing.B) {
-	rounds, points := setting("BENCH_ROUNDS", 3), setting("BENCH_POINTS", 200_000)
+	rounds, points := test.Setting("BENCH_ROUNDS", 3), test.Setting("BENCH_POINTS", 200_000)
 	cases := []throughputCase{
 		{noFunction, false, 0},
 		{mirrorFunction, false, 0},
@@ -246,7 +247,7 @@ func usageOf(t testing.TB, id int) (u usage) {
 func printThroughput(cases []throughputCase, runs [][]throughputResult) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\nchanging\tfunction\tpoints/s\tof the mirror\tof the copier\tfunction CPU µs/point\tkapacitord CPU µs/point\treads/point\twrites/point\t")
-	median := func(i int, value func(throughputResult) float64) float64 { return middle(runs[i], value) }
+	median := func(i int, value func(throughputResult) float64) float64 { return test.Median(runs[i], value) }
 	perSecond := func(r throughputResult) float64 { return r.perSecond }
 	var mirror, raw float64
 	for i, c := range cases {
@@ -276,21 +277,4 @@ func ratio(value, of float64) string {
 		return ""
 	}
 	return fmt.Sprintf("%.2f", value/of)
-}
-
-func middle(runs []throughputResult, value func(throughputResult) float64) float64 {
-	var all []float64
-	for _, r := range runs {
-		all = append(all, value(r))
-	}
-	slices.Sort(all)
-	return all[len(all)/2]
-}
-
-// setting is a number from the environment.
-func setting(name string, otherwise int) int {
-	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
-		return n
-	}
-	return otherwise
 }

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -37,7 +36,7 @@ const (
 // runs (3) of BENCH_POINTS points (4,000,000), or fewer where they are slow.
 func BenchmarkWire(b *testing.B) {
 	const changed1000, changed10 = 0.001, 0.1
-	rounds, points := setting("BENCH_ROUNDS", 3), setting("BENCH_POINTS", 4_000_000)
+	rounds, points := Setting("BENCH_ROUNDS", 3), Setting("BENCH_POINTS", 4_000_000)
 	var cases []wireCase
 	for _, series := range []int{1, 1_000, 1_000_000} {
 		cases = append(cases, wireCase{catProgram, series, 0, points}, wireCase{stockMirror, series, 0, points / 20})
@@ -58,10 +57,10 @@ func BenchmarkWire(b *testing.B) {
 				}
 				median := wireResult{
 					wireCase:  c,
-					perSecond: middle(runs, func(r wireResult) float64 { return r.perSecond }),
-					cpu:       middle(runs, func(r wireResult) float64 { return r.cpu }),
-					allocs:    middle(runs, func(r wireResult) float64 { return r.allocs }),
-					peak:      middle(runs, func(r wireResult) float64 { return r.peak }),
+					perSecond: Median(runs, func(r wireResult) float64 { return r.perSecond }),
+					cpu:       Median(runs, func(r wireResult) float64 { return r.cpu }),
+					allocs:    Median(runs, func(r wireResult) float64 { return r.allocs }),
+					peak:      Median(runs, func(r wireResult) float64 { return r.peak }),
 				}
 				b.ReportMetric(median.perSecond, "points/s")
 				b.ReportMetric(median.cpu, "CPU-ns/point")
@@ -183,22 +182,6 @@ func printWire(table []wireResult) {
 			r.series, 100*r.changing, r.child, r.perSecond, ofMirror, r.perSecond/cat, r.cpu, r.allocs, r.peak)
 	}
 	w.Flush()
-}
-
-func middle(runs []wireResult, value func(wireResult) float64) float64 {
-	var all []float64
-	for _, r := range runs {
-		all = append(all, value(r))
-	}
-	slices.Sort(all)
-	return all[len(all)/2]
-}
-
-func setting(name string, otherwise int) int {
-	if n, err := strconv.Atoi(os.Getenv(name)); err == nil && n > 0 {
-		return n
-	}
-	return otherwise
 }
 
 // statsFile in the environment names where a benchmarked child writes how often
