@@ -16,7 +16,7 @@ import (
 // faultState is the faults in force. A request asks it once for what concerns
 // it, and gets a channel that tells when that has changed:
 //
-//	set/close ──▶ lifted is closed ──▶ who hangs or waits asks anew
+//	set/close ──▶ lifted is done ──▶ who hangs or waits asks anew
 //
 // A count that is used up ends the faults for the requests to come, and lets
 // go of nobody.
@@ -25,20 +25,15 @@ type faultState struct {
 	faults  Faults
 	left    int // of faults.Count
 	limiter *rate.Limiter
-	lifted  chan struct{}
-	closed  chan struct{} // closed by close
+	lifted  context.Context // of which closed is the parent
+	lift    context.CancelFunc
+	closed  context.Context
+	close   context.CancelFunc // from then on next gives no active fault that waits
 }
 
-func (s *faultState) init() { s.lifted, s.closed = make(chan struct{}), make(chan struct{}) }
-
-// isClosed is for who holds mu.
-func (s *faultState) isClosed() bool {
-	select {
-	case <-s.closed:
-		return true
-	default:
-		return false
-	}
+func (s *faultState) init() {
+	s.closed, s.close = context.WithCancel(context.Background())
+	s.lifted, s.lift = context.WithCancel(s.closed)
 }
 
 func (s *faultState) set(f Faults) {
@@ -48,21 +43,8 @@ func (s *faultState) set(f Faults) {
 	if f.Rate > 0 {
 		s.limiter = rate.NewLimiter(rate.Limit(f.Rate), int(math.Ceil(f.Rate)))
 	}
-	if !s.isClosed() {
-		close(s.lifted)
-		s.lifted = make(chan struct{})
-	}
-}
-
-// close leaves lifted closed for good. From then on next hands out no active fault
-// that waits, or its request would ask anew for ever.
-func (s *faultState) close() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.isClosed() {
-		close(s.closed)
-		close(s.lifted)
-	}
+	s.lift()
+	s.lifted, s.lift = context.WithCancel(s.closed)
 }
 
 func (s *faultState) get() Faults {
@@ -86,13 +68,13 @@ func (s *faultState) next(body []byte, alerts int, now time.Time) activeFault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.faults
-	if s.isClosed() {
+	if s.closed.Err() != nil {
 		f.Latency, f.Hang = 0, false
 	}
 	if f.Match != "" && !bytes.Contains(body, []byte(f.Match)) {
-		return activeFault{lifted: s.lifted}
+		return activeFault{lifted: s.lifted.Done()}
 	}
-	st := activeFault{Faults: f, lifted: s.lifted}
+	st := activeFault{Faults: f, lifted: s.lifted.Done()}
 	switch {
 	case f.MaxAlerts > 0 && alerts > f.MaxAlerts:
 		st.key = "max_alerts"

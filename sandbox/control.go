@@ -3,6 +3,7 @@ package sandbox
 import (
 	"bytes"
 	"cmp"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,13 @@ const (
 	// record never holds up who writes it.
 	listStep = 1000
 )
+
+// presets are faults that are at hand, buttons of the console: each has its group,
+// its name, what it says, and what to put to /faults. Of what BigPanda's
+// documentation leaves open each has one, in the last group.
+//
+//go:embed presets.json
+var presets []byte
 
 // A route is a request that control answers. {seq} stands for a number.
 type route struct {
@@ -47,7 +55,7 @@ func (s *Server) routes() []route {
 		{"GET", "/alerts", "each alert as it is now, by key", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Alerts()) }},
 		{"GET", "/stats", "the counts of the record", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Stats()) }},
 		{"GET", "/live", "what changes, as server-sent events", s.serveLive},
-		{"GET", "/presets", "faults that are at hand", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, presets) }},
+		{"GET", "/presets", "faults that are at hand", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, json.RawMessage(presets)) }},
 		{"GET", "/faults", "the faults in force; a token among them is not shown", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Faults()) }},
 		{"PUT", "/faults", `set them in place of all, such as {"status": 503, "retry_after": "2s", "count": 10}`, s.putFaults},
 		{"DELETE", "/faults", "clear them", func(w http.ResponseWriter, _ *http.Request) {

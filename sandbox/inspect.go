@@ -86,21 +86,17 @@ func (r *record) incidentPage(id, before uint64, limit int) (page IncidentPage, 
 		shown = e.Payload
 	}
 	size := 0
-	for seq := c.LastEvent; ; {
-		e, kept := r.events.at(seq)
-		if !kept {
-			return page, shown, events, true
-		}
+	for e, kept := r.events.at(c.LastEvent); kept; e, kept = r.events.at(e.before) {
 		if n := len(events); n == limit || n > 0 && size+len(e.Payload) > maxShownBytes {
 			page.Before = events[n-1].Seq
-			return page, shown, events, true
+			break
 		}
-		if before == 0 || seq < before {
+		if before == 0 || e.Seq < before {
 			events = append(events, e)
 			size += len(e.Payload)
 		}
-		seq = e.before
 	}
+	return page, shown, events, true
 }
 
 func (s *Server) getRequest(w http.ResponseWriter, r *http.Request) {
@@ -125,13 +121,10 @@ func (r *record) requestPage(seq uint64) (q Request, events []Event, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if q, ok = r.requests.at(seq); ok && q.Accepted > 0 {
-		for n := range uint64(min(q.Accepted, maxShownAlerts)) {
-			if e, kept := r.events.at(q.FirstEvent + n); kept {
-				events = append(events, e)
-			}
-		}
+		events = r.events.after(q.FirstEvent-1, min(q.Accepted, maxShownAlerts))
 	}
-	return q, events, ok
+	isOther := func(e Event) bool { return e.Seq >= q.FirstEvent+uint64(q.Accepted) }
+	return q, slices.DeleteFunc(events, isOther), ok
 }
 
 // showEvents adds to each event what the documentation has against it.

@@ -106,14 +106,14 @@ func (s *Server) serveLive(w http.ResponseWriter, r *http.Request) {
 			return // the page has gone, or takes too long
 		}
 		at = next
-		if !pause(r.Context(), liveStep, s.faults.closed) {
+		if !pause(r.Context(), liveStep, s.faults.closed.Done()) {
 			return
 		}
 		quiet.Reset(liveQuiet)
 		select {
 		case <-changed:
 		case <-quiet.C:
-		case <-s.faults.closed:
+		case <-s.faults.closed.Done():
 			return
 		case <-r.Context().Done():
 			return

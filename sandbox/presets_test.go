@@ -9,6 +9,18 @@ import (
 	"testing"
 )
 
+// A Preset is one of GET /presets.
+type Preset struct {
+	Group, Name, Says string
+	Faults            json.RawMessage // what is put to /faults
+}
+
+func (s *sandbox) presets() (list []Preset) {
+	s.t.Helper()
+	decode(s.t, []byte(s.call("GET", "/presets", "").body), &list)
+	return list
+}
+
 // Each of what BIGPANDA.md calls unknown can be switched by a preset: without
 // it the API answers one way, with it another.
 func TestUnknowns(t *testing.T) {
@@ -47,12 +59,12 @@ func TestUnknowns(t *testing.T) {
 	} {
 		t.Run(test.unknown+": "+test.preset, func(t *testing.T) {
 			var faults string
-			for _, p := range presets {
-				if p.Name == test.preset && p.Group == groupUnknown {
+			s := start(t, Options{})
+			for _, p := range s.presets() {
+				if p.Name == test.preset && p.Group == "What is not documented" {
 					faults = string(p.Faults)
 				}
 			}
-			s := start(t, Options{})
 			for _, step := range []struct {
 				faults string
 				want   int
@@ -91,8 +103,7 @@ func TestUnknowns(t *testing.T) {
 func TestPresets(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{})
-	var list []Preset
-	decode(t, []byte(s.call("GET", "/presets", "").body), &list)
+	list := s.presets()
 	names := make(map[string]bool)
 	for _, p := range list {
 		f, err := ParseFaults(p.Faults)
