@@ -35,10 +35,10 @@ type answer struct {
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	received := s.options.Now()
 	c := readCall(w, r)
-	a := s.handle(r.Context(), c)
+	a := s.handle(c)
 	q := a.Request
 	q.Received, q.Took = received, s.options.Now().Sub(received)
-	q.Method, q.Path, q.UserAgent, q.Reason = keep(c.method), keep(c.path), keep(r.UserAgent()), keep(a.Reason)
+	q.Method, q.Path, q.UserAgent, q.Reason = keep(c.Method), keep(c.URL.Path), keep(r.UserAgent()), keep(a.Reason)
 	q.Bytes, q.Body = c.size, string(bytes.ToValidUTF8(c.body[:min(len(c.body), bodyKept)], nil))
 	q.AppKey, q.Alerts = c.batch.appKey, len(c.batch.items)
 	// Before the answer, so that a client that has it finds the record there.
@@ -63,7 +63,8 @@ func keep(text string) string {
 }
 
 // handle does to a call what the faults in force say, and what they leave.
-func (s *Server) handle(ctx context.Context, c call) answer {
+func (s *Server) handle(c call) answer {
+	ctx := c.Context()
 	for {
 		st := s.faults.next(c.body, len(c.batch.items), s.options.Now())
 		if st.Latency > 0 {
@@ -111,11 +112,11 @@ func (s *Server) pause(ctx context.Context, d time.Duration, lifted <-chan struc
 
 // take is the Alerts API as documented: it judges a call and takes its alerts.
 func (s *Server) take(c call, f Faults) answer {
-	if c.path != Path && c.path != OIMPath {
+	if c.URL.Path != Path && c.URL.Path != OIMPath {
 		return refuse(http.StatusNotFound, "no such path: the Alerts API is at "+Path+", the Open Integration Manager at "+OIMPath)
 	}
-	if c.method != http.MethodPost {
-		a := refuse(http.StatusMethodNotAllowed, "the method is "+c.method+", not POST")
+	if c.Method != http.MethodPost {
+		a := refuse(http.StatusMethodNotAllowed, "the method is "+c.Method+", not POST")
 		a.allow = http.MethodPost
 		return a
 	}
@@ -128,10 +129,10 @@ func (s *Server) take(c call, f Faults) answer {
 		return refuse(http.StatusUnauthorized, reason)
 	}
 	// The documentation has no 415: what is wrong with a header is a 400.
-	if t, _, err := mime.ParseMediaType(c.header.Get("Content-Type")); err != nil || t != "application/json" {
+	if t, _, err := mime.ParseMediaType(c.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		return refuse(http.StatusBadRequest, "Content-Type is not application/json")
 	}
-	if e := c.header.Get("Content-Encoding"); e != "" && e != "identity" && !(f.Gzip && isGzip(c.header)) {
+	if e := c.Header.Get("Content-Encoding"); e != "" && e != "identity" && !(f.Gzip && c.isGzip()) {
 		return refuse(http.StatusBadRequest, "Content-Encoding is set, and compressed bodies are not documented")
 	}
 	switch {

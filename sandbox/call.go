@@ -2,11 +2,9 @@ package sandbox
 
 import (
 	"bytes"
-	"cmp"
 	"compress/gzip"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 )
@@ -29,13 +27,11 @@ func setBodyDeadline(w http.ResponseWriter, until time.Time) {
 
 // call is a request to the API, read whole.
 type call struct {
-	method, path string
-	header       http.Header
-	query        url.Values
-	size         int    // of the body as it was sent, as far as it was read
-	body         []byte // unzipped, at most maxBody+1 bytes
-	readErr      error
-	batch        batch // of body
+	*http.Request
+	size    int    // of the body as it was sent, as far as it was read
+	body    []byte // unzipped, at most maxBody+1 bytes
+	readErr error
+	batch   batch // of body
 }
 
 // readCall reads the body and what is in it.
@@ -47,8 +43,8 @@ func readCall(w http.ResponseWriter, r *http.Request) call {
 		// answer hangs.
 		setBodyDeadline(w, time.Time{})
 	}
-	c := call{method: r.Method, path: r.URL.Path, header: r.Header, query: r.URL.Query(), size: len(body), body: body, readErr: err}
-	if isGzip(r.Header) && err == nil && c.size <= maxBody {
+	c := call{Request: r, size: len(body), body: body, readErr: err}
+	if c.isGzip() && err == nil && c.size <= maxBody {
 		c.body, c.readErr = unzip(c.body)
 	}
 	switch {
@@ -64,33 +60,40 @@ func readCall(w http.ResponseWriter, r *http.Request) call {
 // token returns what a call gives as its token. A reason says that it gives none
 // in a form that is documented, and never what stands there.
 func (c call) token() (token, reason string) {
-	if authorization := c.header.Get("Authorization"); authorization != "" {
+	if authorization := c.Header.Get("Authorization"); authorization != "" {
 		scheme, token, _ := strings.Cut(authorization, " ")
 		if !strings.EqualFold(scheme, "Bearer") || token == "" {
 			return "", "the Authorization header is not \"Bearer TOKEN\""
 		}
 		return token, ""
 	}
-	token = c.query.Get("access_token")
-	if token == "" && c.path == OIMPath {
-		token = c.header.Get("X-Auth-Token")
-	}
+	token = c.either("access_token", "X-Auth-Token")
 	if token == "" {
 		return "", "the Authorization header is missing"
 	}
 	return token, ""
 }
 
+// either returns what the query has, or else, where the Open Integration Manager
+// takes it, a header.
+func (c call) either(query, header string) string {
+	text := c.URL.Query().Get(query)
+	if text == "" && c.URL.Path == OIMPath {
+		text = c.Header.Get(header)
+	}
+	return text
+}
+
 // appKey returns the app key of a call that is not in its body, "" if there is
 // none.
 func (c call) appKey() string {
-	if c.path != OIMPath {
+	if c.URL.Path != OIMPath {
 		return ""
 	}
-	return cmp.Or(c.query.Get("app_key"), c.header.Get("X-App-Key"))
+	return c.either("app_key", "X-App-Key")
 }
 
-func isGzip(h http.Header) bool { return strings.EqualFold(h.Get("Content-Encoding"), "gzip") }
+func (c call) isGzip() bool { return strings.EqualFold(c.Header.Get("Content-Encoding"), "gzip") }
 
 // unzip returns what is in a body, up to a byte more than it may hold.
 func unzip(body []byte) ([]byte, error) {

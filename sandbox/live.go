@@ -16,9 +16,6 @@ const (
 	// livePatience is how long a page may take to read an update. After that
 	// it is cut off; when it comes back it is told what it has missed.
 	livePatience = 5 * time.Second
-	// liveQuiet is how long a page is told nothing at most, so that one that
-	// has gone is noticed.
-	liveQuiet = 15 * time.Second
 	// How much is in one update at most. Of more requests the newest are
 	// told, and the numbers show that some are missing.
 	liveIncidents = 1000
@@ -97,8 +94,6 @@ func (s *Server) serveLive(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	at := readCursor(r.Header.Get("Last-Event-ID"))
-	quiet := time.NewTimer(liveQuiet)
-	defer quiet.Stop()
 	fmt.Fprint(w, "retry: 500\n\n")
 	for {
 		u, next, changed := s.updateSince(at)
@@ -109,10 +104,8 @@ func (s *Server) serveLive(w http.ResponseWriter, r *http.Request) {
 		if !pause(r.Context(), liveStep, s.faults.closed.Done()) {
 			return
 		}
-		quiet.Reset(liveQuiet)
 		select {
 		case <-changed:
-		case <-quiet.C:
 		case <-s.faults.closed.Done():
 			return
 		case <-r.Context().Done():

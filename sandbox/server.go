@@ -27,11 +27,10 @@
 //
 // # Control
 //
-// Everything else is for whoever runs the sandbox. All of it speaks JSON; a
-// failure is {"error": "the reason"}.
-// GET / lists them, each with what it does, and gives a browser the console: see
-// routes. In a list each element stands on a line of its own; ?since=N is only what
-// has a higher seq, ?limit=N at most so many.
+// Everything else is for whoever runs the sandbox: GET / lists it (see routes), and
+// gives a browser the console. All of it speaks JSON; a failure is {"error": "the
+// reason"}. In a list each element is on a line of its own; ?since=N is only what has
+// a higher seq, ?limit=N at most so many.
 //
 // The console is a page that is told of changes while it is open. It needs
 // nothing but this server, which tells the browser to let it have nothing else.
