@@ -19,7 +19,7 @@ import (
 	"unicode/utf8"
 )
 
-// Mark stands where a character is that is not shown.
+// Mark is in the place of a character that is not shown.
 const Mark = '·'
 
 // Text returns a text in which each character that is not shown is a Mark, the

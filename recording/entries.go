@@ -9,7 +9,7 @@ import (
 )
 
 // maxEntry is how long a point may be, in bytes: a quote that is never closed
-// must not take the rest of the file into memory.
+// must not take all that follows into memory.
 const maxEntry = 1 << 20
 
 // entries splits line protocol into points, which are lines, unless a text in

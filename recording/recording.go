@@ -18,7 +18,7 @@ import (
 
 // Options say how a file is to be read.
 type Options struct {
-	// Stream is for a recording: the database and the retention policy stand in
+	// Stream is for a recording: the database and the retention policy are in
 	// lines of their own before each point, whose time is in nanoseconds
 	// (Kapacitor, replay.go).
 	Stream bool
@@ -97,7 +97,7 @@ func (r *Reader) Next() (*agent.Point, error) {
 	}
 }
 
-// heading reads what stands before a point of a recording.
+// heading reads what is before a point of a recording.
 func (r *Reader) heading() (database, policy string, err error) {
 	first, _, err := r.entries.line()
 	if err != nil {

@@ -209,7 +209,7 @@ func (a answer) write(w http.ResponseWriter) {
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 	}
 	w.WriteHeader(a.Status)
-	w.Write(body) // an error is the client's loss; the record stands
+	w.Write(body) // an error is the client's loss; the record has it
 }
 
 func contentType(body []byte) string {

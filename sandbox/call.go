@@ -58,7 +58,7 @@ func readCall(w http.ResponseWriter, r *http.Request) call {
 }
 
 // token returns what a call gives as its token. A reason says that it gives none
-// in a form that is documented, and never what stands there.
+// in a form that is documented, and never what is there.
 func (c call) token() (token, reason string) {
 	if authorization := c.Header.Get("Authorization"); authorization != "" {
 		scheme, token, _ := strings.Cut(authorization, " ")

@@ -12,7 +12,7 @@ func accept(types string) func(*http.Request) {
 }
 
 // A browser gets the page at /, everybody else the text.
-// A fault's body may be HTML, and stands at the console's own origin.
+// A fault's body may be HTML, and is at the console's own origin.
 func TestAnswerRunsNoScript(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{Faults: Faults{Body: "<script>alert(1)</script>"}})

@@ -30,7 +30,7 @@ const (
 //go:embed presets.json
 var presets []byte
 
-// A route is a request that control answers. {seq} stands for a number.
+// A route is a request that control answers. {seq} is a number.
 type route struct {
 	method, path string
 	says         string // what it does, for the index

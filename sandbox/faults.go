@@ -86,7 +86,7 @@ type faultsJSON struct {
 
 type plainFaults Faults // without its methods
 
-// tokenShown stands in JSON for a token that is set. PUT /faults takes it for
+// tokenShown is what JSON has for a token that is set. PUT /faults takes it for
 // the one that is in force.
 const tokenShown = "(set)"
 

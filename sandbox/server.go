@@ -1,6 +1,6 @@
 // Package sandbox is a BigPanda to work against: an HTTP server that takes
 // alerts as BigPanda documents its Alerts API, keeps a record of what came,
-// and fails on demand. It knows nothing of the rest of this program: what an
+// and fails on demand. It knows nothing of the other parts of this program: what an
 // alert's identity is, it works out by itself from the documentation, so that
 // tests can hold the two against each other.
 //
@@ -50,7 +50,7 @@ import (
 	"time"
 )
 
-// Where the Alerts API and the Open Integration Manager stand on the sandbox, as
+// Where the Alerts API and the Open Integration Manager are on the sandbox, as
 // on BigPanda.
 const (
 	Path    = "/data/v2/alerts"

@@ -71,7 +71,7 @@ func TestPeerThatNeverReads(t *testing.T) {
 	}
 }
 
-// P8: with stdout broken the rest of stdin is still read and delivered.
+// P8: with stdout broken what is left of stdin is still read and delivered.
 func TestBrokenStdout(t *testing.T) {
 	t.Parallel()
 	bp, env := NewBigPanda(t)

@@ -182,7 +182,7 @@ func measure(f *Function) *process {
 	return p
 }
 
-// init sends Info and Init, and returns the rest of the output.
+// init sends Info and Init, and returns what follows of the output.
 func (p *process) init() *bufio.Reader {
 	p.t.Helper()
 	frames := bufio.NewReader(p.Out)

@@ -20,7 +20,7 @@ import (
 
 // A Use is one call of a function in a script, such as @bigpanda().
 type Use struct {
-	Line int // where the call stands, from 1
+	Line int // where the call is, from 1
 	node *node
 }
 
@@ -132,7 +132,7 @@ func optionValue(arg any) (*agent.OptionValue, error) {
 	return nil, whyNoValue(arg)
 }
 
-// whyNoValue says what stands in the place of a literal.
+// whyNoValue says what is there instead of a literal.
 func whyNoValue(v any) error {
 	what := "an expression"
 	switch v := v.(type) {

@@ -197,7 +197,7 @@ func TestExamples(t *testing.T) {
 	}
 }
 
-// Whatever stands in a script, it is read or refused.
+// Whatever is in a script, it is read or refused.
 func FuzzUses(f *testing.F) {
 	f.Add("var by = ['host']\nstream|from().groupBy(by, *)|groupBy(*).exclude('x')|alert()@bigpanda().attribute('a', 'b' + 'c').maxAge(1m)")
 	f.Add("dbrp \"a\".\"b\"\nvar n int\nvar f = lambda: \"x\" > -1.5 AND TRUE\nstream|from().where(f)@bigpanda().host(n)")

@@ -3,7 +3,7 @@ package wire
 import "time"
 
 // Kapacitor writes its points one by one. Where a function sleeps in its read,
-// each of these writes wakes it, and that costs Kapacitor as much as the rest of
+// each of these writes wakes it, and that costs Kapacitor as much as all else of
 // the write. So while points come densely, the reader sleeps by itself for a
 // moment before each read: what is written meanwhile wakes nobody, and one read
 // brings all of it.

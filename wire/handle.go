@@ -71,7 +71,7 @@ const (
 	pointNumber = 17
 )
 
-// pointTag stands before a point in a frame.
+// pointTag is before a point in a frame.
 var pointTag = protowire.AppendTag(nil, pointNumber, protowire.BytesType)
 
 // pointOf returns the point of a body that holds one and nothing else, and nil

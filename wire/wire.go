@@ -58,7 +58,7 @@
 //   - The end of the input is the end. What is left of the output has
 //     Options.Grace to go out.
 //   - When the context is done, reading goes on, to the end of the input or for
-//     three quarters of Options.Grace; the rest of it is for the output. If the
+//     three quarters of Options.Grace; what is left of it is for the output. If the
 //     input did not end and the context has a cause (context.WithCancelCause),
 //     that is the end like an error of the handler.
 //
