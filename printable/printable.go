@@ -5,7 +5,7 @@
 // spaces (unicode.IsGraphic). All others are made visible. A terminal obeys
 // control characters, those from U+0080 to U+009F as well; bidirectional marks and
 // the line and paragraph separators (U+2028, U+2029) put text elsewhere than it
-// stands; and with invisible characters, such as zero-width spaces and joiners,
+// is; and with invisible characters, such as zero-width spaces and joiners,
 // two names look like one. That an emoji made of several, or a word of a script
 // that uses joiners, falls into its parts is the price.
 package printable

@@ -13,8 +13,8 @@ import (
 // asked about.
 type choosy struct {
 	*recorder
-	wants func(point []byte) bool
-	asked [][]byte
+	wants   func(point []byte) bool
+	asked   [][]byte
 	answers []bool // what Mirrors says, one for each Init; then what the recorder does
 }
 
@@ -91,12 +91,12 @@ func TestRunLetsNothingOutThatIsNotMirrored(t *testing.T) {
 	t.Parallel()
 	data := frames(begin("b"), point(1), point(2), end("b"))
 	for _, c := range []struct {
-		name  string
-		wants func([]byte) bool
+		name    string
+		wants   func([]byte) bool
 		answers []bool // of Mirrors, one for each Init
-		in    []byte
-		out   []string
-		seen  []string
+		in      []byte
+		out     []string
+		seen    []string
 	}{
 		{"points that change nothing", never, []bool{false}, append(frames(initTask("a")), data...),
 			[]string{"init true "}, []string{"init a", "begin b", "end b"}},
