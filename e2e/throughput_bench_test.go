@@ -13,7 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"bigpanda-udf/test"
+	"bigpanda-udf/test/bench"
 )
 
 // What BenchmarkThroughput compares, as a TICKscript has it.
@@ -47,7 +47,7 @@ type throughputResult struct {
 // BENCH_POINTS points for each line of it, the median of BENCH_ROUNDS rounds,
 // each with a server of its own for each line.
 func BenchmarkThroughput(b *testing.B) {
-	rounds, points := test.Setting("BENCH_ROUNDS", 3), test.Setting("BENCH_POINTS", 200_000)
+	rounds, points := bench.Setting("BENCH_ROUNDS", 3), bench.Setting("BENCH_POINTS", 200_000)
 	cases := []throughputCase{
 		{noFunction, false, 0},
 		{mirrorFunction, false, 0},
@@ -247,7 +247,7 @@ func usageOf(t testing.TB, id int) (u usage) {
 func printThroughput(cases []throughputCase, runs [][]throughputResult) {
 	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\nchanging\tfunction\tpoints/s\tof the mirror\tof the copier\tfunction CPU µs/point\tkapacitord CPU µs/point\treads/point\twrites/point\t")
-	median := func(i int, value func(throughputResult) float64) float64 { return test.Median(runs[i], value) }
+	median := func(i int, value func(throughputResult) float64) float64 { return bench.Median(runs[i], value) }
 	perSecond := func(r throughputResult) float64 { return r.perSecond }
 	var mirror, raw float64
 	for i, c := range cases {

@@ -19,6 +19,7 @@ import (
 	"bigpanda-udf/cli"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/retry"
+	"bigpanda-udf/test/bench"
 	"bigpanda-udf/udf"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -36,7 +37,7 @@ const (
 // runs (3) of BENCH_POINTS points (4,000,000), or fewer where they are slow.
 func BenchmarkWire(b *testing.B) {
 	const changed1000, changed10 = 0.001, 0.1
-	rounds, points := Setting("BENCH_ROUNDS", 3), Setting("BENCH_POINTS", 4_000_000)
+	rounds, points := bench.Setting("BENCH_ROUNDS", 3), bench.Setting("BENCH_POINTS", 4_000_000)
 	var cases []wireCase
 	for _, series := range []int{1, 1_000, 1_000_000} {
 		cases = append(cases, wireCase{catProgram, series, 0, points}, wireCase{stockMirror, series, 0, points / 20})
@@ -57,10 +58,10 @@ func BenchmarkWire(b *testing.B) {
 				}
 				median := wireResult{
 					wireCase:  c,
-					perSecond: Median(runs, func(r wireResult) float64 { return r.perSecond }),
-					cpu:       Median(runs, func(r wireResult) float64 { return r.cpu }),
-					allocs:    Median(runs, func(r wireResult) float64 { return r.allocs }),
-					peak:      Median(runs, func(r wireResult) float64 { return r.peak }),
+					perSecond: bench.Median(runs, func(r wireResult) float64 { return r.perSecond }),
+					cpu:       bench.Median(runs, func(r wireResult) float64 { return r.cpu }),
+					allocs:    bench.Median(runs, func(r wireResult) float64 { return r.allocs }),
+					peak:      bench.Median(runs, func(r wireResult) float64 { return r.peak }),
 				}
 				b.ReportMetric(median.perSecond, "points/s")
 				b.ReportMetric(median.cpu, "CPU-ns/point")

@@ -1,4 +1,7 @@
-package test
+// Package bench is what the benchmarks of the program and of the real Kapacitor
+// share. It is apart from package test, as what that needs for its own tests is not
+// for the module of e2e.
+package bench
 
 import (
 	"os"
