@@ -52,17 +52,21 @@ func (s *Server) routes() []route {
 			writeList(w, r, s.record.requestsAfter, func(q Request) uint64 { return q.Seq })
 		}},
 		{"GET", "/requests/{seq}", "one, with its alerts and what is wrong with them", s.getRequest},
-		{"GET", "/alerts", "each alert as it is now, by key", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Alerts()) }},
-		{"GET", "/stats", "the counts of the record", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Stats()) }},
+		{"GET", "/alerts", "each alert as it is now, by key", answerJSON(s.Alerts)},
+		{"GET", "/stats", "the counts of the record", answerJSON(s.Stats)},
 		{"GET", "/live", "what changes, as server-sent events", s.serveLive},
-		{"GET", "/presets", "faults that are at hand", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, json.RawMessage(presets)) }},
-		{"GET", "/faults", "the faults in force; a token among them is not shown", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Faults()) }},
+		{"GET", "/presets", "faults that are at hand", answerJSON(func() json.RawMessage { return presets })},
+		{"GET", "/faults", "the faults in force; a token among them is not shown", answerJSON(s.Faults)},
 		{"PUT", "/faults", `set them in place of all, such as {"status": 503, "retry_after": "2s", "count": 10}`, s.putFaults},
 		{"DELETE", "/faults", "clear them", func(w http.ResponseWriter, _ *http.Request) {
 			_ = s.SetFaults(Faults{}) // none are none that could be wrong
 			writeJSON(w, s.Faults())
 		}},
 	}
+}
+
+func answerJSON[T any](get func() T) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, get()) }
 }
 
 func (s *Server) newControl() http.Handler {
