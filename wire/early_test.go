@@ -74,7 +74,7 @@ func TestRunGivesLittleMemoryBeforeInit(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			h := &recorder{}
-			err := Run(t.Context(), h, bytes.NewReader(tt.input), out, Options{InitWithin: time.Minute, Grace: time.Millisecond})
+			err := Run(t.Context(), h, bytes.NewReader(tt.input), out, Options{InitWithin: time.Hour, Grace: time.Millisecond})
 			runtime.ReadMemStats(&after)
 			if tt.want == "" {
 				if err != nil && !strings.Contains(err.Error(), "output") {
