@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -369,28 +368,6 @@ func (h *Handler) survive(message string) {
 		h.once(fmt.Sprint("panic ", v), func() {
 			h.log.Error(message, "panic", v, "stack", string(debug.Stack()))
 		})
-	}
-}
-
-// noticeAppKey takes note of the app keys under which alerts were told before, and
-// says that some are open under another one than that in force.
-func (h *Handler) noticeAppKey() {
-	open, of := 0, ""
-	for key, alert := range h.state.alerts {
-		key := bigpanda.AppKeyOf(key)
-		if key == h.appKey {
-			continue
-		}
-		if !h.left[key] {
-			h.left[strings.Clone(key)] = true
-		}
-		if alert.open > 0 {
-			open, of = open+int(alert.open), key
-		}
-	}
-	if open > 0 {
-		h.log.Warn("the app key has changed: alerts that are open under the old one are resolved there, and told under the new one, each with its next point",
-			"app_key", h.appKey, "was", of, "open", open)
 	}
 }
 

@@ -249,5 +249,27 @@ func (s *state) forget(now func() time.Time) {
 	}
 }
 
+// noticeAppKey takes note of the app keys under which alerts were told before, and
+// says that some are open under another one than that in force.
+func (h *Handler) noticeAppKey() {
+	open, of := 0, ""
+	for key, alert := range h.state.alerts {
+		key := bigpanda.AppKeyOf(key)
+		if key == h.appKey {
+			continue
+		}
+		if !h.left[key] {
+			h.left[strings.Clone(key)] = true
+		}
+		if alert.open > 0 {
+			open, of = open+int(alert.open), key
+		}
+	}
+	if open > 0 {
+		h.log.Warn("the app key has changed: alerts that are open under the old one are resolved there, and told under the new one, each with its next point",
+			"app_key", h.appKey, "was", of, "open", open)
+	}
+}
+
 // unix returns the second of a point's time in Unix nanoseconds.
 func unix(nanoseconds int64) int64 { return time.Unix(0, nanoseconds).Unix() }
