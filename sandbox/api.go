@@ -16,10 +16,12 @@ import (
 	"time"
 )
 
-// How much of a body, and of another text that a client chose, a Request keeps.
+// How much of a body, and of another text that a client chose, a Request keeps,
+// and of how many alerts the names.
 const (
-	bodyKept = 1024
-	textKept = 256
+	bodyKept    = 1024
+	textKept    = 256
+	carriedKept = 3
 )
 
 const goneReason = "the client went before the answer"
@@ -40,7 +42,7 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	q.Received, q.Took = received, s.options.Now().Sub(received)
 	q.Method, q.Path, q.UserAgent, q.Reason = keep(c.Method), keep(c.URL.Path), keep(r.UserAgent()), keep(a.Reason)
 	q.Bytes, q.Body = c.size, string(bytes.ToValidUTF8(c.body[:min(len(c.body), bodyKept)], nil))
-	q.AppKey, q.Alerts = c.batch.appKey, len(c.batch.items)
+	q.AppKey, q.Alerts, q.Carried = c.batch.appKey, len(c.batch.items), carried(c.batch.items)
 	// Before the answer, so that a client that has it finds the record there.
 	s.record.answered(&q)
 	if s.options.OnRequest != nil {
@@ -52,6 +54,19 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 	case a.Status != 0:
 		a.write(w)
 	}
+}
+
+// carried names the first alerts of a request, by what came.
+func carried(items []item) (named []Carried) {
+	for _, it := range items[:min(len(items), carriedKept)] {
+		fields := objectFields(it.raw)
+		c := Carried{Title: keep(strings.Clone(titleOf(fields)))}
+		if status := valueOf(fields, "status").Str; slices.Contains(statuses, status) {
+			c.Status = strings.Clone(status)
+		}
+		named = append(named, c)
+	}
+	return named
 }
 
 // keep cuts a text to what a Request keeps of it.

@@ -3,6 +3,8 @@ package sandbox
 import (
 	"encoding/json"
 	"net/http"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -191,11 +193,45 @@ func TestOnRequest(t *testing.T) {
 	told := make(chan Request, 2)
 	s := start(t, Options{OnRequest: func(q Request) { told <- q }})
 	s.post(`{"app_key":"k","alerts":[{"status":"ok","host":"a"},{"status":"ok","host":"b"}]}`, 201)
-	if q := <-told; q != s.lastRequest() || q.Alerts != 2 || q.Accepted != 2 || q.FirstEvent != 1 || q.AppKey != "k" {
+	if q := <-told; !reflect.DeepEqual(q, s.lastRequest()) || q.Alerts != 2 || q.Accepted != 2 || q.FirstEvent != 1 || q.AppKey != "k" {
 		t.Errorf("told %+v, in the record %+v", q, s.lastRequest())
 	}
 	s.post(`nonsense`, 400)
-	if q := <-told; q != s.lastRequest() || q.Status != 400 || q.Body != "nonsense" {
+	if q := <-told; !reflect.DeepEqual(q, s.lastRequest()) || q.Status != 400 || q.Body != "nonsense" {
 		t.Errorf("told %+v, in the record %+v", q, s.lastRequest())
+	}
+}
+
+// A request names the first of its alerts, whether they were taken or not.
+func TestCarried(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 300)
+	for _, test := range []struct {
+		name, body string
+		want       []Carried
+	}{
+		{"one", alert("web-1", "critical", 1), []Carried{{"web-1", "critical"}}},
+		{"the first three", `{"app_key":"k","alerts":[{"status":"ok","host":"a"},{"status":"warning","service":"b"},{"status":"ok","host":"c"},{"status":"ok","host":"d"}]}`,
+			[]Carried{{"a", "ok"}, {"b", "warning"}, {"c", "ok"}}},
+		{"refused for another property", `{"app_key":"k","status":"ok","host":"a","labels":{}}`, []Carried{{"a", "ok"}}},
+		{"refused for its status", `{"app_key":"k","status":"bad","host":"a"}`, []Carried{{"a", ""}}},
+		{"no primary property", `{"app_key":"k","status":"ok","check":"c"}`, []Carried{{"", "ok"}}},
+		{"a long name", alert(long, "ok", 1), []Carried{{long[:textKept] + "…", "ok"}}},
+		{"none", `{"app_key":"k","alerts":[]}`, nil},
+		{"no object", `{"app_key":"k","alerts":[1]}`, []Carried{{}}},
+		{"nonsense", `nonsense`, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := start(t, Options{})
+			s.call("POST", Path, test.body)
+			if q := s.lastRequest(); !slices.Equal(q.Carried, test.want) {
+				t.Errorf("%+v, want %+v", q.Carried, test.want)
+			}
+			s.call("PUT", "/faults", `{"status":503}`)
+			s.call("POST", Path, test.body)
+			if q := s.lastRequest(); q.Status != 503 || !slices.Equal(q.Carried, test.want) {
+				t.Errorf("in an outage %+v, want %+v", q, test.want)
+			}
+		})
 	}
 }

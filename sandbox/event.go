@@ -86,6 +86,9 @@ type Request struct {
 	Body      string        `json:"body,omitempty"` // its beginning, at most 1 KB
 	AppKey    string        `json:"app_key,omitempty"`
 	Alerts    int           `json:"alerts"` // in the body
+	// Carried names the first of them, three at most, whether they were taken
+	// or not.
+	Carried []Carried `json:"carried,omitempty"`
 
 	// Status is the answer's, and 0 when there was none: the connection was
 	// dropped, or the client went first.
@@ -103,6 +106,12 @@ type Request struct {
 	Duplicates int    `json:"duplicates,omitempty"` // of those accepted
 	Dropped    int    `json:"dropped,omitempty"`    // of those accepted, by BigPanda later
 	FirstEvent uint64 `json:"first_event,omitempty"`
+}
+
+// Carried is an alert of a request by name.
+type Carried struct {
+	Title  string `json:"title,omitempty"`  // at most 256 bytes; none without a primary property
+	Status string `json:"status,omitempty"` // none unless it is a documented one
 }
 
 // Alert is what BigPanda would show for one alert: the last event that is
