@@ -56,6 +56,7 @@ type update struct {
 	// is accepted.
 	KeepIncidents int  `json:"keep_incidents"`
 	NeedsToken    bool `json:"needs_token"`
+	Demo          bool `json:"demo,omitempty"` // see Options
 }
 
 // updateSince returns what has changed after c, the cursor after that, and a
@@ -66,7 +67,7 @@ func (s *Server) updateSince(c cursor) (update, cursor, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := cursor{s.born + r.resets, r.events.added, r.requests.added, r.incidents.gone.added}
-	u := update{Stats: r.copyStats(), Faults: faults, KeepIncidents: r.incidents.keep, NeedsToken: s.options.Token != "" || faults.Token != ""}
+	u := update{Stats: r.copyStats(), Faults: faults, KeepIncidents: r.incidents.keep, NeedsToken: s.options.Token != "" || faults.Token != "", Demo: s.options.Demo}
 	if missed := now.gone - c.gone; c.life != now.life || missed > uint64(len(r.incidents.gone.kept)) {
 		c = cursor{}
 		u.Reset = true

@@ -58,7 +58,7 @@ const (
 )
 
 // Defaults of Options.Keep. A kept event takes about 1 KB, a kept request at
-// most about 3 KB: some 130 MB when both are full. Of events with long texts
+// most about 4 KB: some 140 MB when both are full. Of events with long texts
 // fewer are kept: 256 MiB of them, and 64 MiB of incidents.
 const (
 	DefaultKeepEvents   = 100_000
@@ -85,6 +85,9 @@ type Options struct {
 	// Hosts are further names that a request may have in its Host header, besides
 	// loopback and the address that it was sent to.
 	Hosts []string
+	// Demo: the console is that of a demo. It shows the worst incident until its
+	// user chooses one, and does not advise to run the demo.
+	Demo bool
 	// Now is the clock of the record and of the rate limit; nil: time.Now.
 	Now func() time.Time
 	// OnRequest, if set, is called once for each request to the API, after
