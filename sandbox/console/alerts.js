@@ -1,10 +1,10 @@
 // Alerts as they were sent: payload, and what the documentation has against it.
 
-import { code, count, el, pill, time } from './dom.js';
+import { code, count, el, labelled, name, ofSeconds, pill, time } from './dom.js';
 
 /** problemList shows problems, each with what comes of it and who says so. */
 export function problemList(problems) {
-  return el('ul.problems', { 'aria-label': 'Problems' }, ...problems.map((p) => el(`li${p.outcome === 'refused' || p.outcome.includes('dropped') ? '.bad' : ''}`, {},
+  return el('ul.problems', { 'aria-label': 'Problems' }, ...problems.map((p) => el(`li${/refused|dropped/.test(p.outcome) ? '.bad' : ''}`, {},
     el('b', {}, sentence(p.text)), ' ', el('span.outcome', {}, `${sentence(p.outcome)}.`),
     p.page ? el('span.page', { title: 'The page of BigPanda’s documentation that says so' }, ` ${p.page}`) : null)));
 }
@@ -22,8 +22,8 @@ export function alertItem(alert, { open = false, heading = '' } = {}) {
   const problems = alert.problems.length;
   const summary = el('summary', {},
     alert.status ? pill(alert.status) : el('span.pill.is-refused', {}, 'not taken'),
-    heading ? el('span.title', {}, heading) : null,
-    alert.received ? el('span', {}, time(new Date(alert.timestamp * 1000))) : null,
+    heading ? name(heading, '.title') : null,
+    ...(alert.received ? [labelled('point', time(ofSeconds(alert.timestamp))), labelled('request', time(new Date(alert.received)))] : []),
     ...flagsOf(alert).map((flag) => el('span.tag', {}, flag)),
     problems ? el('span.warn', {}, count(problems, 'problem')) : null);
   const details = el('details.alert', { open }, summary, payload);

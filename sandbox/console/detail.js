@@ -1,6 +1,6 @@
 // One incident: timeline, tags, events.
 
-import { ago, byID, count, el, get, linked, ofSeconds, pill, setText, time, timeText } from './dom.js';
+import { ago, byID, count, el, flappingTag, get, labelled, linked, name, ofSeconds, pill, setText, time, timeText } from './dom.js';
 import { alertItem } from './alerts.js';
 import { isFlapping } from './store.js';
 import { timeline } from './timeline.js';
@@ -91,8 +91,9 @@ export class Detail {
         this.eventsTitle, this.eventList, this.moreEvents);
     }
     this.#drawHead();
-    this.tags.replaceChildren(...page.tags.map(({ name, values }) => el('tr', {}, el('th', { scope: 'row' }, name),
-      el('td', {}, ...values.flatMap((v, i) => [i ? ' | ' : null, linked(v)])))));
+    this.tags.replaceChildren(...page.tags.map((tag) => el('tr', {}, el('th', { scope: 'row' }, name(tag.name)),
+      el('td', {}, ...tag.values.flatMap((v, i) => [i ? ' | ' : null, el('bdi', {}, linked(v))]),
+        tag.name === 'timestamp' ? el('span.faint', {}, ` ${timeText(ofSeconds(tag.values[0]))}`) : null))));
     this.#drawEvents();
   }
 
@@ -100,12 +101,12 @@ export class Detail {
     const p = this.#page;
     const description = p.tags.find((t) => t.name === 'description')?.values.join(' | ');
     this.head.replaceChildren(
-      el('div.row', {}, pill(p.status), isFlapping(p) ? el('span.flapping', { title: 'over four changes in an hour' }, 'flapping') : null,
-        el('span.faint', {}, 'since ', time(ofSeconds(p.since), `${timeText(ofSeconds(p.since))}, ${ago(p.since)}`))),
-      el('h2', { id: 'detail-title' }, p.title),
-      p.subtitle ? el('p.subtitle', {}, p.subtitle) : '',
-      description ? el('p.description', {}, description) : '',
-      el('p.faint', {}, `${count(p.events, 'event')}, ${count(p.changes, 'change')} of status, app key ${p.app_key}`));
+      el('h2', { id: 'detail-title' }, name(p.title)),
+      p.subtitle ? el('p.subtitle', {}, name(p.subtitle)) : '',
+      el('p.row', {}, pill(p.status), isFlapping(p) ? flappingTag() : null,
+        labelled('since', time(ofSeconds(p.since)), ` (${ago(p.since)})`), labelled('app key', name(p.app_key))),
+      description ? el('p.description', {}, name(description)) : '',
+      el('p.faint', {}, `${count(p.events, 'event')}, ${count(p.changes, 'change')} of status`));
     this.#drawPicture();
   }
 

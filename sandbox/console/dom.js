@@ -29,21 +29,14 @@ export const statusWords = ['critical', 'warning', 'unknown', 'acknowledged', 'o
 /** pill shows a status as a text with a colour. */
 export const pill = (status) => el(`span.pill.is-${statusWords.includes(status) ? status : 'unknown'}`, {}, status);
 
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
-const calendar = new Intl.DateTimeFormat(undefined, {
-  year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23',
-});
-
-const dayOf = (date) => date.toDateString();
+// Swedish writes 2026-11-28 09:12:48 CET, as ISO 8601 does but for the zone.
+const clock = new Intl.DateTimeFormat('sv-SE', { dateStyle: 'short', timeStyle: 'long' });
 
 /** Some timestamps are no dates: a payload may say anything. */
 const isDate = (date) => !Number.isNaN(date.getTime());
 
-/** timeText writes a time, with the day unless that is today. */
-export function timeText(date) {
-  if (!isDate(date)) return '—';
-  return dayOf(date) === dayOf(new Date()) ? clock.format(date) : calendar.format(date);
-}
+/** timeText writes a time with its date and zone. */
+export const timeText = (date) => (isDate(date) ? clock.format(date) : '—');
 
 /** ofSeconds makes a date of Unix seconds. */
 export const ofSeconds = (seconds) => new Date(seconds * 1000);
@@ -67,9 +60,21 @@ export function ago(seconds) {
 
 /** time makes a <time> of a date. */
 export function time(date, text = timeText(date)) {
-  if (!isDate(date)) return el('time', {}, text);
-  return el('time', { datetime: date.toISOString(), title: calendar.format(date) }, text);
+  return el('time', isDate(date) ? { datetime: date.toISOString(), title: timeText(date) } : {}, text);
 }
+
+/** labelled puts a word before what it names. */
+export const labelled = (word, ...what) => el('span.labelled', {}, el('span.faint', {}, `${word} `), ...what);
+
+/** visible returns a text, or says that there is nothing to see in it. */
+export const visible = (text) => (/[^\s\p{C}]/u.test(text) ? text : '(blank)');
+
+/** name shows a text that somebody chose: its direction is its own, and it
+ * cannot turn what stands beside it. */
+export const name = (text, kind = '') => el(`bdi${kind}`, {}, visible(text));
+
+/** flappingTag marks an incident with more than four changes in an hour. */
+export const flappingTag = () => el('span.flapping', { title: 'over four changes in an hour' }, 'flapping');
 
 /** count writes a number with its noun. */
 export const count = (n, one, many = `${one}s`) => `${n.toLocaleString('en')} ${n === 1 ? one : many}`;

@@ -27,8 +27,10 @@ export class Faults {
   async load() {
     const groups = Map.groupBy(await get('/presets'), (p) => p.group);
     for (const [group, presets] of groups) {
-      const id = `group-${byID('presets').childElementCount}`;
-      byID('presets').append(el('fieldset', { 'aria-labelledby': id }, el('h3', { id }, group), el('div.buttons', {}, ...presets.map((p) => this.#button(p)))));
+      // The last is for who writes a client.
+      const open = byID('presets').childElementCount < groups.size - 1;
+      byID('presets').append(el('details.group', { open }, el('summary', {}, el('h3', {}, group)),
+        el('div.buttons', { role: 'group', 'aria-label': group }, ...presets.map((p) => this.#button(p)))));
     }
     this.draw();
   }

@@ -1,6 +1,6 @@
 // The list of incidents: filter, window, keys.
 
-import { ago, byID, count, el, ofSeconds, pill, setText, statusWords, time } from './dom.js';
+import { ago, byID, count, el, flappingTag, ofSeconds, pill, setText, statusWords, time, visible } from './dom.js';
 import { isFlapping } from './store.js';
 
 // How many rows are there at once. The others are a button away, so that ten
@@ -16,7 +16,7 @@ export class List {
   #onFilter;
   #shown = pageSize;
   #rows = new Map(); // by id: of what is on the page
-  #found = []; // incidents, newest change first
+  #found = []; // incidents, worst first, then newest change first
 
   /** onFilter is called when the user has changed the filter. */
   constructor(store, onFilter) {
@@ -73,7 +73,8 @@ export class List {
       const statusFits = !this.statuses.size || this.statuses.has(incident.status);
       if (statusFits && words.every((w) => incident.words.includes(w))) this.#found.push(incident);
     }
-    this.#found.sort((a, b) => b.since - a.since || b.last_change - a.last_change);
+    const rank = (incident) => statusWords.indexOf(incident.status);
+    this.#found.sort((a, b) => rank(a) - rank(b) || b.since - a.since || b.last_change - a.last_change);
     for (const [status, chip] of this.chips) {
       chip.setAttribute('aria-pressed', this.statuses.has(status));
       setText(chip.lastChild, totals[status].toLocaleString('en'));
@@ -131,6 +132,9 @@ export class List {
     this.totals = totals;
   }
 
+  /** worst is the id of the first incident in the list, 0 for none. */
+  get worst() { return this.#found[0]?.id ?? 0; }
+
   #more() {
     const first = this.#shown;
     this.#shown += pageSize;
@@ -172,26 +176,32 @@ export class List {
   }
 }
 
-/** Row is an incident in the list. */
+/** Row is an incident in the list: its names, and under them what it is like. */
 class Row {
   constructor(incident) {
-    this.status = el('span.status');
-    this.title = el('span.title');
-    this.subtitle = el('span.subtitle');
-    this.since = el('span.since');
-    this.events = el('span.events');
-    this.flapping = el('span.flapping', { hidden: true, title: 'over four changes in an hour' }, 'flapping');
-    this.link = el('a', { tabindex: '-1', href: `#incident=${incident.id}`, 'data-id': incident.id }, this.status,
-      el('span.names', {}, this.title, this.subtitle), this.flapping, el('span.facts', {}, this.since, this.events));
+    this.title = el('bdi.title');
+    this.subtitle = el('bdi.subtitle');
+    this.names = el('span.names', {}, this.title, ' ', this.subtitle);
+    this.status = el('span');
+    this.flapping = flappingTag();
+    this.since = el('span');
+    this.events = el('span');
+    this.link = el('a', { tabindex: '-1', href: `#incident=${incident.id}`, 'data-id': incident.id }, this.names,
+      this.status, this.flapping, el('span.facts', {}, this.since, ' · ', this.events));
     this.node = el('li', {}, this.link);
     this.node.of = this;
   }
 
   draw(incident, selected) {
     if (this.incident !== incident) {
-      if (this.incident?.status !== incident.status) this.status.replaceChildren(pill(incident.status));
-      setText(this.title, incident.title);
+      if (this.incident?.status !== incident.status) {
+        this.link.className = `is-${incident.status}`;
+        this.status.replaceChildren(pill(incident.status));
+      }
+      setText(this.title, visible(incident.title));
       setText(this.subtitle, incident.subtitle ?? '');
+      // Of a name that is too long for its lines, the rest.
+      this.names.title = [incident.title, incident.subtitle].filter(Boolean).join(' ');
       setText(this.events, count(incident.events, 'event'));
       this.incident = incident;
       this.tellTime();

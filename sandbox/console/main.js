@@ -18,7 +18,7 @@ const faults = new Faults(store);
 
 function writeAddress(replace) {
   const parts = new URLSearchParams();
-  if (list.selected) parts.set('incident', list.selected);
+  if (list.selected && chosen) parts.set('incident', list.selected);
   if (list.text) parts.set('text', list.text);
   if (list.statuses.size) parts.set('status', [...list.statuses].join(','));
   if (document.body.dataset.view !== 'incidents') parts.set('view', document.body.dataset.view);
@@ -31,6 +31,7 @@ function writeAddress(replace) {
 function readAddress() {
   const parts = new URLSearchParams(location.hash.slice(1));
   setView(parts.get('view') === 'api' ? 'api' : 'incidents');
+  chosen ||= parts.has('incident');
   select(Number(parts.get('incident')) || 0);
   list.setFilter(parts.get('text') ?? '', (parts.get('status') ?? '').split(','));
 }
@@ -40,15 +41,20 @@ function setView(view) {
   for (const button of document.querySelectorAll('.views button')) button.setAttribute('aria-pressed', button.dataset.view === view);
 }
 
+// Until somebody chooses an incident, or none, a demo shows the worst one beside
+// the list.
+let chosen = false;
+
 function select(id) {
   list.selected = id;
-  document.body.classList.toggle('has-incident', Boolean(id));
+  document.body.classList.toggle('has-incident', Boolean(id) && chosen);
   detail.show(id);
   list.draw();
 }
 
 function openIncident(id) {
   setView('incidents');
+  chosen = true;
   select(id);
   writeAddress(false);
   byID('detail').scrollTop = 0;
@@ -59,6 +65,7 @@ function openIncident(id) {
 
 function closeIncident() {
   const row = list.selected;
+  chosen = true;
   document.body.classList.remove('has-incident');
   list.focusSelected();
   if (row) select(0);
@@ -164,6 +171,8 @@ store.onChange((changed) => {
   setText(byID('connection'), store.live ? 'Live' : 'Not connected: trying again …');
   byID('connection').classList.toggle('off', !store.live);
   if (changed.size || store.ready) list.draw();
+  if (store.demo && !chosen && list.worst !== list.selected) select(list.worst);
+  byID('run-demo').hidden = store.demo;
   requests.draw();
   faults.draw();
   detail.changed(changed);

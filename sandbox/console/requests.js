@@ -1,7 +1,7 @@
 // The stream of requests to the API.
 
 import { alertItem, problemList } from './alerts.js';
-import { byID, code, count, el, get, setText, time, timeText } from './dom.js';
+import { byID, code, count, el, get, labelled, name, pill, setText, time } from './dom.js';
 
 export class Requests {
   #store;
@@ -38,11 +38,8 @@ export class Requests {
   }
 }
 
-/** kindOf tells good answers from bad ones. */
-function kindOf(status) {
-  if (status === 0) return 'none';
-  return status < 300 ? 'good' : 'bad';
-}
+/** kindOf tells good answers from bad ones, and from none. */
+const kindOf = (status) => (status > 0 && status < 300 ? 'good' : 'bad');
 
 function tookText(nanoseconds) {
   const ms = nanoseconds / 1e6;
@@ -61,15 +58,25 @@ function wordsOf(q) {
   return words.join('; ');
 }
 
+/** carriedBy names the alerts of a request, whether they were taken or not. */
+function carriedBy(q) {
+  const named = q.carried ?? [];
+  return el('span.carried', {},
+    ...named.map((alert) => el('span', {}, alert.status ? pill(alert.status) : el('span.tag', {}, 'no status'), ' ', name(alert.title ?? 'no primary property'))),
+    q.alerts > named.length ? el('span', {}, `and ${(q.alerts - named.length).toLocaleString('en')} more`) : null,
+    q.app_key ? labelled('app key', name(q.app_key)) : null);
+}
+
 function requestRow(q) {
   const body = el('div.request-body');
   const words = wordsOf(q);
   const details = el('details', {},
     el('summary', {},
-      time(new Date(q.received), timeText(new Date(q.received))),
-      el(`span.answer.is-${kindOf(q.status)}`, {}, q.status ? String(q.status) : 'none'),
-      el('span.alerts-in', {}, count(q.alerts, 'alert')),
+      time(new Date(q.received)),
+      el(`span.answer.is-${kindOf(q.status)}`, {}, q.status ? String(q.status) : 'no answer'),
+      q.alerts === 1 ? null : el('span', {}, q.alerts ? count(q.alerts, 'alert') : 'no alert'),
       el('span.took', {}, tookText(q.took_ns)),
+      carriedBy(q),
       words ? el('span.reason', {}, words) : null),
     body);
   details.addEventListener('toggle', () => { if (details.open && !body.hasChildNodes()) fill(body, q); });

@@ -12,6 +12,7 @@ export class Store {
   faults = {};
   keepIncidents = 0;
   needsToken = false;
+  demo = false;
   live = false;
   ready = false; // the first update has come
 
@@ -56,7 +57,8 @@ export class Store {
     }
     if (update.requests) this.requests = [...update.requests.reverse(), ...this.requests].slice(0, keepRequests);
     this.#set({
-      stats: update.stats, faults: update.faults, keepIncidents: update.keep_incidents, needsToken: update.needs_token, ready: true,
+      stats: update.stats, faults: update.faults, keepIncidents: update.keep_incidents, needsToken: update.needs_token,
+      demo: Boolean(update.demo), ready: true,
     });
   }
 

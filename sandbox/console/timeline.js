@@ -1,12 +1,11 @@
 // The picture of an incident's status over time.
 
-import { ofSeconds, span, timeText } from './dom.js';
+import { ofSeconds, span, statusWords, timeText } from './dom.js';
 
 const svgNamespace = 'http://www.w3.org/2000/svg';
 const left = 98; // for the names of the statuses
 const right = 12;
 const rowHeight = 22;
-const rows = ['critical', 'warning', 'unknown', 'acknowledged', 'ok'];
 
 function svg(name, attributes, ...children) {
   const node = document.createElementNS(svgNamespace, name);
@@ -19,14 +18,14 @@ function svg(name, attributes, ...children) {
  * seconds, so many pixels wide. Statuses that never came have no row. */
 export function timeline(title, steps, until, room) {
   const width = Math.max(room, 280);
-  const used = rows.filter((status) => status === 'ok' || steps.some((s) => s.status === status));
+  const used = statusWords.filter((status) => status === 'ok' || steps.some((s) => s.status === status));
   const begin = steps[0].at;
   const end = Math.max(until, steps.at(-1).at + 1, begin + 1);
   const x = (at) => left + ((at - begin) / (end - begin)) * (width - left - right);
   const y = (status) => used.indexOf(status) * rowHeight + rowHeight / 2 + 4;
   const bottom = used.length * rowHeight + 8;
 
-  const picture = svg('svg', { viewBox: `0 0 ${width} ${bottom + 26}`, width, height: bottom + 26, role: 'img', class: 'timeline', 'aria-labelledby': 'tl-title tl-desc' });
+  const picture = svg('svg', { viewBox: `0 0 ${width} ${bottom + 41}`, width, height: bottom + 41, role: 'img', class: 'timeline', 'aria-labelledby': 'tl-title tl-desc' });
   const name = svg('title', { id: 'tl-title' }, `Status of ${title} over time`);
   picture.append(name, svg('desc', { id: 'tl-desc' }, inWords(steps, end)));
 
@@ -48,10 +47,14 @@ export function timeline(title, steps, until, room) {
     }, svg('title', {}, `${step.status} from ${timeText(ofSeconds(step.at))} for ${span((steps[i + 1]?.at ?? end) - step.at)}`)));
   });
   bars.before(svg('path', { d: line, class: 'path' }));
-  for (const [i, at] of [begin, (begin + end) / 2, end].entries()) {
-    const anchor = ['start', 'middle', 'end'][i];
-    picture.append(svg('line', { x1: x(at), x2: x(at), y1: bottom, y2: bottom + 5, class: 'grid' }),
-      svg('text', { x: x(at), y: bottom + 19, 'text-anchor': anchor, class: 'tick' }, i === 2 && end === until ? 'now' : timeText(ofSeconds(at))));
+  const ticks = [[begin, 'start'], [(begin + end) / 2, 'middle'], [end, 'end']];
+  if (width < 480) ticks.splice(1, 1); // no room for the one in the middle
+  for (const [at, anchor] of ticks) {
+    picture.append(svg('line', { x1: x(at), x2: x(at), y1: bottom, y2: bottom + 5, class: 'grid' }));
+    const [date, ...clock] = timeText(ofSeconds(at)).split(' ');
+    for (const [i, text] of [clock.join(' '), date].entries()) {
+      picture.append(svg('text', { x: x(at), y: bottom + 19 + 15 * i, 'text-anchor': anchor, class: 'tick' }, text));
+    }
   }
   return picture;
 }
