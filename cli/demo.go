@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -23,6 +24,9 @@ const (
 	// the longest wait of a sender, in which the end of the outage may find it.
 	demoPatience = time.Minute
 
+	// demoListen is another port than the sandbox's, to which a Kapacitor may send.
+	demoListen = "127.0.0.1:8090"
+
 	demoAppKey = "demo"
 	demoToken  = "demo-token"
 )
@@ -34,8 +38,9 @@ const (
 )
 
 type demoFlags struct {
-	Speed float64 `default:"1" placeholder:"N" help:"Play so many times faster (${default})."`
-	Keep  bool    `help:"Stay until Ctrl-C, so that the console can be looked at."`
+	Listen string  `placeholder:"ADDRESS" help:"Where the console listens; port 0 takes a free one (127.0.0.1:8090, or a free port where that is taken)."`
+	Speed  float64 `default:"1" placeholder:"N" help:"Play so many times faster (${default})."`
+	Keep   bool    `help:"Stay until Ctrl-C, so that the console can be looked at."`
 }
 
 // run shows all of it on this machine: a sandbox in this process, the
@@ -45,6 +50,12 @@ func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 	if !(f.Speed > 0 && f.Speed <= 1e6) {
 		return usagef("--speed is %v: write a number over 0, such as 2", f.Speed)
 	}
+	l, hosts, err := f.listen()
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	p.warnOfNetwork(l.Addr().(*net.TCPAddr))
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	length := time.Duration(float64(demoLength) / f.Speed)
@@ -57,11 +68,7 @@ func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 		step: time.Duration(float64(length) * float64(fleetTick) / float64(fleetLength)),
 	}
 	// Any token will do, so that the lines to copy on the console work.
-	d.server = sandbox.New(sandbox.Options{OnRequest: d.answered})
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return fmt.Errorf("listen for the sandbox: %w", err)
-	}
+	d.server = sandbox.New(sandbox.Options{Demo: true, Hosts: hosts, OnRequest: d.answered})
 	serving, endServing := context.WithCancel(context.Background())
 	defer endServing()
 	served := make(chan error, 1)
@@ -79,15 +86,27 @@ func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 		err = errors.New("interrupted")
 	case err == nil:
 		d.over.Store(true)
-		d.show.ends(f.Keep)
+		d.show.ends(f.Keep, consoleURL(l.Addr()))
 	case f.Keep:
-		p.say("%s demo: %v; the console stays until Ctrl-C", programName, err)
+		p.say("%s demo: %v\nThe console stays until Ctrl-C: %s", programName, err, consoleURL(l.Addr()))
 	}
 	if f.Keep {
 		<-ctx.Done()
 	}
 	endServing()
 	return errors.Join(err, <-served)
+}
+
+// listen opens the address of --listen, else demoListen, or a free port where that
+// is taken.
+func (f *demoFlags) listen() (l net.Listener, hosts []string, err error) {
+	if f.Listen != "" {
+		return listen(f.Listen)
+	}
+	if l, hosts, err = listen(demoListen); err != nil {
+		return listen("127.0.0.1:0")
+	}
+	return l, hosts, nil
 }
 
 // demoRun is one play, from the first point to the last delivery.
@@ -108,7 +127,7 @@ type demoRun struct {
 // run starts the function, plays the fleet to it, waits until every change has
 // arrived, and ends the function.
 func (d *demoRun) run(ctx context.Context, at net.Addr) error {
-	function, err := startPeer(ctx, "http://"+at.String()+sandbox.Path, d.show.logged)
+	function, err := startPeer(ctx, strings.TrimSuffix(consoleURL(at), "/")+sandbox.Path, d.show.logged)
 	if err != nil {
 		return err
 	}

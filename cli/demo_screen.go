@@ -123,11 +123,12 @@ lost        %d
 	return nil
 }
 
-func (s *screen) ends(stays bool) {
+// ends says what becomes of the console, and once more where it is.
+func (s *screen) ends(stays bool, console string) {
 	if stays {
-		fmt.Fprintln(s.out, "The console stays where it is, and takes alerts, until Ctrl-C.")
+		fmt.Fprintf(s.out, "One host is still critical. The console stays, and takes alerts, until Ctrl-C: %s\n", s.paint("bold", console))
 	} else {
-		fmt.Fprintln(s.out, s.paint("faint", "The console ends with the demo; --keep leaves it open."))
+		fmt.Fprintln(s.out, s.paint("faint", "The console at "+console+" ends with the demo; --keep leaves it open."))
 	}
 }
 

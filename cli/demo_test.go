@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -18,7 +19,8 @@ import (
 	"bigpanda-udf/test"
 )
 
-// The fleet is calm at both ends, each host alerts, and some do in the outage.
+// The fleet begins calm, each host alerts, some do in the outage, and one is
+// critical at the end.
 func TestFleet(t *testing.T) {
 	t.Parallel()
 	levels := make(map[string]string)
@@ -40,8 +42,12 @@ func TestFleet(t *testing.T) {
 		}
 	}
 	for _, h := range fleet {
-		if first, last := h.load(0), h.load(fleetLength); first > warnOver || last > warnOver || levels[h.name] != "OK" {
-			t.Errorf("%s begins with %v %% and ends with %v %%", h.name, first, last)
+		end := "OK"
+		if h.name == "queue-1" {
+			end = "CRITICAL"
+		}
+		if first := h.load(0); first > warnOver || levels[h.name] != end {
+			t.Errorf("%s begins with %v %% and ends %s", h.name, first, levels[h.name])
 		}
 		if changes[h.name] < 4 {
 			t.Errorf("%s changes %d times", h.name, changes[h.name])
@@ -139,8 +145,8 @@ func TestDemoColors(t *testing.T) {
 	}
 }
 
-// With --keep the demo prints one link, to a page that shows the fleet, and
-// stays until Ctrl-C, which is a good end.
+// With --keep the demo prints its link, to a page that shows the fleet, first and
+// last, and stays until Ctrl-C, which is a good end.
 func TestDemoKeeps(t *testing.T) {
 	t.Parallel()
 	// The test binary is the program under this name: see TestMain.
@@ -156,13 +162,13 @@ func TestDemoKeeps(t *testing.T) {
 	stays := false
 	for lines := bufio.NewScanner(out); !stays && lines.Scan(); {
 		fmt.Fprintln(&said, lines.Text())
-		stays = strings.HasPrefix(lines.Text(), "The console stays")
+		stays = strings.Contains(lines.Text(), "The console stays")
 	}
 	links := regexp.MustCompile(`http://\S+`).FindAllString(said.String(), -1)
-	if !stays || len(links) != 1 {
+	if !stays || len(links) != 2 || links[0] != links[1] || !strings.HasSuffix(said.String(), links[0]+"\n") {
 		t.Fatalf("the links are %q; it says\n%s", links, said.String())
 	}
-	for path, want := range map[string]string{"": "<!doctype html>", "incidents": `"title":"web-1","subtitle":"cpu load","status":"ok"`} {
+	for path, want := range map[string]string{"": "<!doctype html>", "incidents": `"title":"queue-1","subtitle":"cpu load","status":"critical"`} {
 		r, err := http.NewRequest("GET", links[0]+path, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -183,6 +189,32 @@ func TestDemoKeeps(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("after Ctrl-C: %v", err)
+	}
+}
+
+// The console has one address, unless that is taken or another is asked for.
+func TestDemoListens(t *testing.T) {
+	var taken []string
+	for range 2 {
+		l, _, err := (&demoFlags{}).listen()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		taken = append(taken, l.Addr().String())
+	}
+	if l, err := net.Listen("tcp", demoListen); err == nil {
+		l.Close()
+		t.Errorf("it listens at %q, and %s is free", taken, demoListen)
+	}
+	for listen, want := range map[string]string{
+		taken[0]:      taken[0] + " is taken: stop what listens there, or choose another port with --listen",
+		"nonsense":    `--listen is "nonsense": write an address with its port`,
+		"192.0.2.1:0": "listen on 192.0.2.1:0: ",
+	} {
+		if r := run(t, nil, nil, "demo", "--listen", listen); r.code == 0 || !strings.Contains(r.stderr, want) {
+			t.Errorf("--listen %s ends with %d and %q", listen, r.code, r.stderr)
+		}
 	}
 }
 

@@ -57,24 +57,35 @@ func (f *sandboxFlags) faults() sandbox.Faults {
 func (f *sandboxFlags) run(ctx context.Context, p Process, _ *command) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	host, _, err := net.SplitHostPort(f.Listen)
+	l, hosts, err := listen(f.Listen)
 	if err != nil {
-		return usagef("--listen is %q: write an address with its port, such as 127.0.0.1:8089", config.Shown(f.Listen))
+		return err
 	}
+	defer l.Close()
 	requests := requestPrinter{p: p, asJSON: f.JSON}
-	server := sandbox.New(sandbox.Options{Token: f.Token, AppKeys: f.AppKey, Hosts: hostNames(host), OnRequest: requests.print})
+	server := sandbox.New(sandbox.Options{Token: f.Token, AppKeys: f.AppKey, Hosts: hosts, OnRequest: requests.print})
 	if err := server.SetFaults(f.faults()); err != nil {
 		return usageError{err}
 	}
-	l, err := net.Listen("tcp", f.Listen)
-	if err != nil {
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("%s is taken: stop what listens there, or choose another port with --listen, 0 for a free one", f.Listen)
-		}
-		return fmt.Errorf("listen on %s: %w", f.Listen, err)
-	}
 	p.introduceSandbox(l.Addr().(*net.TCPAddr), f.Token != "")
 	return serveSandbox(ctx, l, server)
+}
+
+// listen opens what --listen says, and returns the names that others on the
+// network know it by.
+func listen(address string) (l net.Listener, hosts []string, err error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, nil, usagef("--listen is %q: write an address with its port, such as 127.0.0.1:8089", config.Shown(address))
+	}
+	l, err = net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, nil, fmt.Errorf("%s is taken: stop what listens there, or choose another port with --listen, 0 for a free one", address)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return l, hostNames(host), nil
 }
 
 // hostNames are the names that others on the network know the sandbox by: what
@@ -90,9 +101,7 @@ func hostNames(host string) (names []string) {
 }
 
 func (p Process) introduceSandbox(addr *net.TCPAddr, withToken bool) {
-	if !addr.IP.IsLoopback() {
-		p.say("warning: %s is not only for this machine: everybody on the network can see and change the sandbox", addr)
-	}
+	p.warnOfNetwork(addr)
 	url, token := "http://"+addr.String()+sandbox.Path, "any-token"
 	p.say("The console is at %s", consoleURL(addr))
 	if withToken {
@@ -100,6 +109,13 @@ func (p Process) introduceSandbox(addr *net.TCPAddr, withToken bool) {
 	}
 	p.say("The sandbox listens at %s; stop it with Ctrl-C. Try:\n  BIGPANDA_URL=%[1]s BIGPANDA_TOKEN=%s %s send --app-key test",
 		url, token, programName)
+}
+
+// warnOfNetwork says so where a sandbox is open to others.
+func (p Process) warnOfNetwork(addr *net.TCPAddr) {
+	if !addr.IP.IsLoopback() {
+		p.say("warning: %s is not only for this machine: everybody on the network can see and change the sandbox", addr)
+	}
 }
 
 // consoleURL is where a browser on this machine finds the console of what

@@ -8,31 +8,40 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/chromedp/kb"
 )
 
-// The demo's incidents appear and resolve on the page while it runs, and the
-// page stays until Ctrl-C.
+// The demo ends with one host critical, in the pane, beside the requests of the
+// outage, and the page stays until Ctrl-C.
 func TestBrowserDemo(t *testing.T) {
-	p := startBrowser(t) // first, as the demo does not wait for it
+	p := startBrowser(t)
 	p.resize(1400, 900)
-	demo := startConsole(t, "demo", "--keep", "--speed", "2")
+	demo := startConsole(t, "demo", "--keep", "--speed", "2", "--listen", "127.0.0.1:0")
 	p.open(demo.url)
-	p.until("a host is critical", `document.querySelector('#list .pill.is-critical')`)
-	p.until("the outage is seen", `document.querySelector('#banner').innerText.includes('503')`)
-	p.until("a request was refused", `[...document.querySelectorAll('#requests .answer')].some((a) => a.innerText === '503')`)
-	p.until("all six hosts are well", `document.querySelectorAll('#list .pill.is-ok').length === 6`)
+	p.until("one host is critical, the others are well", `document.querySelectorAll('#list .pill.is-critical').length === 1 && document.querySelectorAll('#list .pill.is-ok').length === 5`)
+	p.until("its incident is open in the pane", `document.querySelector('#list li:first-child a[aria-current]')?.innerText.includes('queue-1')
+		&& document.querySelector('#incident:not([hidden]) h2')?.innerText === 'queue-1' && document.querySelector('#guide').hidden`)
+	p.untilText("#incident .incident-head .pill", "critical")
+	p.until("requests were refused in the outage", `[...document.querySelectorAll('#requests .answer')].some((a) => a.innerText === '503')`)
 	p.until("the outage is over", `document.querySelector('#banner').hidden`)
-	p.untilText("#list", "cpu load")
 	p.untilText("#list", "flapping") // web-1 changes six times in three minutes
 	deadline := time.Now().Add(patience)
-	for !strings.Contains(demo.said(), "The console stays") {
+	for !strings.HasSuffix(demo.said(), "until Ctrl-C: "+demo.url+"\n") {
 		if time.Now().After(deadline) {
 			t.Fatal(demo.said())
 		}
 		time.Sleep(poll)
 	}
 	demo.post(alertBody("mine", "by hand", "critical", time.Now()))
-	p.untilText("#list", "by hand")
+	p.untilText("#incident h2", "mine")
+	// Who has chosen is not led elsewhere, and nobody is told to run what runs.
+	p.keys(kb.Escape)
+	demo.post(alertBody("another", "by hand", "critical", time.Now()))
+	p.untilText("#list", "another")
+	p.untilText("#guide", "Let an alert come")
+	if guide := p.text("#guide"); strings.Contains(guide, "demo --keep") {
+		t.Error(guide)
+	}
 }
 
 // untilTitles waits until the list has these incidents, in this order.
