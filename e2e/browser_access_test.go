@@ -58,6 +58,12 @@ func TestBrowserKeyboard(t *testing.T) {
 	value[bool](p, `(history.back(), true)`)
 	p.until("back leads back", `document.querySelector('#incident').hidden`)
 
+	// What others do takes no focus away, and is not read out as if it came anew.
+	value[bool](p, `(document.querySelector('#list li:nth-child(2) a').focus(), window.moved = 0, addEventListener('focusin', () => { window.moved++; }), true)`)
+	box.post(alertBody("web-0", "http", "ok", time.Now()))
+	p.untilTitles("another has moved past it", "web-1", "web-2", "web-0")
+	focused("the focus stays", `f.innerText.includes('web-1') && window.moved === 0`)
+
 	// A fault, set and cleared: the view, then its buttons in order.
 	value[bool](p, `(document.querySelector('.views button:last-child').focus(), true)`)
 	p.keys(" ")

@@ -1,6 +1,6 @@
 // One incident: timeline, tags, events.
 
-import { ago, byID, count, el, flappingTag, get, labelled, linked, name, ofSeconds, pill, setText, time, timeText } from './dom.js';
+import { ago, byID, count, el, flappingTag, get, labelled, linked, name, ofSeconds, pill, setText, syncRows, time, timeText } from './dom.js';
 import { alertItem } from './alerts.js';
 import { isFlapping } from './store.js';
 import { timeline } from './timeline.js';
@@ -12,7 +12,8 @@ export class Detail {
   #asking = false;
   #stale = false; // something has come since it was asked for
   #page = null;
-  #events = new Map(); // seq to <li>, so that what is open stays open
+  #events = new Map(); // by seq
+  #rows = new Map(); // of them
   #before = null; // where older events begin, 0: there are none
 
   /** close is called when the user wants back to the list. */
@@ -30,6 +31,7 @@ export class Detail {
     this.#id = id;
     this.#page = null;
     this.#events.clear();
+    this.#rows.clear();
     this.#before = null;
     this.node.hidden = !id;
     byID('guide').hidden = Boolean(id);
@@ -124,7 +126,9 @@ export class Detail {
   #drawEvents() {
     // All that was ever asked for stays, so that nothing falls out of sight
     // between the newest events and older ones.
-    for (const alert of this.#page.alert_list) this.#addEvent(alert, !this.#events.size);
+    for (const alert of this.#page.alert_list) this.#events.set(alert.seq, alert);
+    const newestFirst = [...this.#events.values()].sort((a, b) => b.seq - a.seq);
+    syncRows(this.eventList, this.#rows, newestFirst, 'seq', (alert) => alertItem(alert, { open: !this.#rows.size }));
     if (this.#before === null) this.#before = this.#page.before ?? 0;
     setText(this.eventsTitle, this.#events.size < this.#page.events ? `Events (${this.#events.size.toLocaleString('en')} shown)` : 'Events');
     this.moreEvents.replaceChildren();
@@ -132,21 +136,11 @@ export class Detail {
     else if (this.#events.size < this.#page.events) this.moreEvents.append(el('p.faint', {}, 'Others are no longer kept, or came too fast to be shown.'));
   }
 
-  // addEvent puts an event in its place; most are newer than all.
-  #addEvent(alert, open) {
-    if (this.#events.has(alert.seq)) return;
-    const item = alertItem(alert, { open });
-    this.#events.set(alert.seq, item);
-    item.seq = alert.seq;
-    const next = [...this.eventList.children].find((other) => other.seq < alert.seq);
-    this.eventList.insertBefore(item, next ?? null);
-  }
-
   async #askOlder() {
     const id = this.#id;
     const page = await get(`/incidents/${id}?before=${this.#before}&limit=200`);
     if (id !== this.#id) return;
-    for (const alert of page.alert_list) this.#addEvent(alert, false);
+    for (const alert of page.alert_list) this.#events.set(alert.seq, alert);
     this.#before = page.before ?? 0;
     this.#drawEvents();
   }

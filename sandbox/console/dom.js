@@ -76,6 +76,32 @@ export const name = (text, kind = '') => el(`bdi${kind}`, {}, visible(text));
 /** flappingTag marks an incident with more than four changes in an hour. */
 export const flappingTag = () => el('span.flapping', { title: 'over four changes in an hour' }, 'flapping');
 
+/** syncRows has a list show a row for each of items, in their order. Rows are kept
+ * by their items' key, so that what is open or has the focus stays so. */
+export function syncRows(list, rows, items, key, make) {
+  const wanted = new Set(items.map((item) => item[key]));
+  for (const [id, row] of rows) {
+    if (wanted.has(id)) continue;
+    if (row.contains(document.activeElement)) (row.nextElementSibling ?? row.previousElementSibling)?.querySelector('a, summary').focus();
+    row.remove();
+    rows.delete(id);
+  }
+  const focused = document.activeElement;
+  let at = list.firstElementChild;
+  for (const item of items) {
+    if (!rows.has(item[key])) rows.set(item[key], make(item));
+    const row = rows.get(item[key]);
+    if (at && row === at.nextElementSibling) { // at belongs further down: one move, not all of the others
+      list.append(at);
+      at = row;
+    }
+    if (row === at) at = at.nextElementSibling;
+    else list.insertBefore(row, at);
+  }
+  // Moving a row takes its focus away.
+  if (document.activeElement !== focused) focused.focus({ preventScroll: true });
+}
+
 /** count writes a number with its noun. */
 export const count = (n, one, many = `${one}s`) => `${n.toLocaleString('en')} ${n === 1 ? one : many}`;
 

@@ -1,6 +1,6 @@
 // The list of incidents: filter, window, keys.
 
-import { ago, byID, count, el, flappingTag, ofSeconds, pill, setText, statusWords, time, visible } from './dom.js';
+import { ago, byID, count, el, flappingTag, ofSeconds, pill, setText, statusWords, syncRows, time, visible } from './dom.js';
 import { isFlapping } from './store.js';
 
 // How many rows are there at once. The others are a button away, so that ten
@@ -85,28 +85,8 @@ export class List {
 
   #drawRows() {
     const page = this.#found.slice(0, this.#shown);
-    const focused = document.activeElement?.closest('#list a');
-    const wanted = new Set(page.map((incident) => incident.id));
-    for (const [id, row] of this.#rows) {
-      if (!wanted.has(id)) {
-        if (focused && row.contains(focused)) this.#focusRow(row.nextElementSibling ?? row.previousElementSibling);
-        row.remove();
-        this.#rows.delete(id);
-      }
-    }
-    let at = this.list.firstElementChild;
-    for (const incident of page) {
-      let row = this.#rows.get(incident.id);
-      if (!row) {
-        row = new Row(incident).node;
-        this.#rows.set(incident.id, row);
-      }
-      row.of.draw(incident, incident.id === this.selected);
-      if (row === at) at = at.nextElementSibling;
-      else this.list.insertBefore(row, at);
-    }
-    // Moving a row takes its focus away.
-    if (focused?.isConnected && document.activeElement !== focused) focused.focus({ preventScroll: true });
+    syncRows(this.list, this.#rows, page, 'id', (incident) => new Row(incident).node);
+    for (const incident of page) this.#rows.get(incident.id).of.draw(incident, incident.id === this.selected);
     this.#rove(this.list.querySelector('a[tabindex="0"]') ?? this.list.querySelector('a'));
     const left = this.#found.length - page.length;
     const more = byID('more');

@@ -1,7 +1,7 @@
 // The stream of requests to the API.
 
 import { alertItem, problemList } from './alerts.js';
-import { byID, code, count, el, get, labelled, name, pill, setText, time } from './dom.js';
+import { byID, code, count, el, get, labelled, name, pill, setText, syncRows, time } from './dom.js';
 
 export class Requests {
   #store;
@@ -14,23 +14,7 @@ export class Requests {
 
   draw() {
     const { requests, stats } = this.#store;
-    const wanted = new Set(requests.map((q) => q.seq));
-    for (const [seq, row] of this.#rows) {
-      if (!wanted.has(seq)) {
-        row.remove();
-        this.#rows.delete(seq);
-      }
-    }
-    let at = this.list.firstElementChild;
-    for (const q of requests) {
-      let row = this.#rows.get(q.seq);
-      if (!row) {
-        row = requestRow(q);
-        this.#rows.set(q.seq, row);
-      }
-      if (row === at) at = at.nextElementSibling;
-      else this.list.insertBefore(row, at);
-    }
+    syncRows(this.list, this.#rows, requests, 'seq', requestRow);
     byID('requests-none').hidden = requests.length > 0;
     const waiting = stats.waiting ? `, ${count(stats.waiting, 'waits', 'wait')} for an answer` : '';
     const newest = requests.length < stats.requests ? `the newest ${requests.length} of ` : '';
@@ -62,6 +46,7 @@ function wordsOf(q) {
 function carriedBy(q) {
   const named = q.carried ?? [];
   return el('span.carried', {},
+    q.alerts === 1 ? null : el('span', {}, q.alerts ? count(q.alerts, 'alert') : 'no alert'),
     ...named.map((alert) => el('span', {}, alert.status ? pill(alert.status) : el('span.tag', {}, 'no status'), ' ', name(alert.title ?? 'no primary property'))),
     q.alerts > named.length ? el('span', {}, `and ${(q.alerts - named.length).toLocaleString('en')} more`) : null,
     q.app_key ? labelled('app key', name(q.app_key)) : null);
@@ -74,7 +59,6 @@ function requestRow(q) {
     el('summary', {},
       time(new Date(q.received)),
       el(`span.answer.is-${kindOf(q.status)}`, {}, q.status ? String(q.status) : 'no answer'),
-      q.alerts === 1 ? null : el('span', {}, q.alerts ? count(q.alerts, 'alert') : 'no alert'),
       el('span.took', {}, tookText(q.took_ns)),
       carriedBy(q),
       words ? el('span.reason', {}, words) : null),
