@@ -29,7 +29,7 @@ func TestBrowserScreenshots(t *testing.T) {
 	}
 	full, empty := startSandbox(t), startSandbox(t)
 	full.fill(time.Now())
-	sizes := []struct{ width, height int64 }{{360, 740}, {1024, 768}, {1920, 1080}}
+	sizes := []struct{ width, height int64 }{{360, 740}, {1280, 800}, {1920, 1080}}
 	for _, view := range []struct {
 		name   string
 		on     *console
@@ -43,7 +43,7 @@ func TestBrowserScreenshots(t *testing.T) {
 		{name: "empty", on: empty},
 		{name: "dark", on: full, hash: "#incident=1", dark: true},
 	} {
-		p := openTab(t, view.on.url, 1024, 768)
+		p := openTab(t, view.on.url, 1280, 800)
 		if view.dark {
 			p.prefer("dark")
 		} else {
