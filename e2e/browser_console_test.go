@@ -11,7 +11,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 )
 
-// The demo ends with one host critical, in the pane, beside the requests of the
+// The demo ends with one host critical, in the pane, next to the requests of the
 // outage, and the page stays until Ctrl-C.
 func TestBrowserDemo(t *testing.T) {
 	p := startBrowser(t)

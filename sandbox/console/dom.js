@@ -70,7 +70,7 @@ export const labelled = (word, ...what) => el('span.labelled', {}, el('span.fain
 export const visible = (text) => (/[^\s\p{C}]/u.test(text) ? text : '(blank)');
 
 /** name shows a text that somebody chose: its direction is its own, and it
- * cannot turn what stands beside it. */
+ * cannot turn what is next to it. */
 export const name = (text, kind = '') => el(`bdi${kind}`, {}, visible(text));
 
 /** flappingTag marks an incident with more than four changes in an hour. */

@@ -41,7 +41,7 @@ function setView(view) {
   for (const button of document.querySelectorAll('.views button')) button.setAttribute('aria-pressed', button.dataset.view === view);
 }
 
-// Until somebody chooses an incident, or none, a demo shows the worst one beside
+// Until somebody chooses an incident, or none, a demo shows the worst one next to
 // the list.
 let chosen = false;
 
