@@ -11,9 +11,9 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
-	"syscall"
 
 	"bigpanda-udf/config"
+	"bigpanda-udf/system"
 
 	"golang.org/x/net/http/httpproxy"
 )
@@ -66,7 +66,7 @@ type checkup struct {
 }
 
 func (f *checkupFlags) run(ctx context.Context, p Process, c *command) error {
-	k := &checkup{p: p, json: f.JSON, hidden: c.hidden, user: userName(uint32(os.Geteuid())), lines: make(map[string]int)}
+	k := &checkup{p: p, json: f.JSON, hidden: c.hidden, user: userName(os.Geteuid()), lines: make(map[string]int)}
 	if u, err := user.Current(); err == nil {
 		k.home = u.HomeDir
 	}
@@ -140,22 +140,22 @@ const (
 
 // may returns an error if this user may not do something with a file.
 func (k *checkup) may(do string, mode uint32, path string, info fs.FileInfo) error {
-	if err := syscall.Access(path, mode); err != nil {
+	if err := system.Access(path, mode); err != nil {
 		return fmt.Errorf("%s may not %s %s (%s, of %s): %w", k.user, do, path, info.Mode(), ownerOf(info), err)
 	}
 	return nil
 }
 
 func ownerOf(info fs.FileInfo) string {
-	stat, ok := info.Sys().(*syscall.Stat_t)
+	uid, ok := system.Owner(info)
 	if !ok {
 		return "nobody" // a system without owners
 	}
-	return userName(stat.Uid)
+	return userName(uid)
 }
 
-func userName(uid uint32) string {
-	text := strconv.FormatUint(uint64(uid), 10)
+func userName(uid int) string {
+	text := strconv.Itoa(uid)
 	if u, err := user.LookupId(text); err == nil {
 		return u.Username
 	}

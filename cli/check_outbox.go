@@ -8,12 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/regularfile"
+	"bigpanda-udf/system"
 )
 
 const (
@@ -96,12 +96,12 @@ func existing(dir string) string {
 }
 
 func (k *checkup) space(dir string, maxSize int64) {
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(dir, &fs); err != nil {
+	available, err := system.Free(dir)
+	if err != nil {
 		k.note("disk", "", "how much is free cannot be told: %s", err)
 		return
 	}
-	free := int64(min(uint64(fs.Bavail)*uint64(fs.Bsize), 1<<62))
+	free := int64(min(available, 1<<62))
 	switch {
 	case free < leastSpace:
 		k.fail("disk", "make room, or set --outbox (BIGPANDA_OUTBOX) to another disk", "%s is free at %s", size(free), dir)

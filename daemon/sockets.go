@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"bigpanda-udf/system"
 )
 
 const (
@@ -172,11 +174,9 @@ func (s namedSocket) listen(mode os.FileMode, group int) (net.Listener, error) {
 	if err := s.removeStale(); err != nil {
 		return nil, err
 	}
-	private := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		// Before it has a name: nobody connects who may not. Systems other than
-		// Linux do not take it.
-		return c.Control(func(fd uintptr) { syscall.Fchmod(int(fd), 0o600) })
-	}}
+	// Before it has a name: nobody connects who may not. Systems other than Linux
+	// do not take it.
+	private := net.ListenConfig{Control: system.Private}
 	l, err := private.Listen(context.Background(), "unix", s.path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: let this user write in the folder, or choose another path with %s", err, s.flag)
@@ -197,12 +197,12 @@ func (s namedSocket) listen(mode os.FileMode, group int) (net.Listener, error) {
 // lockFolder keeps two daemons that start at once from taking each other's socket
 // for a stale one.
 func (s namedSocket) lockFolder() (unlock func(), err error) {
-	folder, err := os.OpenFile(filepath.Dir(s.path), os.O_RDONLY|syscall.O_DIRECTORY, 0) // else a pipe would be waited for
+	folder, err := os.OpenFile(filepath.Dir(s.path), os.O_RDONLY|system.OpenFolder, 0) // else a pipe would be waited for
 	if err != nil {
 		return nil, fmt.Errorf("listen at %s: %w: make the folder, or choose another path with %s", s.path, err, s.flag)
 	}
 	for late := time.Now().Add(startsWithin); ; time.Sleep(10 * time.Millisecond) {
-		err = syscall.Flock(int(folder.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err = system.Lock(folder, false)
 		if again := errors.Is(err, syscall.EWOULDBLOCK) || errors.Is(err, syscall.EINTR); !again || time.Now().After(late) {
 			break
 		}

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"bigpanda-udf/system"
+
 	bolt "go.etcd.io/bbolt"
 	boltErrors "go.etcd.io/bbolt/errors"
 )
@@ -139,7 +141,7 @@ func openBolt(path string, o bolt.Options, open func(string, int, os.FileMode) (
 		return db, nil
 	case errors.Is(err, errDamagedDatabase) && file != nil:
 		// It panicked, and has let go of nothing.
-		syscall.Flock(int(file.Fd()), syscall.LOCK_UN)
+		system.Unlock(file)
 		file.Close()
 	case !errors.Is(err, boltErrors.ErrTimeout) && !errors.As(err, &errno):
 		err = fmt.Errorf("%w: %w", errDamagedDatabase, err)

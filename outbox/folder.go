@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"bigpanda-udf/system"
 )
 
 // maxFolders is how many processes may work for one use of the function at a
@@ -143,13 +145,7 @@ func PassingFileSystem(folder string) (name string, ok bool) {
 
 // fileSystem is the magic number of the file system that a folder is on, 0 if
 // that cannot be told. It is a variable for tests.
-var fileSystem = func(folder string) uint32 {
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(folder, &fs); err != nil {
-		return 0
-	}
-	return uint32(fs.Type)
-}
+var fileSystem = system.FileSystem
 
 // tryLock locks a folder, or fails at once with EWOULDBLOCK. The lock is on a
 // file of its own: that on the database would be lost when the database is
@@ -159,7 +155,7 @@ func tryLock(folder string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := system.Lock(f, false); err != nil {
 		f.Close()
 		return nil, err
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 
+	"bigpanda-udf/system"
+
 	bolt "go.etcd.io/bbolt"
 	boltErrors "go.etcd.io/bbolt/errors"
 )
@@ -73,9 +75,9 @@ func readable(path string, err error) error {
 	}
 	owner := "another user"
 	if statErr == nil {
-		if stat, ok := info.Sys().(*syscall.Stat_t); ok {
-			owner = userName(int(stat.Uid))
-			if owner == strconv.Itoa(int(stat.Uid)) {
+		if uid, ok := system.Owner(info); ok {
+			owner = userName(uid)
+			if owner == strconv.Itoa(uid) {
 				owner = "user " + owner
 			}
 		}
@@ -136,7 +138,7 @@ func lockIdle(folder string, write bool) (lock *os.File, err error) {
 	if write {
 		lock, err = tryLock(folder)
 	} else if lock, err = os.OpenFile(filepath.Join(folder, lockName), os.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0); err == nil {
-		if err = syscall.Flock(int(lock.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err != nil {
+		if err = system.Lock(lock, true); err != nil {
 			lock.Close()
 		}
 	} else if errors.Is(err, os.ErrNotExist) {

@@ -7,7 +7,8 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
-	"syscall"
+
+	"bigpanda-udf/system"
 )
 
 // FolderFault returns why a folder is none for the outboxes of a process of a
@@ -16,13 +17,13 @@ import (
 // owner, who can always let himself. In a folder that is sticky, as /tmp is, others
 // can only add what is theirs, and that is left alone.
 func FolderFault(folder string, info fs.FileInfo, uid int) (fault, hint string) {
-	stat, ok := info.Sys().(*syscall.Stat_t)
+	owner, ok := system.Owner(info)
 	if !ok {
 		return "", "" // a system without owners
 	}
 	loose := info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0
-	if int(stat.Uid) != uid {
-		fault = fmt.Sprintf("%s belongs to %s, not to %s", folder, userName(int(stat.Uid)), userName(uid))
+	if owner != uid {
+		fault = fmt.Sprintf("%s belongs to %s, not to %s", folder, userName(owner), userName(uid))
 		hint = fmt.Sprintf("chown -R %s %s", userName(uid), folder)
 		if loose {
 			hint += " && chmod 700 " + folder

@@ -12,9 +12,10 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
+
+	"bigpanda-udf/system"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
@@ -37,7 +38,7 @@ const asProgram child = "the program"
 func Main(m *testing.M, program func()) {
 	// A folder for outboxes that a group may write is refused, and t.TempDir makes
 	// such ones where the umask is 002.
-	syscall.Umask(0o022)
+	system.Umask(0o022)
 	if os.Getenv(asChild) == string(asProgram) {
 		program()
 		os.Exit(0)
