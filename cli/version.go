@@ -1,15 +1,21 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strings"
 )
 
-// Version is the release, set by -ldflags "-X bigpanda-udf/cli.Version=…".
-// Without it the module's version counts.
-var Version string
+// What a release is built with (packaging/release.sh), as -ldflags "-X
+// bigpanda-udf/cli.Version=…". Of any other build the Go command says what it knows.
+var (
+	Version string // of the release, without "v"
+	Commit  string // in full
+	Date    string // of the commit, RFC 3339
+)
 
 type versionFlags struct {
 	JSON bool `name:"json" help:"Print one JSON object."`
@@ -17,30 +23,29 @@ type versionFlags struct {
 
 // build is what the program was made of.
 type build struct {
-	Version string `json:"version"`
-	Commit  string `json:"commit,omitempty"` // "+changes" when it was not all committed
-	Go      string `json:"go"`
+	Version  string `json:"version"`
+	Commit   string `json:"commit,omitempty"` // "+changes" when it was not all committed
+	Date     string `json:"date,omitempty"`   // of the commit
+	Go       string `json:"go"`
+	Platform string `json:"platform"` // such as linux/amd64
 }
 
 func currentBuild() build {
-	b := build{Version: Version, Go: runtime.Version()}
-	info, ok := debug.ReadBuildInfo()
-	if ok {
-		if b.Version == "" && info.Main.Version != "(devel)" {
+	b := build{Version: Version, Commit: Commit, Date: Date, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	if info, ok := debug.ReadBuildInfo(); ok && b.Version == "" {
+		if info.Main.Version != "(devel)" {
 			b.Version = info.Main.Version
 		}
 		set := make(map[string]string)
 		for _, s := range info.Settings {
 			set[s.Key] = s.Value
 		}
-		b.Commit = set["vcs.revision"]
+		b.Commit, b.Date = set["vcs.revision"], set["vcs.time"]
 		if b.Commit != "" && set["vcs.modified"] == "true" {
 			b.Commit += "+changes"
 		}
 	}
-	if b.Version == "" {
-		b.Version = "devel"
-	}
+	b.Version = cmp.Or(b.Version, "devel")
 	return b
 }
 
@@ -51,8 +56,8 @@ func (f *versionFlags) run(_ context.Context, p Process, _ *command) error {
 	}
 	fmt.Fprintln(p.Stdout, programName, b.Version)
 	if b.Commit != "" {
-		fmt.Fprintln(p.Stdout, "commit", b.Commit)
+		fmt.Fprintln(p.Stdout, strings.TrimSpace("commit "+b.Commit+" "+b.Date))
 	}
-	fmt.Fprintln(p.Stdout, b.Go)
+	fmt.Fprintln(p.Stdout, b.Go, b.Platform)
 	return nil
 }
