@@ -2,7 +2,7 @@
 # Go than the program does.
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build test lint e2e e2e-oldest bench bench-kapacitor crash screenshots
+.PHONY: build test lint e2e e2e-oldest bench bench-kapacitor crash screenshots release release-test
 
 build: ## the program, as one static binary
 	CGO_ENABLED=0 go build -trimpath -o bigpanda-udf .
@@ -40,3 +40,6 @@ crash: ## kill the program 1,000 times, and ask what became of every change; the
 # Kapacitor, so none is built.
 screenshots: ## pictures of the sandbox's console at three widths, for the README
 	cd e2e && KAPACITORD=none CI=1 go test -count=1 -run '^TestBrowserScreenshots$$' . -screenshots ../docs/screenshots
+
+release: ## deb, rpm, archives, image, SBOMs and checksums into dist/VERSION: make release VERSION=1.2.3
+	packaging/release.sh $(VERSION)

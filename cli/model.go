@@ -1,0 +1,19 @@
+package cli
+
+import (
+	"io"
+
+	"github.com/alecthomas/kong"
+)
+
+// Model is the command line as kong knows it, of which packaging/gen makes the man
+// pages and the completions. The flags of function mode are those of a hidden
+// command; the help of a flag ends with its environment variable in brackets.
+func Model() (*kong.Application, error) {
+	none := func(string) (string, bool) { return "", false }
+	k, err := newParser(Process{Stdout: io.Discard, Stderr: io.Discard, LookupEnv: none}, new(command))
+	if err != nil {
+		return nil, err
+	}
+	return k.Model, nil
+}

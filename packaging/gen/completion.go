@@ -1,0 +1,136 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/template"
+)
+
+// A completion is a shell's, from the pages of all commands.
+var completions = map[string]string{
+	"bigpanda-udf.bash": `# Completion of bigpanda-udf for bash, made from its help.
+_bigpanda_udf() {
+	local command=bigpanda-udf commands flags i
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case "$command ${COMP_WORDS[i]}" in
+{{- range .}}{{range .Commands}}
+		'{{join .Path " "}}') command='{{join .Path " "}}' ;;
+{{- end}}{{end}}
+		esac
+	done
+	case $command in
+{{- range .}}
+	'{{join .Path " "}}')
+		commands='{{range .Commands}}{{last .Path}} {{end}}'
+		flags='{{range .Flags}}--{{.Name}} {{end}}'
+		;;
+{{- end}}
+	esac
+	COMPREPLY=() # then bash offers files
+	case ${COMP_WORDS[COMP_CWORD]} in
+	-*) COMPREPLY=($(compgen -W "$flags" -- "${COMP_WORDS[COMP_CWORD]}")) ;;
+	*) [[ ${COMP_WORDS[COMP_CWORD - 1]} == -* ]] || COMPREPLY=($(compgen -W "$commands" -- "${COMP_WORDS[COMP_CWORD]}")) ;;
+	esac
+}
+complete -o default -F _bigpanda_udf bigpanda-udf
+`,
+	"_bigpanda-udf": `#compdef bigpanda-udf
+# Completion of bigpanda-udf for zsh, made from its help.
+{{range .}}
+_{{join .Path "_"}}() {
+{{- if .Commands}}
+	local -a commands=(
+{{- range .Commands}}
+		{{quote (print (last .Path) ":" .Summary)}}
+{{- end}}
+	)
+	case ${words[2]} in
+{{- range .Commands}}
+	{{last .Path}})
+		shift words
+		((CURRENT--))
+		_{{join .Path "_"}}
+		return
+		;;
+{{- end}}
+	esac
+{{- end}}
+	_arguments \
+{{- range .Flags}}
+		{{quote (print "--" .Name (zshHelp .))}} \
+{{- end}}
+{{- if .Commands}}
+		'1: :{_describe command commands}'
+{{- else}}
+		'*:file:_files'
+{{- end}}
+}
+{{end}}
+_bigpanda-udf "$@"
+`,
+	"bigpanda-udf.fish": `# Completion of bigpanda-udf for fish, made from its help.
+{{range .}}{{$when := fishWhen .}}
+{{- range .Commands}}
+complete -c bigpanda-udf -n {{$when}} -f -a {{last .Path}} -d {{quote .Summary}}
+{{- end}}
+{{- range .Flags}}
+complete -c bigpanda-udf -n {{$when}} -l {{.Name}}{{if not .Bool}} -r{{end}} -d {{quote .Help}}
+{{- end}}
+{{end}}`,
+}
+
+func writeCompletions(folder string) error {
+	program, err := pages()
+	if err != nil {
+		return err
+	}
+	for name, text := range completions {
+		f, err := os.Create(filepath.Join(folder, name))
+		if err != nil {
+			return err
+		}
+		err = template.Must(template.New(name).Funcs(shellFunctions).Parse(text)).Execute(f, program.all())
+		if err := f.Close(); err != nil {
+			return err
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var shellFunctions = template.FuncMap{
+	"join":     strings.Join,
+	"last":     func(path []string) string { return path[len(path)-1] },
+	"quote":    func(text string) string { return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'" },
+	"zshHelp":  zshHelp,
+	"fishWhen": fishWhen,
+}
+
+// zshHelp is what follows a flag's name in a specification of _arguments.
+func zshHelp(f flag) string {
+	help := "[" + strings.NewReplacer(`[`, `\[`, `]`, `\]`, `:`, `\:`).Replace(f.Help) + "]"
+	if f.Bool {
+		return help
+	}
+	return "=" + help + ":" + strings.ReplaceAll(f.Placeholder, ":", `\:`) + ":_files"
+}
+
+// fishWhen is the condition under which a command was typed, and none below it.
+func fishWhen(p page) string {
+	var tests []string
+	for _, name := range p.Path[1:] {
+		tests = append(tests, "__fish_seen_subcommand_from "+name)
+	}
+	if len(p.Commands) > 0 {
+		below := ""
+		for _, c := range p.Commands {
+			below += " " + c.Path[len(c.Path)-1]
+		}
+		tests = append(tests, "not __fish_seen_subcommand_from"+below)
+	}
+	return fmt.Sprintf("'%s'", strings.Join(tests, "; and "))
+}
