@@ -43,3 +43,6 @@ screenshots: ## pictures of the sandbox's console at three widths, for the READM
 
 release: ## deb, rpm, archives, image, SBOMs and checksums into dist/VERSION: make release VERSION=1.2.3
 	packaging/release.sh $(VERSION)
+
+release-test: ## makes a release twice, compares, installs, upgrades and runs what is in it: minutes, and root
+	packaging/test/all.sh

@@ -131,9 +131,9 @@ func TestServeExamples(t *testing.T) {
 		file, prefix string
 		want         []string
 	}{
-		{"examples/bigpanda-udf.service", "ExecStart=/usr/local/bin/bigpanda-udf ", []string{command}},
-		{"examples/bigpanda-udf.service", "socket = ", want},
-		{"examples/bigpanda-udf.socket", "ListenStream=", want},
+		{"packaging/systemd/bigpanda-udf.service", "ExecStart=/usr/bin/bigpanda-udf ", []string{command}},
+		{"packaging/systemd/bigpanda-udf.service", "socket = ", want},
+		{"packaging/systemd/bigpanda-udf.socket", "ListenStream=", want},
 		{"README.md", "bigpanda-udf serve --socket ", []string{strings.TrimPrefix(command, "serve --socket ")}},
 		{"README.md", "socket = ", want},
 	} {

@@ -2,9 +2,9 @@
 # Makes a release of the commit that is checked out: deb, rpm, archives, the image,
 # their SBOMs and checksums. The same commit gives the same bytes, with the same Go.
 #
-#   packaging/release.sh VERSION [FOLDER]     (make release VERSION=1.2.3)
+#   packaging/release.sh VERSION [FOLDER [PLATFORM…]]     (make release VERSION=1.2.3)
 #
-# It needs Go, git, GNU tar and buildah; what else it uses it builds into
+# Of some platforms alone there is no image. It needs Go, git, GNU tar and buildah; what else it uses it builds into
 # packaging/.build.
 set -euo pipefail
 version=${1:?which version? make release VERSION=1.2.3}
@@ -14,7 +14,10 @@ cd "$(dirname "$0")/.."
 nfpm=github.com/goreleaser/nfpm/v2/cmd/nfpm@v2.45.2
 cyclonedx=github.com/CycloneDX/cyclonedx-gomod/cmd/cyclonedx-gomod@v1.10.0
 roots=golang.org/x/crypto/x509roots/fallback@v0.0.0-20261030153154-30a33513ff6d
-platforms='linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64'
+platforms=(linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64)
+
+wanted=("${@:3}")
+[ ${#wanted[@]} -gt 0 ] || wanted=("${platforms[@]}")
 
 if ! [[ $version =~ ^[0-9]+\.[0-9]+\.[0-9]+$ ]]; then
 	echo "the version is \"$version\": write one such as 1.2.3" >&2
@@ -60,7 +63,7 @@ mkdir -p "$common"/{man,completions,doc}
 git ls-files README.md CHANGELOG.md LICENSE kapacitor.conf.snippet examples docs ':!docs/screenshots' |
 	xargs cp --parents -t "$common/doc"
 
-for platform in $platforms; do
+for platform in "${wanted[@]}"; do
 	export GOOS=${platform%/*} GOARCH=${platform#*/}
 	name=bigpanda-udf_${version}_${GOOS}_$GOARCH
 	echo "== $name (${SECONDS}s)"
@@ -78,11 +81,13 @@ for platform in $platforms; do
 done
 unset GOOS GOARCH
 
-echo "== the image (${SECONDS}s)"
-go mod download -json "$roots" >"$work/roots.json"
-"$work/gen" certificates "$(sed -n 's/.*"Dir": "\(.*\)".*/\1/p' "$work/roots.json")" >"$work/ca-certificates.crt"
-packaging/image/build.sh "$work" "$work/image"
-archive "$work/image" >"$out/bigpanda-udf_${version}_image.tar"
+if [ "${wanted[*]}" = "${platforms[*]}" ]; then
+	echo "== the image (${SECONDS}s)"
+	go mod download -json "$roots" >"$work/roots.json"
+	"$work/gen" certificates "$(sed -n 's/.*"Dir": "\(.*\)".*/\1/p' "$work/roots.json")" >"$work/ca-certificates.crt"
+	packaging/image/build.sh "$work" "$work/image"
+	archive "$work/image" >"$out/bigpanda-udf_${version}_image.tar"
+fi
 
 (cd "$out" && sha256sum -- * >"$work/SHA256SUMS" && mv "$work/SHA256SUMS" .)
 echo "== $out (${SECONDS}s)"
