@@ -22,5 +22,5 @@ cat >changelog.yaml <<EOF
     - note: What has changed is in CHANGELOG.md.
 EOF
 for format in deb rpm; do
-	ARCH=$GOARCH "$nfpm" package -f nfpm.yaml -p $format -t "$out" >/dev/null
+	ARCH=$GOARCH "$nfpm" package -f nfpm.yaml -p $format -t "$out"
 done
