@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the deb and the rpm of a staged folder, which release.sh has filled but for
-# what is a package's alone: package.sh NFPM STAGE OUT. VERSION, GOARCH, MTIME and
-# SOURCE_DATE_EPOCH are set.
+# what is a package's alone: package.sh NFPM STAGE OUT. VERSION, DATE, MAINTAINER,
+# GOARCH and SOURCE_DATE_EPOCH are set.
 set -euo pipefail
 nfpm=$1 stage=$2 out=$3
 packaging=$(cd "$(dirname "$0")" && pwd)
@@ -15,8 +15,8 @@ sed -i -e 's,/usr/local/bin/,/usr/bin/,' -e 's,/etc/kapacitor/bigpanda.token,/et
 	-e 's,/var/lib/kapacitor/bigpanda-udf,/var/lib/bigpanda-udf,' doc/kapacitor.conf.snippet
 cat >changelog.yaml <<EOF
 - semver: $VERSION
-  date: $MTIME
-  packager: bigpanda-udf <bigpanda-udf@localhost>
+  date: $DATE
+  packager: $MAINTAINER
   deb: {urgency: medium, distributions: [stable]}
   changes:
     - note: What has changed is in CHANGELOG.md.

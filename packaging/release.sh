@@ -4,7 +4,8 @@
 #
 #   packaging/release.sh VERSION [FOLDER [PLATFORM…]]     (make release VERSION=1.2.3)
 #
-# Of some platforms alone there is no image. It needs Go, git, GNU tar and buildah; what else it uses it builds into
+# Of some platforms alone there is no image. The packages' maintainer is the commit's
+# author, or MAINTAINER. It needs Go, git, GNU tar and buildah; what else it uses it builds into
 # packaging/.build.
 set -euo pipefail
 version=${1:?which version? make release VERSION=1.2.3}
@@ -32,7 +33,8 @@ export LC_ALL=C TZ=UTC CGO_ENABLED=0
 commit=$(git rev-parse HEAD)
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 date=$(date -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ)
-export SOURCE_DATE_EPOCH VERSION=$version MTIME=$date
+export SOURCE_DATE_EPOCH VERSION=$version DATE=$date
+export MAINTAINER=${MAINTAINER:-$(git log -1 --format='%an <%ae>')}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 rm -rf "$out"
