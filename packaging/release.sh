@@ -5,8 +5,8 @@
 #   packaging/release.sh VERSION [FOLDER [PLATFORM…]]     (make release VERSION=1.2.3)
 #
 # Of some platforms alone there is no image. The packages' maintainer is the commit's
-# author, or MAINTAINER. It needs Go, git, GNU tar and buildah; what else it uses it builds into
-# packaging/.build.
+# author, or MAINTAINER. It needs Go, git, GNU tar and buildah; what else it uses it
+# builds into packaging/.build.
 set -euo pipefail
 version=${1:?which version? make release VERSION=1.2.3}
 out=$(realpath -m "${2:-dist/$version}")
