@@ -21,8 +21,8 @@ as_kapacitor() { # COMMAND…, with the settings of a function in kapacitor.conf
 
 # check_files compares owners and modes.
 check_files() {
-	diff - <(in_root stat -c '%a %U:%G %n' /usr/bin/bigpanda-udf /etc/bigpanda-udf /etc/bigpanda-udf/* /var/lib/bigpanda-udf \
-		/usr/lib/systemd/system/bigpanda-udf.*) <<-EOF
+	diff - <(in_root sh -c "stat -c '%a %U:%G %n' /usr/bin/bigpanda-udf /etc/bigpanda-udf /etc/bigpanda-udf/* \
+		/var/lib/bigpanda-udf /usr/lib/systemd/system/bigpanda-udf.*") <<-EOF
 		755 root:root /usr/bin/bigpanda-udf
 		750 root:kapacitor /etc/bigpanda-udf
 		640 root:kapacitor /etc/bigpanda-udf/bigpanda-udf.env
