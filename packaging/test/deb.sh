@@ -15,7 +15,7 @@ in_root dpkg -i "/tmp/${old##*/}"
 check_files
 in_root bigpanda-udf version
 [ -z "$(find "$root/etc/systemd" -name 'bigpanda*')" ] # not enabled
-mandoc -T lint -W warning "$root"/usr/share/man/man1/bigpanda-udf*
+for page in "$root"/usr/share/man/man1/bigpanda-udf*; do gzip -dc "$page" | mandoc -T lint -W warning; done
 
 say 'upgrade with a queue'
 echo 0123456789 >"$root/etc/bigpanda-udf/token"
