@@ -14,7 +14,7 @@ version=1.2.3
 api=127.0.0.1:18090
 storage=(--root "$work/storage" --runroot "$work/storage-run" --storage-driver vfs)
 podman() { command podman "${storage[@]}" --cgroup-manager cgroupfs --runtime runc "$@"; }
-run() { podman run --detach --network host --cgroups disabled --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "$@"; }
+run() { podman run --detach --network host --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 "$@"; }
 build() { buildah "${storage[@]}" build --quiet --isolation chroot --pull=never "$@" >/dev/null; }
 
 cleanup() {
