@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -125,5 +126,46 @@ func TestLicences(t *testing.T) {
 	err = addLicences(&out, strings.NewReader(`{"components": [{"name": "example.com/new"}]}`))
 	if err == nil || !strings.Contains(err.Error(), "licences.txt does not know example.com/new") {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// What an installed file names as a variable is one of the program's, and the
+// documentation has the Dockerfile as it is.
+func TestInstalledFiles(t *testing.T) {
+	t.Parallel()
+	program, err := pages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{"BIGPANDA_TOKEN": true} // which is no flag
+	for _, p := range program.all() {
+		for _, f := range p.Flags {
+			known[f.Variable] = true
+		}
+	}
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join("..", "..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	variable := regexp.MustCompile(`BIGPANDA_[A-Z_]*[A-Z]`)
+	for _, name := range []string{
+		"packaging/etc/bigpanda-udf.env", "packaging/systemd/bigpanda-udf.service", "packaging/image/Dockerfile",
+		"examples/containers/compose.yaml", "docs/install.md",
+	} {
+		found := variable.FindAllString(read(name), -1)
+		if len(found) == 0 {
+			t.Errorf("%s names no variable", name)
+		}
+		for _, v := range found {
+			if !known[v] {
+				t.Errorf("%s names %s, which is no variable of the program", name, v)
+			}
+		}
+	}
+	if !strings.Contains(read("docs/install.md"), "```Dockerfile\n"+read("examples/containers/Dockerfile")+"```\n") {
+		t.Error("docs/install.md has another Dockerfile than examples/containers")
 	}
 }

@@ -14,6 +14,7 @@ cp "$old" "$new" "$root/tmp"
 in_root dpkg -i "/tmp/${old##*/}"
 check_files
 in_root bigpanda-udf version
+! grep -E '/usr/local|/etc/kapacitor/bigpanda|/var/lib/kapacitor' "$root/usr/share/doc/bigpanda-udf/kapacitor.conf.snippet"
 [ -z "$(find "$root/etc/systemd" -name 'bigpanda*')" ] # not enabled
 for page in "$root"/usr/share/man/man1/bigpanda-udf*; do gzip -dc "$page" | mandoc -T lint -W warning; done
 

@@ -7,7 +7,8 @@ version=$1 dist=$2
 clone=$(mktemp -d)
 trap 'rm -rf "$clone"' EXIT
 git clone --quiet . "$clone/somewhere else"
-cp -r packaging/.build "$clone/somewhere else/packaging/"
+mkdir "$clone/somewhere else/packaging/.build"
+cp -r packaging/.build/*@* "$clone/somewhere else/packaging/.build"
 umask 077
 export TZ=Asia/Tokyo LANG=C.UTF-8
 [ "${COLD:-}" = "" ] || export GOCACHE=$clone/cache
