@@ -14,7 +14,7 @@ cp "$old" "$new" "$root/tmp"
 in_root dpkg -i "/tmp/${old##*/}"
 check_files
 in_root bigpanda-udf version
-! grep -E '/usr/local|/etc/kapacitor/bigpanda|/var/lib/kapacitor' "$root/usr/share/doc/bigpanda-udf/kapacitor.conf.snippet"
+[ -z "$(grep -E '/usr/local|/etc/kapacitor/bigpanda|/var/lib/kapacitor' "$root/usr/share/doc/bigpanda-udf/kapacitor.conf.snippet")" ]
 [ -z "$(find "$root/etc/systemd" -name 'bigpanda*')" ] # not enabled
 for page in "$root"/usr/share/man/man1/bigpanda-udf*; do gzip -dc "$page" | mandoc -T lint -W warning; done
 
@@ -41,9 +41,11 @@ deliver 3
 say 'remove'
 in_root dpkg -r bigpanda-udf
 [ ! -e "$root/usr/bin/bigpanda-udf" ]
-[ -s "$root/etc/bigpanda-udf/token" ] && [ -n "$(ls "$root/var/lib/bigpanda-udf")" ]
+[ -s "$root/etc/bigpanda-udf/token" ]
+[ -n "$(ls "$root/var/lib/bigpanda-udf")" ]
 
 say 'purge'
 in_root dpkg -P bigpanda-udf
-[ ! -e "$root/etc/bigpanda-udf" ] && [ ! -e "$root/var/lib/bigpanda-udf" ]
+[ ! -e "$root/etc/bigpanda-udf" ]
+[ ! -e "$root/var/lib/bigpanda-udf" ]
 [ -z "$(find "$root" -xdev -name '*bigpanda*' -not -path "$root/tmp/*" -not -path "$root/proc/*")" ]

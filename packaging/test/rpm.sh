@@ -35,4 +35,5 @@ deliver 3
 say 'remove'
 in_rpm -e bigpanda-udf
 [ ! -e "$root/usr/bin/bigpanda-udf" ]
-[ -n "$(ls "$root/var/lib/bigpanda-udf")" ] && [ -s "$root/etc/bigpanda-udf/token.rpmsave" ]
+[ -n "$(ls "$root/var/lib/bigpanda-udf")" ]
+[ -s "$root/etc/bigpanda-udf/token.rpmsave" ]
