@@ -46,6 +46,7 @@ expect_queued() {
 expect_refused() {
 	local before
 	before=$(cd "$root/var/lib/bigpanda-udf" && find . -name '*.db' -exec sha256sum {} +)
+	[ -n "$before" ]
 	queue cpu web-4
 	grep -a -o 'format 99 is newer than .*: run that one' "$work/answers"
 	[ "$before" = "$(cd "$root/var/lib/bigpanda-udf" && find . -name '*.db' -exec sha256sum {} +)" ]
