@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 )
@@ -41,7 +40,11 @@ func writeLicences(w io.Writer, binary string) error {
 		return err
 	}
 	fmt.Fprintln(w, "bigpanda-udf holds these modules, under their licences.")
-	if err := writeLicence(w, "std", info.GoVersion, runtime.GOROOT()); err != nil {
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		return err
+	}
+	if err := writeLicence(w, "std", info.GoVersion, strings.TrimSpace(string(root))); err != nil {
 		return err
 	}
 	for _, m := range info.Deps {
