@@ -37,16 +37,7 @@ func Resolve(flags map[string]string, lookup func(string) (string, bool)) (Setti
 		config, err := readConfigFile(file.text, &s)
 		layers, errs = append(layers, config), append(errs, err)
 	}
-	for _, row := range Table {
-		v, ok := find(layers, row.Name, row.empty)
-		if !ok {
-			continue
-		}
-		s.Where[row.Name] = v.where
-		if err := row.set(&s, v.text); err != nil {
-			errs = append(errs, fmt.Errorf("%s is %q: %w", v.where, Shown(v.text), err))
-		}
-	}
+	errs = append(errs, s.apply(layers))
 	if s.Outbox == "" {
 		s.Outbox = stateFolder(lookup)
 	}
@@ -62,6 +53,21 @@ func Resolve(flags map[string]string, lookup func(string) (string, bool)) (Setti
 		}
 	}
 	return s, nil
+}
+
+// apply sets what the layers say, and returns the first error.
+func (s *Settings) apply(layers []layer) (first error) {
+	for _, row := range Table {
+		v, ok := find(layers, row.Name, row.empty)
+		if !ok {
+			continue
+		}
+		s.Where[row.Name] = v.where
+		if err := row.set(s, v.text); err != nil && first == nil {
+			first = fmt.Errorf("%s is %q: %w", v.where, Shown(v.text), err)
+		}
+	}
+	return first
 }
 
 // resolveToken takes the token, or the token file, from the first layer that

@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"bigpanda-udf/regularfile"
 	"bigpanda-udf/udf"
 
+	"github.com/influxdata/influxql"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -21,28 +23,96 @@ const HandlerKind = "bigpanda"
 
 var (
 	handlerKeys = []string{"id", "topic", "kind", "match", "options"}
-	// handlerOptions are the native handler's. It takes them in any case, and
-	// InfluxData's pages write some of them in camel case.
-	handlerOptions = []string{"app-key", "url", "host", "primary-property", "secondary-property", "attributes"}
+	// handlerOptions are the native handler's, which takes them in any case, and
+	// InfluxData's pages write some of them in camel case; and then those of ours.
+	handlerOptions = []string{"app-key", "url", "host", "primary-property", "secondary-property", "attributes",
+		"incident-identifier", "info-status", "auto-attributes", "resend-after", "resolve-after", "max-age"}
 )
+
+// A TopicHandler is what a handler file says of the topic.
+type TopicHandler struct {
+	Topic string `yaml:"topic"`
+	ID    string `yaml:"id"`
+	Match string `yaml:"match,omitempty"`
+}
+
+// ReadTopicHandler reads the file of a topic handler that is to be replaced, which is
+// right in all that it says.
+func ReadTopicHandler(path string) (h TopicHandler, err error) {
+	err = readFile(path, func(file map[string]any) error {
+		spec, err := canonical(file, handlerKeys, "key")
+		if err != nil {
+			return err
+		}
+		for name, text := range map[string]*string{"topic": &h.Topic, "id": &h.ID, "match": &h.Match} {
+			var ok bool
+			if *text, ok = spec[name].(string); !ok && spec[name] != nil {
+				return fmt.Errorf("%s is not a text: put its value %s in quotes", name, jsonText(spec[name]))
+			}
+		}
+		switch {
+		case h.Topic == "":
+			return errors.New("topic is missing: write topic: with the name of the topic")
+		case h.ID == "":
+			return errors.New("id is missing: write id: with the one that the handler was defined with")
+		}
+		delete(spec, "match")
+		_, err = readHandler(path, spec, new(udf.Defaults))
+		return err
+	})
+	return h, err
+}
+
+// TopicDefaults reads the options of a topic handler from its file. What the file
+// does not say of app key and auto-attributes, the settings do.
+func (s Settings) TopicDefaults(path string) (udf.Defaults, error) {
+	s.Where = make(map[string]string)
+	url := s.URL
+	s.Defaults = udf.Defaults{AppKey: s.Defaults.AppKey, AutoAttributes: s.Defaults.AutoAttributes}
+	err := readFile(path, func(file map[string]any) error {
+		if match, _ := canonical(file, handlerKeys, "key"); match["match"] != nil && match["match"] != "" {
+			return errors.New("match belongs into the post handler, which bigpanda-udf topic-handler prints: remove it here")
+		}
+		l, err := readHandler(path, file, &s.Defaults)
+		if err != nil {
+			return err
+		}
+		if err := s.apply([]layer{l}); err != nil {
+			return err
+		}
+		if s.URL != url {
+			return errors.New("option url is not that of the daemon, which has one for all: remove it, or start another daemon with --url")
+		}
+		return s.Defaults.CheckTopic()
+	})
+	return s.Defaults, err
+}
 
 // readHandlerFile reads a Kapacitor handler file, YAML or JSON, into the
 // defaults of the options. What the settings have too comes back as their
 // layer.
-func readHandlerFile(path string, d *udf.Defaults) (layer, error) {
+func readHandlerFile(path string, d *udf.Defaults) (l layer, err error) {
+	err = readFile(path, func(file map[string]any) error {
+		l, err = readHandler(path, file, d)
+		return err
+	})
+	return l, err
+}
+
+// readFile reads a handler file, and names it in whatever is wrong with it.
+func readFile(path string, read func(file map[string]any) error) error {
 	data, err := regularfile.Read(path, regularfile.MaxText)
 	if err != nil {
-		return nil, fmt.Errorf("read handler file: %w: name a file that this user may read", err)
+		return fmt.Errorf("read handler file: %w: name a file that this user may read", err)
 	}
 	file, err := decodeHandler(path, data)
-	if err != nil {
-		return nil, fmt.Errorf("handler file %s: %w", path, err)
+	if err == nil {
+		err = read(file)
 	}
-	l, err := readHandler(path, file, d)
 	if err != nil {
-		return nil, fmt.Errorf("handler file %s: %w", path, err)
+		return fmt.Errorf("handler file %s: %w", path, err)
 	}
-	return l, nil
+	return nil
 }
 
 // decodeHandler goes by the file's extension as Kapacitor does, and by its
@@ -112,12 +182,22 @@ func readHandler(path string, file map[string]any, d *udf.Defaults) (layer, erro
 	}
 	d.Host = texts["host"]
 	d.PrimaryProperty, d.SecondaryProperty = texts["primary-property"], texts["secondary-property"]
+	d.IncidentIdentifier, d.InfoStatus = texts["incident-identifier"], texts["info-status"]
+	for name, at := range map[string]*time.Duration{"resend-after": &d.ResendAfter, "resolve-after": &d.ResolveAfter, "max-age": &d.MaxAge} {
+		if text := texts[name]; text != "" {
+			if *at, err = influxql.ParseDuration(text); err != nil || *at <= 0 {
+				return nil, fmt.Errorf("option %s is %q: write a duration, such as 10m or 1d", name, text)
+			}
+		}
+	}
 	if d.Attributes, err = handlerAttributes(options["attributes"]); err != nil {
 		return nil, err
 	}
 	l := make(layer)
-	for _, name := range []string{"app-key", "url"} {
-		l[name] = value{texts[name], fmt.Sprintf("option %s in %s", name, path)}
+	for _, name := range []string{"app-key", "url", "auto-attributes"} {
+		if text, ok := texts[name]; ok {
+			l[name] = value{text, fmt.Sprintf("option %s in %s", name, path)}
+		}
 	}
 	return l, nil
 }

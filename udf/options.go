@@ -14,15 +14,39 @@ import (
 )
 
 // Defaults are the values of the options that a TICKscript does not set: from
-// the settings and from a Kapacitor handler file. Host and Attributes are
-// templates, as in the options.
+// the settings and from a Kapacitor handler file. Host, IncidentIdentifier and
+// Attributes are templates, as in the options; the zero value of each but
+// AutoAttributes leaves an option unset.
 type Defaults struct {
-	AppKey            string
-	Host              string
-	PrimaryProperty   string
-	SecondaryProperty string
-	Attributes        map[string]string
-	AutoAttributes    string // "tags", "fields", both with a comma between, or "" for none
+	AppKey             string
+	Host               string
+	PrimaryProperty    string
+	SecondaryProperty  string
+	IncidentIdentifier string
+	InfoStatus         string
+	Attributes         map[string]string
+	AutoAttributes     string // "tags", "fields", both with a comma between, or "" for none
+
+	ResendAfter, ResolveAfter, MaxAge time.Duration
+}
+
+// CheckTopic finds what is wrong with defaults that alone are the options of a topic
+// handler.
+func (d Defaults) CheckTopic() error {
+	o, err := parseOptions(nil, d)
+	if err != nil {
+		return err
+	}
+	if o.appKey == "" {
+		return errors.New("no app key: set option app-key, or the daemon's setting (BIGPANDA_APP_KEY)")
+	}
+	names := slices.DeleteFunc(slices.Clone(attributeNames), func(name string) bool { return name == "Group" })
+	for _, text := range append(slices.Collect(maps.Values(d.Attributes)), d.Host, d.IncidentIdentifier) {
+		if _, err := compile(text, names, nil); err != nil {
+			return errors.New("a template asks for .Group, which is not in the events of a topic: use .Tags")
+		}
+	}
+	return nil
 }
 
 // options are what one use of @bigpanda() was given, checked and compiled.
@@ -220,27 +244,34 @@ func ParseAutoAttributes(s string) (tags, fields bool, err error) {
 // it in `kapacitor show`.
 func parseOptions(given []*agent.Option, d Defaults) (*options, error) {
 	o := &options{
-		appKey:            d.AppKey,
-		primaryProperty:   d.PrimaryProperty,
-		secondaryProperty: d.SecondaryProperty,
-		levels:            make(map[string]Level),
-		infoStatus:        "ok",
-		passThrough:       true,
+		appKey:      d.AppKey,
+		levels:      make(map[string]Level),
+		infoStatus:  "ok",
+		passThrough: true,
 	}
 	var err error
 	if o.autoTags, o.autoFields, err = ParseAutoAttributes(d.AutoAttributes); err != nil {
 		return nil, fmt.Errorf("setting auto-attributes: %w", err)
 	}
-	if d.Host != "" {
-		if o.host, err = compile(d.Host, attributeNames, nil); err != nil {
-			return nil, fmt.Errorf("host of the handler file: %w", err)
+	for _, given := range []struct {
+		label, option string
+		value         argument
+	}{
+		{"host", "host", argument{text: d.Host}},
+		{"primary-property", "primaryProperty", argument{text: d.PrimaryProperty}},
+		{"secondary-property", "secondaryProperty", argument{text: d.SecondaryProperty}},
+		{"incident-identifier", "incidentIdentifier", argument{text: d.IncidentIdentifier}},
+		{"info-status", "infoStatus", argument{text: d.InfoStatus}},
+		{"resend-after", "resendAfter", argument{duration: d.ResendAfter}},
+		{"resolve-after", "resolveAfter", argument{duration: d.ResolveAfter}},
+		{"max-age", "maxAge", argument{duration: d.MaxAge}},
+	} {
+		if given.value == (argument{}) {
+			continue
 		}
-	}
-	if err := checkChosen(d.PrimaryProperty); err != nil {
-		return nil, fmt.Errorf("primary-property of the handler file: %w", err)
-	}
-	if err := checkChosen(d.SecondaryProperty); err != nil {
-		return nil, fmt.Errorf("secondary-property of the handler file: %w", err)
+		if err := optionTable[given.option].set(o, []argument{given.value}); err != nil {
+			return nil, fmt.Errorf("%s of the handler file: %w", given.label, err)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Attributes)) {
 		if err := o.addAttribute(name, d.Attributes[name]); err != nil {
