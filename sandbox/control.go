@@ -9,11 +9,12 @@ import (
 	"fmt"
 	"io"
 	"math"
-	"net"
 	"net/http"
 	"slices"
 	"strconv"
 	"strings"
+
+	"bigpanda-udf/ownhost"
 )
 
 const (
@@ -125,24 +126,11 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	})
 }
 
-// isOwnHost tells whether a request names this machine. A web page that has its
-// own name lead here (DNS rebinding) is known by that.
+// isOwnHost tells whether a request names this machine.
 func (s *Server) isOwnHost(r *http.Request) bool {
-	host := r.Host
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
-	isHost := func(own string) bool { return strings.EqualFold(own, host) }
-	if host == "localhost" || slices.ContainsFunc(s.options.Hosts, isHost) {
-		return true
-	}
-	ip := net.ParseIP(host)
-	if ip == nil {
-		return false
-	}
-	local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-	return ip.IsLoopback() || local != nil && ip.Equal(local.IP)
+	return ownhost.Names(r, func(host string) bool {
+		return slices.ContainsFunc(s.options.Hosts, func(own string) bool { return strings.EqualFold(own, host) })
+	})
 }
 
 func (s *Server) putFaults(w http.ResponseWriter, r *http.Request) {
