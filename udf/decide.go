@@ -9,8 +9,8 @@ import (
 )
 
 // An event is what a level decision is about, whatever it was read from: a point, a
-// batch. What reads one fills in all but what decide finds out, and makes the
-// content only of an event that changes something:
+// batch, an alert event. What reads one fills in all but what decide finds out, and
+// makes the content only of an event that changes something:
 //
 //	point ─▶ event ─▶ mayChange ─▶ its series ─▶ decide ─▶ content ─▶ alert
 type event struct {
@@ -19,6 +19,7 @@ type event struct {
 	level    Level
 	duration time.Duration // for how long the alert has lasted, as |alert() counts it
 	lasts    bool          // there is a duration, which may be 0
+	incident bool          // an incident begins, for sure
 
 	// Its series, read once mayChange was true; valid until the next event.
 	group, id, series []byte

@@ -57,6 +57,9 @@ const (
 // begins reports whether an event that comes at the level of its open series
 // begins a new incident.
 func (h *Handler) begins(known *series, e *event) bool {
+	if e.incident {
+		return true
+	}
 	if !e.lasts || e.duration != 0 || e.time <= known.last {
 		return false
 	}

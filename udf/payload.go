@@ -27,7 +27,7 @@ type content struct {
 	fields  map[string]any    // the same
 	host    string            // the tag host, also if it became something else
 	message string            // "" for Kapacitor's default
-	details string            // where no template makes them
+	details string            // of an alert event, as the alert node's template made them
 }
 
 func (h *Handler) content() content {
@@ -95,11 +95,11 @@ func (h *Handler) payload(e *event, c content) bigpanda.Payload {
 	props["description"] = d.Message
 	props["primary_property"] = o.primaryProperty
 	props["secondary_property"] = o.secondaryProperty
-	d.Details = c.details
+	d.Details, props["details"] = c.details, postedDetails(c.details)
 	if o.details != nil {
 		d.Details, _ = h.render("details", o.details, d.detailsData)
+		props["details"] = d.Details
 	}
-	props["details"] = d.Details
 	if o.incidentIdentifier != nil {
 		props["incident_identifier"], _ = h.render("incidentIdentifier", o.incidentIdentifier, d.incidentData)
 	}
@@ -163,7 +163,7 @@ func fieldText(v any) string {
 	case float64:
 		return string(appendDouble(nil, v))
 	}
-	return fmt.Sprint(v) // an integer, a bool, a json.Number
+	return fmt.Sprint(v) // an integer, a bool, a Number
 }
 
 // attributeName returns the name under which one of all tags or fields is an
