@@ -58,7 +58,7 @@ const (
 // begins a new incident.
 func (h *Handler) begins(known *series, e *event) bool {
 	if e.incident {
-		return true
+		return e.time > known.last
 	}
 	if !e.lasts || e.duration != 0 || e.time <= known.last {
 		return false
