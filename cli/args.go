@@ -39,15 +39,16 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or settings.`
 type grammar struct {
 	ShowVersion bool `name:"version" help:"Show the version."`
 
-	Function functionFlags `cmd:"" name:"the function" default:"withargs" hidden:""`
-	Serve    serveFlags    `cmd:"" help:"Be the function for any number of tasks, behind a socket."`
-	Send     sendFlags     `cmd:"" help:"Send one test alert with the settings at hand."`
-	Sandbox  sandboxFlags  `cmd:"" help:"Serve a BigPanda to work against, with faults on demand."`
-	Demo     demoFlags     `cmd:"" help:"Show all of it on this machine: a small fleet, an outage, every change delivered."`
-	Replay   replayFlags   `cmd:"" help:"Show what would be sent for the points of a file; or send it."`
-	Check    checkupFlags  `cmd:"" help:"Look at the settings, files, outbox and the connection to BigPanda, and say what to correct."`
-	Outbox   outboxFlags   `cmd:"" help:"See what waits for delivery, is held or was refused; send it again, drop or export it."`
-	Version  versionFlags  `cmd:"" help:"Show the version."`
+	Function     functionFlags     `cmd:"" name:"the function" default:"withargs" hidden:""`
+	Serve        serveFlags        `cmd:"" help:"Be the function for any number of tasks, behind a socket."`
+	Send         sendFlags         `cmd:"" help:"Send one test alert with the settings at hand."`
+	Sandbox      sandboxFlags      `cmd:"" help:"Serve a BigPanda to work against, with faults on demand."`
+	Demo         demoFlags         `cmd:"" help:"Show all of it on this machine: a small fleet, an outage, every change delivered."`
+	Replay       replayFlags       `cmd:"" help:"Show what would be sent for the points of a file; or send it."`
+	Check        checkupFlags      `cmd:"" help:"Look at the settings, files, outbox and the connection to BigPanda, and say what to correct."`
+	Outbox       outboxFlags       `cmd:"" help:"See what waits for delivery, is held or was refused; send it again, drop or export it."`
+	TopicHandler topicHandlerFlags `cmd:"" help:"Print the handler of a topic that sends its events to the daemon."`
+	Version      versionFlags      `cmd:"" help:"Show the version."`
 }
 
 // settingFlags are the flags of settings, one for each row of a scope. They are
@@ -178,7 +179,7 @@ func newParser(p Process, c *command) (*kong.Kong, error) {
 		// Kapacitor is answered also when the arguments are wrong, so kong
 		// never ends the process.
 		kong.Exit(func(int) { c.helped = true }),
-		kong.ExplicitGroups([]kong.Group{{Key: "faults", Title: "Faults, from the start:"}, {Key: "options", Title: "Options of @bigpanda(), as in a TICKscript:"}}),
+		kong.ExplicitGroups([]kong.Group{{Key: "faults", Title: "Faults, from the start:"}, {Key: "topics", Title: "Events of topics:"}, {Key: "options", Title: "Options of @bigpanda(), as in a TICKscript:"}}),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoAppDescFormat: true, WrapUpperBound: 100}),
 		kong.PostBuild(func(k *kong.Kong) error {
 			for _, node := range k.Model.Children {

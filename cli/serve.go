@@ -10,6 +10,7 @@ import (
 	"bigpanda-udf/config"
 	"bigpanda-udf/daemon"
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/topic"
 	"bigpanda-udf/udf"
 )
 
@@ -20,6 +21,12 @@ type serveFlags struct {
 	BatchSocket string `placeholder:"PATH" help:"Where to listen for batch tasks, alone or beside --socket."`
 	SocketMode  string `placeholder:"MODE" help:"Who may connect, as the octal mode of the sockets (0660)."`
 	SocketGroup string `placeholder:"GROUP" help:"The group of the sockets, by name or number (that of the process)."`
+
+	HTTP          string `name:"http" group:"topics" placeholder:"ADDRESS" help:"Where to take events that handlers of kind post send, such as 127.0.0.1:9093."`
+	HTTPTokenFile string `name:"http-token-file" group:"topics" placeholder:"FILE" help:"Take events only with the token in this file, as bearer or as password."`
+	HTTPCert      string `name:"http-cert" group:"topics" placeholder:"FILE" help:"Take events by HTTPS with this certificate, a PEM file."`
+	HTTPKey       string `name:"http-key" group:"topics" placeholder:"FILE" help:"The key of the certificate, a PEM file."`
+	Handlers      string `group:"topics" placeholder:"DIR" help:"The folder of the handlers' files, NAME.yaml or NAME.json."`
 }
 
 // Help is what kong prints above the flags.
@@ -39,7 +46,10 @@ Start it before Kapacitor, which waits for each socket for five minutes. Kapacit
 dials once for each use in each task: when this ends, so does every task that is
 connected, until "kapacitor reload TASK". SIGTERM ends it after the input that is
 on its way. Sockets of systemd are taken over, and systemd is told when all is
-ready.`
+ready.
+
+With --http it takes the alerts of topics, too, with or without such sockets: see
+"bigpanda-udf topic-handler --help".`
 }
 
 // run serves until a signal.
@@ -54,11 +64,15 @@ func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 	defer release()
 	sockets, err := daemon.Sockets{
 		Path: f.Socket, BatchPath: f.BatchSocket, Mode: f.SocketMode, Group: f.SocketGroup, Edge: s.Edge, EdgeFrom: s.Where["edge"],
+		HTTP: f.HTTP, CheckHTTP: f.access(c.hidden).Check,
 	}.Listen()
 	if errors.As(err, new(daemon.UsageError)) {
 		err = usageError{err}
 	}
 	if err != nil {
+		return err
+	}
+	if err := f.checkHandlers(sockets); err != nil {
 		return err
 	}
 	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden)
@@ -67,7 +81,9 @@ func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 	}
 	all := &deliveries{settings: s, times: p.Times, log: log, hurrying: hurrying, waits: "changes wait in the outbox"}
 	defer all.close()
-	return daemon.New(all.daemonOptions()).Serve(stopping, sockets)
+	options := all.daemonOptions()
+	options.TakeEvents = topic.New(all.topicOptions(f)).Serve
+	return daemon.New(options).Serve(stopping, sockets)
 }
 
 // daemonOptions makes what the daemon needs out of the settings.

@@ -150,7 +150,7 @@ func TestServeTogether(t *testing.T) {
 func TestServeNeedsASocket(t *testing.T) {
 	t.Parallel()
 	r := run(t, nil, nil, "serve")
-	if want := "bigpanda-udf serve: no socket: set --socket (BIGPANDA_SERVE_SOCKET), for batch tasks --batch-socket (BIGPANDA_SERVE_BATCH_SOCKET), to the path that socket has in kapacitor.conf\n"; r.code != 2 || r.stderr != want {
+	if want := "bigpanda-udf serve: no socket: set --socket (BIGPANDA_SERVE_SOCKET), for batch tasks --batch-socket (BIGPANDA_SERVE_BATCH_SOCKET), to the path that socket has in kapacitor.conf, or for events of topics --http (BIGPANDA_SERVE_HTTP)\n"; r.code != 2 || r.stderr != want {
 		t.Errorf("exit code %d and %q, want 2 and %q", r.code, r.stderr, want)
 	}
 	r = run(t, nil, map[string]string{"BIGPANDA_SERVE_SOCKET": "@abstract"}, "serve")

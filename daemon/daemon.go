@@ -6,6 +6,9 @@
 // whose limits they keep together. One outbox is the daemon's own: it delivers what
 // tasks that are not connected have left behind, as any process does for others.
 //
+// Events of topics, which come by HTTP, are others' to take; their socket, and when
+// they are to end, is the daemon's.
+//
 // The package knows no settings: Options say how to make what it needs.
 package daemon
 
@@ -16,6 +19,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -48,6 +52,9 @@ type Options struct {
 	// OpenOrphans opens the outbox that takes over what tasks that are not connected
 	// have left behind; nil: there is nothing to be left.
 	OpenOrphans func() (Delivery, error)
+	// TakeEvents serves whoever posts events of topics, until ctx is done. It closes
+	// the listener.
+	TakeEvents func(ctx context.Context, l net.Listener) error
 	// InitWithin is how long a connection may go on without an Init that succeeds;
 	// 0: a minute.
 	InitWithin time.Duration
@@ -97,7 +104,13 @@ func (d *Daemon) Serve(stopping context.Context, sockets []Socket) error {
 	failed := make(chan error, len(sockets))
 	for _, s := range sockets {
 		d.log.Info("listening", "socket", s.Addr().String(), "edge", s.Edge)
-		workers.Go(func() { failed <- d.accept(ctx, s) })
+		workers.Go(func() {
+			if s.Edge == HTTP {
+				failed <- d.options.TakeEvents(ctx, s)
+			} else {
+				failed <- d.accept(ctx, s)
+			}
+		})
 	}
 	d.notifySystemd(daemon.SdNotifyReady)
 	var err error

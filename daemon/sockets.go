@@ -31,13 +31,14 @@ const (
 	startsWithin = 3 * answersWithin
 )
 
-// The edges of tasks, as Kapacitor names them.
+// The edges of tasks, as Kapacitor names them, and what is for the events of topics.
 const (
 	Stream = "stream"
 	Batch  = "batch"
+	HTTP   = "http"
 )
 
-// A Socket is where the tasks of one edge connect.
+// A Socket is where the tasks of one edge connect, or events are posted.
 type Socket struct {
 	net.Listener
 	Edge string
@@ -57,6 +58,10 @@ type Sockets struct {
 	Group     string // of --socket-group; "" for that of the process
 	// Edge is that of the tasks at Path, and EdgeFrom what says so, for errors.
 	Edge, EdgeFrom string
+	// HTTP is the address of --http, on loopback if it is a port alone, and CheckHTTP
+	// says whether it may be listened on.
+	HTTP      string
+	CheckHTTP func(*net.TCPAddr) error
 }
 
 // A UsageError is an error of what the daemon was asked for: nothing was tried.
@@ -88,23 +93,38 @@ func (s Sockets) Listen() ([]Socket, error) {
 	if len(named) == 2 && samePath(s.Path, s.BatchPath) {
 		return nil, usagef("--socket and --batch-socket are both %.200q: give each a path of its own, since a function takes either streams or batches", s.Path)
 	}
-	if handed := takeOver(); len(handed) > 0 {
-		return s.sort(handed, named)
+	var sockets []Socket
+	handed := takeOver()
+	switch {
+	case len(handed) > 0:
+		sockets, err = s.sort(handed, named)
+	case len(named) == 0 && s.HTTP == "":
+		return nil, usagef("no socket: set --socket (BIGPANDA_SERVE_SOCKET), for batch tasks --batch-socket (BIGPANDA_SERVE_BATCH_SOCKET), to the path that socket has in kapacitor.conf, " +
+			"or for events of topics --http (BIGPANDA_SERVE_HTTP)")
+	default:
+		sockets, err = s.listen(named, mode, group)
 	}
-	if len(named) == 0 {
-		return nil, usagef("no socket: set --socket (BIGPANDA_SERVE_SOCKET), for batch tasks --batch-socket (BIGPANDA_SERVE_BATCH_SOCKET), to the path that socket has in kapacitor.conf")
+	if err == nil {
+		sockets, err = s.addHTTP(sockets)
 	}
+	if err != nil {
+		closeAll(sockets)
+		return nil, err
+	}
+	return sockets, nil
+}
+
+// listen makes the sockets that flags name.
+func (s Sockets) listen(named []namedSocket, mode os.FileMode, group int) (sockets []Socket, err error) {
 	for _, n := range named {
 		if err := n.check(); err != nil {
 			return nil, err
 		}
 	}
-	var sockets []Socket
 	for _, n := range named {
 		l, err := n.listen(mode, group)
 		if err != nil {
-			closeAll(sockets)
-			return nil, err
+			return sockets, err
 		}
 		sockets = append(sockets, Socket{l, n.edge})
 	}

@@ -49,13 +49,17 @@ func (s Sockets) sort(handed []handedSocket, named []namedSocket) (sockets []Soc
 	of := make(map[string]net.Addr) // by edge
 	for _, h := range handed {
 		edge := s.Edge
-		if h.name == batchName || s.BatchPath != "" && samePath(h.Addr().String(), s.BatchPath) {
+		if _, isTCP := h.Listener.(*net.TCPListener); isTCP {
+			edge = HTTP
+		} else if h.name == batchName || s.BatchPath != "" && samePath(h.Addr().String(), s.BatchPath) {
 			if s.Edge == Batch {
 				return nil, s.batchTwice("the socket with FileDescriptorName=" + batchName)
 			}
 			edge = Batch
 		}
-		if other, twice := of[edge]; twice {
+		if other, twice := of[edge]; twice && edge == HTTP {
+			return nil, usagef("systemd listens at %s and at %s, both for events of topics: leave one out", other, h.Addr())
+		} else if twice {
 			return nil, usagef("systemd listens at %s and at %s, both for %s tasks: set --batch-socket (BIGPANDA_SERVE_BATCH_SOCKET) to the path of the one for batch tasks, "+
 				"give that alone FileDescriptorName=%s, or leave one out", other, h.Addr(), edge, batchName)
 		}
@@ -69,8 +73,12 @@ func (s Sockets) sort(handed []handedSocket, named []namedSocket) (sockets []Soc
 func (s Sockets) fits(handed []handedSocket, named []namedSocket) error {
 	var paths []string
 	for _, h := range handed {
-		if _, ok := h.Listener.(*net.UnixListener); !ok {
-			return usagef("systemd hands over what is no unix stream socket: set ListenStream= of the socket unit to a path")
+		switch h.Listener.(type) {
+		case *net.UnixListener:
+		case *net.TCPListener:
+			continue
+		default:
+			return usagef("systemd hands over what is no stream socket: set ListenStream= of the socket unit to a path, or for events of topics to an address")
 		}
 		path := h.Addr().String()
 		if h.name == batchName && s.Path != "" && samePath(path, s.Path) {

@@ -43,6 +43,10 @@ type Options struct {
 	noControl bool   // nothing waits for the network, as a fake clock needs it
 }
 
+// TopicNode is the node of a use that is a handler of a topic, and no node of a task:
+// the names of those end with a number.
+const TopicNode = "topic"
+
 // Times are how long an outbox waits for what others do. The zero value of each
 // means its default.
 type Times struct {

@@ -60,6 +60,7 @@ func onlyIdle(dir string, o Options) (folder string, own, busy bool) {
 			busy = busy || errors.Is(err, errInUse)
 		case node == o.Node:
 			return f, true, false
+		case node == TopicNode || o.Node == TopicNode: // which no edit numbers anew
 		default:
 			ofTask = append(ofTask, f)
 		}

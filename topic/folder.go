@@ -1,0 +1,164 @@
+package topic
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+
+	"bigpanda-udf/udf"
+)
+
+// settled is how long a file must be as it is for its time and size to say that it is
+// the same: the clock of a file system may stand still between two writes.
+const settled = 5 * time.Second
+
+var names = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$`)
+
+// CheckName says what is wrong with the name of a handler. It stands in a URL and in
+// a file's name.
+func CheckName(name string) error {
+	if names.MatchString(name) {
+		return nil
+	}
+	return fmt.Errorf("%q is no name of a handler: write letters, digits, dots, hyphens and underscores, 100 at most, with a letter or a digit first", name)
+}
+
+// A File is one of a folder of handler files. Err, if set, is why it cannot be the
+// one of its name.
+type File struct {
+	Name, Path string
+	Err        error
+}
+
+// Files lists the handler files of a folder, NAME.yaml, NAME.yml and NAME.json, by
+// name; other files and folders are none.
+func Files(dir string) (files []File, err error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("read the folder of handler files: %w: name one that this user may read", err)
+	}
+	at := make(map[string]int)
+	for _, e := range entries {
+		name, path := strings.TrimSuffix(e.Name(), filepath.Ext(e.Name())), filepath.Join(dir, e.Name())
+		switch filepath.Ext(e.Name()) {
+		case ".yaml", ".yml", ".json":
+		default:
+			continue
+		}
+		if first, twice := at[name]; twice {
+			files[first].Err = fmt.Errorf("%s is another file for the same handler: keep one", filepath.Base(path))
+			continue
+		}
+		at[name] = len(files)
+		files = append(files, File{name, path, CheckName(name)})
+	}
+	return files, nil
+}
+
+// A folder is what the handler files say, by name. Whoever asks and whoever looks
+// may do so at the same time.
+type folder struct {
+	dir  string
+	read func(path string) (udf.Defaults, error)
+	log  *slog.Logger
+
+	mu    sync.Mutex
+	files map[string]*handlerFile
+	fault string // of the folder itself, that was said
+}
+
+// A handlerFile is what was read of one.
+type handlerFile struct {
+	written  time.Time
+	size     int64
+	fault    string        // that was said; "": it is right
+	defaults *udf.Defaults // that hold; nil: it never was right, and those of the settings do
+}
+
+// of returns what holds for a handler, nil for the settings. It is the same pointer
+// until that changes.
+func (f *folder) of(name string) *udf.Defaults {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if known := f.files[name]; known != nil {
+		return known.defaults
+	}
+	return nil
+}
+
+// look takes over what has changed in the folder. What is wrong is said once, and
+// what held before still does.
+func (f *folder) look() {
+	files, err := Files(f.dir)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err != nil {
+		if f.fault != err.Error() {
+			f.fault = err.Error()
+			f.log.Error("what the handler files said still holds", "error", err)
+		}
+		return
+	}
+	f.fault = ""
+	there := make(map[string]*handlerFile)
+	for _, file := range files {
+		known := f.files[file.Name]
+		if known == nil {
+			known = new(handlerFile)
+		}
+		there[file.Name] = known
+		f.take(known, file)
+	}
+	for name := range f.files {
+		if there[name] == nil {
+			f.log.Info("a handler file is gone: the settings hold", "handler", name)
+		}
+	}
+	f.files = there
+}
+
+// take takes over what a file says now.
+func (f *folder) take(known *handlerFile, file File) {
+	info, err := os.Stat(file.Path)
+	switch {
+	case file.Err != nil:
+		err = file.Err
+	case err == nil:
+		if known.written.Equal(info.ModTime()) && known.size == info.Size() && time.Since(known.written) > settled {
+			return
+		}
+		known.written, known.size = info.ModTime(), info.Size()
+	}
+	var d udf.Defaults
+	if err == nil {
+		d, err = f.read(file.Path)
+	}
+	if err != nil {
+		if known.fault == err.Error() {
+			return
+		}
+		known.fault = err.Error()
+		holds := "what it said before holds"
+		if known.defaults == nil {
+			holds = "the settings hold"
+		}
+		f.log.Error("a handler file is wrong: "+holds, "handler", file.Name, "file", file.Path, "error", err)
+		return
+	}
+	isMended := known.fault != ""
+	known.fault = ""
+	if known.defaults != nil && reflect.DeepEqual(*known.defaults, d) {
+		if isMended {
+			f.log.Info("a handler file is right again", "handler", file.Name, "file", file.Path)
+		}
+		return
+	}
+	known.defaults = &d
+	f.log.Info("a handler file is taken over", "handler", file.Name, "file", file.Path)
+}

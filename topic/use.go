@@ -1,0 +1,111 @@
+package topic
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"bigpanda-udf/outbox"
+	"bigpanda-udf/udf"
+
+	"github.com/influxdata/kapacitor/udf/agent"
+)
+
+// maxUses is how many handlers a daemon has. Each has an outbox of its own, which is
+// opened with its first event, and some hundred kilobytes of memory.
+const maxUses = 500
+
+var (
+	errStopping    = errors.New("the daemon is shutting down")
+	errTooManyUses = fmt.Errorf("this daemon has events of %d handlers already: use one of their names", maxUses)
+)
+
+// A use is one handler: what was told of its events, and the way out. Whoever
+// calls Kapacitor's post handler a second time comes after the first.
+type use struct {
+	server *Server
+	name   string
+
+	mu       sync.Mutex // guards what follows
+	handler  *udf.Handler
+	delivery Delivery      // nil while handler sends nothing
+	defaults *udf.Defaults // with which they were made
+	closed   bool
+}
+
+// take has an event told. It is in the outbox when that returns nil, or changes
+// nothing.
+func (u *use) take(e udf.AlertEvent) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.closed {
+		return errStopping
+	}
+	holds := u.server.options.Defaults
+	if d := u.server.folder.of(u.name); d != nil {
+		holds = d
+	}
+	// Another file is another function, as a TICKscript that was edited is: what
+	// was queued and told is in the outbox.
+	if u.handler != nil && u.defaults != holds {
+		u.stop()
+	}
+	if u.handler == nil {
+		if err := u.open(holds); err != nil {
+			return err
+		}
+	}
+	u.handler.Event(e)
+	return nil
+}
+
+func (u *use) open(d *udf.Defaults) error {
+	o := u.server.options
+	h := o.NewHandler(*d, func(use udf.Use) (udf.Store, error) {
+		delivery, err := o.Open(use, o.Log.With("handler", u.name))
+		if err != nil {
+			return nil, err
+		}
+		u.delivery = delivery
+		return delivery.Store(), nil
+	}, o.Log)
+	answer, err := h.Init(&agent.InitRequest{TaskID: u.name, NodeID: outbox.TopicNode})
+	switch {
+	case err != nil:
+		return err
+	case !answer.Success && d.AppKey == "":
+		return fmt.Errorf("handler %s has no app key: set option app-key in its file, or BIGPANDA_APP_KEY for the daemon", u.name)
+	case !answer.Success:
+		return errors.New(answer.Error)
+	}
+	u.handler, u.defaults = h, d
+	return nil
+}
+
+// tick is what a keepalive is for a function: it lets go of what waits.
+func (u *use) tick() {
+	if u.mu.TryLock() {
+		defer u.mu.Unlock()
+		if u.handler != nil {
+			u.handler.Commit()
+		}
+	}
+}
+
+func (u *use) stop() {
+	if u.handler == nil {
+		return
+	}
+	u.handler.Stop()
+	if u.delivery != nil {
+		u.delivery.Close()
+	}
+	u.handler, u.delivery = nil, nil
+}
+
+func (u *use) close() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.closed = true
+	u.stop()
+}
