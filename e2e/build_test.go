@@ -13,6 +13,7 @@ import (
 // The programs under test, as paths; set by TestMain.
 var (
 	kapacitord string // the server
+	client     string // kapacitor, its command line; "" beside an installed server without it
 	function   string // bigpanda-udf
 )
 
@@ -58,28 +59,34 @@ func releaseOf(version string) (release, error) {
 	return release{}, fmt.Errorf("KAPACITOR_VERSION is %q, and the tests build one of %s; an installed server goes by KAPACITORD", version, strings.Join(known, ", "))
 }
 
-// build builds the release's own kapacitord, with the modules that its own
-// go.mod names, and returns its path in cache. work is for what is needed on
+// build builds the release's own kapacitord and kapacitor, with the modules that its
+// own go.mod names, and returns their paths in cache. work is for what is needed on
 // the way.
-func (r release) build(cache, work string) (string, error) {
+func (r release) build(cache, work string) (server, client string, err error) {
 	module, err := r.download("github.com/influxdata/kapacitor@v"+r.version, work)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	// Go builds no main module in its module cache, so this is a copy.
 	source := filepath.Join(work, "kapacitor")
 	if err := os.CopyFS(source, os.DirFS(module)); err != nil {
-		return "", fmt.Errorf("copy Kapacitor's source: %w", err)
+		return "", "", fmt.Errorf("copy Kapacitor's source: %w", err)
 	}
 	env, err := r.withoutFlux(source, cache, work)
 	if err != nil {
-		return "", fmt.Errorf("do without Flux: %w", err)
+		return "", "", fmt.Errorf("do without Flux: %w", err)
 	}
-	path := filepath.Join(cache, "kapacitord-"+r.version)
-	// The copy is elsewhere each time: -trimpath lets Go's build cache find what
-	// was built of the last one.
-	return path, run(r.command(source, env, "build", "-trimpath", "-buildvcs=false",
-		"-ldflags=-X main.version="+r.version, "-o", path, "./cmd/kapacitord"))
+	build := func(program string) (string, error) {
+		path := filepath.Join(cache, program+"-"+r.version)
+		// The copy is elsewhere each time: -trimpath lets Go's build cache find what
+		// was built of the last one.
+		return path, run(r.command(source, env, "build", "-trimpath", "-buildvcs=false",
+			"-ldflags=-X main.version="+r.version, "-o", path, "./cmd/"+program))
+	}
+	if server, err = build("kapacitord"); err == nil {
+		client, err = build("kapacitor")
+	}
+	return server, client, err
 }
 
 // command is a go command in a folder, with the release's toolchain.

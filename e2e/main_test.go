@@ -50,7 +50,7 @@ func runTests(m *testing.M) int {
 // installed server only the user knows it: nothing is skipped for that one.
 var tested release
 
-// prepare sets the two programs: the function, built into dir, and the server.
+// prepare sets the programs: the function, built into dir, the server and its client.
 // KAPACITORD names an installed server to use; otherwise the release of
 // KAPACITOR_VERSION is built, which takes minutes the first time, and kept in
 // the user's cache.
@@ -60,6 +60,9 @@ func prepare(dir string) (err error) {
 		return err
 	}
 	if kapacitord = os.Getenv("KAPACITORD"); kapacitord != "" {
+		if path := filepath.Join(filepath.Dir(kapacitord), "kapacitor"); exists(path) {
+			client = path
+		}
 		return nil
 	}
 	tested = releases[0]
@@ -77,6 +80,11 @@ func prepare(dir string) (err error) {
 		return err
 	}
 	fmt.Fprintf(os.Stderr, "e2e: building kapacitord v%s; the first time takes minutes\n", tested.version)
-	kapacitord, err = tested.build(cache, dir)
+	kapacitord, client, err = tested.build(cache, dir)
 	return err
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

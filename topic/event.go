@@ -227,14 +227,14 @@ func (d *decoder) skip() error {
 	}
 }
 
-// scalar returns a string, a bool, a udf.Number or nil.
+// scalar returns a string, a bool, a udf.Whole or Fraction, or nil.
 func (d *decoder) scalar() (any, error) {
 	token, err := d.Token()
 	switch token := token.(type) {
 	case json.Delim:
 		return nil, fmt.Errorf("there is %v in the place of a value", token)
 	case json.Number:
-		return udf.Number(token), nil
+		return udf.ParseNumber(token.String()), nil
 	}
 	return token, broken(err)
 }
@@ -253,14 +253,11 @@ func (d *decoder) text() (string, error) {
 
 func (d *decoder) duration() (time.Duration, error) {
 	value, err := d.scalar()
-	if err != nil {
-		return 0, err
+	n, ok := value.(udf.Whole)
+	if err == nil && !ok {
+		err = fmt.Errorf("%v is no number of nanoseconds", value)
 	}
-	var n int64
-	if err := json.Unmarshal(fmt.Append(nil, value), &n); err != nil {
-		return 0, fmt.Errorf("%v is no number of nanoseconds", value)
-	}
-	return time.Duration(n), nil
+	return time.Duration(n), err
 }
 
 func (d *decoder) level() (level udf.Level, there bool, err error) {

@@ -27,15 +27,15 @@ func TestDecode(t *testing.T) {
 		ID: "cpu:host=a", Message: "cpu:host=a is CRITICAL", Details: "<b>x &amp; y</b>\n", Time: time.Unix(1700000000, 5e8).UTC(),
 		Duration: 10 * time.Second, Level: udf.Critical, Previous: udf.OK,
 		Name: "cpu", Tags: map[string]string{"dc": "x", "host": "a"},
-		Fields: map[string]any{"b": true, "f": udf.Number("1e+21"), "i": udf.Number("9223372036854775807"), "s": "t"},
+		Fields: map[string]any{"b": true, "f": udf.Fraction(1e21), "i": udf.Whole(9223372036854775807), "s": "t"},
 	}
 	with := func(change func(*udf.AlertEvent)) udf.AlertEvent {
 		e := whole
 		change(&e)
 		return e
 	}
-	fields := func(n string) func(*udf.AlertEvent) {
-		return func(e *udf.AlertEvent) { e.Fields = map[string]any{"n": udf.Number(n)} }
+	fields := func(n udf.Whole) func(*udf.AlertEvent) {
+		return func(e *udf.AlertEvent) { e.Fields = map[string]any{"n": n} }
 	}
 	series := func(columns, rows string) string {
 		body := posted(`["time","b","f","i","s"]`, columns)
@@ -46,10 +46,10 @@ func TestDecode(t *testing.T) {
 		want       udf.AlertEvent
 	}{
 		{"a stream's", posted("", ""), whole},
-		{"of several rows the one at the event's time", series(`["time","n"]`, `[["2023-11-14T22:13:19Z",1],["2023-11-14T22:13:20.5Z",2],["2023-11-14T22:13:20.5Z",3]]`), with(fields("2"))},
-		{"at its time in another zone", series(`["time","n"]`, `[["2023-11-14T22:13:19Z",1],["2023-11-14T23:13:20.500+01:00",2]]`), with(fields("2"))},
-		{"of rows at other times the first", series(`["time","n"]`, `[["2023-11-14T22:13:19Z",1],["2023-11-14T22:13:18Z",2]]`), with(fields("1"))},
-		{"a field that one row has not", series(`["time","m","n"]`, `[["2023-11-14T22:13:20.5Z",null,2]]`), with(fields("2"))},
+		{"of several rows the one at the event's time", series(`["time","n"]`, `[["2023-11-14T22:13:19Z",1],["2023-11-14T22:13:20.5Z",2],["2023-11-14T22:13:20.5Z",3]]`), with(fields(2))},
+		{"at its time in another zone", series(`["time","n"]`, `[["2023-11-14T22:13:19Z",1],["2023-11-14T23:13:20.500+01:00",2]]`), with(fields(2))},
+		{"of rows at other times the first", series(`["time","n"]`, `[["2023-11-14T22:13:19Z",1],["2023-11-14T22:13:18Z",2]]`), with(fields(1))},
+		{"a field that one row has not", series(`["time","m","n"]`, `[["2023-11-14T22:13:20.5Z",null,2]]`), with(fields(2))},
 		{"no row", series(`["time"]`, `[]`), with(func(e *udf.AlertEvent) { e.Fields = nil })},
 		{"no columns and rows", series(`null`, `null`), with(func(e *udf.AlertEvent) { e.Fields = nil })},
 		{"no series", posted(`{"series":[`, `{"others":[`), with(func(e *udf.AlertEvent) { e.Name, e.Tags, e.Fields = "", nil, nil })},

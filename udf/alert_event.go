@@ -1,9 +1,7 @@
 package udf
 
 import (
-	"fmt"
 	"html"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -21,7 +19,7 @@ type AlertEvent struct {
 
 	Name   string            // of the measurement; empty for several together
 	Tags   map[string]string // of its series
-	Fields map[string]any    // each a string, a bool or a Number
+	Fields map[string]any    // each a string, a bool, a Whole or a Fraction
 }
 
 // Event takes an alert event. The change that it makes is in the store when it returns
@@ -63,27 +61,4 @@ func postedDetails(details string) string {
 		return text
 	}
 	return ""
-}
-
-// A Number is one that came as JSON: its text. Whether it is a float, nobody can say
-// any more, so a template may print it as either.
-type Number string
-
-// Format prints the text, or the number for a verb of numbers.
-func (n Number) Format(s fmt.State, verb rune) {
-	format := fmt.FormatString(s, verb)
-	switch verb {
-	case 'b', 'd', 'o', 'O', 'x', 'X', 'c', 'U':
-		if whole, err := strconv.ParseInt(string(n), 10, 64); err == nil {
-			fmt.Fprintf(s, format, whole)
-			return
-		}
-		fallthrough
-	case 'e', 'E', 'f', 'F', 'g', 'G':
-		if float, err := strconv.ParseFloat(string(n), 64); err == nil {
-			fmt.Fprintf(s, format, float)
-			return
-		}
-	}
-	fmt.Fprintf(s, format, string(n))
 }

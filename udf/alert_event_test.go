@@ -17,7 +17,7 @@ func posted(t *testing.T, n int, word string) udf.AlertEvent {
 	now, before, _ := strings.Cut(levels, "<")
 	e := udf.AlertEvent{
 		ID: "cpu:host=a", Message: "message of " + now, Time: time.Unix(epoch+int64(n), 0), Name: "cpu",
-		Tags: map[string]string{"host": "a"}, Fields: map[string]any{"usage": udf.Number("95.50")},
+		Tags: map[string]string{"host": "a"}, Fields: map[string]any{"usage": udf.ParseNumber("95.50")},
 	}
 	e.Level, _ = udf.ParseLevel(now)
 	e.Previous, _ = udf.ParseLevel(before)
@@ -151,20 +151,22 @@ func TestEventPayload(t *testing.T) {
 	r := newRig(t, func(c *udf.Config) {
 		c.Defaults.Host, c.Defaults.PrimaryProperty = "{{ .Tags.host }}.example", "cluster"
 		c.Defaults.Attributes = map[string]string{
-			"all":  "{{ .ID }}|{{ .Message }}|{{ .Details }}|{{ .Level }}|{{ .Time.Unix }}|{{ .Duration }}|{{ .Name }}|{{ .TaskName }}|{{ .Tags.cluster }}|{{ .Fields.up }}|{{ .Fields.none }}",
+			"all": "{{ .ID }}|{{ .Message }}|{{ .Details }}|{{ .Level }}|{{ .Time.Unix }}|{{ .Duration }}|{{ .Name }}|{{ .TaskName }}|{{ .Tags.cluster }}|{{ .Fields.up }}|{{ .Fields.none }}",
+			"compared": `{{ if gt .Fields.usage 90.0 }}a{{ end }}{{ if gt .Fields.count 90.0 }}b{{ end }}{{ if ge .Fields.usage 96 }}no{{ end }}` +
+				`{{ if eq .Fields.count 1 9223372036854775807 }}c{{ end }}{{ if lt .Fields.large .Fields.count }}no{{ end }}{{ if and .Fields.zero 1 }}no{{ end }}`,
 			"math": `{{ .Fields.usage }} {{ printf "%.1f|%5.0f|%d|%v|%s" .Fields.usage .Fields.usage .Fields.count .Fields.count .Fields.large }}`,
 		}
 	}).init()
 	e := posted(t, 0, "WARNING<OK+0")
 	e.Details = "<b>a &amp; &lt;x&gt;</b>\n"
 	e.Tags = map[string]string{"host": "a", "cluster": "c", "status": "tag", "empty": ""}
-	e.Fields = map[string]any{"usage": udf.Number("95.50"), "count": udf.Number("9223372036854775807"), "large": udf.Number("1e+21"), "up": true, "task": "field", "note": "text"}
+	e.Fields = map[string]any{"usage": udf.ParseNumber("95.50"), "count": udf.ParseNumber("9223372036854775807"), "large": udf.ParseNumber("1e+21"), "up": true, "task": "field", "note": "text", "zero": udf.ParseNumber("0")}
 	wantProperties(t, r.post(e)[0], map[string]string{
 		"status": "warning", "check": "cpu:host=a", "description": "message of WARNING", "task": "task:cpu", "host": "a.example",
 		"details": "<b>a & <x></b>\n", "primary_property": "cluster", "cluster": "c", "tag_status": "tag", "field_task": "field",
-		"usage": "95.50", "count": "9223372036854775807", "large": "1e+21", "up": "true", "note": "text",
+		"usage": "95.5", "count": "9223372036854775807", "large": "1e+21", "up": "true", "note": "text", "zero": "0", "compared": "abc",
 		"all":  "cpu:host=a|message of WARNING|<b>a &amp; &lt;x&gt;</b>\n|WARNING|1700000000|0s|cpu|task|c|true|",
-		"math": "95.50 95.5|   96|9223372036854775807|9223372036854775807|1e+21",
+		"math": "95.5 95.5|   96|9223372036854775807|9223372036854775807|1e+21",
 	})
 
 	// What Kapacitor's alert node makes of its own accord is no text for people.
@@ -172,7 +174,7 @@ func TestEventPayload(t *testing.T) {
 	e = posted(t, 0, "WARNING<OK+0")
 	e.Details = "{&#34;Name&#34;:&#34;cpu&#34;}\n"
 	wantProperties(t, r.post(e)[0], map[string]string{
-		"status": "warning", "check": "cpu:host=a", "description": "message of WARNING", "task": "task:cpu", "host": "a", "usage": "95.50",
+		"status": "warning", "check": "cpu:host=a", "description": "message of WARNING", "task": "task:cpu", "host": "a", "usage": "95.5",
 	})
 }
 

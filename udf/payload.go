@@ -163,7 +163,7 @@ func fieldText(v any) string {
 	case float64:
 		return string(appendDouble(nil, v))
 	}
-	return fmt.Sprint(v) // an integer, a bool, a Number
+	return fmt.Sprint(v) // an integer, a bool, a number of an alert event
 }
 
 // attributeName returns the name under which one of all tags or fields is an

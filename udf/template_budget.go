@@ -2,6 +2,7 @@ package udf
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 	"text/template"
@@ -57,7 +58,7 @@ func (b *budget) handle(n int) error {
 type textFunctions map[string]func(values ...any) (string, error)
 
 // functions are those of text/template that make texts, which would write
-// <no value> or <nil> for a missing value, and others besides.
+// <no value> or <nil> for a missing value, those that compare, and others besides.
 func (b *budget) functions(further textFunctions) template.FuncMap {
 	all := template.FuncMap{
 		"print":    b.text(plain(fmt.Sprint)),
@@ -67,6 +68,7 @@ func (b *budget) functions(further textFunctions) template.FuncMap {
 		"js":       b.text(plain(template.JSEscaper)),
 		"urlquery": b.text(plain(template.URLQueryEscaper)),
 	}
+	maps.Copy(all, b.comparisons())
 	for name, f := range further {
 		all[name] = b.text(f)
 	}
