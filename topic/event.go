@@ -94,8 +94,8 @@ func (d *decoder) property(name string) (err error) {
 }
 
 // oneSeries reads the first series. A stream has one with one row. Of the rows of a
-// batch the one at the event's time is taken, as the alert node has it in most
-// cases, else the first.
+// batch the one at the event's time is taken, else the first. An OK has the time of
+// the batch's end, and the alert node takes the first (alert.go, BufferedBatch).
 func (d *decoder) oneSeries() error {
 	d.series++
 	if d.series > 1 {
@@ -130,7 +130,7 @@ func (d *decoder) oneSeries() error {
 					return d.skip()
 				}
 				fields, at, err := d.row(columns)
-				if atTime = at.Equal(d.event.Time); atTime || d.event.Fields == nil {
+				if atTime = at.Equal(d.event.Time) && d.event.Level != udf.OK; atTime || d.event.Fields == nil {
 					d.event.Fields = fields
 				}
 				return err

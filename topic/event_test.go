@@ -48,6 +48,7 @@ func TestDecode(t *testing.T) {
 		{"a stream's", posted("", ""), whole},
 		{"of several rows the one at the event's time", series(`["time","n"]`, `[["2023-11-14T22:13:19Z",1],["2023-11-14T22:13:20.5Z",2],["2023-11-14T22:13:20.5Z",3]]`), with(fields(2))},
 		{"at its time in another zone", series(`["time","n"]`, `[["2023-11-14T22:13:19Z",1],["2023-11-14T23:13:20.500+01:00",2]]`), with(fields(2))},
+		{"of an OK the first row", strings.Replace(series(`["time","n"]`, `[["2023-11-14T22:13:19Z",1],["2023-11-14T22:13:20.5Z",2]]`), "CRITICAL\",\"data", "OK\",\"data", 1), with(func(e *udf.AlertEvent) { e.Level, e.Fields = udf.OK, map[string]any{"n": udf.Whole(1)} })},
 		{"of rows at other times the first", series(`["time","n"]`, `[["2023-11-14T22:13:19Z",1],["2023-11-14T22:13:18Z",2]]`), with(fields(1))},
 		{"a field that one row has not", series(`["time","m","n"]`, `[["2023-11-14T22:13:20.5Z",null,2]]`), with(fields(2))},
 		{"no row", series(`["time"]`, `[]`), with(func(e *udf.AlertEvent) { e.Fields = nil })},
