@@ -176,3 +176,59 @@ func compareTopics(t *testing.T, autoAttributes string, comparisons []topicCompa
 		})
 	}
 }
+
+// Of a batch the event does not say which row is the highest, but has its time, unless
+// that is the one of the batch's end.
+var topicBatches = []batchComparison{
+	{name: "one point"},
+	{
+		name: "several points, a later one is the highest", query: all,
+		steps: [][]int{{ok.usage, warning.usage, critical.usage}, {ok.usage, ok.usage + 1, ok.usage + 2}},
+	},
+	{name: "all() with one point", alert: `.all()`, steps: [][]int{{critical.usage}, {ok.usage}}},
+	{
+		name: "all() with several points, a later one is the highest", query: all, alert: `.all()`,
+		steps: [][]int{{warning.usage, critical.usage, critical.usage}, {ok.usage, critical.usage, ok.usage}},
+		differences: []difference{{"the fields are those of the highest point, not of the first", each(func(p payload) {
+			p["usage"], p["count"] = fmt.Sprint(map[any]int{"ok": ok.usage, "warning": warning.usage}[p["status"]]), "0"
+		})}},
+	},
+}
+
+func TestSameTopicBatchPayloadAsTheNativeHandler(t *testing.T) {
+	t.Parallel()
+	needNativeHandler(t)
+	db, native, panda := startInfluxDB(t), startBigPanda(t), startBigPanda(t)
+	d := startTopics(t, panda, map[string]any{comparedTask: handlerSpec(comparedTask, withHost(nil))}, "BIGPANDA_OUTBOX=memory")
+	k := startKapacitor(t, map[string]any{"influxdb": db.config(), "bigpanda": nativeSection(native)})
+	panda.failure = k.failure
+	k.handle(comparedTask, handlerSpec(comparedTask, withHost(nil)))
+	d.handle(k, comparedTask, comparedTask, "")
+	for n, c := range topicBatches {
+		t.Run(c.name, func(t *testing.T) {
+			k, native, panda := k.in(t), native.in(t), panda.in(t)
+			native.Reset()
+			panda.Reset()
+			if c.steps == nil {
+				c.steps = usualSteps
+			}
+			measurement := fmt.Sprint("m", n)
+			script, _, _ := strings.Cut(c.script(measurement), "\nalerts.bigPanda()")
+			k.defineBatch(comparedTask, script+fmt.Sprintf(".topic('%s')", comparedTask))
+			defer k.delete(comparedTask)
+			for step := range c.steps {
+				db.write(c.points(measurement, step)...)
+				told := native.waitForCount(step + 1)
+				panda.waitForCount(step + 1)
+				k.eventually("it is another second", func() string {
+					// Two changes of an alert never have the same timestamp.
+					if now := time.Now().Unix(); told[step].Timestamp >= now {
+						return fmt.Sprint(now)
+					}
+					return ""
+				})
+			}
+			comparison{differences: c.differences}.equal(t, payloads(native), payloads(panda))
+		})
+	}
+}
