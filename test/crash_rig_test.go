@@ -23,6 +23,7 @@ type crashTask struct {
 	chance *rand.Rand
 	alerts []*crashAlert
 	former *crashLife // that was not killed when the next began
+	topic  crashTopic // where it posts
 }
 
 // A crashAlert is one series, and what was fed of it.
@@ -65,7 +66,7 @@ type crashLife struct {
 }
 
 func (c *crash) newTask(s crashUse, r crashFolder, n uint64) *crashTask {
-	k := &crashTask{crash: c, use: s, folder: r, chance: rand.New(rand.NewPCG(c.seed, n))}
+	k := &crashTask{crash: c, use: s, folder: r, chance: rand.New(rand.NewPCG(c.seed, n)), topic: make(crashTopic)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range crashAlerts {
@@ -121,9 +122,12 @@ func (k *crashTask) start() *crashLife {
 	variables := append(Environment(k.url),
 		"BIGPANDA_OUTBOX="+k.folder.path(), "BIGPANDA_TIMEOUT="+crashTimeout.String(), "BIGPANDA_BATCH_SIZE=5",
 		crashWaitVariable+"="+crashWait.String())
-	if k.use.daemon {
+	switch {
+	case k.use.daemon:
 		l.f = launchDaemon(k.t, variables)
-	} else {
+	case k.use.posts:
+		l.f = launchPoster(k.t, variables, k.use.task, k.topic)
+	default:
 		l.f = Launch(k.t, variables)
 	}
 	go func() {

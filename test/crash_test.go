@@ -43,6 +43,8 @@ type crashUse struct {
 	fills bool
 	// daemon has it connect to a daemon, which is killed, instead of being one.
 	daemon bool
+	// posts has it post events to a daemon, which is killed.
+	posts bool
 }
 
 func TestCrash(t *testing.T) {
@@ -60,11 +62,12 @@ func TestCrash(t *testing.T) {
 		own   bool // each use has a folder of its own
 		mount bool // on a small file system of its own
 	}{
-		{name: "plain", share: 3, own: true, uses: []crashUse{{task: "cpu"}, {task: "mem"}}},
+		{name: "plain", share: 2, own: true, uses: []crashUse{{task: "cpu"}, {task: "mem"}}},
 		{name: "full", share: 1, own: true, uses: []crashUse{{task: "cpu", fills: true}, {task: "mem", fills: true}}},
 		{name: "tmpfs", share: 1, own: true, mount: true, uses: []crashUse{{task: "cpu", fills: true}}},
 		{name: "daemon", share: 2, own: true, uses: []crashUse{{task: "cpu", daemon: true}, {task: "mem", daemon: true}}},
-		{name: "several", share: 3, uses: []crashUse{{task: "cpu", overlaps: true}, {task: "mem"}, {task: "disk"}}},
+		{name: "topic", share: 2, own: true, uses: []crashUse{{task: "cpu", posts: true}, {task: "mem", posts: true}}},
+		{name: "several", share: 2, uses: []crashUse{{task: "cpu", overlaps: true}, {task: "mem"}, {task: "disk"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newCrash(t, seed)
