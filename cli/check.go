@@ -24,6 +24,7 @@ type checkupFlags struct {
 	KapacitorConf string `placeholder:"FILE" help:"Check the function's section in this kapacitor.conf, as kapacitord would start it."`
 	Function      string `placeholder:"NAME" help:"Which function of --kapacitor-conf (those whose prog is this program)."`
 	KapacitorURL  string `name:"kapacitor-url" placeholder:"URL" help:"Ask this running kapacitord, such as http://USER:PASSWORD@localhost:9092, whether its own BigPanda handler sends alerts, too."`
+	Handlers      string `placeholder:"DIR" help:"Check the handlers' files in this folder, which serve --handlers is to have."`
 	JSON          bool   `name:"json" help:"Print a JSON object for each line."`
 }
 
@@ -59,6 +60,7 @@ type checkup struct {
 	hidden     *secrets
 	user, home string        // whoever runs this, and the folder of theirs
 	function   string        // of a kapacitor.conf
+	handlers   string        // the folder of topic handlers' files; "": none
 	kapacitord *kapacitorAPI // nil: it is not to be asked
 
 	lines map[string]int // by state
@@ -66,7 +68,7 @@ type checkup struct {
 }
 
 func (f *checkupFlags) run(ctx context.Context, p Process, c *command) error {
-	k := &checkup{p: p, json: f.JSON, hidden: c.hidden, user: userName(os.Geteuid()), lines: make(map[string]int)}
+	k := &checkup{p: p, json: f.JSON, hidden: c.hidden, handlers: f.Handlers, user: userName(os.Geteuid()), lines: make(map[string]int)}
 	if u, err := user.Current(); err == nil {
 		k.home = u.HomeDir
 	}
@@ -109,6 +111,9 @@ func (k *checkup) examine(ctx context.Context, c *command, lookup func(string) (
 	s.hideTokenFile(k.hidden)
 	k.settings(s, err)
 	sound := k.files(s)
+	if k.handlers != "" {
+		k.handlerFiles(s, k.handlers)
+	}
 	if !s.Enabled {
 		return // the function opens neither an outbox nor a connection
 	}

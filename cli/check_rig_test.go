@@ -49,6 +49,12 @@ func newCheckRig(t *testing.T) *checkRig {
 	return r
 }
 
+// handler writes a topic handler's file, and has its folder checked.
+func (r *checkRig) handler(name, text string) {
+	r.file(name, text, 0o600)
+	r.args = []string{"--handlers=" + r.dir}
+}
+
 func (r *checkRig) file(name, text string, mode os.FileMode) string {
 	path := filepath.Join(r.dir, name)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

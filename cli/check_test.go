@@ -42,6 +42,21 @@ func TestCheck(t *testing.T) {
 		}, 1, "warn  settings  every alert is sent twice: [bigpanda] in DIR/k.conf"},
 		{"the token in plain text", func(r *checkRig) { r.vars["BIGPANDA_URL"] = "http://nowhere.invalid/" }, 1, "warn  settings  url is http: the token crosses the network unencrypted, use https\n"},
 
+		// Topic handlers.
+		{"a handler file", func(r *checkRig) { r.handler("cpu.yaml", "kind: bigpanda\noptions: {app-key: own}") }, 0, "ok  handler cpu  DIR/cpu.yaml, app key own\n"},
+		{"a handler file without an app key", func(r *checkRig) { r.handler("cpu.json", `{"kind": "bigpanda"}`) }, 0, "ok  handler cpu  DIR/cpu.json, app key "},
+		{"a handler file with a match", func(r *checkRig) { r.handler("cpu.yaml", "kind: bigpanda\nmatch: changed()") }, 1,
+			"fail  handler cpu  handler file DIR/cpu.yaml: match belongs into the post handler, which bigpanda-udf topic-handler prints: remove it here\n"},
+		{"a handler file with another URL", func(r *checkRig) { r.handler("cpu.yaml", "kind: bigpanda\noptions: {url: 'https://x.example/'}") }, 1,
+			"fail  handler cpu  handler file DIR/cpu.yaml: option url is not that of the daemon, which has one for all: remove it, or start another daemon with --url\n"},
+		{"a handler file that asks for the group", func(r *checkRig) { r.handler("cpu.yaml", "kind: bigpanda\noptions: {host: '{{ .Group }}'}") }, 1,
+			"fail  handler cpu  handler file DIR/cpu.yaml: a template asks for .Group, which is not in the events of a topic: use .Tags\n"},
+		{"a handler file with a bad duration", func(r *checkRig) { r.handler("cpu.yaml", "kind: bigpanda\noptions: {max-age: soon}") }, 1,
+			`fail  handler cpu  handler file DIR/cpu.yaml: option max-age is "soon": write a duration, such as 10m or 1d`},
+		{"no folder of handler files", func(r *checkRig) { r.args = []string{"--handlers=/nonexistent"} }, 1,
+			"fail  handlers  read the folder of handler files: open /nonexistent: no such file or directory: name one that this user may read\n"},
+		{"no handler file", func(r *checkRig) { r.handler("cpu.txt", "") }, 0, "note  handlers  DIR has no handler files; put NAME.yaml there for each handler that has options of its own\n"},
+
 		// Files.
 		{"no token", func(r *checkRig) { delete(r.vars, "BIGPANDA_TOKEN_FILE") }, 1, "fail  token  no token: set BIGPANDA_TOKEN or BIGPANDA_TOKEN_FILE"},
 		{"no token, but the connection to BigPanda", func(r *checkRig) { delete(r.vars, "BIGPANDA_TOKEN_FILE") }, 1, "ok  answer  401 Unauthorized, without a token\n"},

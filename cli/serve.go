@@ -73,6 +73,9 @@ func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 		return err
 	}
 	if err := f.checkHandlers(sockets); err != nil {
+		for _, s := range sockets {
+			s.Close()
+		}
 		return err
 	}
 	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden)

@@ -168,9 +168,12 @@ type daemonProcess struct {
 	notify *net.UnixConn // systemd's end
 }
 
+// A fileListener is a listener that can be handed over.
+type fileListener interface{ File() (*os.File, error) }
+
 // startProcess starts the daemon with flags behind "serve". handed are the
 // sockets that systemd hands over, if it does.
-func startProcess(t *testing.T, vars map[string]string, handed []*net.UnixListener, flags ...string) *daemonProcess {
+func startProcess(t *testing.T, vars map[string]string, handed []fileListener, flags ...string) *daemonProcess {
 	t.Helper()
 	notify := filepath.Join(shortDir(t), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})

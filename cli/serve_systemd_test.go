@@ -55,7 +55,7 @@ func TestServeActivated(t *testing.T) {
 			t.Parallel()
 			api, url := newAPI(t, sandbox.Faults{})
 			dir := shortDir(t)
-			var handed []*net.UnixListener
+			var handed []fileListener
 			var paths, replace []string
 			for _, n := range []string{"1", "2", "3"}[:tt.count] {
 				path := filepath.Join(dir, n)

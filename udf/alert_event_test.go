@@ -142,7 +142,7 @@ func TestEventOptions(t *testing.T) {
 	})
 	t.Run("a far time is now", func(t *testing.T) {
 		r := start(t)
-		r.stands = true
+		r.frozen = true
 		wantTold(t, r.post(posted(t, 3600, "CRITICAL<OK+0")), "CRITICAL@0")
 	})
 }
