@@ -2,7 +2,7 @@
 # Go than the program does.
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build test lint e2e e2e-oldest bench bench-kapacitor crash screenshots release release-test
+.PHONY: build test lint e2e e2e-oldest bench bench-kapacitor bench-topics crash screenshots release release-test
 
 build: ## the program, as one static binary
 	CGO_ENABLED=0 go build -trimpath -o bigpanda-udf .
@@ -31,6 +31,9 @@ bench: ## what a point costs compared with the stock agent, storms, memory, and 
 bench-kapacitor: ## points through a task of the real Kapacitor, with and without the function
 	cd e2e && go test -run '^$$' -bench Throughput -benchtime 1x -timeout 30m .
 	cd e2e && go test -run '^$$' -bench ServerStorm -benchtime 5x -timeout 30m .
+
+bench-topics: ## storms in a topic of the real Kapacitor, by its post handler and by its own
+	cd e2e && go test -run '^$$' -bench 'BenchmarkTopic' -benchtime 1x -timeout 30m .
 
 crash: ## kill the program 1,000 times, and ask what became of every change; then the outbox's own tests at length
 	go test -run '^TestCrash$$' -count=1 -timeout 15m -v ./test -crash.kills=1000

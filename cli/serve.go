@@ -22,7 +22,7 @@ type serveFlags struct {
 	SocketMode  string `placeholder:"MODE" help:"Who may connect, as the octal mode of the sockets (0660)."`
 	SocketGroup string `placeholder:"GROUP" help:"The group of the sockets, by name or number (that of the process)."`
 
-	HTTP          string `name:"http" group:"topics" placeholder:"ADDRESS" help:"Where to take events that handlers of kind post send, such as 127.0.0.1:9093."`
+	HTTP          string `name:"http" group:"topics" placeholder:"ADDRESS" help:"Where to take events that handlers of kind post send, such as 127.0.0.1:9095."`
 	HTTPTokenFile string `name:"http-token-file" group:"topics" placeholder:"FILE" help:"Take events only with the token in this file, as bearer or as password."`
 	HTTPCert      string `name:"http-cert" group:"topics" placeholder:"FILE" help:"Take events by HTTPS with this certificate, a PEM file."`
 	HTTPKey       string `name:"http-key" group:"topics" placeholder:"FILE" help:"The key of the certificate, a PEM file."`

@@ -126,6 +126,7 @@ func TestServeExamples(t *testing.T) {
 		return all
 	}
 	want := []string{"/run/bigpanda-udf/bigpanda.sock", "/run/bigpanda-udf/bigpanda-batch.sock"}
+	const events, handlers = "127.0.0.1:9095", "/etc/bigpanda-udf/handlers"
 	command := "serve --socket " + want[0] + " --batch-socket " + want[1]
 	for _, tt := range []struct {
 		file, prefix string
@@ -133,7 +134,10 @@ func TestServeExamples(t *testing.T) {
 	}{
 		{"packaging/systemd/bigpanda-udf.service", "ExecStart=/usr/bin/bigpanda-udf ", []string{command}},
 		{"packaging/systemd/bigpanda-udf.service", "socket = ", want},
-		{"packaging/systemd/bigpanda-udf.socket", "ListenStream=", want},
+		{"packaging/systemd/bigpanda-udf.socket", "ListenStream=", append(slices.Clone(want), events)},
+		{"packaging/systemd/bigpanda-udf.service", "BIGPANDA_SERVE_HTTP=", []string{events}},
+		{"README.md", "bigpanda-udf serve --http ", []string{events + " --handlers " + handlers}},
+		{"packaging/systemd/bigpanda-udf.service", "BIGPANDA_SERVE_HANDLERS=", []string{handlers}},
 		{"README.md", "bigpanda-udf serve --socket ", []string{strings.TrimPrefix(command, "serve --socket ")}},
 		{"README.md", "socket = ", want},
 	} {

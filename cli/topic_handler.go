@@ -14,7 +14,7 @@ import (
 
 type topicHandlerFlags struct {
 	File string `arg:"" help:"The handler file of kind bigpanda, NAME.yaml or NAME.json."`
-	URL  string `name:"url" required:"" placeholder:"URL" help:"Where the daemon takes events (serve --http), such as http://127.0.0.1:9093."`
+	URL  string `name:"url" required:"" placeholder:"URL" help:"Where the daemon takes events (serve --http), such as http://127.0.0.1:9095."`
 }
 
 // Help is what kong prints above the flags.
@@ -23,7 +23,7 @@ func (topicHandlerFlags) Help() string {
 place of the one of kind bigpanda that FILE is: same topic, id and match. As it has
 the same id, defining it replaces the other one:
 
-  bigpanda-udf topic-handler cpu.yaml --url http://127.0.0.1:9093 > /tmp/post.yaml
+  bigpanda-udf topic-handler cpu.yaml --url http://127.0.0.1:9095 > /tmp/post.yaml
   kapacitor define-topic-handler /tmp/post.yaml
 
 The name of FILE is the handler's own, which its alerts have as their task; FILE
@@ -37,7 +37,7 @@ func (f *topicHandlerFlags) run(_ context.Context, p Process, _ *command) error 
 	}
 	u, err := url.Parse(f.URL)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
-		return usagef("--url is %q: write the daemon's, such as http://127.0.0.1:9093", config.Shown(f.URL))
+		return usagef("--url is %q: write the daemon's, such as http://127.0.0.1:9095", config.Shown(f.URL))
 	}
 	old, err := config.ReadTopicHandler(f.File)
 	if err != nil {

@@ -23,7 +23,7 @@ func (s Sockets) addHTTP(sockets []Socket) ([]Socket, error) {
 			at, err = net.ResolveTCPAddr("tcp", net.JoinHostPort(cmp.Or(host, "127.0.0.1"), port))
 		}
 		if err != nil || port == "" {
-			return sockets, usagef("--http is %.200q: write an address with its port, such as 127.0.0.1:9093", s.HTTP)
+			return sockets, usagef("--http is %.200q: write an address with its port, such as 127.0.0.1:9095", s.HTTP)
 		}
 	}
 	if handed >= 0 {

@@ -54,21 +54,21 @@ func TestAccessCheck(t *testing.T) {
 		access        Access
 		want          string
 	}{
-		{"loopback needs nothing", "127.0.0.2:9093", Access{}, ""},
-		{"the other loopback", "[::1]:9093", Access{}, ""},
-		{"loopback may have it all", "127.0.0.1:9093", both, ""},
-		{"elsewhere with both", "192.0.2.1:9093", both, ""},
-		{"everywhere with both", "0.0.0.0:9093", both, ""},
-		{"elsewhere", "192.0.2.1:9093", Access{}, "--http 192.0.2.1:9093 is not only for this machine: set --http-token-file, and --http-cert and --http-key, or listen on 127.0.0.1"},
-		{"everywhere with a token", "[::]:9093", Access{TokenFile: file("token")}, "--http [::]:9093 is not only for this machine: set --http-token-file, and --http-cert and --http-key, or listen on 127.0.0.1"},
-		{"elsewhere with a certificate", "192.0.2.1:9093", Access{Certificate: file("cert"), Key: file("key")}, "--http 192.0.2.1:9093 is not only for this machine: set --http-token-file, and --http-cert and --http-key, or listen on 127.0.0.1"},
-		{"a certificate without its key", "127.0.0.1:9093", Access{Certificate: file("cert")}, "--http-cert and --http-key belong together: set both, or neither"},
-		{"a key without its certificate", "127.0.0.1:9093", Access{Key: file("key")}, "--http-cert and --http-key belong together: set both, or neither"},
-		{"the key of another one", "127.0.0.1:9093", Access{Certificate: file("cert"), Key: file("key2")}, "--http-cert and --http-key: tls: private key does not match public key: name a certificate and its key, both PEM"},
-		{"no certificate", "127.0.0.1:9093", Access{Certificate: file("none"), Key: file("key")}, "--http-cert: open " + file("none") + ": no such file or directory: name a file that this user may read"},
-		{"no key", "127.0.0.1:9093", Access{Certificate: file("cert"), Key: file("none")}, "--http-key: open " + file("none") + ": no such file or directory: name a file that this user may read"},
-		{"no token file", "127.0.0.1:9093", Access{TokenFile: file("none")}, "--http-token-file: open " + file("none") + ": no such file or directory: name a file that this user may read"},
-		{"an empty token file", "127.0.0.1:9093", Access{TokenFile: file("empty")}, "--http-token-file: " + file("empty") + " is empty: write a token into it, such as that of openssl rand -hex 32"},
+		{"loopback needs nothing", "127.0.0.2:9095", Access{}, ""},
+		{"the other loopback", "[::1]:9095", Access{}, ""},
+		{"loopback may have it all", "127.0.0.1:9095", both, ""},
+		{"elsewhere with both", "192.0.2.1:9095", both, ""},
+		{"everywhere with both", "0.0.0.0:9095", both, ""},
+		{"elsewhere", "192.0.2.1:9095", Access{}, "--http 192.0.2.1:9095 is not only for this machine: set --http-token-file, and --http-cert and --http-key, or listen on 127.0.0.1"},
+		{"everywhere with a token", "[::]:9095", Access{TokenFile: file("token")}, "--http [::]:9095 is not only for this machine: set --http-token-file, and --http-cert and --http-key, or listen on 127.0.0.1"},
+		{"elsewhere with a certificate", "192.0.2.1:9095", Access{Certificate: file("cert"), Key: file("key")}, "--http 192.0.2.1:9095 is not only for this machine: set --http-token-file, and --http-cert and --http-key, or listen on 127.0.0.1"},
+		{"a certificate without its key", "127.0.0.1:9095", Access{Certificate: file("cert")}, "--http-cert and --http-key belong together: set both, or neither"},
+		{"a key without its certificate", "127.0.0.1:9095", Access{Key: file("key")}, "--http-cert and --http-key belong together: set both, or neither"},
+		{"the key of another one", "127.0.0.1:9095", Access{Certificate: file("cert"), Key: file("key2")}, "--http-cert and --http-key: tls: private key does not match public key: name a certificate and its key, both PEM"},
+		{"no certificate", "127.0.0.1:9095", Access{Certificate: file("none"), Key: file("key")}, "--http-cert: open " + file("none") + ": no such file or directory: name a file that this user may read"},
+		{"no key", "127.0.0.1:9095", Access{Certificate: file("cert"), Key: file("none")}, "--http-key: open " + file("none") + ": no such file or directory: name a file that this user may read"},
+		{"no token file", "127.0.0.1:9095", Access{TokenFile: file("none")}, "--http-token-file: open " + file("none") + ": no such file or directory: name a file that this user may read"},
+		{"an empty token file", "127.0.0.1:9095", Access{TokenFile: file("empty")}, "--http-token-file: " + file("empty") + " is empty: write a token into it, such as that of openssl rand -hex 32"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			at, err := net.ResolveTCPAddr("tcp", tt.address)
@@ -141,7 +141,7 @@ func TestTLS(t *testing.T) {
 	named := func(name string) func(*http.Request) { return func(q *http.Request) { q.Host = name } }
 	good := event("a", udf.Critical, udf.OK, 0)
 	serves("first.example")
-	if status, text := r.post("cpu", good, named("first.example:9093")); status != 200 {
+	if status, text := r.post("cpu", good, named("first.example:9095")); status != 200 {
 		t.Errorf("by the name of the certificate the answer is %d %q", status, text)
 	}
 	if status, _ := r.post("cpu", good, named("other.example")); status != 403 {

@@ -5,8 +5,8 @@
 //
 // It owns what arrives by HTTP, who may send it and what is answered; what such a
 // body says; and the folder of handler files, by which a handler has its options.
-// Each handler is a use of the function: what is told of an event, its levels, the
-// outbox and the way to BigPanda are those of package udf and of who opens it.
+// Each handler is a use of the function: what is told of an event, its levels, outbox
+// and delivery are those of package udf and of who opens it.
 //
 // Kapacitor sends a handler's events one after the other and never again: what is
 // not answered with 2xx, it drops. So an answer of 4xx says that the request itself

@@ -20,8 +20,8 @@ var (
 	errTooManyUses = fmt.Errorf("this daemon has events of %d handlers already: use one of their names", maxUses)
 )
 
-// A use is one handler: what was told of its events, and the way out. Whoever
-// calls Kapacitor's post handler a second time comes after the first.
+// A use is one handler: what was told of its events, and their outbox. It takes one
+// event at a time.
 type use struct {
 	server *Server
 	name   string
