@@ -97,29 +97,15 @@ func (s *Server) read(w http.ResponseWriter, r *http.Request) (e udf.AlertEvent,
 		return e, errors.New("too much is sent at the same time")
 	}
 	defer s.bodies.Release(size)
-	body := &watchedBody{Reader: http.MaxBytesReader(w, r.Body, maxBody)}
-	e, err = decode(body)
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	switch {
-	case err == nil:
-		return e, nil
-	case errors.As(body.err, new(*http.MaxBytesError)):
+	case errors.As(err, new(*http.MaxBytesError)):
 		return e, tooLarge
-	case body.err != nil:
-		return e, fmt.Errorf("the event did not come whole: %w", body.err)
+	case err != nil:
+		return e, fmt.Errorf("the event did not come whole: %w", err)
 	}
-	return e, refuse(http.StatusBadRequest, "the body is no event of Kapacitor's post handler: %v", err)
-}
-
-// A watchedBody tells a body that fails from one that says something wrong.
-type watchedBody struct {
-	io.Reader
-	err error // but that of its end
-}
-
-func (b *watchedBody) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
-	if err != nil && err != io.EOF {
-		b.err = err
+	if e, err = decode(body); err != nil {
+		err = refuse(http.StatusBadRequest, "the body is no event of Kapacitor's post handler: %v", err)
 	}
-	return n, err
+	return e, err
 }

@@ -37,7 +37,7 @@ func TestAnswers(t *testing.T) {
 		{name: "this machine by its name", body: good, change: func(q *http.Request) { q.Host = "LocalHost.:1" }, status: 200},
 		{name: "of no length", body: good, change: func(q *http.Request) { q.ContentLength = -1 }, status: 200},
 
-		{name: "no event", body: "{", status: 400, text: "the body is no event of Kapacitor's post handler: unexpected EOF"},
+		{name: "no event", body: "{", status: 400, text: "the body is no event of Kapacitor's post handler: it is not JSON"},
 		{name: "no name", body: good, change: to(Path), status: 400, text: `"" is no name of a handler: write letters, digits, dots, hyphens and underscores, 100 at most, with a letter or a digit first`},
 		{name: "a name of another folder", body: good, change: to(Path + ".."), status: 400, text: `".." is no name of a handler: write letters, digits, dots, hyphens and underscores, 100 at most, with a letter or a digit first`},
 		{name: "a name with control characters", body: good, change: to(Path + "\x1b[2J"), status: 400, text: `"\x1b[2J" is no name of a handler: write letters, digits, dots, hyphens and underscores, 100 at most, with a letter or a digit first`},
