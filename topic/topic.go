@@ -42,7 +42,7 @@ const (
 	maxBody = 8 << 20
 	// maxBodies is how much of bodies is read at a time.
 	maxBodies = 64 << 20
-	// maxConnections are taken at a time; one that is idle makes way when the time
+	// maxConnections are taken at a time; one that is idle is closed when the time
 	// for its header is over.
 	maxConnections = 1024
 	maxHeader      = 16 << 10

@@ -88,6 +88,18 @@ func TestEventSeries(t *testing.T) {
 	wantOneAlert(t, r.store.changes[:2])
 }
 
+// An id that leaves out what tells alerts apart makes one of them: the log says so.
+func TestEventsOfOneID(t *testing.T) {
+	r := start(t)
+	other := posted(t, 10, "CRITICAL<CRITICAL+0")
+	other.Tags = map[string]string{"host": "b"}
+	both := append(r.post(posted(t, 0, "CRITICAL<OK+0")), r.post(other)...)
+	wantTold(t, both, "CRITICAL@0 CRITICAL@10")
+	wantOneAlert(t, both)
+	r.post(posted(t, 20, "CRITICAL<OK+0"))
+	r.wantLogged(1, "events with one id make different BigPanda alerts", `id="cpu:host=a"`)
+}
+
 // P5: what was told is known after a restart.
 func TestEventAfterARestart(t *testing.T) {
 	r := start(t)

@@ -88,6 +88,12 @@ func (h *Handler) alert(e *event, c content) {
 	} else if open && !e.begins {
 		h.incidents.note(known, e)
 	}
+	if open && e.incident && !e.moves && payload.Identity().Key() != known.alert.key {
+		h.once("one id", func() {
+			h.log.Warn("events with one id make different BigPanda alerts, and are told as the first of them until that is OK: "+
+				"let the id name what tells them apart, such as .id('cpu:{{ index .Tags \"host\" }}') on the |alert() node", "id", id)
+		})
+	}
 	alert, shared := h.state.update(key, e, &payload)
 	if shared {
 		h.counts.sharedAlerts++
