@@ -6,9 +6,9 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"bigpanda-udf/udf"
@@ -93,9 +93,11 @@ func TestFolder(t *testing.T) {
 	says(`msg="a handler file is right again" handler=cpu`)
 	opened := r.opened
 	next()
+	r.mu.Lock()
 	if r.opened != opened {
 		t.Error("the outbox was opened again for nothing")
 	}
+	r.mu.Unlock()
 	put(t, filepath.Join(dir, "cpu.yml"), "other")
 	says("cpu.yml is another file for the same handler: keep one")
 	put(t, filepath.Join(dir, "-x.yaml"), "other")
@@ -134,44 +136,52 @@ func TestFolder(t *testing.T) {
 func TestFolderUnderLoad(t *testing.T) {
 	t.Parallel()
 	r, dir := startFolder(t)
-	const posters, events = 4, 150
-	stop := make(chan struct{})
-	var writer sync.WaitGroup
-	writer.Go(func() {
-		for i := 0; ; i++ {
-			select {
-			case <-stop:
-				return
-			default:
-				os.WriteFile(filepath.Join(dir, "cpu.yaml"), []byte([]string{"one", "bad", "two", ""}[i%4]), 0o600)
-			}
-		}
-	})
+	done := make(chan struct{})
 	var clients sync.WaitGroup
-	for p := range posters {
+	var cycles atomic.Int64
+	for p := range 4 {
 		clients.Go(func() {
 			levels := []udf.Level{udf.OK, udf.Critical, udf.Critical, udf.Warning, udf.OK}
-			for i := range events {
-				before, now := levels[i%4], levels[i%4+1]
-				if status, text := r.post("cpu", event(fmt.Sprint("p", p), now, before, i+1), nil); status != http.StatusOK {
-					t.Errorf("the answer is %d %q", status, text)
+			for i := 0; ; i++ {
+				select {
+				case <-done:
+					cycles.Add(int64(i / 4))
+					return
+				default:
+				}
+				answer, err := r.client.Do(r.request("cpu", event(fmt.Sprint("p", p), levels[i%4+1], levels[i%4], i+1), nil))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				answer.Body.Close()
+				if answer.StatusCode != http.StatusOK {
+					t.Errorf("the answer is %s", answer.Status)
 				}
 			}
 		})
 	}
-	clients.Wait()
-	close(stop)
-	writer.Wait()
-	told := r.store("cpu").says()
-	count := func(level string) int {
-		return len(slices.DeleteFunc(strings.Fields(told), func(l string) bool { return l != level }))
+	for i := range 6 {
+		key := fmt.Sprint("key ", i)
+		put(t, filepath.Join(dir, "cpu.yaml"), "bad")
+		put(t, filepath.Join(dir, "cpu.yaml"), key)
+		r.holds("cpu", key)
+		opened := func() int {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.opened
+		}
+		before := opened()
+		eventually(t, "the handler is opened anew", func() bool { return opened() > before || opened() > i+1 })
 	}
+	close(done)
+	clients.Wait()
+	told := r.store("cpu").says()
 	// Of each four events one repeats its level. Where the app key has changed, an
 	// alert goes on under the new one, which resolves it under the old one.
-	if count("CRITICAL") < posters*38 || count("WARNING") < posters*37 || count("OK") < posters*37 {
-		t.Errorf("told %d CRITICAL, %d WARNING, %d OK", count("CRITICAL"), count("WARNING"), count("OK"))
-	}
-	if r.opened < 2 {
-		t.Errorf("no file was taken over: %d outboxes were opened", r.opened)
+	for _, level := range []string{"CRITICAL", "WARNING", "OK"} {
+		if n := strings.Count(told+" ", level+" "); int64(n) < cycles.Load() {
+			t.Errorf("told %d %s of %d", n, level, cycles.Load())
+		}
 	}
 }
