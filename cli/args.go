@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,11 +116,10 @@ type subcommand interface {
 type command struct {
 	grammar
 	name      string              // functionMode, or a subcommand
-	chosen    subcommand          // nil: the function
+	chosen    subcommand          // nil: the function, or nothing was chosen
 	flags     map[string]string   // the settings that were given as flags, as text
 	options   map[string][]string // those of a TICKscript that were, by name
-	given     []string            // the other flags that were, also by a variable
-	variables map[string]string   // those of them that flags were read from, by flag
+	variables map[string]string   // those that other flags were read from, by flag
 	helped    bool                // help was asked for, and printed
 	hidden    *secrets            // what no output may show; that of the settings once they were read
 }
@@ -136,13 +136,14 @@ func parse(p Process) (*command, error) {
 	if helping {
 		args = append(slices.Clone(args[1:]), "--help")
 	}
-	c.name, args = commandFirst(k.Model, args)
+	var typed *kong.Node
+	typed, c.name, args = commandFirst(k.Model.Node, args)
 	ctx, err := k.Parse(args)
 	if c.helped {
 		return c, nil
 	}
 	if err != nil {
-		err = usageError{c.explain(k.Model, args, err)}
+		err = usageError{c.explain(typed, args, err)}
 		if helping && c.name == functionMode {
 			c.name = "help"
 		}
@@ -152,10 +153,15 @@ func parse(p Process) (*command, error) {
 	if c.ShowVersion {
 		node = childNamed(k.Model.Node, "version")
 	}
-	if node.Name != functionNode {
-		c.name = node.Name
+	if node.Name != functionNode && c.name == functionMode {
+		c.name = node.Name // behind "--", or a flag
 	}
-	c.chosen, _ = node.Target.Addr().Interface().(subcommand)
+	switch target := node.Target.Addr().Interface().(type) {
+	case subcommand:
+		c.chosen = target
+	case outboxAction:
+		c.Outbox.action, c.chosen = target, &c.Outbox
+	}
 	for _, step := range ctx.Path {
 		switch flag := step.Flag; {
 		case flag == nil:
@@ -163,8 +169,6 @@ func parse(p Process) (*command, error) {
 			c.flags[flag.Name] = fmt.Sprint(flag.Target.Elem())
 		case flag.Tag.Has("option"):
 			c.options[flag.Tag.Get("option")] = flag.Target.Interface().([]string)
-		default:
-			c.given = append(c.given, flag.Name)
 		}
 	}
 	return c, nil
@@ -182,13 +186,11 @@ func newParser(p Process, c *command) (*kong.Kong, error) {
 		kong.ExplicitGroups([]kong.Group{{Key: "faults", Title: "Faults, from the start:"}, {Key: "topics", Title: "Events of topics:"}, {Key: "options", Title: "Options of @bigpanda(), as in a TICKscript:"}}),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoAppDescFormat: true, WrapUpperBound: 100}),
 		kong.PostBuild(func(k *kong.Kong) error {
-			for _, node := range k.Model.Children {
-				for _, flag := range node.Flags {
-					name := config.Variable(flag.Name)
-					if !isSetting(flag) {
-						name = config.Variable(node.Name, flag.Name)
+			for _, command := range k.Model.Children {
+				for _, node := range withChildren(command) {
+					for _, flag := range node.Flags {
+						flag.Help += " [" + variable(command.Name, flag) + "]"
 					}
-					flag.Help += " [" + name + "]"
 				}
 			}
 			return nil
@@ -204,7 +206,7 @@ func newParser(p Process, c *command) (*kong.Kong, error) {
 			return kong.DefaultHelpPrinter(o, ctx)
 		}),
 		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
-			name := config.Variable(c.name, flag.Name)
+			name := variable(c.name, flag)
 			text, _ := p.LookupEnv(name)
 			if text == "" || isSetting(flag) || c.name == functionMode { // settings have layers of their own
 				return nil, nil
@@ -215,6 +217,23 @@ func newParser(p Process, c *command) (*kong.Kong, error) {
 	)
 }
 
+// variable is the environment variable of a flag. All commands below one share theirs.
+func variable(command string, flag *kong.Flag) string {
+	if isSetting(flag) {
+		return config.Variable(flag.Name)
+	}
+	first, _, _ := strings.Cut(command, " ")
+	return config.Variable(first, flag.Name)
+}
+
+func withChildren(n *kong.Node) []*kong.Node {
+	all := []*kong.Node{n}
+	for _, child := range n.Children {
+		all = append(all, withChildren(child)...)
+	}
+	return all
+}
+
 func childNamed(n *kong.Node, name string) *kong.Node {
 	i := slices.IndexFunc(n.Children, func(child *kong.Node) bool { return child.Name == name })
 	if i < 0 {
@@ -223,45 +242,58 @@ func childNamed(n *kong.Node, name string) *kong.Node {
 	return n.Children[i]
 }
 
-// commandFirst returns the name of the command in the arguments, and the arguments
-// with it before its flags: kong takes those that come earlier for the function's.
-func commandFirst(model *kong.Application, args []string) (name string, ordered []string) {
+// commandFirst returns the command in the arguments, with its name in words, and the
+// arguments with these before its flags: kong takes flags that come earlier for those
+// of the function, or of another default.
+func commandFirst(root *kong.Node, args []string) (command *kong.Node, name string, ordered []string) {
 	takesValue := make(map[string]bool)
-	for _, node := range append(model.Children, model.Node) {
+	for _, node := range withChildren(root) {
 		for _, flag := range node.Flags {
 			takesValue["--"+flag.Name] = !flag.IsBool()
 		}
 	}
+	command = root
+	words := 0
 	for i := 0; i < len(args) && args[i] != "--"; i++ {
 		switch {
 		case takesValue[args[i]] && i+1 < len(args) && !strings.HasPrefix(args[i+1], "-"):
 			i++
+			continue
 		case strings.HasPrefix(args[i], "-") && args[i] != "-":
-		case childNamed(model.Node, args[i]) == nil:
-			return functionMode, args
-		default:
-			return args[i], slices.Concat(args[i:i+1], args[:i], args[i+1:])
+			continue
 		}
+		next := childNamed(command, args[i])
+		if next == nil {
+			break
+		}
+		command = next
+		args = slices.Concat(args[:words], args[i:i+1], args[words:i], args[i+1:])
+		words++
 	}
-	return functionMode, args
+	return command, strings.Join(args[:words], " "), args
 }
 
 // explain makes kong's error one that a person can act on, and puts the environment
 // variable before an error about a value that came from there.
-func (c *command) explain(model *kong.Application, args []string, err error) error {
-	node, help := childNamed(model.Node, functionNode), "see "+programName+" --help"
-	if c.name != functionMode {
-		node, help = childNamed(model.Node, c.name), "see "+programName+" "+c.name+" --help"
-	}
+func (c *command) explain(typed *kong.Node, args []string, err error) error {
+	help := "see " + strings.TrimSpace(programName+" "+c.name) + " --help"
 	text := err.Error()
 	if flag, ok := strings.CutPrefix(text, "unknown flag "); ok {
 		flag, _, _ = strings.Cut(flag, ",") // behind which kong has suggestions of its own
-		return unknownFlag(flag, node, help, args)
+		return unknownFlag(flag, cmp.Or(typed.DefaultCmd, typed), help, args)
 	}
-	if word, ok := strings.CutPrefix(text, "unexpected argument "); ok && c.name == functionMode {
-		commands := []string{"help"}
-		for _, n := range model.Leaves(true) {
-			commands = append(commands, n.Name)
+	if word, ok := strings.CutPrefix(text, "unexpected argument "); ok {
+		if typed.DefaultCmd == nil {
+			return fmt.Errorf("unexpected argument %s: leave it out, or %s", config.Shown(word), help)
+		}
+		var commands []string
+		for _, n := range typed.Children {
+			if !n.Hidden {
+				commands = append(commands, n.Name)
+			}
+		}
+		if c.name == functionMode {
+			commands = append(commands, "help")
 		}
 		return fmt.Errorf("unknown command %q: %s", config.Shown(word), config.DidYouMean(word, commands, "%q", help))
 	}

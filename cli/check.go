@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
-	"maps"
 	"net/url"
 	"os"
 	"os/user"
@@ -21,11 +20,11 @@ import (
 // checkupFlags are the settings of the function, and whose they are.
 type checkupFlags struct {
 	settingFlags
-	KapacitorConf string `placeholder:"FILE" help:"Check the function's section in this kapacitor.conf, as kapacitord would start it."`
-	Function      string `placeholder:"NAME" help:"Which function of --kapacitor-conf (those whose prog is this program)."`
-	KapacitorURL  string `name:"kapacitor-url" placeholder:"URL" help:"Ask this running kapacitord, such as http://USER:PASSWORD@localhost:9092, whether its own BigPanda handler sends alerts, too."`
-	Handlers      string `placeholder:"DIR" help:"Check the handlers' files in this folder, which serve --handlers is to have."`
-	JSON          bool   `name:"json" help:"Print a JSON object for each line."`
+	kapacitorFlags
+	KapacitorURL string `name:"kapacitor-url" placeholder:"URL" help:"Ask this running kapacitord, such as http://USER:PASSWORD@localhost:9092, whether its own BigPanda handler sends alerts, too."`
+	Handlers     string `placeholder:"DIR" help:"Check the handlers' files in this folder, which serve --handlers is to have."`
+	Quiet        bool   `help:"Print only what is warn or fail, and nothing else."`
+	JSON         bool   `name:"json" help:"Print a JSON object for each line."`
 }
 
 // Help is what kong prints above the flags.
@@ -36,7 +35,8 @@ BigPanda up to its answer. It makes no incident: what it posts is no alert, as
 status and properties are missing.
 
 Each line is ok, note (for you to judge), warn (it works, and should not stay so)
-or fail. The exit code is 0 when none is warn or fail.`
+or fail. What failed or warned comes again at the end, the worst first. The exit code
+is 0 when none is warn or fail.`
 }
 
 const (
@@ -50,28 +50,26 @@ type finding struct {
 	Function string `json:"function,omitempty"`
 	State    string `json:"state"`
 	Check    string `json:"check"`
-	Found    string `json:"found"`
+	Text     string `json:"found"`
 	Hint     string `json:"hint,omitempty"`
 }
 
 type checkup struct {
-	p          Process
-	json       bool
-	hidden     *secrets
-	user, home string        // whoever runs this, and the folder of theirs
-	function   string        // of a kapacitor.conf
-	handlers   string        // the folder of topic handlers' files; "": none
-	kapacitord *kapacitorAPI // nil: it is not to be asked
+	p           Process
+	json, quiet bool
+	hidden      *secrets
+	user        string        // whoever runs this
+	function    string        // of a kapacitor.conf
+	handlers    string        // the folder of topic handlers' files; "": none
+	kapacitord  *kapacitorAPI // nil: it is not to be asked
 
-	lines map[string]int // by state
-	err   error          // of the printing
+	all            int // lines
+	failed, warned []finding
+	err            error // of the printing
 }
 
 func (f *checkupFlags) run(ctx context.Context, p Process, c *command) error {
-	k := &checkup{p: p, json: f.JSON, hidden: c.hidden, handlers: f.Handlers, user: userName(os.Geteuid()), lines: make(map[string]int)}
-	if u, err := user.Current(); err == nil {
-		k.home = u.HomeDir
-	}
+	k := &checkup{p: p, json: f.JSON, quiet: f.Quiet, hidden: c.hidden, handlers: f.Handlers, user: userName(os.Geteuid())}
 	if f.KapacitorURL != "" {
 		var err error
 		if k.kapacitord, err = newKapacitorAPI(f.KapacitorURL, p.Times.Kapacitor); err != nil {
@@ -79,29 +77,41 @@ func (f *checkupFlags) run(ctx context.Context, p Process, c *command) error {
 		}
 		k.hidden.addAddresses(f.KapacitorURL)
 	}
-	switch {
-	case f.KapacitorConf == "" && f.Function != "":
-		return usagef("--function names one of a kapacitor.conf: add --kapacitor-conf FILE, or leave it out")
-	case f.KapacitorConf == "":
+	conf, err := f.read(c)
+	if err != nil {
+		return err
+	}
+	if conf != nil {
+		k.kapacitor(ctx, f.KapacitorConf, conf)
+	} else {
 		k.server(ctx)
 		k.examine(ctx, c, p.LookupEnv)
-	case len(c.flags) > 0:
-		return usagef("--%s means nothing with --kapacitor-conf: only what stands in that file counts",
-			slices.Sorted(maps.Keys(c.flags))[0])
-	default:
-		if err := k.kapacitor(ctx, f); err != nil {
-			return err
-		}
 	}
 	if err := cmp.Or(k.err, ctx.Err()); err != nil {
 		return err
 	}
-	failed, warned := k.lines[stateFail], k.lines[stateWarn]
-	if failed+warned > 0 {
-		all := failed + warned + k.lines[stateOK] + k.lines[stateNote]
-		return fmt.Errorf("of %s %d failed and %d warned", counted(all, "check", "checks"), failed, warned)
+	return k.conclude()
+}
+
+// conclude ends with what is to be corrected: what failed before what warned, and each
+// in the order of the checks, as what comes first is often the cause of the rest.
+func (k *checkup) conclude() error {
+	worst := slices.Concat(k.failed, k.warned)
+	if !k.json {
+		if !k.quiet {
+			k.printf("\n%s: %d failed, %d warned\n", counted(k.all, "check", "checks"), len(k.failed), len(k.warned))
+		}
+		for _, f := range worst {
+			if f.Function != "" {
+				f.Text = fmt.Sprintf("[udf.functions.%s] %s", plain(f.Function), f.Text)
+			}
+			k.printf("%s", f)
+		}
 	}
-	return nil
+	if len(worst) > 0 && k.err == nil {
+		return errSaid
+	}
+	return k.err
 }
 
 // examine looks at what comes of one set of flags and variables.
@@ -181,20 +191,38 @@ func (k *checkup) fail(check, hint, format string, args ...any) {
 	k.print(stateFail, check, hint, format, args)
 }
 
+// String is the line of a finding.
+func (f finding) String() string {
+	text := f.Text
+	if f.Hint != "" {
+		text += "; " + f.Hint
+	}
+	return fmt.Sprintf("%-4s  %-20s  %s\n", f.State, f.Check, text)
+}
+
 // print prints a line at once: what follows may take its time.
 func (k *checkup) print(state, check, hint, format string, args []any) {
-	k.lines[state]++
 	shown := func(text string) string { return plain(k.hidden.redact(text)) }
 	f := finding{k.hidden.redact(k.function), state, check, shown(fmt.Sprintf(format, args...)), shown(hint)}
-	var err error
-	if k.json {
-		err = k.p.printJSON(f)
-	} else {
-		text := f.Found
-		if f.Hint != "" {
-			text += "; " + f.Hint
+	k.all++
+	switch state {
+	case stateFail:
+		k.failed = append(k.failed, f)
+	case stateWarn:
+		k.warned = append(k.warned, f)
+	default:
+		if k.quiet {
+			return
 		}
-		err = printed(fmt.Fprintf(k.p.Stdout, "%-4s  %-20s  %s\n", f.State, f.Check, text))
 	}
-	k.err = cmp.Or(k.err, err)
+	switch {
+	case k.json:
+		k.err = cmp.Or(k.err, k.p.printJSON(f))
+	case !k.quiet:
+		k.printf("%s", f)
+	}
+}
+
+func (k *checkup) printf(format string, args ...any) {
+	k.err = cmp.Or(k.err, printed(fmt.Fprintf(k.p.Stdout, format, args...)))
 }

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,8 +28,17 @@ const (
 	saneMost       = 5 * time.Minute
 )
 
+// kapacitorFlags name a kapacitor.conf, from which the settings of the function come
+// in the place of flags and environment.
+type kapacitorFlags struct {
+	KapacitorConf string `placeholder:"FILE" help:"Look at the function of this kapacitor.conf, as kapacitord would start it."`
+	Function      string `placeholder:"NAME" help:"Which function of --kapacitor-conf (those whose prog is this program)."`
+}
+
 // kapacitorConf is what is read of a kapacitor.conf.
 type kapacitorConf struct {
+	chosen []functionConf // those of its functions that are meant, by name
+
 	UDF struct {
 		Functions map[string]functionConf
 	}
@@ -40,6 +50,7 @@ type kapacitorConf struct {
 
 // functionConf is a section [udf.functions.NAME].
 type functionConf struct {
+	name    string
 	Prog    string
 	Args    []string
 	Timeout any // so that a number gives a sentence
@@ -47,55 +58,84 @@ type functionConf struct {
 	Socket  string
 }
 
-// kapacitor checks the functions of a kapacitor.conf that are this program.
-func (k *checkup) kapacitor(ctx context.Context, f *checkupFlags) error {
+// read reads the kapacitor.conf; nil: none was named. It hides the tokens in it.
+func (f kapacitorFlags) read(c *command) (*kapacitorConf, error) {
+	switch {
+	case f.KapacitorConf == "" && f.Function != "":
+		return nil, usagef("--function names one of a kapacitor.conf: add --kapacitor-conf FILE, or leave it out")
+	case f.KapacitorConf == "":
+		return nil, nil
+	case len(c.flags) > 0:
+		return nil, usagef("--%s means nothing with --kapacitor-conf: only what stands in that file counts",
+			slices.Sorted(maps.Keys(c.flags))[0])
+	}
 	data, err := regularfile.Read(f.KapacitorConf, regularfile.MaxText)
 	if err != nil {
-		return usagef("--kapacitor-conf: %w", err)
+		return nil, usagef("--kapacitor-conf: %w", err)
 	}
-	var conf kapacitorConf
-	if err := toml.Unmarshal(data, &conf); err != nil {
+	conf := new(kapacitorConf)
+	if err := toml.Unmarshal(data, conf); err != nil {
 		if twice := config.DefinedTwice(data); twice != "" {
-			return usagef("--kapacitor-conf: kapacitord does not start with %s: %s", f.KapacitorConf, twice)
+			return nil, usagef("--kapacitor-conf: kapacitord does not start with %s: %s", f.KapacitorConf, twice)
 		}
 		// The error's own text may repeat a secret.
 		where := ""
 		if at := (toml.ParseError{}); errors.As(err, &at) {
 			where = fmt.Sprintf(" in line %d", at.Position.Line)
 		}
-		return usagef("--kapacitor-conf: %s is nothing that kapacitord would read%s: correct it", f.KapacitorConf, where)
+		return nil, usagef("--kapacitor-conf: %s is nothing that kapacitord would read%s: correct it", f.KapacitorConf, where)
 	}
-	k.hidden.add(conf.BigPanda.Token)
-	names, err := conf.functions(f)
-	if err != nil {
-		return err
+	c.hidden.add(conf.BigPanda.Token)
+	names, err := conf.names(f)
+	for _, name := range names {
+		fn := conf.UDF.Functions[name]
+		fn.name = name
+		c.hidden.add(fn.token())
+		conf.chosen = append(conf.chosen, fn)
 	}
+	return conf, err
+}
+
+func (fn functionConf) token() string { return fn.Env[config.Variable("token")] }
+
+// command is the function's command line, and the environment that it has. After an
+// error there is still a command.
+func (fn functionConf) command() (c *command, env func(string) (string, bool), err error) {
+	env = func(name string) (string, bool) {
+		text, ok := fn.Env[name]
+		if !ok && name == "HOME" { // kapacitord hands on its own
+			if u, err := user.Current(); err == nil {
+				return u.HomeDir, true
+			}
+		}
+		return text, ok
+	}
+	c, err = parse(Process{Args: fn.Args, Stdout: io.Discard, Stderr: io.Discard, LookupEnv: env})
+	return c, env, err
+}
+
+// kapacitor checks the functions of a kapacitor.conf that are this program.
+func (k *checkup) kapacitor(ctx context.Context, file string, conf *kapacitorConf) {
 	k.ok("user", "%s: what it may read, write and execute is looked at", k.user)
 	if os.Geteuid() == 0 {
 		k.note("user", "run this as whoever kapacitord runs as: sudo -u kapacitor "+programName+" check", "root may do everything, which says nothing of kapacitord")
 	}
-	secret := conf.BigPanda.Token != ""
-	for _, name := range names {
-		token := conf.UDF.Functions[name].Env[config.Variable("token")]
-		k.hidden.add(token)
-		secret = secret || token != ""
-	}
-	k.file(checkedFile{"kapacitor.conf", "kapacitor-conf", f.KapacitorConf, secret})
+	secret := conf.BigPanda.Token != "" || slices.ContainsFunc(conf.chosen, func(fn functionConf) bool { return fn.token() != "" })
+	k.file(checkedFile{"kapacitor.conf", "kapacitor-conf", file, secret})
 	if conf.BigPanda.Enabled && conf.BigPanda.Global {
 		k.warn("[bigpanda]", "set enabled = false there", "every alert is sent twice: Kapacitor's own handler is on for all alerts")
 	}
 	k.server(ctx)
-	for _, name := range names {
-		k.function = name
-		if !k.json {
-			fmt.Fprintf(k.p.Stdout, "\n[udf.functions.%s]\n", plain(k.hidden.redact(name)))
+	for _, fn := range conf.chosen {
+		k.function = fn.name
+		if !k.json && !k.quiet {
+			k.printf("\n[udf.functions.%s]\n", plain(k.hidden.redact(fn.name)))
 		}
-		k.section(ctx, conf.UDF.Functions[name])
+		k.section(ctx, fn)
 	}
-	return nil
 }
 
-func (c kapacitorConf) functions(f *checkupFlags) (names []string, err error) {
+func (c kapacitorConf) names(f kapacitorFlags) (names []string, err error) {
 	all := slices.Sorted(maps.Keys(c.UDF.Functions))
 	if f.Function != "" {
 		if _, ok := c.UDF.Functions[f.Function]; !ok {
@@ -142,18 +182,11 @@ func (k *checkup) section(ctx context.Context, fn functionConf) {
 			k.warn("env", config.DidYouMean(name, known, "%s", "leave it out"), "%s is no setting, and is not looked at", name)
 		}
 	}
-	env := func(name string) (string, bool) {
-		text, ok := fn.Env[name]
-		if !ok && name == "HOME" { // kapacitord hands on its own
-			return k.home, k.home != ""
-		}
-		return text, ok
-	}
 	args := make([]string, len(fn.Args)) // as they may be shown
 	for i, arg := range fn.Args {
 		args[i] = config.Shown(arg)
 	}
-	c, err := parse(Process{Args: fn.Args, Stdout: io.Discard, Stderr: io.Discard, LookupEnv: env})
+	c, env, err := fn.command()
 	const hint = "see " + programName + " --help for what may stand there"
 	switch {
 	case err != nil:
@@ -168,22 +201,22 @@ func (k *checkup) section(ctx context.Context, fn functionConf) {
 
 // timeout checks what Kapacitor waits for a sign of life.
 func (k *checkup) timeout(v any) {
-	const hint = `write timeout = "10s"`
+	const check, hint = "function's timeout", `write timeout = "10s"`
 	text, ok := v.(string)
 	d, err := time.ParseDuration(text)
 	switch {
 	case v == nil:
-		k.fail("timeout", hint, "there is none, without which kapacitord does not start")
+		k.fail(check, hint, "there is none, without which kapacitord does not start")
 	case !ok, err != nil:
-		k.fail("timeout", hint, "%v is no duration, so kapacitord does not start", v)
+		k.fail(check, hint, "%v is no duration, so kapacitord does not start", v)
 	case d <= kapacitorLeast:
-		k.fail("timeout", hint, "%s is too short for kapacitord to start", d)
+		k.fail(check, hint, "%s is too short for kapacitord to start", d)
 	case d < saneLeast:
-		k.warn("timeout", hint, "%s is short: a stall of the disk that is longer ends the task", d)
+		k.warn(check, hint, "%s is short: a stall of the disk that is longer ends the task", d)
 	case d > saneMost:
-		k.warn("timeout", hint, "%s is long: for so long nobody notices that a function hangs", d)
+		k.warn(check, hint, "%s is long: for so long nobody notices that a function hangs", d)
 	default:
-		k.ok("timeout", "%s", d)
+		k.ok(check, "%s", d)
 	}
 }
 

@@ -27,26 +27,27 @@ const (
 // outbox looks at the outbox's folder and at what waits in it. It writes
 // nothing.
 func (k *checkup) outbox(ctx context.Context, s settings) {
+	const check = "outbox folder"
 	const setIt = "set --outbox (BIGPANDA_OUTBOX) to a folder that the function's user may write"
 	switch s.Outbox {
 	case config.OutboxMemory:
-		k.warn("outbox", "set --outbox (BIGPANDA_OUTBOX) to a folder", "in memory: what is not delivered when the process is killed is lost")
+		k.warn(check, "set --outbox (BIGPANDA_OUTBOX) to a folder", "in memory: what is not delivered when the process is killed is lost")
 		return
 	case "":
-		k.fail("outbox", setIt, "no folder, as neither HOME nor XDG_STATE_HOME is set")
+		k.fail(check, setIt, "no folder, as neither HOME nor XDG_STATE_HOME is set")
 		return
 	}
 	if k.function != "" && !filepath.IsAbs(s.Outbox) {
-		k.warn("outbox", "write the full path", "%s counts from the folder that kapacitord runs in", s.Outbox)
+		k.warn(check, "write the full path", "%s counts from the folder that kapacitord runs in", s.Outbox)
 	}
 	there := existing(s.Outbox)
 	info, err := os.Stat(there)
 	switch {
 	case err != nil:
-		k.fail("outbox", setIt, "it cannot be looked at: %s: %s", there, regularfile.Cause(err))
+		k.fail(check, setIt, "it cannot be looked at: %s: %s", there, regularfile.Cause(err))
 		return
 	case !info.IsDir():
-		k.fail("outbox", setIt, "%s is no folder", there)
+		k.fail(check, setIt, "%s is no folder", there)
 		return
 	}
 	want := uint32(mayWrite | mayExecute)
@@ -54,32 +55,32 @@ func (k *checkup) outbox(ctx context.Context, s settings) {
 		want |= mayRead
 	}
 	if err := k.may("write in", want, there, info); err != nil {
-		k.fail("outbox", setIt+", or let "+k.user+" write there", "%s", err)
+		k.fail(check, setIt+", or let "+k.user+" write there", "%s", err)
 		return
 	}
 	k.space(there, s.OutboxMaxSize)
 	if name, ok := outbox.NetworkFileSystem(there); ok {
-		k.warn("outbox", "set --outbox (BIGPANDA_OUTBOX) to a folder on a disk of this host", "%s is on a network file system (%s), where it may be damaged", there, name)
+		k.warn(check, "set --outbox (BIGPANDA_OUTBOX) to a folder on a disk of this host", "%s is on a network file system (%s), where it may be damaged", there, name)
 	}
 	if name, ok := k.p.passingFileSystem(there); ok {
-		k.warn("outbox", "mount a volume there, or set --outbox (BIGPANDA_OUTBOX) to a folder on one or on a disk",
+		k.warn(check, "mount a volume there, or set --outbox (BIGPANDA_OUTBOX) to a folder on one or on a disk",
 			"%s is on %s: what was not delivered is lost with the container, or with the machine's next start", there, name)
 	}
 	if there != s.Outbox {
-		k.ok("outbox", "%s is not there yet: %s may make it in %s", s.Outbox, k.user, there)
+		k.ok(check, "%s is not there yet: %s may make it in %s", s.Outbox, k.user, there)
 		return
 	}
 	if fault, hint := outbox.FolderFault(s.Outbox, info, os.Geteuid()); fault != "" {
-		k.fail("outbox", hint+", or "+setIt, "%s", fault)
+		k.fail(check, hint+", or "+setIt, "%s", fault)
 		return
 	}
 	if parent := outbox.LooseParent(s.Outbox); parent != "" {
-		k.warn("outbox", "chmod +t "+parent, "others may put another folder in the place of %s, as they may write to %s", s.Outbox, parent)
+		k.warn(check, "chmod +t "+parent, "others may put another folder in the place of %s, as they may write to %s", s.Outbox, parent)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
-		k.warn("outbox", "chmod 700 "+s.Outbox, "others may look into %s (%s, of %s), which holds payloads", s.Outbox, info.Mode(), ownerOf(info))
+		k.warn(check, "chmod 700 "+s.Outbox, "others may look into %s (%s, of %s), which holds payloads", s.Outbox, info.Mode(), ownerOf(info))
 	} else {
-		k.ok("outbox", "%s, which %s may write (%s, of %s)", s.Outbox, k.user, info.Mode(), ownerOf(info))
+		k.ok(check, "%s, which %s may write (%s, of %s)", s.Outbox, k.user, info.Mode(), ownerOf(info))
 	}
 	k.queues(ctx, s.Outbox)
 }
@@ -115,7 +116,7 @@ func (k *checkup) space(dir string, maxSize int64) {
 
 // queues looks at what each use of the function has queued.
 func (k *checkup) queues(ctx context.Context, dir string) {
-	targets, err := findTargets(ctx, dir, outboxFlags{}, k.hidden)
+	targets, err := findTargets(ctx, dir, "", "", k.hidden)
 	if err != nil {
 		k.fail("queue", "", "%s", err)
 	}

@@ -28,8 +28,8 @@ func TestCheck(t *testing.T) {
 		{"all is well: where a setting is from", func(r *checkRig) { r.args = []string{"--rate=5"} }, 0, "ok  rate  5 (--rate)\n"},
 		{"all is well: a default", func(*checkRig) {}, 0, "ok  batch-size  500 (default)\n"},
 		{"all is well: files", func(*checkRig) {}, 0, "ok  token file  DIR/token, which "},
-		{"all is well: the outbox", func(*checkRig) {}, 0, "ok  outbox  DIR/outbox, which "},
-		{"an outbox that is still to be made", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"] += "/a/b" }, 0, "ok  outbox  DIR/outbox/a/b is not there yet: "},
+		{"all is well: the outbox", func(*checkRig) {}, 0, "ok  outbox folder  DIR/outbox, which "},
+		{"an outbox that is still to be made", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"] += "/a/b" }, 0, "ok  outbox folder  DIR/outbox/a/b is not there yet: "},
 		{"certificates", func(r *checkRig) { r.certified(9999 * time.Hour) }, 0, "ok  tls  TLS 1.3, certificate of 127.0.0.1 by ours, until "},
 
 		// Settings.
@@ -85,17 +85,17 @@ func TestCheck(t *testing.T) {
 		{"a CA file that is none", func(r *checkRig) { r.vars["BIGPANDA_CA_FILE"] = r.file("ca", "x", 0o600) }, 1, "fail  token  BIGPANDA_CA_FILE: read CA file DIR/ca: it holds no certificate"},
 
 		// The outbox.
-		{"an outbox in memory", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"] = "memory" }, 1, "warn  outbox  in memory: what is not delivered when the process is killed is lost; set --outbox"},
-		{"no folder for the outbox", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"], r.vars["XDG_STATE_HOME"] = "", "" }, 1, "fail  outbox  no folder, as neither HOME nor XDG_STATE_HOME is set; set --outbox"},
-		{"a file for an outbox", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"] = r.dir + "/token" }, 1, "fail  outbox  DIR/token is no folder; set --outbox"},
-		{"an outbox below a file", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"] = r.dir + "/token/x" }, 1, "fail  outbox  it cannot be looked at: DIR/token/x: not a directory; set --outbox"},
-		{"an outbox for all", func(r *checkRig) { os.Chmod(r.dir+"/outbox", 0o755) }, 1, "warn  outbox  others may look into DIR/outbox (drwxr-xr-x, of "},
-		{"an outbox that others may write", func(r *checkRig) { os.Chmod(r.dir+"/outbox", 0o777) }, 1, "fail  outbox  others may write to DIR/outbox (drwxrwxrwx); chmod 700 DIR/outbox, or set --outbox"},
-		{"an outbox that a group may write", func(r *checkRig) { os.Chmod(r.dir+"/outbox", 0o770) }, 1, "fail  outbox  others may write to DIR/outbox (drwxrwx---); chmod 700"},
-		{"an outbox where others may put another", func(r *checkRig) { os.Chmod(r.dir, 0o777) }, 1, "warn  outbox  others may put another folder in the place of DIR/outbox, as they may write to DIR; chmod +t DIR\n"},
+		{"an outbox in memory", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"] = "memory" }, 1, "warn  outbox folder  in memory: what is not delivered when the process is killed is lost; set --outbox"},
+		{"no folder for the outbox", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"], r.vars["XDG_STATE_HOME"] = "", "" }, 1, "fail  outbox folder  no folder, as neither HOME nor XDG_STATE_HOME is set; set --outbox"},
+		{"a file for an outbox", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"] = r.dir + "/token" }, 1, "fail  outbox folder  DIR/token is no folder; set --outbox"},
+		{"an outbox below a file", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX"] = r.dir + "/token/x" }, 1, "fail  outbox folder  it cannot be looked at: DIR/token/x: not a directory; set --outbox"},
+		{"an outbox for all", func(r *checkRig) { os.Chmod(r.dir+"/outbox", 0o755) }, 1, "warn  outbox folder  others may look into DIR/outbox (drwxr-xr-x, of "},
+		{"an outbox that others may write", func(r *checkRig) { os.Chmod(r.dir+"/outbox", 0o777) }, 1, "fail  outbox folder  others may write to DIR/outbox (drwxrwxrwx); chmod 700 DIR/outbox, or set --outbox"},
+		{"an outbox that a group may write", func(r *checkRig) { os.Chmod(r.dir+"/outbox", 0o770) }, 1, "fail  outbox folder  others may write to DIR/outbox (drwxrwx---); chmod 700"},
+		{"an outbox where others may put another", func(r *checkRig) { os.Chmod(r.dir, 0o777) }, 1, "warn  outbox folder  others may put another folder in the place of DIR/outbox, as they may write to DIR; chmod +t DIR\n"},
 		{"an outbox that goes with its container", func(r *checkRig) { r.onFileSystem("overlay") }, 1,
-			"warn  outbox  DIR/outbox is on overlay: what was not delivered is lost with the container, or with the machine's next start; mount a volume there, or set --outbox"},
-		{"an outbox to be made, in memory", func(r *checkRig) { r.onFileSystem("tmpfs"); r.vars["BIGPANDA_OUTBOX"] += "/a" }, 1, "warn  outbox  DIR/outbox is on tmpfs: "},
+			"warn  outbox folder  DIR/outbox is on overlay: what was not delivered is lost with the container, or with the machine's next start; mount a volume there, or set --outbox"},
+		{"an outbox to be made, in memory", func(r *checkRig) { r.onFileSystem("tmpfs"); r.vars["BIGPANDA_OUTBOX"] += "/a" }, 1, "warn  outbox folder  DIR/outbox is on tmpfs: "},
 		{"more queue than disk", func(r *checkRig) { r.vars["BIGPANDA_OUTBOX_MAX_SIZE"] = "4EiB" }, 1, "and the queue may grow to 4.0 EiB; make room, or set --outbox-max-size"},
 
 		// What is secret in addresses; run looks for it.
@@ -162,8 +162,12 @@ func TestCheck(t *testing.T) {
 			if (strings.Contains(lines, "fail  ") || strings.Contains(lines, "warn  ")) != (tt.code == 1) {
 				t.Errorf("exit code %d for\n%s", res.code, lines)
 			}
-			if tt.code == 1 && !regexp.MustCompile(`^bigpanda-udf check: of \d+ checks \d+ failed and \d+ warned\n$`).MatchString(res.stderr) || tt.code == 0 && res.stderr != "" {
+			if res.stderr != "" {
 				t.Errorf("stderr is %q", res.stderr)
+			}
+			summary := regexp.MustCompile(`\n\n\d+ checks: (\d+) failed, (\d+) warned\n((?:(?:fail|warn)  .+\n)*)$`).FindStringSubmatch(lines)
+			if summary == nil || (summary[1]+summary[2] == "00") != (tt.code == 0) || (summary[3] == "") != (tt.code == 0) {
+				t.Errorf("exit code %d, and the end is %q of\n%s", res.code, summary, lines)
 			}
 			if events := r.api.Events(); len(events) > 0 {
 				t.Errorf("check makes the events %v", events)
@@ -208,6 +212,40 @@ func TestCheckSwitchedOff(t *testing.T) {
 	}
 }
 
+// What has to be corrected stands at the end, what failed first, with the function that
+// it is of; --quiet leaves out all else.
+func TestCheckEndsWithWhatFailed(t *testing.T) {
+	t.Parallel()
+	const worst = "fail  token  BIGPANDA_TOKEN_FILE: read token file DIR/token: it is empty; put the organisation's API token into it\n" +
+		"warn  token file  DIR/token holds the token, and others may open it (-rw-r--r--); chmod 600 DIR/token\n" +
+		"warn  outbox folder  others may look into DIR/outbox (drwxr-xr-x, of "
+	damaged := func(args ...string) (result, string) {
+		r := newCheckRig(t)
+		os.Chmod(r.file("token", "", 0o644), 0o644)
+		os.Chmod(r.dir+"/outbox", 0o755)
+		r.args = args
+		return r.run()
+	}
+	res, lines := damaged()
+	before, end, found := strings.Cut(lines, " checks: 1 failed, 2 warned\n")
+	if res.code != 1 || res.stderr != "" || !found || !strings.HasPrefix(end, worst) || strings.Count(end, "\n") != 3 || !strings.Contains(before, "warn  token file") {
+		t.Errorf("exit code %d, %q, and at the end\n%swant\n%s", res.code, res.stderr, end, worst)
+	}
+	res, lines = damaged("--quiet")
+	if res.code != 1 || res.stderr != "" || lines != end {
+		t.Errorf("with --quiet: exit code %d, %q and\n%swant\n%s", res.code, res.stderr, lines, end)
+	}
+	res, lines = damaged("--quiet", "--json")
+	if res.code != 1 || res.stderr != "" || strings.Count(lines, "\n") != 3 || strings.Contains(lines, `"state":"ok"`) {
+		t.Errorf("with --quiet and --json: exit code %d, %q and\n%s", res.code, res.stderr, lines)
+	}
+	r := newCheckRig(t)
+	r.args = []string{"--quiet"}
+	if res, _ := r.run(); res.code != 0 || res.stdout+res.stderr != "" {
+		t.Errorf("of what is well, --quiet says %+v", res)
+	}
+}
+
 func TestCheckJSON(t *testing.T) {
 	t.Parallel()
 	r := newCheckRig(t)
@@ -221,7 +259,7 @@ func TestCheckJSON(t *testing.T) {
 			t.Fatal(err)
 		}
 		states[f.State]++
-		if f.Check == "" || f.Found == "" || f.State == stateWarn && f.Hint == "" {
+		if f.Check == "" || f.Text == "" || f.State == stateWarn && f.Hint == "" {
 			t.Errorf("the line is %s", line)
 		}
 	}

@@ -76,6 +76,9 @@ func Run(ctx context.Context, p Process) int {
 	return exitOK
 }
 
+// errSaid is what was said on stdout already.
+var errSaid = errors.New("see above")
+
 // usageError is an error that came before anything was tried.
 type usageError struct{ err error }
 
@@ -86,6 +89,9 @@ func usagef(format string, args ...any) error { return usageError{fmt.Errorf(for
 
 // fail says what went wrong and returns the exit code for it.
 func (p Process) fail(c *command, err error) int {
+	if err == errSaid {
+		return exitFailed
+	}
 	p.say("%s: %v", strings.TrimSpace(programName+" "+c.name), c.hidden.redactError(err))
 	if errors.As(err, new(usageError)) {
 		return exitUsage

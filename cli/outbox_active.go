@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -11,24 +10,24 @@ import (
 	"bigpanda-udf/udf"
 )
 
-func (p Process) outboxActive(ctx context.Context, f outboxFlags, in targets) error {
-	var failed error
+type outboxActiveFlags struct{ howMany }
+
+func (f *outboxActiveFlags) do(ctx context.Context, p Process, in targets) error {
 	now := time.Now()
-	for i, tgt := range in.all {
-		alerts, err := tgt.active(ctx)
-		failed = errors.Join(failed, err)
-		if err != nil && len(alerts) == 0 {
-			continue
+	return p.printListings(in, "KEY\tLEVEL\tSINCE\tLAST SEEN\tSERIES\tAPP KEY\tALERT", func(list *listing) error {
+		tgt := list.tgt
+		alerts, failed := tgt.active(ctx)
+		if failed != nil && len(alerts) == 0 {
+			return failed
 		}
 		if !tgt.LeftBehind.IsZero() && len(alerts) > 0 {
-			p.say("%s: left behind on %s: no task resolves these, and in 30 days they are forgotten; resolve those that are over by their keys",
-				tgt.name(), tgt.LeftBehind.Format(time.DateOnly))
+			list.remark("left behind on %s: no task resolves these, and in 30 days they are forgotten; resolve those that are over by their keys",
+				tgt.LeftBehind.Format(time.DateOnly))
 		}
 		first := alerts
 		if f.Limit > 0 {
 			first = alerts[:min(f.Limit, len(alerts))]
 		}
-		list := p.newListing(f, tgt, i > 0, "KEY\tLEVEL\tSINCE\tLAST SEEN\tSERIES\tAPP KEY\tALERT")
 		for _, a := range first {
 			alert, secondary := identityCells(a.Identity)
 			if secondary != "-" {
@@ -39,17 +38,14 @@ func (p Process) outboxActive(ctx context.Context, f outboxFlags, in targets) er
 				return err
 			}
 		}
-		if err := list.end(); err != nil {
-			return err
-		}
 		if left := len(alerts) - len(first); left > 0 {
-			p.say("%s: and %d more: --limit 0 shows all", tgt.name(), left)
+			list.remark("and %d more: --limit 0 shows all", left)
 		}
 		if tgt.Queued > 0 {
-			p.say("%s: %s: BigPanda does not know all of this yet, see %s outbox list", tgt.name(), counted(tgt.Queued, "change waits", "changes wait"), programName)
+			list.remark("%s: BigPanda does not know all of this yet, see %s outbox list", counted(tgt.Queued, "change waits", "changes wait"), programName)
 		}
-	}
-	return failed
+		return failed
+	})
 }
 
 // active returns the alerts of an outbox that are not OK, the oldest first. With

@@ -50,7 +50,7 @@ func activeHosts(t *testing.T, dir string) (hosts []string, keys map[string]stri
 func TestOutboxResolveAllAsks(t *testing.T) {
 	t.Parallel()
 	const question = "Tell BigPanda that 2 alerts are OK, of 2 outboxes? [y/N] "
-	const no = question + "bigpanda-udf outbox: nothing was resolved, as there was no yes\n"
+	const no = question + "bigpanda-udf outbox resolve: nothing was resolved, as there was no yes\n"
 	for _, tt := range []struct {
 		name, typed string
 		notTerminal bool
@@ -189,10 +189,10 @@ func TestOutboxActiveWithCare(t *testing.T) {
 	box := aBox(t, dir, "cpu\talert")
 	raise(box, "a\x1b[2J\n", testToken)
 	box.Append(nil, []outbox.Level{{Key: "noise", Time: 5, Value: []byte("noise")}})
-	const unreadable = "bigpanda-udf outbox: cpu·alert bigpanda3: 1 of its levels cannot be read"
+	const unreadable = ": cpu·alert bigpanda3: 1 of its levels cannot be read"
 	for _, args := range [][]string{{"active"}, {"active", "--json"}, {"resolve", "--all"}} {
 		r := runBox(t, dir, args...)
-		if r.code != 1 || !strings.HasPrefix(r.stderr, unreadable) || strings.Contains(r.stdout, "\x1b") {
+		if r.code != 1 || !strings.HasPrefix(r.stderr, "bigpanda-udf outbox "+args[0]+unreadable) || strings.Contains(r.stdout, "\x1b") {
 			t.Errorf("%q: %+v", args, r)
 		}
 		if args[0] == "active" && !strings.Contains(r.stdout, "[token]") {

@@ -1,9 +1,12 @@
 package cli
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,26 +15,103 @@ import (
 	"bigpanda-udf/printable"
 )
 
-func (p Process) outboxRetry(ctx context.Context, f outboxFlags, in targets) error {
-	return p.changeOutbox(f, in, outboxChange{
-		Kind: outbox.KindDead, noun: "dead letter", one: "is back in the queue", many: "are back in the queue",
+// selectedIDs say which dead letters or alerts are meant.
+type selectedIDs struct {
+	IDs []entryID `arg:"" optional:"" name:"id" help:"Which ones, by the IDs that list and dead show."`
+	All bool      `help:"All that there are."`
+}
+
+// AfterApply is called by kong.
+func (f selectedIDs) AfterApply() error {
+	if f.All == (len(f.IDs) > 0) {
+		return errors.New("which ones? Give IDs, which list and dead show, or --all")
+	}
+	return nil
+}
+
+func (f selectedIDs) selection() outbox.Selection {
+	s := outbox.Selection{All: f.All}
+	for _, id := range f.IDs {
+		s.IDs = append(s.IDs, uint64(id))
+	}
+	return s
+}
+
+// asking is for what is not to be done to all of them by a slip.
+type asking struct {
+	Yes bool `help:"With --all: do not ask, as is done on a terminal."`
+}
+
+// refused asks on a terminal, unless --yes is there, and says what was not done.
+func (f asking) refused(p Process, question, done string) error {
+	if f.Yes || !p.IsTerminal(p.Stdin) {
+		return nil
+	}
+	fmt.Fprintf(p.Stderr, "%s [y/N] ", question)
+	answer, err := bufio.NewReader(p.Stdin).ReadString('\n')
+	said := strings.ToLower(strings.TrimSpace(answer))
+	if err != nil && !errors.Is(err, io.EOF) || said != "y" && said != "yes" {
+		return fmt.Errorf("nothing was %s, as there was no yes", done)
+	}
+	return nil
+}
+
+// yesWithoutAll is the error of a --yes that means nothing.
+func (f asking) yesWithoutAll(all bool, named string) error {
+	if f.Yes && !all {
+		return fmt.Errorf("--yes means nothing without --all: what has %s is not asked about", named)
+	}
+	return nil
+}
+
+type outboxRetryFlags struct{ selectedIDs }
+
+func (f *outboxRetryFlags) do(ctx context.Context, p Process, in targets) error {
+	return p.changeOutbox(in, f.selection(), outboxChange{
+		Action: "retry", Kind: outbox.KindDead, noun: "dead letter", one: "is back in the queue", many: "are back in the queue",
 		run: func(tgt target, s outbox.Selection) (outbox.Outcome, error) { return tgt.control.Retry(ctx, s) },
 	})
 }
 
-func (p Process) outboxDrop(ctx context.Context, f outboxFlags, in targets) error {
-	kind, noun := outbox.KindDead, "dead letter"
+type outboxDropFlags struct {
+	selectedIDs
+	asking
+	Queued bool `help:"Drop alerts that wait, instead of dead letters. BigPanda never hears of them."`
+}
+
+// AfterApply is called by kong.
+func (f outboxDropFlags) AfterApply() error {
+	return cmp.Or(f.selectedIDs.AfterApply(), f.yesWithoutAll(f.All, "an ID"))
+}
+
+func (f *outboxDropFlags) do(ctx context.Context, p Process, in targets) error {
+	kind, noun, number := outbox.KindDead, "dead letter", func(s outbox.Status) int { return s.Dead }
 	if f.Queued {
-		kind, noun = outbox.KindQueued, "queued alert"
+		kind, noun, number = outbox.KindQueued, "queued alert", func(s outbox.Status) int { return s.Queued }
 	}
-	return p.changeOutbox(f, in, outboxChange{
-		Kind: kind, noun: noun, one: "was dropped", many: "were dropped",
+	if f.All {
+		n, outboxes := 0, 0
+		for _, tgt := range in.all {
+			if of := number(tgt.Status); of > 0 {
+				n, outboxes = n+of, outboxes+1
+			}
+		}
+		if n > 0 {
+			question := fmt.Sprintf("Drop %s of %s for good?", counted(n, noun, noun+"s"), counted(outboxes, "outbox", "outboxes"))
+			if err := f.refused(p, question, "dropped"); err != nil {
+				return err
+			}
+		}
+	}
+	return p.changeOutbox(in, f.selection(), outboxChange{
+		Action: "drop", Kind: kind, noun: noun, one: "was dropped", many: "were dropped",
 		run: func(tgt target, s outbox.Selection) (outbox.Outcome, error) { return tgt.control.Drop(ctx, kind, s) },
 	})
 }
 
 // outboxChange is what is done to dead letters or queued alerts.
 type outboxChange struct {
+	Action    string // as JSON has it
 	Kind      string
 	noun      string // what people call one of them
 	one, many string // what became of one, or of several
@@ -46,12 +126,9 @@ const (
 
 // changeOutbox does something to what was selected, in each outbox, and says
 // what became of it.
-func (p Process) changeOutbox(f outboxFlags, in targets, change outboxChange) error {
-	selected, err := f.selection()
-	if err != nil {
-		return err
-	}
+func (p Process) changeOutbox(in targets, selected outbox.Selection, change outboxChange) error {
 	var failed error
+	said := false
 	missing := make(map[uint64]int)
 	for _, tgt := range in.all {
 		o, err := change.run(tgt, selected)
@@ -60,12 +137,15 @@ func (p Process) changeOutbox(f outboxFlags, in targets, change outboxChange) er
 			missing[id]++
 		}
 		if err == nil || o.Done > 0 {
-			p.sayOutcome(f, tgt, change, o)
+			said = p.sayOutcome(in, tgt, change, selected.All, o) || said
 		}
-		if len(o.InFlight) > 0 && !f.All {
+		if len(o.InFlight) > 0 && !selected.All {
 			failed = errors.Join(failed, fmt.Errorf("%s: %s",
 				counted(len(o.InFlight), change.noun+" "+stays, change.noun+"s "+stay), joined(o.InFlight)))
 		}
+	}
+	if selected.All && !said && failed == nil && len(in.all) > 0 {
+		fmt.Fprintf(p.Stdout, "nothing to %s: there is no %s\n", change.Action, change.noun)
 	}
 	var nowhere []uint64
 	if len(in.all) == 0 {
@@ -96,25 +176,28 @@ func (tgt target) result(action, kind string, done int) outboxResult {
 	return outboxResult{Action: action, origin: tgt.origin(kind), Process: tgt.Process, Done: done}
 }
 
-func (p Process) sayOutcome(f outboxFlags, tgt target, change outboxChange, o outbox.Outcome) {
+// sayOutcome says what became of all in an outbox, or of what was named, if any of it
+// was there.
+func (p Process) sayOutcome(in targets, tgt target, change outboxChange, all bool, o outbox.Outcome) (said bool) {
 	inFlight := len(o.InFlight)
-	if f.JSON {
-		r := tgt.result(f.Do, change.Kind, o.Done)
+	if in.asJSON {
+		r := tgt.result(change.Action, change.Kind, o.Done)
 		r.InFlight = &inFlight
 		p.printRedacted(tgt.hidden, r)
-		return
+		return true
 	}
-	if o.Done == 0 && !f.All && inFlight == 0 {
-		return // they may be in another one
+	if o.Done == 0 && inFlight == 0 && !(all && in.idle) {
+		return false // they may be in another one
 	}
 	fmt.Fprintf(p.Stdout, "%s: %s", tgt.name(), counted(o.Done, change.noun+" "+change.one, change.noun+"s "+change.many))
-	if f.All && inFlight > 0 {
+	if all && inFlight > 0 {
 		fmt.Fprintf(p.Stdout, "; %s", counted(inFlight, stays, stay))
 	}
-	if f.Do == "retry" && o.Done > 0 && tgt.Process == 0 {
+	if change.Action == "retry" && o.Done > 0 && tgt.Process == 0 {
 		fmt.Fprintf(p.Stdout, "; delivered %s", byWhom)
 	}
 	fmt.Fprintln(p.Stdout)
+	return true
 }
 
 func joined(ids []uint64) string {

@@ -42,7 +42,9 @@ func TestOutboxRetryAndDrop(t *testing.T) {
 				{"retry", []string{"retry", dead[0], "17"}, 1, "cpu bigpanda3: " + retried + whatNow + "\n", "there is no dead letter with the ID 17\n"},
 				{"retry again", []string{"retry", dead[0]}, 1, "", "there is no dead letter with the ID " + dead[0]},
 				{"drop a queued one", []string{"drop", "--queued", queued[1]}, 0, "cpu bigpanda3: 1 queued alert was dropped\n", ""},
-				{"drop all dead ones", []string{"drop", "--all"}, 0, "cpu bigpanda3: 0 dead letters were dropped\ndisk bigpanda3: 1 dead letter was dropped\n", ""},
+				{"drop all dead ones", []string{"drop", "--all"}, 0, "disk bigpanda3: 1 dead letter was dropped\n", ""},
+				{"drop all of none", []string{"drop", "--all"}, 0, "nothing to drop: there is no dead letter\n", ""},
+				{"drop all of none of one task", []string{"drop", "--all", "--task=cpu"}, 0, "cpu bigpanda3: 0 dead letters were dropped\n", ""},
 				{"retry all, as JSON", []string{"retry", "--all", "--json", "--task=disk"}, 0,
 					`{"action":"retry","kind":"dead","folder":"DIR/disk_bigpanda3.b6cf60b3","task":"disk","node":"bigpanda3","process":PID,"done":0,"in_flight":0}` + "\n", ""},
 				{"drop all queued of one that lives", []string{"drop", "--queued", "--all", "--task=disk"}, 0,
@@ -69,4 +71,53 @@ func TestOutboxRetryAndDrop(t *testing.T) {
 			}
 		})
 	}
+}
+
+// On a terminal, all of something are dropped only after a yes.
+func TestOutboxDropAllAsks(t *testing.T) {
+	t.Parallel()
+	const dead, queued = "Drop 2 dead letters of 2 outboxes for good? [y/N] ", "Drop 4 queued alerts of 2 outboxes for good? [y/N] "
+	const no = "bigpanda-udf outbox drop: nothing was dropped, as there was no yes\n"
+	const dropped = "cpu bigpanda3: 1 dead letter was dropped\ndisk bigpanda3: 1 dead letter was dropped\n"
+	for _, tt := range []struct {
+		name, typed    string
+		notTerminal    bool
+		args           []string
+		code           int
+		stdout, stderr string
+	}{
+		{name: "yes", typed: "yes\n", stdout: dropped, stderr: dead},
+		{name: "no", typed: "no\n", code: 1, stderr: dead + no},
+		{name: "the end", code: 1, stderr: dead + no},
+		{name: "those that wait", typed: "\n", args: []string{"--queued"}, code: 1, stderr: queued + no},
+		{name: "--yes", args: []string{"--yes"}, stdout: dropped},
+		{name: "no terminal", notTerminal: true, stdout: dropped},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			for _, task := range []string{"cpu", "disk"} {
+				fillBox(t, aBox(t, dir, task))
+			}
+			r := runOn(t, !tt.notTerminal, strings.NewReader(tt.typed), boxVars, append([]string{"outbox", "drop", "--all", "--outbox", dir}, tt.args...)...)
+			if want := (result{tt.code, tt.stdout, tt.stderr}); r != want {
+				t.Errorf("%+v, want %+v", r, want)
+			}
+			left, want := len(idsShown(t, runBox(t, dir, "export"))), 6
+			if tt.code == 0 {
+				want = 4
+			}
+			if left != want {
+				t.Errorf("%d are left, want %d", left, want)
+			}
+		})
+	}
+	t.Run("there is none", func(t *testing.T) {
+		dir := t.TempDir()
+		aBox(t, dir, "cpu")
+		r := runOn(t, true, strings.NewReader(""), boxVars, "outbox", "drop", "--all", "--outbox", dir)
+		if want := (result{0, "nothing to drop: there is no dead letter\n", ""}); r != want {
+			t.Errorf("it is asked about: %+v", r)
+		}
+	})
 }

@@ -3,12 +3,57 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"time"
 
 	"bigpanda-udf/outbox"
 )
+
+// howMany is how much of each outbox is shown.
+type howMany struct {
+	Limit int `default:"20" placeholder:"N" help:"How many to show of each outbox; 0 for all (${default})."`
+}
+
+// AfterApply is called by kong.
+func (f howMany) AfterApply() error {
+	if f.Limit < 0 {
+		return fmt.Errorf("--limit is %d: write a number from 0", f.Limit)
+	}
+	return nil
+}
+
+// pageFlags say what of a list is shown, and how.
+type pageFlags struct {
+	howMany
+	After   entryID `placeholder:"ID" help:"Only what follows this one."`
+	Payload bool    `help:"Show also what is sent."`
+}
+
+type (
+	outboxListFlags   struct{ pageFlags }
+	outboxDeadFlags   struct{ pageFlags }
+	outboxExportFlags struct{}
+)
+
+func (f *outboxListFlags) do(ctx context.Context, p Process, in targets) error {
+	return f.print(ctx, p, in, queuedList)
+}
+
+func (f *outboxDeadFlags) do(ctx context.Context, p Process, in targets) error {
+	return f.print(ctx, p, in, deadList)
+}
+
+func (f *outboxExportFlags) do(ctx context.Context, p Process, in targets) error {
+	for i := range in.all {
+		if err := (pageFlags{Payload: true}).print(ctx, p, targets{all: in.all[i : i+1], asJSON: true}, queuedList, deadList); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // An entryList is a list of what an outbox holds.
 type entryList struct {
@@ -47,52 +92,30 @@ type entryJSON struct {
 	outbox.Entry
 }
 
-func (p Process) outboxList(ctx context.Context, f outboxFlags, in targets) error {
-	return p.printLists(ctx, f, in, queuedList)
-}
-
-func (p Process) outboxDead(ctx context.Context, f outboxFlags, in targets) error {
-	return p.printLists(ctx, f, in, deadList)
-}
-
-func (p Process) outboxExport(ctx context.Context, f outboxFlags, in targets) error {
-	f.JSON, f.Payload, f.Limit = true, true, 0
-	for i := range in.all {
-		if err := p.printLists(ctx, f, targets{all: in.all[i : i+1]}, queuedList, deadList); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p Process) printLists(ctx context.Context, f outboxFlags, in targets, lists ...entryList) error {
-	after, err := f.after()
-	if err != nil {
-		return err
-	}
+func (f pageFlags) print(ctx context.Context, p Process, in targets, lists ...entryList) error {
 	now := time.Now()
 	for _, list := range lists {
 		columns := list.columns
 		if f.Payload {
 			columns += "\tPAYLOAD"
 		}
-		for i, tgt := range in.all {
-			last := after
-			out := p.newListing(f, tgt, i > 0, columns)
-			more, err := list.each(ctx, tgt, after, f, func(e outbox.Entry) error {
+		err := p.printListings(in, columns, func(out *listing) error {
+			last := uint64(f.After)
+			more, err := list.each(ctx, out.tgt, f, func(e outbox.Entry) error {
 				last = e.ID
 				row := list.cells(e, now)
 				if f.Payload {
 					row = append(row, plain(string(e.Payload)))
 				}
-				return out.print(entryJSON{tgt.origin(list.kind), e}, row...)
+				return out.print(entryJSON{out.tgt.origin(list.kind), e}, row...)
 			})
-			if err := cmp.Or(err, out.end()); err != nil {
-				return err
-			}
 			if more {
-				p.say("%s: there are more: --limit 0 shows all, --after %d what follows", tgt.name(), last)
+				out.remark("there are more: --limit 0 shows all, --after %d what follows", last)
 			}
+			return err
+		})
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -100,8 +123,9 @@ func (p Process) printLists(ctx context.Context, f outboxFlags, in targets, list
 
 // each calls do with what the list holds behind an ID, up to the limit. more says
 // that there are others behind.
-func (list entryList) each(ctx context.Context, tgt target, after uint64, f outboxFlags, do func(outbox.Entry) error) (more bool, err error) {
+func (list entryList) each(ctx context.Context, tgt target, f pageFlags, do func(outbox.Entry) error) (more bool, err error) {
 	const pageful = 1000
+	after := uint64(f.After)
 	for left := cmp.Or(f.Limit, math.MaxInt); left > 0; {
 		page, err := list.next(tgt.control, ctx, after, min(left, pageful), f.Payload)
 		if err != nil {
@@ -118,4 +142,60 @@ func (list entryList) each(ctx context.Context, tgt target, after uint64, f outb
 		}
 	}
 	return true, nil
+}
+
+// listing prints what an outbox holds, as a table or as lines of JSON.
+type listing struct {
+	p       Process
+	asJSON  bool
+	tgt     target
+	remarks []string // said below it
+	err     error    // of the printing
+	*table
+}
+
+// print prints one of what there is: v as JSON, or else the cells.
+func (l *listing) print(v any, cells ...string) error {
+	if l.asJSON {
+		l.err = l.p.printRedacted(l.tgt.hidden, v)
+	} else {
+		l.err = l.row(cells...)
+	}
+	return l.err
+}
+
+func (l *listing) remark(format string, args ...any) {
+	l.remarks = append(l.remarks, fmt.Sprintf(format, args...))
+}
+
+// printListings prints a listing of each outbox in which there is something, by fill.
+// An error of the
+// printing ends it, others of fill come together at its end.
+func (p Process) printListings(in targets, columns string, fill func(*listing) error) error {
+	var failed error
+	shown := 0
+	for _, tgt := range in.all {
+		head := fmt.Sprintf("%s (%s):\n%s", tgt.name(), plain(tgt.Folder), columns)
+		if shown > 0 {
+			head = "\n" + head
+		}
+		l := &listing{p: p, asJSON: in.asJSON, tgt: tgt, table: newTable(p.Stdout, head)}
+		failed = errors.Join(failed, fill(l))
+		if l.rows == 0 && in.idle && !in.asJSON {
+			fmt.Fprintf(l.w, "%s: none\n", tgt.name())
+		}
+		if err := cmp.Or(l.err, l.flush()); err != nil {
+			return err
+		}
+		if l.rows > 0 {
+			shown++
+		}
+		for _, remark := range l.remarks {
+			p.say("%s: %s", tgt.name(), remark)
+		}
+	}
+	if shown == 0 && len(in.all) > 0 && failed == nil && !in.idle && !in.asJSON {
+		fmt.Fprintf(p.Stdout, "none in %s\n", counted(len(in.all), "outbox", "outboxes"))
+	}
+	return failed
 }

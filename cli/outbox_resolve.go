@@ -1,13 +1,11 @@
 package cli
 
 import (
-	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -22,24 +20,33 @@ import (
 // another alert's.
 const minKey = 4
 
-var isKey = regexp.MustCompile(fmt.Sprintf("^[0-9a-f]{%d,}$", minKey)).MatchString
+// A keyStart is a key, or as much of one as says which is meant.
+type keyStart string
 
-func (f outboxFlags) checkKeys() error {
-	if f.All == (len(f.IDs) > 0) {
-		return usagef("which ones? Give keys, which active shows, or --all")
+// UnmarshalText reads what a person copied of a key.
+func (k *keyStart) UnmarshalText(text []byte) error {
+	if len(text) < minKey || len(bytes.Trim(text, "0123456789abcdef")) > 0 {
+		return fmt.Errorf("%q is no key: take one that active shows, or its first %d letters or more", config.Shown(string(text)), minKey)
 	}
-	for _, key := range f.IDs {
-		if !isKey(key) {
-			return usagef("%q is no key: take one that active shows, or its first %d letters or more", config.Shown(key), minKey)
-		}
-	}
-	if f.Yes && !f.All {
-		return usagef("--yes means nothing without --all: what has a key is not asked about")
-	}
+	*k = keyStart(text)
 	return nil
 }
 
-func (p Process) outboxResolve(ctx context.Context, f outboxFlags, in targets) error {
+type outboxResolveFlags struct {
+	Keys []keyStart `arg:"" optional:"" name:"key" help:"Which ones, by the keys that active shows, or enough of each."`
+	All  bool       `help:"All that there are, but those that were left behind."`
+	asking
+}
+
+// AfterApply is called by kong.
+func (f outboxResolveFlags) AfterApply() error {
+	if f.All == (len(f.Keys) > 0) {
+		return errors.New("which ones? Give keys, which active shows, or --all")
+	}
+	return f.yesWithoutAll(f.All, "a key")
+}
+
+func (f *outboxResolveFlags) do(ctx context.Context, p Process, in targets) error {
 	alerts := make([][]*udf.Active, len(in.all))
 	var failed error
 	total, open := 0, 0
@@ -57,33 +64,27 @@ func (p Process) outboxResolve(ctx context.Context, f outboxFlags, in targets) e
 	}
 	switch {
 	case !f.All:
-		failed = errors.Join(failed, selectKeys(f.IDs, alerts, in.where()))
-	case total > 0 && !f.Yes && p.IsTerminal(p.Stdin) && !p.confirmed(total, open):
-		return errors.Join(failed, errors.New("nothing was resolved, as there was no yes"))
-	case total == 0 && len(in.all) > 0 && !f.JSON:
+		failed = errors.Join(failed, selectKeys(f.Keys, alerts, in.where()))
+	case total > 0:
+		question := fmt.Sprintf("Tell BigPanda that %s OK, of %s?", counted(total, "alert is", "alerts are"), counted(open, "outbox", "outboxes"))
+		if err := f.refused(p, question, "resolved"); err != nil {
+			return errors.Join(failed, err)
+		}
+	case len(in.all) > 0 && !in.asJSON:
 		fmt.Fprintf(p.Stdout, "nothing to resolve: every alert is OK%s\n", in.where())
 	}
 	sameTimestamps(alerts)
 	now := time.Now() // of one alert, all outboxes send the same: BigPanda takes it once
 	for i, tgt := range in.all {
-		failed = errors.Join(failed, p.resolveIn(ctx, f, tgt, alerts[i], now))
+		failed = errors.Join(failed, p.resolveIn(ctx, in.asJSON, tgt, alerts[i], now))
 	}
 	return failed
-}
-
-func (p Process) confirmed(alerts, outboxes int) bool {
-	fmt.Fprintf(p.Stderr, "Tell BigPanda that %s OK, of %s? [y/N] ", counted(alerts, "alert is", "alerts are"), counted(outboxes, "outbox", "outboxes"))
-	answer, err := bufio.NewReader(p.Stdin).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return false
-	}
-	return slices.Contains([]string{"y", "yes"}, strings.ToLower(strings.TrimSpace(answer)))
 }
 
 // selectKeys leaves the alerts whose keys begin with one that was given. An
 // alert that several outboxes have is one. The error names what is nobody's,
 // and what is not one's alone.
-func selectKeys(given []string, alerts [][]*udf.Active, where string) (failed error) {
+func selectKeys(given []keyStart, alerts [][]*udf.Active, where string) (failed error) {
 	all := make(map[string]bool)
 	for _, some := range alerts {
 		for _, a := range some {
@@ -91,7 +92,8 @@ func selectKeys(given []string, alerts [][]*udf.Active, where string) (failed er
 		}
 	}
 	meant := make(map[string]bool)
-	for _, start := range given {
+	for _, of := range given {
+		start := string(of)
 		var found []string
 		if all[start] {
 			found = []string{start}
@@ -131,7 +133,7 @@ func sameTimestamps(alerts [][]*udf.Active) {
 }
 
 // resolveIn resolves alerts in one outbox, and says what became of them.
-func (p Process) resolveIn(ctx context.Context, f outboxFlags, tgt target, alerts []*udf.Active, now time.Time) error {
+func (p Process) resolveIn(ctx context.Context, asJSON bool, tgt target, alerts []*udf.Active, now time.Time) error {
 	keys := make(map[string]string) // by alert
 	all := make([]outbox.Amendment, len(alerts))
 	for i, a := range alerts {
@@ -140,7 +142,7 @@ func (p Process) resolveIn(ctx context.Context, f outboxFlags, tgt target, alert
 	}
 	o, err := tgt.control.Amend(ctx, all)
 	if err == nil || o.Done > 0 {
-		p.sayResolved(f, tgt, o)
+		p.sayResolved(asJSON, tgt, o)
 	}
 	if len(o.Changed) > 0 {
 		var changed []string
@@ -153,9 +155,9 @@ func (p Process) resolveIn(ctx context.Context, f outboxFlags, tgt target, alert
 	return err
 }
 
-func (p Process) sayResolved(f outboxFlags, tgt target, o outbox.AmendOutcome) {
-	if f.JSON {
-		r, changed := tgt.result(f.Do, "active", o.Done), len(o.Changed)
+func (p Process) sayResolved(asJSON bool, tgt target, o outbox.AmendOutcome) {
+	if asJSON {
+		r, changed := tgt.result("resolve", "active", o.Done), len(o.Changed)
 		r.Changed = &changed
 		p.printRedacted(tgt.hidden, r)
 		return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -15,11 +16,26 @@ import (
 	"bigpanda-udf/printable"
 )
 
-func (p Process) outboxStatus(_ context.Context, f outboxFlags, in targets) error {
+type outboxStatusFlags struct {
+	Prometheus bool          `help:"Print metrics in Prometheus' text format."`
+	MaxAge     time.Duration `placeholder:"TIME" help:"Exit with 1 if an alert has waited for longer, such as 10m."`
+}
+
+// AfterApply is called by kong.
+func (f outboxStatusFlags) AfterApply() error {
+	if f.MaxAge < 0 {
+		return fmt.Errorf("--max-age is %s: write a time from 0s", f.MaxAge)
+	}
+	return nil
+}
+
+func (f *outboxStatusFlags) do(_ context.Context, p Process, in targets) error {
 	all := in.all
 	now := time.Now()
 	switch {
-	case f.JSON:
+	case in.asJSON && f.Prometheus:
+		return usagef("--json and --prometheus are two formats: leave one out")
+	case in.asJSON:
 		for _, tgt := range all {
 			tgt.Status.URL = bigpanda.PublicURL(tgt.Status.URL) // earlier releases kept its query
 			if err := p.printRedacted(tgt.hidden, tgt.Status); err != nil {
@@ -28,8 +44,8 @@ func (p Process) outboxStatus(_ context.Context, f outboxFlags, in targets) erro
 		}
 	case f.Prometheus:
 		writeMetrics(p.Stdout, all, now)
-	case len(all) > 0:
-		p.printStatus(all, now)
+	default:
+		p.printStatus(in, now)
 	}
 	if f.MaxAge == 0 {
 		return nil
@@ -44,8 +60,13 @@ func (p Process) outboxStatus(_ context.Context, f outboxFlags, in targets) erro
 	return late
 }
 
-// printStatus prints a row for each outbox, and below what is wrong with any.
-func (p Process) printStatus(all []target, now time.Time) {
+// printStatus prints a row for each outbox that is not idle, and below what is wrong
+// with any.
+func (p Process) printStatus(in targets, now time.Time) {
+	all := in.all
+	if !in.idle {
+		all = slices.DeleteFunc(slices.Clone(all), target.idle)
+	}
 	t := newTable(p.Stdout, "TASK\tNODE\tQUEUED\tOLDEST\tSIZE\tDEAD\tGIVEN UP\tDELIVERED\tPROCESS\tFOLDER")
 	for _, tgt := range all {
 		process := "none"
@@ -64,6 +85,9 @@ func (p Process) printStatus(all []target, now time.Time) {
 		for _, remark := range remarks(tgt.Status, now) {
 			fmt.Fprintf(p.Stdout, "%s: %s\n", tgt.name(), plain(remark))
 		}
+	}
+	if n := len(in.all) - len(all); n > 0 {
+		fmt.Fprintf(p.Stdout, "%s: nothing waits, is held or dead there (--idle shows them)\n", counted(n, "idle outbox", "idle outboxes"))
 	}
 }
 

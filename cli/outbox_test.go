@@ -51,6 +51,16 @@ func TestOutboxTables(t *testing.T) {
 		{name: "status", args: nil, want: `
 TASK       NODE       QUEUED  OLDEST   SIZE  DEAD  GIVEN UP  DELIVERED    PROCESS  FOLDER
 cpu·alert  bigpanda3  2       2 hours  28 B  1     0         3 hours ago  PID      cpu_alert_bigpanda3.cacef29d
+                      0       -        0 B   0     0         -            none     gone_bigpanda3.00000000
+cpu·alert bigpanda3: all alerts are held for 1 hour: BigPanda does not accept the token [token]: set another
+cpu·alert bigpanda3: alerts of the app key "k" are held: no such app key
+cpu·alert bigpanda3: the last error, 1 minute ago: 401 Unauthorized
+gone_bigpanda3.00000000: DIR/gone_bigpanda3.00000000/outbox.db.damaged-20250102T030405.000000000Z could not be read and was moved aside: it is not delivered
+1 idle outbox: nothing waits, is held or dead there (--idle shows them)
+`},
+		{name: "status of idle ones, too", args: []string{"--idle"}, want: `
+TASK       NODE       QUEUED  OLDEST   SIZE  DEAD  GIVEN UP  DELIVERED    PROCESS  FOLDER
+cpu·alert  bigpanda3  2       2 hours  28 B  1     0         3 hours ago  PID      cpu_alert_bigpanda3.cacef29d
 disk       bigpanda3  0       -        0 B   0     0         -            none     disk_bigpanda3.b6cf60b3
                       0       -        0 B   0     0         -            none     gone_bigpanda3.00000000
 cpu·alert bigpanda3: all alerts are held for 1 hour: BigPanda does not accept the token [token]: set another
@@ -62,7 +72,7 @@ gone_bigpanda3.00000000: DIR/gone_bigpanda3.00000000/outbox.db.damaged-20250102T
 TASK  NODE       QUEUED  OLDEST  SIZE  DEAD  GIVEN UP  DELIVERED  PROCESS  FOLDER
 disk  bigpanda3  0       -       0 B   0     0         -          none     disk_bigpanda3.b6cf60b3
 `},
-		{name: "an unknown task", args: []string{"list", "--task=dusk"}, code: 1, said: "no outbox in DIR is of that task and folder: see bigpanda-udf outbox status"},
+		{name: "an unknown task", args: []string{"list", "--task=dusk"}, code: 1, said: "no outbox in DIR is of that task and folder: see bigpanda-udf outbox status --idle"},
 		{name: "max-age", args: []string{"--folder=cpu_alert_bigpanda3.cacef29d", "--max-age=1h", "--json"}, code: 1, want: `
 {"folder":"DIR/cpu_alert_bigpanda3.cacef29d","task":"cpu\talert","node":"bigpanda3","url":"http://127.0.0.1:9/","format_version":2,"process":PID,"queued":2,"in_flight":1,"bytes":28,"oldest":"TIME","dead":1,"given_up":0,"kept_in_memory":0,"disk_refuses":false,"held":[{"app_key":"","reason":"BigPanda does not accept the token [token]: set another","since":"TIME"},{"app_key":"k","reason":"no such app key"}],"last_success":"TIME","last_error":"401 Unauthorized","last_error_time":"TIME"}
 `, said: "bigpanda-udf outbox: cpu·alert bigpanda3: the oldest alert waits for AGE, longer than 1h0m0s\n"},
@@ -74,9 +84,17 @@ cpu·alert bigpanda3 (DIR/cpu_alert_bigpanda3.cacef29d):
 ID                   WAITS    LEVEL     APP KEY  ALERT     SIZE  STATE       PAYLOAD
 ID  2 hours  CRITICAL  k        k host=b  14 B  on its way  {"host":"<b>"}
 ID  2 hours  CRITICAL  k        k host=c  14 B  waits       {"host":"<c>"}
+`},
+		{name: "list of idle ones, too", args: []string{"list", "--payload", "--idle"}, want: `
+cpu·alert bigpanda3 (DIR/cpu_alert_bigpanda3.cacef29d):
+ID                   WAITS    LEVEL     APP KEY  ALERT     SIZE  STATE       PAYLOAD
+ID  2 hours  CRITICAL  k        k host=b  14 B  on its way  {"host":"<b>"}
+ID  2 hours  CRITICAL  k        k host=c  14 B  waits       {"host":"<c>"}
 disk bigpanda3: none
 gone_bigpanda3.00000000: none
 `},
+		{name: "nothing is active", args: []string{"active"}, want: "none in 3 outboxes\n", said: "2 changes wait: BigPanda does not know all of this yet"},
+		{name: "nothing of one task", args: []string{"dead", "--task=disk"}, want: "disk bigpanda3: none\n"},
 		{name: "list with a limit", args: []string{"list", "--task=cpu\talert", "--limit=1"}, want: `
 cpu·alert bigpanda3 (DIR/cpu_alert_bigpanda3.cacef29d):
 ID                   WAITS    LEVEL     APP KEY  ALERT     SIZE  STATE
@@ -177,7 +195,7 @@ func TestOutboxUnreadable(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(bad, "outbox.db"), []byte("x"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	r := runBox(t, dir)
+	r := runBox(t, dir, "--idle")
 	if r.code != 1 || !strings.Contains(r.stdout, "cpu") || !strings.Contains(r.stderr, "read the outbox "+bad+": it is damaged") {
 		t.Errorf("exit code %d, stdout %q, stderr %q", r.code, r.stdout, r.stderr)
 	}
