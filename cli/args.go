@@ -35,21 +35,34 @@ those: set BIGPANDA_TOKEN, or name a file with --token-file.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or settings.`
 
-// grammar is what kong knows of the command line. Each command but the function
-// is a subcommand.
+// A commandRow is one row of the commands: what kong knows of it, and its flags.
+type commandRow struct {
+	name, help string
+	flags      func() any
+	tags       []string
+}
+
+// commands are all there are. A new one is a row, and a struct of flags that is a
+// subcommand. The function is the one that has no name to type.
+var commands = []commandRow{
+	{functionNode, "", func() any { return &functionFlags{settingsWhere(allSettings, nil)} }, []string{`default:"withargs"`, `hidden:""`}},
+	{"serve", "Be the function for any number of tasks, behind a socket.",
+		func() any { return &serveFlags{settingFlags: settingsWhere(allSettings, nil)} }, nil},
+	{"send", "Send one test alert with the settings at hand.",
+		func() any { return &sendFlags{settingFlags: settingsWhere(ofAPI, nil)} }, nil},
+	{"sandbox", "Serve a BigPanda to work against, with faults on demand.", func() any { return &sandboxFlags{} }, nil},
+	{"demo", "Show all of it on this machine: a small fleet, an outage, every change delivered.", func() any { return &demoFlags{} }, nil},
+	{"replay", "Show what would be sent for the points of a file; or send it.", newReplayFlags, nil},
+	{"check", "Look at the settings, files, outbox and the connection to BigPanda, and say what to correct.",
+		func() any { return &checkupFlags{settingFlags: settingsWhere(allSettings, nil)} }, nil},
+	{"outbox", "See what waits for delivery, is held or was refused; send it again, drop or export it.", newOutboxFlags, nil},
+	{"topic-handler", "Print the handler of a topic that sends its events to the daemon.", func() any { return &topicHandlerFlags{} }, nil},
+	{"version", "Show the version.", func() any { return &versionFlags{} }, nil},
+}
+
+// grammar is what kong knows of the command line besides the commands.
 type grammar struct {
 	ShowVersion bool `name:"version" help:"Show the version."`
-
-	Function     functionFlags     `cmd:"" name:"the function" default:"withargs" hidden:""`
-	Serve        serveFlags        `cmd:"" help:"Be the function for any number of tasks, behind a socket."`
-	Send         sendFlags         `cmd:"" help:"Send one test alert with the settings at hand."`
-	Sandbox      sandboxFlags      `cmd:"" help:"Serve a BigPanda to work against, with faults on demand."`
-	Demo         demoFlags         `cmd:"" help:"Show all of it on this machine: a small fleet, an outage, every change delivered."`
-	Replay       replayFlags       `cmd:"" help:"Show what would be sent for the points of a file; or send it."`
-	Check        checkupFlags      `cmd:"" help:"Look at the settings, files, outbox and the connection to BigPanda, and say what to correct."`
-	Outbox       outboxFlags       `cmd:"" help:"See what waits for delivery, is held or was refused; send it again, drop or export it."`
-	TopicHandler topicHandlerFlags `cmd:"" help:"Print the handler of a topic that sends its events to the daemon."`
-	Version      versionFlags      `cmd:"" help:"Show the version."`
 }
 
 // settingFlags are the flags of settings, one for each row of a scope. They are
@@ -59,9 +72,9 @@ type settingFlags struct {
 	Settings kong.Plugins `embed:""`
 }
 
-// of makes the flags of the rows that are meant. help are the texts that are
-// others than those of the rows, by name.
-func (f *settingFlags) of(meant func(config.Setting) bool, help map[string]string) {
+// settingsWhere makes the flags of the rows that are meant. help are the texts that
+// are others than those of the rows, by name.
+func settingsWhere(meant func(config.Setting) bool, help map[string]string) settingFlags {
 	var made madeFlags
 	for _, row := range config.Table {
 		if !meant(row) {
@@ -73,8 +86,12 @@ func (f *settingFlags) of(meant func(config.Setting) bool, help map[string]strin
 		}
 		made.add(kind, "setting:%q name:%[1]q placeholder:%q help:%q", row.Name, row.Placeholder, row.FlagHelp(help[row.Name]))
 	}
-	f.Settings = made.plugins()
+	return settingFlags{made.plugins()}
 }
+
+func allSettings(config.Setting) bool { return true }
+
+func ofAPI(row config.Setting) bool { return row.Scope == config.OfAPI }
 
 // madeFlags are flags of a table: the fields of a struct that kong fills.
 type madeFlags []reflect.StructField
@@ -88,26 +105,9 @@ func (m madeFlags) plugins() kong.Plugins {
 	return kong.Plugins{reflect.New(reflect.StructOf(m)).Interface()}
 }
 
-func allSettings(config.Setting) bool { return true }
-
 func isSetting(flag *kong.Flag) bool { return flag.Tag.Has("setting") }
 
-func (g *grammar) makeSettings() {
-	g.Function.of(allSettings, nil)
-	g.Serve.of(allSettings, nil)
-	g.Check.of(allSettings, nil)
-	g.Send.of(func(row config.Setting) bool { return row.Scope == config.OfAPI }, nil)
-	g.Replay.of(func(row config.Setting) bool { return row.Scope >= config.OfDelivery }, map[string]string{
-		"drain-timeout": "How long to wait for the delivery of each 1,000 alerts (${default}).",
-		"log-level":     "Log debug, info, warn or error and above (warn).",
-	})
-	g.Outbox.of(func(row config.Setting) bool { return row.Name == "config" || row.Name == "outbox" }, map[string]string{
-		"outbox": "The folder in which alerts wait for delivery, a copy of it, or one of the folders in it (bigpanda-udf in the user's state folder).",
-	})
-	g.Replay.Options = newOptionFlags()
-}
-
-// A subcommand is a struct of flags in the grammar, and what it does.
+// A subcommand is a struct of flags, and what it does.
 type subcommand interface {
 	run(ctx context.Context, p Process, c *command) error
 }
@@ -127,14 +127,14 @@ type command struct {
 // parse reads the arguments. After an error the command still has its name.
 func parse(p Process) (*command, error) {
 	c := &command{flags: make(map[string]string), options: make(map[string][]string), variables: make(map[string]string), hidden: p.secrets()}
-	k, err := newParser(p, c)
-	if err != nil {
-		return c, err
-	}
 	args := p.Args
 	helping := len(args) > 0 && args[0] == "help"
 	if helping {
 		args = append(slices.Clone(args[1:]), "--help")
+	}
+	k, err := newParser(p, c, needed(args))
+	if err != nil {
+		return c, err
 	}
 	var typed *kong.Node
 	typed, c.name, args = commandFirst(k.Model.Node, args)
@@ -149,20 +149,11 @@ func parse(p Process) (*command, error) {
 		}
 		return c, err
 	}
-	node := ctx.Selected()
-	if c.ShowVersion {
-		node = childNamed(k.Model.Node, "version")
-	}
-	if node.Name != functionNode && c.name == functionMode {
-		c.name = node.Name // behind "--", or a flag
-	}
-	switch target := node.Target.Addr().Interface().(type) {
-	case subcommand:
-		c.chosen = target
-	case outboxAction:
-		c.Outbox.action, c.chosen = target, &c.Outbox
-	}
 	for _, step := range ctx.Path {
+		if step.Command != nil {
+			c.choose(step.Command)
+			continue
+		}
 		switch flag := step.Flag; {
 		case flag == nil:
 		case isSetting(flag):
@@ -171,12 +162,49 @@ func parse(p Process) (*command, error) {
 			c.options[flag.Tag.Get("option")] = flag.Target.Interface().([]string)
 		}
 	}
+	if c.ShowVersion {
+		c.name, c.chosen = "version", new(versionFlags)
+	}
 	return c, nil
 }
 
-func newParser(p Process, c *command) (*kong.Kong, error) {
-	c.makeSettings()
-	return kong.New(&c.grammar,
+// choose notes a command, or one of those below it.
+func (c *command) choose(node *kong.Node) {
+	if c.name == functionMode && node.Name != functionNode {
+		c.name = node.Name // it stood behind "--"
+	}
+	switch target := node.Target.Addr().Interface().(type) {
+	case subcommand:
+		c.chosen = target
+	case outboxAction:
+		c.chosen.(*outboxFlags).action = target
+	}
+}
+
+// needed are the commands that a parser of these arguments has to know: one costs a
+// fraction of all.
+func needed(args []string) []commandRow {
+	name := functionNode
+	if len(args) > 0 {
+		name = args[0]
+	}
+	i := slices.IndexFunc(commands, func(row commandRow) bool { return row.name == name })
+	if i < 0 {
+		return commands // it stands behind a flag, or is none
+	}
+	return commands[i : i+1]
+}
+
+func newParser(p Process, c *command, commands []commandRow) (*kong.Kong, error) {
+	var dynamic kong.OptionFunc = func(k *kong.Kong) error {
+		for _, row := range commands {
+			if err := kong.DynamicCommand(row.name, row.help, "", row.flags(), row.tags...).Apply(k); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	return kong.New(&c.grammar, dynamic,
 		kong.Name(programName),
 		kong.Description(strings.TrimSpace(description)),
 		kong.Writers(p.Stdout, p.Stderr),
@@ -184,7 +212,7 @@ func newParser(p Process, c *command) (*kong.Kong, error) {
 		// never ends the process.
 		kong.Exit(func(int) { c.helped = true }),
 		kong.ExplicitGroups([]kong.Group{{Key: "faults", Title: "Faults, from the start:"}, {Key: "topics", Title: "Events of topics:"}, {Key: "options", Title: "Options of @bigpanda(), as in a TICKscript:"}}),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoAppDescFormat: true, WrapUpperBound: 100}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoAppDescFormat: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.PostBuild(func(k *kong.Kong) error {
 			for _, command := range k.Model.Children {
 				for _, node := range withChildren(command) {

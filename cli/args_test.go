@@ -11,7 +11,7 @@ import (
 // Each setting is a flag of function mode, and each of its flags a setting.
 func TestFlagsAreSettings(t *testing.T) {
 	t.Parallel()
-	k, err := newParser(Process{LookupEnv: environment(nil)}, new(command))
+	k, err := newParser(Process{LookupEnv: environment(nil)}, new(command), commands)
 	if err != nil {
 		t.Fatal(err)
 	}

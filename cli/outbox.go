@@ -35,6 +35,13 @@ type outboxFlags struct {
 	action outboxAction // which of them was chosen
 }
 
+func newOutboxFlags() any {
+	meant := func(row config.Setting) bool { return row.Name == "config" || row.Name == "outbox" }
+	return &outboxFlags{settingFlags: settingsWhere(meant, map[string]string{
+		"outbox": "The outbox folder, a copy of it, or one of the folders in it (bigpanda-udf in the user's state folder).",
+	})}
+}
+
 // Help is what kong prints above the flags.
 func (outboxFlags) Help() string {
 	return `Looks into the outboxes, in which alerts wait for delivery, and beside the

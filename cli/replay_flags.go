@@ -40,6 +40,14 @@ type replayFlags struct {
 	Options kong.Plugins `embed:""` // one flag for each option of a TICKscript
 }
 
+func newReplayFlags() any {
+	meant := func(row config.Setting) bool { return row.Scope >= config.OfDelivery }
+	return &replayFlags{Options: newOptionFlags(), settingFlags: settingsWhere(meant, map[string]string{
+		"drain-timeout": "How long to wait for the delivery of each 1,000 alerts (${default}).",
+		"log-level":     "Log debug, info, warn or error and above (warn).",
+	})}
+}
+
 // Help is what kong prints above the flags.
 func (replayFlags) Help() string {
 	return `Reads points from a file and prints what the function would send for them.
