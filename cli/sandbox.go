@@ -28,29 +28,7 @@ type sandboxFlags struct {
 	AppKey []string `placeholder:"KEY" sep:"," help:"An app key to accept; any without it."`
 	JSON   bool     `name:"json" help:"Print each request as a JSON object."`
 
-	Status     int           `group:"faults" placeholder:"CODE" help:"Answer with this HTTP status, and take nothing."`
-	Body       string        `group:"faults" placeholder:"TEXT" help:"Answer with this body."`
-	RetryAfter time.Duration `group:"faults" placeholder:"TIME" help:"Send a Retry-After header."`
-	Hang       bool          `group:"faults" help:"Give no answer."`
-	Drop       bool          `group:"faults" help:"Close the connection without an answer."`
-	Accept     bool          `group:"faults" help:"Take the alerts all the same: only the answer is lost."`
-	Latency    time.Duration `group:"faults" placeholder:"TIME" help:"Wait before each answer."`
-	Rate       float64       `group:"faults" placeholder:"N" help:"Let through so many requests a second; others get 429."`
-	MaxAlerts  int           `group:"faults" placeholder:"N" help:"Refuse requests with more alerts."`
-	MaxBytes   int           `group:"faults" placeholder:"N" help:"Refuse larger bodies."`
-	Strict     bool          `group:"faults" help:"Refuse whatever the documentation does not promise to take."`
-	Partial    bool          `group:"faults" help:"Take the good alerts of a batch that has bad ones."`
-	Gzip       bool          `group:"faults" help:"Take bodies that are compressed with gzip."`
-	Match      string        `group:"faults" placeholder:"TEXT" help:"Only for requests that contain this text."`
-	Count      int           `group:"faults" placeholder:"N" help:"Only for so many requests, then none."`
-}
-
-func (f *sandboxFlags) faults() sandbox.Faults {
-	return sandbox.Faults{
-		Status: f.Status, Body: f.Body, RetryAfter: f.RetryAfter, Hang: f.Hang, Drop: f.Drop, Accept: f.Accept,
-		Latency: f.Latency, Rate: f.Rate, MaxAlerts: f.MaxAlerts, MaxBytes: f.MaxBytes, Strict: f.Strict, Partial: f.Partial,
-		Gzip: f.Gzip, Match: f.Match, Count: f.Count,
-	}
+	Faults sandbox.Faults `embed:"" group:"faults"`
 }
 
 // run serves until a signal.
@@ -64,7 +42,7 @@ func (f *sandboxFlags) run(ctx context.Context, p Process, _ *command) error {
 	defer l.Close()
 	requests := requestPrinter{p: p, asJSON: f.JSON}
 	server := sandbox.New(sandbox.Options{Token: f.Token, AppKeys: f.AppKey, Hosts: hosts, OnRequest: requests.print})
-	if err := server.SetFaults(f.faults()); err != nil {
+	if err := server.SetFaults(f.Faults); err != nil {
 		return usageError{err}
 	}
 	p.introduceSandbox(l.Addr().(*net.TCPAddr), f.Token != "")

@@ -14,7 +14,8 @@ import (
 
 // Faults say what goes wrong. In JSON their keys are those of the tags, and
 // durations are texts such as "50ms" or numbers of seconds; an unknown key is
-// an error. Several faults may be in force together.
+// an error. Several faults may be in force together. The other tags are what the
+// flags of the command are made of.
 //
 // Status, Body, Hang and Drop are the answer. They hold for every request that
 // Match and Count let through or, with Rate, MaxAlerts or MaxBytes, only the
@@ -23,58 +24,58 @@ import (
 type Faults struct {
 	// Status, 200 to 599, is what is answered. Where another field needs one
 	// it is 429 (Rate), 413 (MaxAlerts, MaxBytes) or 200 (Body).
-	Status int `json:"status,omitempty"`
+	Status int `json:"status,omitempty" placeholder:"CODE" help:"Answer with this HTTP status, and take nothing."`
 	// Body is the body of the answer, such as a proxy's page of HTML, in
 	// place of {"error": …}.
-	Body string `json:"body,omitempty"`
+	Body string `json:"body,omitempty" placeholder:"TEXT" help:"Answer with this body."`
 	// RetryAfter is sent in the header Retry-After, in seconds, rounded up.
 	// Without it only Rate sends one.
-	RetryAfter time.Duration `json:"retry_after,omitempty"`
+	RetryAfter time.Duration `json:"retry_after,omitempty" placeholder:"TIME" help:"Send a Retry-After header."`
 	// NoRetryAfter has Rate send none.
-	NoRetryAfter bool `json:"no_retry_after,omitempty"`
+	NoRetryAfter bool `json:"no_retry_after,omitempty" kong:"-"`
 	// Hang gives no answer until the client goes or the faults are set anew,
 	// cleared or closed; then the request goes on as though it came now.
-	Hang bool `json:"hang,omitempty"`
+	Hang bool `json:"hang,omitempty" help:"Give no answer."`
 	// Drop closes the connection with no answer.
-	Drop bool `json:"drop,omitempty"`
+	Drop bool `json:"drop,omitempty" help:"Close the connection without an answer."`
 	// Accept takes the alerts first, where they are good: then only the
 	// answer is lost.
-	Accept bool `json:"accept,omitempty"`
+	Accept bool `json:"accept,omitempty" help:"Take the alerts all the same: only the answer is lost."`
 
 	// Rate is how many requests a second are let through, with a second's
 	// worth at once; others get 429, or Status, with Retry-After.
-	Rate float64 `json:"rate,omitempty"`
+	Rate float64 `json:"rate,omitempty" placeholder:"N" help:"Let through so many requests a second; others get 429."`
 	// MaxAlerts is how many alerts a request may hold; more get 413, or
 	// Status.
-	MaxAlerts int `json:"max_alerts,omitempty"`
+	MaxAlerts int `json:"max_alerts,omitempty" placeholder:"N" help:"Refuse requests with more alerts."`
 
 	// MaxBytes is how large a body may be, unzipped, below the 6 MB of the
 	// API itself; a larger one gets 413, or Status.
-	MaxBytes int `json:"max_bytes,omitempty"`
+	MaxBytes int `json:"max_bytes,omitempty" placeholder:"N" help:"Refuse larger bodies."`
 
 	// Latency is waited before all else.
-	Latency time.Duration `json:"latency,omitempty"`
+	Latency time.Duration `json:"latency,omitempty" placeholder:"TIME" help:"Wait before each answer."`
 	// Token is the only one accepted, in place of Options.Token.
-	Token string `json:"token,omitempty"`
+	Token string `json:"token,omitempty" kong:"-"`
 	// Strict refuses, with 400, what the documentation does not promise to
 	// take: null, booleans, fractions, empty texts, reserved names, a
 	// description over 2,048 characters, another text over 512, an array over
 	// 30 items.
-	Strict bool `json:"strict,omitempty"`
+	Strict bool `json:"strict,omitempty" help:"Refuse whatever the documentation does not promise to take."`
 	// Partial takes the good alerts of a batch that holds bad ones. Without
 	// it one bad alert has the whole request refused.
-	Partial bool `json:"partial,omitempty"`
+	Partial bool `json:"partial,omitempty" help:"Take the good alerts of a batch that has bad ones."`
 
 	// Gzip takes bodies that are compressed with gzip. Without it they get
 	// 400.
-	Gzip bool `json:"gzip,omitempty"`
+	Gzip bool `json:"gzip,omitempty" help:"Take bodies that are compressed with gzip."`
 
 	// Match has the faults concern only requests whose body, as it was sent,
 	// contains this text.
-	Match string `json:"match,omitempty"`
+	Match string `json:"match,omitempty" placeholder:"TEXT" help:"Only for requests that contain this text."`
 	// Count has the faults concern only the next so many requests (of those
 	// that Match lets through); then they clear themselves.
-	Count int `json:"count,omitempty"`
+	Count int `json:"count,omitempty" placeholder:"N" help:"Only for so many requests, then none."`
 }
 
 // faultsJSON is Faults with durations as people write them.
