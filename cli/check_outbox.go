@@ -24,7 +24,7 @@ const (
 	waitsLong = 10 * time.Minute
 )
 
-// outbox looks at the outbox's folder and at what waits in it. It writes
+// outbox looks at the outbox folder and at what waits in it. It writes
 // nothing.
 func (k *checkup) outbox(ctx context.Context, s settings) {
 	const check = "outbox folder"

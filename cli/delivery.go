@@ -146,7 +146,7 @@ func (a *deliveries) openOutbox(o outbox.Options, log *slog.Logger) (anOutbox, e
 	case config.OutboxMemory:
 		return outbox.NewMemory(o.MaxSize), nil
 	case "":
-		return nil, usagef("no folder for the outbox, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one")
+		return nil, usagef("no outbox folder, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one")
 	}
 	o.URL, o.Fingerprint, o.MaxSize, o.Log = s.URL, a.client.Fingerprint, s.OutboxMaxSize, log
 	o.Wait, o.Times = cmp.Or(a.times.Leave, predecessorLeaves), a.times.Outbox

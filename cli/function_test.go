@@ -89,7 +89,7 @@ func TestBadSettingFailsInit(t *testing.T) {
 		{name: "a switch that is neither on nor off", args: []string{"--enabled=maybe"}, want: `--enabled: bool value must be true, 1, yes, false, 0 or no but got "maybe"`},
 		{name: "a bad flag", args: []string{"--batch-size=0"}, want: `--batch-size is "0": write a whole number from 1`},
 		{name: "a bad variable", vars: map[string]string{"BIGPANDA_RATE": "fast"}, want: `BIGPANDA_RATE is "fast": write requests a second, such as 5 or 0.5, or 0 for no limit`},
-		{name: "no folder for the outbox", vars: map[string]string{"XDG_STATE_HOME": ""}, want: "no folder for the outbox, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one"},
+		{name: "no folder for the outbox", vars: map[string]string{"XDG_STATE_HOME": ""}, want: "no outbox folder, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one"},
 		{name: "a bad size of the outbox", args: []string{"--outbox-max-size=many"}, want: `--outbox-max-size is "many": write a size of 1.0 MiB or more, such as 500MB or 4GiB`},
 		{name: "a missing config file", args: []string{"--config", missing}, want: "read config file: open " + missing + ": no such file or directory: name a kapacitor.conf that this user may read"},
 		{name: "a missing handler file", args: []string{"--handler", missing}, want: "read handler file: open " + missing + ": no such file or directory: name a file that this user may read"},
