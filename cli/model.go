@@ -11,7 +11,7 @@ import (
 // command; the help of a flag ends with its environment variable in brackets.
 func Model() (*kong.Application, error) {
 	none := func(string) (string, bool) { return "", false }
-	k, err := newParser(Process{Stdout: io.Discard, Stderr: io.Discard, LookupEnv: none}, new(command))
+	k, err := newParser(Process{Stdout: io.Discard, Stderr: io.Discard, LookupEnv: none}, new(command), commands)
 	if err != nil {
 		return nil, err
 	}

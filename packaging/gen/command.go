@@ -45,7 +45,11 @@ func pageOf(parent []string, node *kong.Node) page {
 	p := page{Path: append(parent[:len(parent):len(parent)], node.Name), Summary: node.Help, Detail: node.Detail, Args: node.Positional, Flags: flagsOf(node)}
 	for _, child := range node.Children {
 		if !child.Hidden {
-			p.Commands = append(p.Commands, pageOf(p.Path, child))
+			below := pageOf(p.Path, child)
+			if len(parent) > 0 { // those of the program are function mode's
+				below.Flags = append(below.Flags, p.Flags...)
+			}
+			p.Commands = append(p.Commands, below)
 		}
 	}
 	return p

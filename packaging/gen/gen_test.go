@@ -50,6 +50,9 @@ func TestManPages(t *testing.T) {
 			page = "bigpanda-udf.1"
 		}
 		look(page, node.Flags)
+		for _, below := range node.Children { // they take the flags of both
+			look("bigpanda-udf-"+node.Name+"-"+below.Name+".1", append(below.Flags, node.Flags...))
+		}
 	}
 }
 
