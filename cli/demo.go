@@ -43,9 +43,8 @@ type demoFlags struct {
 	Keep   bool    `help:"Stay until Ctrl-C, so that the console can be looked at."`
 }
 
-// run shows all of it on this machine: a sandbox in this process, the
-// function as a child over real pipes, and in the place of Kapacitor a small
-// fleet. The error says what went wrong, a change that did not arrive too.
+// run shows all of it in this process: a sandbox, the function over pipes, and in the
+// place of Kapacitor a small fleet. The error says what went wrong, a change that did not arrive too.
 func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 	if !(f.Speed > 0 && f.Speed <= 1e6) {
 		return usagef("--speed is %v: write a number over 0, such as 2", f.Speed)
@@ -74,7 +73,7 @@ func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 	served := make(chan error, 1)
 	go func() { served <- serveSandbox(serving, l, d.server) }()
 
-	err = d.run(until, l.Addr())
+	err = d.run(until, p, l.Addr())
 	if err == nil {
 		err = d.show.summary(d.result())
 	}
@@ -126,19 +125,19 @@ type demoRun struct {
 
 // run starts the function, plays the fleet to it, waits until every change has
 // arrived, and ends the function.
-func (d *demoRun) run(ctx context.Context, at net.Addr) error {
-	function, err := startPeer(ctx, strings.TrimSuffix(consoleURL(at), "/")+sandbox.Path, d.show.logged)
+func (d *demoRun) run(ctx context.Context, p Process, at net.Addr) error {
+	function, err := startPeer(ctx, p, strings.TrimSuffix(consoleURL(at), "/")+sandbox.Path, d.show)
 	if err != nil {
 		return err
 	}
-	defer function.kill()
+	defer function.stop()
 	if err := function.init(); err != nil {
-		return err
+		return fmt.Errorf("start the function: %w", err)
 	}
 	d.echoes = function.echoes
-	d.show.title(consoleURL(at), function.command.Process.Pid, d.step)
+	d.show.title(consoleURL(at), d.step)
 	if err := d.play(ctx, function); err != nil {
-		return function.explain(err)
+		return fmt.Errorf("speak to the function: %w", err)
 	}
 	d.show.line("end", "of the fleet's points; what still waits is delivered")
 	arrived := func(s sandbox.Stats) bool { return s.Events-s.Duplicates >= len(d.changes) }

@@ -8,22 +8,21 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
-	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
-// A peer is this same program in function mode, as a child over pipes, and the
-// demo is its Kapacitor.
+// A peer is this same program in function mode, over pipes, and the demo is its
+// Kapacitor.
 type peer struct {
-	command *exec.Cmd
-	in      io.WriteCloser
-	out     *bufio.Reader
-	buffer  []byte
-	outbox  string // its folder
+	in     *io.PipeWriter
+	out    *io.PipeReader
+	frames *bufio.Reader // of out
+	buffer []byte
+	outbox string   // its folder
+	ended  chan int // its exit code
 
 	returned     atomic.Int64 // points
 	asked, alive atomic.Int64 // keepalives, and their answers
@@ -32,48 +31,36 @@ type peer struct {
 	read chan error
 }
 
-// startPeer starts the function with a clean set of settings. It is killed when
-// ctx ends. Each line of its log goes to log.
-func startPeer(ctx context.Context, url string, log func(line string)) (*peer, error) {
-	program, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("find this program's file: %w", err)
-	}
+// startPeer starts the function with a clean set of settings. It stops when ctx ends.
+func startPeer(ctx context.Context, p Process, url string, log io.Writer) (*peer, error) {
 	folder, err := os.MkdirTemp("", programName+"-demo-")
 	if err != nil {
-		return nil, fmt.Errorf("make a folder for the outbox: %w", err)
+		return nil, fmt.Errorf("make an outbox folder: %w", err)
 	}
-	p := &peer{command: exec.CommandContext(ctx, program), outbox: folder}
-	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "BIGPANDA_") {
-			p.command.Env = append(p.command.Env, v)
-		}
+	settings := map[string]string{
+		"BIGPANDA_OUTBOX": folder, "BIGPANDA_URL": url, "BIGPANDA_TOKEN": demoToken, "BIGPANDA_APP_KEY": demoAppKey, "BIGPANDA_LOG_LEVEL": "warn",
 	}
-	p.command.Env = append(p.command.Env,
-		"BIGPANDA_OUTBOX="+folder, "BIGPANDA_URL="+url, "BIGPANDA_TOKEN="+demoToken, "BIGPANDA_APP_KEY="+demoAppKey, "BIGPANDA_LOG_LEVEL=warn")
-	p.command.Stderr = &lines{each: log}
-	// The pipe of stderr ends with the process, or a moment after it.
-	p.command.WaitDelay = time.Second
-	out, err := p.command.StdoutPipe()
-	if err == nil {
-		p.in, err = p.command.StdinPipe()
-	}
-	if err == nil {
-		err = p.command.Start()
-	}
-	if err != nil {
-		os.RemoveAll(folder)
-		return nil, fmt.Errorf("start the function: %w", err)
-	}
-	p.out = bufio.NewReader(out)
-	return p, nil
+	p.Args, p.Stderr = nil, log
+	p.IsTerminal = func(any) bool { return false }
+	p.LookupEnv = func(name string) (string, bool) { text, ok := settings[name]; return text, ok }
+	stdin, in := io.Pipe()
+	out, stdout := io.Pipe()
+	p.Stdin, p.Stdout = stdin, stdout
+	function := &peer{in: in, out: out, frames: bufio.NewReader(out), outbox: folder, ended: make(chan int, 1)}
+	go func() {
+		code := Run(ctx, p)
+		stdin.Close()
+		stdout.Close()
+		function.ended <- code
+	}()
+	return function, nil
 }
 
 // init asks for Info and Init, as Kapacitor does, and reads all answers from
 // then on.
 func (p *peer) init() error {
 	if _, err := p.ask(&agent.Request{Message: &agent.Request_Info{Info: &agent.InfoRequest{}}}); err != nil {
-		return p.explain(err)
+		return err
 	}
 	set := func(option string, value string) *agent.Option {
 		return &agent.Option{Name: option, Values: []*agent.OptionValue{{
@@ -87,7 +74,7 @@ func (p *peer) init() error {
 		},
 	}}})
 	if err != nil {
-		return p.explain(err)
+		return err
 	}
 	if r := answer.GetInit(); r == nil || !r.Success {
 		return fmt.Errorf("the function refused Init: %s", r.GetError())
@@ -102,10 +89,10 @@ func (p *peer) ask(r *agent.Request) (*agent.Response, error) {
 		return nil, err
 	}
 	answer := new(agent.Response)
-	return answer, agent.ReadMessage(&p.buffer, p.out, answer)
+	return answer, agent.ReadMessage(&p.buffer, p.frames, answer)
 }
 
-// send writes a frame at once: frames in pieces would wake the child twice.
+// send writes a frame at once: frames in pieces would wake the function twice.
 func (p *peer) send(r *agent.Request) error {
 	var frame bytes.Buffer
 	if err := agent.WriteMessage(r, &frame); err != nil {
@@ -139,7 +126,7 @@ func (p *peer) point(c fleetChange, begin time.Time) error {
 func (p *peer) readAnswers() error {
 	for {
 		answer := new(agent.Response)
-		err := agent.ReadMessage(&p.buffer, p.out, answer)
+		err := agent.ReadMessage(&p.buffer, p.frames, answer)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
@@ -162,54 +149,32 @@ func (p *peer) echoes() int { return int(p.returned.Load()) }
 // end closes the function's stdin, as Kapacitor does to stop a task, and waits
 // for its end.
 func (p *peer) end() error {
-	err := errors.Join(p.in.Close(), <-p.read)
+	p.in.Close()
+	err := <-p.read
 	p.read = nil
-	if err := errors.Join(err, p.command.Wait()); err != nil {
+	if err == nil && <-p.ended != exitOK {
+		err = errors.New("see its log above")
+	}
+	if err != nil {
 		return fmt.Errorf("end the function: %w", err)
 	}
+	p.ended = nil
 	if asked, alive := p.asked.Load(), p.alive.Load(); asked != alive {
 		return fmt.Errorf("the function answered %d of %d keepalives", alive, asked)
 	}
 	return nil
 }
 
-// explain returns err, and that the function has ended where that is the
-// reason.
-func (p *peer) explain(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, os.ErrClosed) || strings.Contains(err.Error(), "broken pipe") {
-		p.kill()
-		return fmt.Errorf("the function ended early (%s): %w", p.command.ProcessState, err)
-	}
-	return err
-}
-
-// kill ends the function where it still runs, and removes its outbox. It may be
+// stop ends the function where it still runs, and removes its outbox. It may be
 // called after end.
-func (p *peer) kill() {
-	defer os.RemoveAll(p.outbox)
-	if p.command.ProcessState == nil {
-		p.command.Process.Kill()
-		if p.read != nil {
-			<-p.read
-		}
-		p.command.Wait()
+func (p *peer) stop() {
+	p.in.Close()
+	p.out.Close()
+	if p.read != nil {
+		<-p.read
 	}
-}
-
-// lines hands on each whole line that is written to it.
-type lines struct {
-	each func(line string)
-	rest []byte
-}
-
-func (l *lines) Write(data []byte) (int, error) {
-	l.rest = append(l.rest, data...)
-	for {
-		line, rest, found := bytes.Cut(l.rest, []byte("\n"))
-		if !found {
-			return len(data), nil
-		}
-		l.each(string(line))
-		l.rest = rest
+	if p.ended != nil {
+		<-p.ended
 	}
+	os.RemoveAll(p.outbox)
 }

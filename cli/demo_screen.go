@@ -52,9 +52,9 @@ func (s *screen) paint(kind, text string) string {
 	return c.Sprint(text)
 }
 
-func (s *screen) title(console string, pid int, step time.Duration) {
+func (s *screen) title(console string, step time.Duration) {
 	fmt.Fprintf(s.out, "A BigPanda to work against shows what comes of it: open %s\n", s.paint("bold", console))
-	fmt.Fprintf(s.out, "The function runs as process %d, spoken to over pipes\n", pid)
+	fmt.Fprintf(s.out, "The function is spoken to over pipes, as Kapacitor does it\n")
 	length := step * time.Duration(fleetLength/fleetTick)
 	fmt.Fprintf(s.out, "%d hosts report their CPU load: %s in %s, warning over %.0f %%, critical over %.0f %%\n\n",
 		len(fleet), fleetLength, length.Round(100*time.Millisecond), warnOver, critOver)
@@ -95,10 +95,12 @@ func (s *screen) refused(q sandbox.Request) {
 	s.line("refused", answer+", "+counted(q.Alerts, "alert waits", "alerts wait"))
 }
 
-func (s *screen) logged(line string) {
+// Write shows a line of the function's log.
+func (s *screen) Write(line []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fmt.Fprintf(s.messages, "the function's log: %s\n", plain(line))
+	fmt.Fprintf(s.messages, "the function's log: %s\n", plain(strings.TrimSuffix(string(line), "\n")))
+	return len(line), nil
 }
 
 // summary prints the counts. It returns an error unless all went well.
