@@ -29,7 +29,7 @@ func TestServeFollowsAConnectionThatIsBeingRead(t *testing.T) {
 	again.pass(level("a", "CRITICAL", 3001))
 	awaitEvents(t, api, 1003)
 	var a []string
-	for _, e := range api.Events() {
+	for _, e := range newsAt(api) {
 		if e.Title == "a" {
 			a = append(a, e.Status)
 		}

@@ -88,7 +88,7 @@ func TestServeBothEdges(t *testing.T) {
 	}
 	awaitEvents(t, api, 12)
 	got := make(map[string]string)
-	for _, e := range api.Events() {
+	for _, e := range newsAt(api) {
 		got[e.AppKey] += e.Status + " "
 		if e.Stale || e.Duplicate {
 			t.Errorf("BigPanda would not use %v", e)

@@ -86,7 +86,7 @@ func TestServeReloadsInAnOutage(t *testing.T) {
 				t.Fatal(err)
 			}
 			wantTold(t, api, "k/a warning", "k/a critical", "k/a warning", "k/a critical", "k/a warning", "k/a critical")
-			for _, e := range api.Events() {
+			for _, e := range newsAt(api) {
 				if e.Stale || e.Duplicate {
 					t.Errorf("BigPanda would not use %v", e)
 				}

@@ -109,7 +109,7 @@ func TestServeBesideProcesses(t *testing.T) {
 		t.Errorf("exit code %d, log %s", r.code, r.stderr)
 	}
 	got := make(map[string]string)
-	for _, e := range api.Events() {
+	for _, e := range newsAt(api) {
 		got[e.AppKey] += e.Status + " "
 	}
 	for _, key := range []string{"daemon", "process"} {

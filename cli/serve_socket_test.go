@@ -268,7 +268,7 @@ func TestServeKilled(t *testing.T) {
 	awaitEvents(t, api, lives*tasks)
 	for n := range tasks {
 		var got []string
-		for _, e := range api.Events() {
+		for _, e := range newsAt(api) {
 			if e.AppKey == fmt.Sprint("key", n) {
 				got = append(got, e.Status)
 			}

@@ -88,7 +88,7 @@ func TestServeActivated(t *testing.T) {
 				if got := edgeAt(t, path); got != tt.edges[i] {
 					t.Errorf("socket %d is for %s tasks, want %s", i+1, got, tt.edges[i])
 				}
-				before := len(api.Events())
+				before := len(newsAt(api))
 				c := (&served{t: t, socket: path}).use("cpu"+filepath.Base(path), "bigpanda2")
 				if tt.edges[i] == batch {
 					c.passBatch("a", "CRITICAL", time.Now().Unix())

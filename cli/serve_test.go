@@ -49,7 +49,7 @@ func TestServeManyTasks(t *testing.T) {
 	}
 	awaitEvents(t, api, tasks*changes)
 	byKey := make(map[string][]string)
-	for _, e := range api.Events() {
+	for _, e := range newsAt(api) {
 		byKey[e.AppKey] = append(byKey[e.AppKey], e.Status)
 	}
 	for key, statuses := range byKey {
