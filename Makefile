@@ -2,7 +2,7 @@
 # Go than the program does.
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build test lint e2e e2e-oldest bench bench-kapacitor bench-topics crash screenshots release release-test
+.PHONY: build test lint docs-lint e2e e2e-oldest bench bench-kapacitor bench-topics crash screenshots release release-test
 
 build: ## the program, as one static binary
 	CGO_ENABLED=0 go build -trimpath -o bigpanda-udf .
@@ -14,6 +14,9 @@ lint: ## go.mod and the code of the program, then of the end-to-end suite
 	go mod tidy -diff
 	$(STATICCHECK) ./...
 	cd e2e && go mod tidy -diff && $(STATICCHECK) ./...
+
+docs-lint: ## the form of README.md and docs/; needs npm. What they say is a test: test/docs
+	npx --yes markdownlint-cli2@0.22.1
 
 e2e: ## the end-to-end suite, with the real Kapacitor
 	cd e2e && go vet . && go test -count=1 -timeout 20m ./...
