@@ -117,17 +117,17 @@ func TestCheckKapacitorConf(t *testing.T) {
 	}
 }
 
-// The README's function for replays is well as it stands.
-func TestCheckQuietFunctionOfReadme(t *testing.T) {
+// The function for replays that docs/ shows is well as it stands.
+func TestCheckQuietFunctionOfDocs(t *testing.T) {
 	t.Parallel()
-	readme, err := os.ReadFile("../README.md")
+	page, err := os.ReadFile("../docs/what-happens-when.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, found := strings.Cut(string(readme), "[udf.functions.bigpandaQuiet]\n")
+	_, section, found := strings.Cut(string(page), "[udf.functions.bigpandaQuiet]\n")
 	section, _, _ = strings.Cut(section, "```")
 	if !found || !strings.Contains(section, "--enabled=false") {
-		t.Fatalf("the README shows %q", section)
+		t.Fatalf("the page shows %q", section)
 	}
 	r := newCheckRig(t)
 	r.vars = nil

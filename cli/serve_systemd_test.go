@@ -136,10 +136,10 @@ func TestServeExamples(t *testing.T) {
 		{"packaging/systemd/bigpanda-udf.service", "socket = ", want},
 		{"packaging/systemd/bigpanda-udf.socket", "ListenStream=", append(slices.Clone(want), events)},
 		{"packaging/systemd/bigpanda-udf.service", "BIGPANDA_SERVE_HTTP=", []string{events}},
-		{"README.md", "bigpanda-udf serve --http ", []string{events + " --handlers " + handlers}},
+		{"docs/topic-handlers.md", "bigpanda-udf serve --http " + events, []string{"--handlers " + handlers}},
 		{"packaging/systemd/bigpanda-udf.service", "BIGPANDA_SERVE_HANDLERS=", []string{handlers}},
-		{"README.md", "bigpanda-udf serve --socket ", []string{strings.TrimPrefix(command, "serve --socket ")}},
-		{"README.md", "socket = ", want},
+		{"docs/daemon.md", "bigpanda-udf serve --socket ", []string{strings.TrimPrefix(command, "serve --socket ")}},
+		{"docs/daemon.md", "socket = ", want},
 	} {
 		if got := lines(tt.file, tt.prefix); !slices.Equal(got, tt.want) {
 			t.Errorf("%s says %s%q, want %q", tt.file, tt.prefix, got, tt.want)

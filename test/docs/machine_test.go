@@ -34,8 +34,9 @@ cpu,host=web-2,alertID=cpu usage=81,level="WARNING",message="web-2 is busy" 1700
 cpu,host=web-1,alertID=cpu usage=95,level="CRITICAL",message="web-1 is busy" 1700000010000000000
 cpu,host=web-1,alertID=cpu usage=12,level="OK",message="web-1 is well" 1700000020000000000
 `,
-	"states.lp": "disk,host=web-1,state=DOWN used=1 1700000000000000000\ndisk,host=web-1,state=UP used=0 1700000010000000000\n",
-	"cpu.tick":  "stream|from().measurement('cpu').groupBy('host')@bigpanda().primaryProperty('host')\n",
+	"states.lp":                    "disk,host=web-1,state=DOWN used=1 1700000000000000000\ndisk,host=web-1,state=UP used=0 1700000010000000000\n",
+	"bigpanda-udf_1.2.3_image.tar": string(make([]byte, 1024)), // one that is empty
+	"cpu.tick":                     "stream|from().measurement('cpu').groupBy('host')@bigpanda().primaryProperty('host')\n",
 }
 
 func newMachine(t *testing.T, page string) *machine {
