@@ -62,7 +62,7 @@ func newReader(t *testing.T, k *kapacitor) *reader {
 	if err := os.WriteFile(filepath.Join(bin, "sudo"), []byte(sudo), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	r.env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "HOME="+k.dir)
+	r.env = append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
 	return r
 }
 
@@ -88,6 +88,7 @@ func (r *reader) run(command string) (string, error) {
 	ctx, cancel := context.WithTimeout(r.t.Context(), patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-ec", r.rewritten(command))
+	cmd.WaitDelay = time.Second // what it started may have its output
 	cmd.Dir = r.dir
 	cmd.Env = append(r.env, "KAPACITOR_URL="+server, "BIGPANDA_URL=http://"+r.sandbox+"/data/v2/alerts")
 	out, err := cmd.CombinedOutput()
