@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -225,6 +226,34 @@ func script(t *testing.T, path string) string {
 	return ""
 }
 
+// keepWriting writes points, each a second later, until it is told to stop: a recording
+// lasts as long as the times of its points.
+func (r *reader) keepWriting() (stop func()) {
+	ctx, cancel := context.WithCancel(r.t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		for n := 0; ; n++ {
+			line := fmt.Sprintf("cpu,host=web-1 usage_user=1 %d", at(n))
+			if _, err := r.try(http.MethodPost, "/write?db="+database+"&rp="+retention, strings.NewReader(line)); err != nil {
+				ended <- err
+				return
+			}
+			select {
+			case <-ctx.Done():
+				ended <- nil
+				return
+			case <-time.After(poll):
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			r.t.Errorf("write points: %v", err)
+		}
+	}
+}
+
 // Each command of Kapacitor that a page shows is one that it takes, in the order of
 // the page.
 func TestKapacitorCommandsOfDocs(t *testing.T) {
@@ -256,7 +285,12 @@ func TestKapacitorCommandsOfDocs(t *testing.T) {
 					continue // those of topics are run by the tests of topics
 				}
 				command = strings.NewReplacer("TASK …", "cpu", "-recording ID", "-recording "+recording, "-duration 1h", "-duration 1s").Replace(command)
+				stop := func() {}
+				if strings.HasPrefix(command, "kapacitor record ") {
+					stop = r.keepWriting()
+				}
 				shown, err := r.run(command)
+				stop()
 				if err != nil {
 					t.Errorf("%s: %s: %v\n%s", block, command, err, shown)
 				}
