@@ -1,7 +1,10 @@
 package docs
 
 import (
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,7 +50,7 @@ func newMachine(t *testing.T, page string) *machine {
 	outbox := filepath.Join(m.root, "var", "lib", "kapacitor", "bigpanda-udf")
 	for _, dir := range []string{
 		tools, filepath.Join(m.root, "etc", "kapacitor"), filepath.Join(m.root, "run", "bigpanda-udf"), filepath.Join(m.work, "e2e"),
-		filepath.Dir(outbox),
+		filepath.Join(m.root, "etc", "bigpanda-udf", "handlers"), filepath.Join(m.root, "tmp"), filepath.Dir(outbox),
 	} {
 		m.must(os.MkdirAll(dir, 0o755))
 	}
@@ -71,11 +74,16 @@ func newMachine(t *testing.T, page string) *machine {
 	}
 	m.env = append(os.Environ(), onMachine+"=1", "PATH="+tools+":"+os.Getenv("PATH"), "HOME="+m.work, "PROJECT="+project,
 		"BIGPANDA_URL="+url+sandbox.Path, "BIGPANDA_TOKEN_FILE="+token, "BIGPANDA_APP_KEY=k", "BIGPANDA_OUTBOX="+outbox)
+	m.must(os.WriteFile(filepath.Join(m.root, "etc", "bigpanda-udf", "handlers", "cpu.yaml"), []byte("topic: cpu\nid: bigpanda\nkind: bigpanda\n"), 0o644))
+	if page == "docs/topic-handlers.md" {
+		m.secrets()
+	}
 	host := strings.TrimPrefix(url, "http://")
 	key, id := m.fill(panda, append(env[:3:3], "BIGPANDA_OUTBOX="+outbox))
 
 	m.before = strings.NewReplacer(
-		"/etc/", m.root+"/etc/", "/var/lib/", m.root+"/var/lib/", "/usr/local/bin", m.root+"/usr/local/bin", "/run/", m.root+"/run/",
+		"/etc/", m.root+"/etc/", "/var/lib/", m.root+"/var/lib/", "/usr/local/bin", m.root+"/usr/local/bin", "/run/", m.root+"/run/", "/tmp/", m.root+"/tmp/",
+		"0.0.0.0:9095", "127.0.0.1:0", "--http 127.0.0.1:9095", "--http 127.0.0.1:0",
 		".ci/run", "test -x "+project+"/.ci/run",
 		"127.0.0.1:8089", host, "BIGPANDA_TOKEN=…", "BIGPANDA_TOKEN="+test.Token, "NEW_TOKEN", test.Token,
 		"resolve KEY …", "resolve "+key, "drop ID …", "drop "+id, "TASK …", "cpu",
@@ -95,6 +103,22 @@ func newMachine(t *testing.T, page string) *machine {
     BIGPANDA_OUTBOX = "/var/lib/kapacitor/bigpanda-udf"
 `)), 0o600))
 	return m
+}
+
+// secrets are the files of a daemon that is posted to over TLS.
+func (m *machine) secrets() {
+	m.t.Helper()
+	server := httptest.NewTLSServer(nil)
+	defer server.Close()
+	key, err := x509.MarshalPKCS8PrivateKey(server.TLS.Certificates[0].PrivateKey)
+	m.must(err)
+	for name, text := range map[string][]byte{
+		"daemon.token": []byte("a-token-of-the-daemon\n"),
+		"cert.pem":     pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}),
+		"key.pem":      pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}),
+	} {
+		m.must(os.WriteFile(filepath.Join(m.root, "etc", "kapacitor", name), text, 0o600))
+	}
 }
 
 // fill starts a task whose outbox has one alert that is open, one that waits, and one
