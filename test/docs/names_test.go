@@ -12,13 +12,14 @@ import (
 	"bigpanda-udf/test"
 )
 
-// subcommands have flags and variables of their own.
-func helps(t *testing.T) string {
+// helps is the help of a command, and of all that it has below it.
+func helps(t *testing.T, command ...string) string {
 	t.Helper()
-	text := helpOf(t)
+	text := helpOf(t, command...)
 	_, list, _ := strings.Cut(text, "\nCommands:\n")
-	for _, found := range regexp.MustCompile(`(?m)^  ([a-z-]+) `).FindAllStringSubmatch(list, -1) {
-		text += helpOf(t, found[1])
+	for _, found := range regexp.MustCompile(`(?m)^  ([a-z][a-z -]*?)(?:  | <| \[|$)`).FindAllStringSubmatch(list, -1) {
+		words := strings.Fields(found[1])
+		text += helps(t, append(slices.Clone(command), words[len(words)-1])...)
 	}
 	return text
 }
