@@ -1,8 +1,9 @@
 // Package cli is the command: its arguments, its settings, and the wiring of
 // the other rooms into one process.
 //
-// It owns where a setting comes from (flag, environment, files, default), what
-// is written on the two output streams, and the exit code. In function mode,
+// It owns what is written on the two output streams, and the exit code; what can be
+// set, and by what, is package config's. A subcommand is a file, or files with one
+// prefix, and a row of the table in args.go. In function mode,
 // which is no subcommand at all, stdout belongs to the protocol and a wrong
 // flag or setting is answered by Init, not by the exit code (P2). It knows
 // neither protocol bytes nor payload fields.

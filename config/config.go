@@ -1,5 +1,6 @@
 // Package config is what can be set: each setting is a row of Table, and a token
-// besides.
+// besides. A new one is a field of Settings and a row, both in table.go; a new kind of
+// value is in field.go.
 //
 // It owns where a setting comes from (flag, environment, handler file, the section
 // [bigpanda] of a kapacitor.conf, default), in what form, and what is said of a

@@ -1,6 +1,7 @@
 // Package recording reads points that were kept in a file: line protocol, as
 // InfluxDB and Kapacitor write and take it, or a recording of a stream that
-// Kapacitor made. It knows nothing of what becomes of them.
+// Kapacitor made. The grammar is github.com/influxdata/line-protocol's. It knows
+// nothing of what becomes of them; replay is its user.
 package recording
 
 import (

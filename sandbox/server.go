@@ -32,7 +32,8 @@
 // reason"}. In a list each element is on a line of its own; ?since=N is only what has
 // a higher seq, ?limit=N at most so many.
 //
-// The console is a page that is told of changes while it is open. It needs
+// The console, in console/, is a page that is told of changes while it is open. A view
+// of it is named in index.html, main.js and layout.css. It needs
 // nothing but this server, which tells the browser to let it have nothing else.
 //
 // Only requests that name this machine in their Host header are answered; others

@@ -7,6 +7,11 @@
 // to the process and serves any number of handlers. Both are ends of one
 // outbox.
 //
+// The options are a table in options.go; package config gives some of them a default,
+// from a handler file. scan has the bytes of a point, decide whether its level
+// changes, payload each alert that is made, with its properties, series what is
+// remembered, and sender the way out: what is done with each bigpanda.Class.
+//
 // The package reads no files, speaks no HTTP, and writes no protocol bytes.
 package udf
 
