@@ -7,9 +7,7 @@ import (
 	"io/fs"
 	"net/url"
 	"os"
-	"os/user"
 	"slices"
-	"strconv"
 
 	"bigpanda-udf/config"
 	"bigpanda-udf/system"
@@ -69,7 +67,7 @@ type checkup struct {
 }
 
 func (f *checkupFlags) run(ctx context.Context, p Process, c *command) error {
-	k := &checkup{p: p, json: f.JSON, quiet: f.Quiet, hidden: c.hidden, handlers: f.Handlers, user: userName(os.Geteuid())}
+	k := &checkup{p: p, json: f.JSON, quiet: f.Quiet, hidden: c.hidden, handlers: f.Handlers, user: system.UserName(os.Geteuid())}
 	if f.KapacitorURL != "" {
 		var err error
 		if k.kapacitord, err = newKapacitorAPI(f.KapacitorURL, p.Times.Kapacitor); err != nil {
@@ -166,15 +164,7 @@ func ownerOf(info fs.FileInfo) string {
 	if !ok {
 		return "nobody" // a system without owners
 	}
-	return userName(uid)
-}
-
-func userName(uid int) string {
-	text := strconv.Itoa(uid)
-	if u, err := user.LookupId(text); err == nil {
-		return u.Username
-	}
-	return "user " + text
+	return system.UserName(uid)
 }
 
 func (k *checkup) ok(check, format string, args ...any) { k.print(stateOK, check, "", format, args) }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"bigpanda-udf/config"
-	"bigpanda-udf/outbox"
 	"bigpanda-udf/regularfile"
 	"bigpanda-udf/system"
 )
@@ -59,7 +58,7 @@ func (k *checkup) outbox(ctx context.Context, s settings) {
 		return
 	}
 	k.space(there, s.OutboxMaxSize)
-	if name, ok := outbox.NetworkFileSystem(there); ok {
+	if name, ok := system.NetworkFileSystem(there); ok {
 		k.warn(check, "set --outbox (BIGPANDA_OUTBOX) to a folder on a disk of this host", "%s is on a network file system (%s), where it may be damaged", there, name)
 	}
 	if name, ok := k.p.passingFileSystem(there); ok {
@@ -70,11 +69,11 @@ func (k *checkup) outbox(ctx context.Context, s settings) {
 		k.ok(check, "%s is not there yet: %s may make it in %s", s.Outbox, k.user, there)
 		return
 	}
-	if fault, hint := outbox.FolderFault(s.Outbox, info, os.Geteuid()); fault != "" {
+	if fault, hint := system.FolderFault(s.Outbox); fault != "" {
 		k.fail(check, hint+", or "+setIt, "%s", fault)
 		return
 	}
-	if parent := outbox.LooseParent(s.Outbox); parent != "" {
+	if parent := system.LooseParent(s.Outbox); parent != "" {
 		k.warn(check, "chmod +t "+parent, "others may put another folder in the place of %s, as they may write to %s", s.Outbox, parent)
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {

@@ -20,8 +20,8 @@ import (
 	"strings"
 
 	"bigpanda-udf/config"
-	"bigpanda-udf/outbox"
 	"bigpanda-udf/printable"
+	"bigpanda-udf/system"
 
 	"github.com/mattn/go-isatty"
 )
@@ -60,7 +60,7 @@ func Run(ctx context.Context, p Process) int {
 		p.IsTerminal = isTerminal
 	}
 	if p.passingFileSystem == nil {
-		p.passingFileSystem = outbox.PassingFileSystem
+		p.passingFileSystem = system.PassingFileSystem
 	}
 	c, err := parse(p)
 	switch {

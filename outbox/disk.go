@@ -11,8 +11,13 @@ import (
 	"sync"
 	"time"
 
+	"bigpanda-udf/system"
+
 	bolt "go.etcd.io/bbolt"
 )
+
+// networkFileSystem is a variable for tests.
+var networkFileSystem = system.NetworkFileSystem
 
 // Disk is an outbox on disk, in a folder of its own that no other process
 // works in. Safe for concurrent use.
@@ -94,7 +99,7 @@ func Open(dir string, o Options) (*Disk, error) {
 		lock.Close()
 		return nil, unwritable(dir, err)
 	}
-	if name, ok := NetworkFileSystem(folder); ok {
+	if name, ok := networkFileSystem(folder); ok {
 		d.log.Warn("the outbox is on a network file system, where it may be damaged: set --outbox (BIGPANDA_OUTBOX) to a folder on a disk of this host",
 			"folder", folder, "file_system", name)
 	}

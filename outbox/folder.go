@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -81,11 +80,12 @@ func lockFrom(first string, deadline time.Time, fits func(folder string) bool) (
 }
 
 // checkFolders refuses a folder that is none for this process, or that is in such
-// a one.
+// a one: who may write there could put alerts into the queue, which leave with the
+// token. Above it others may: what they put in its place is theirs, and that fails.
 func checkFolders(folder string) error {
 	dir := filepath.Dir(folder)
 	for _, f := range []string{dir, folder} {
-		if fault, hint := faultOf(f); fault != "" {
+		if fault, hint := system.FolderFault(f); fault != "" {
 			if f == dir {
 				os.Remove(folder) // which is empty if it was made just now
 			}
@@ -108,71 +108,11 @@ func unwritable(dir string, err error) error {
 		"or set --outbox (BIGPANDA_OUTBOX) to a folder of its own", dir, err)
 }
 
-// fileSystems are those that an outbox should not be on, by their magic number of
-// statfs(2).
-var fileSystems = map[uint32]struct {
-	name    string
-	network bool // otherwise it does not last
-}{
-	0x6969:     {"nfs", true},
-	0x517b:     {"smb", true},
-	0xff534d42: {"cifs", true},
-	0xfe534d42: {"smb2", true},
-	0x5346414f: {"afs", true},
-	0x73757245: {"coda", true},
-	0x01021997: {"9p", true},
-	0x00c36400: {"ceph", true},
-	0x794c7630: {"overlay", false}, // goes with its container
-	0x01021994: {"tmpfs", false},
-	0x858458f6: {"ramfs", false},
-}
-
-// NetworkFileSystem returns the kind of the file system that a folder is on, and
-// whether that comes over the network: locks and mapped files are not there what they
-// are on a disk, and an outbox may be damaged.
-func NetworkFileSystem(folder string) (name string, ok bool) {
-	fs := fileSystems[fileSystem(folder)]
-	return fs.name, fs.network
-}
-
-// PassingFileSystem returns the kind of the file system that a folder is on, and
-// whether that is one that does not last. It is known on Linux alone: elsewhere the
-// same numbers mean something else.
-func PassingFileSystem(folder string) (name string, ok bool) {
-	fs := fileSystems[fileSystem(folder)]
-	return fs.name, fs.name != "" && !fs.network && runtime.GOOS == "linux"
-}
-
-// fileSystem is the magic number of the file system that a folder is on, 0 if
-// that cannot be told. It is a variable for tests.
-var fileSystem = system.FileSystem
-
 // tryLock locks a folder, or fails at once with EWOULDBLOCK. The lock is on a
 // file of its own: that on the database would be lost when the database is
 // swapped for a smaller one.
 func tryLock(folder string) (*os.File, error) {
-	f, err := os.OpenFile(filepath.Join(folder, lockName), os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := system.Lock(f, false); err != nil {
-		f.Close()
-		return nil, err
-	}
-	// Whoever removed the folder meanwhile had the lock of a file that is gone.
-	mine, err := f.Stat()
-	if err == nil {
-		var there os.FileInfo
-		there, err = os.Stat(f.Name())
-		if errors.Is(err, os.ErrNotExist) || err == nil && !os.SameFile(mine, there) {
-			err = syscall.EWOULDBLOCK
-		}
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	return system.LockFile(filepath.Join(folder, lockName))
 }
 
 // baseOf is the folder that a numbered one is beside.

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 
@@ -68,20 +67,7 @@ func readable(path string, err error) error {
 	if !errors.Is(err, fs.ErrPermission) {
 		return err
 	}
-	info, statErr := os.Stat(path)
-	for statErr != nil && path != filepath.Dir(path) {
-		path = filepath.Dir(path)
-		info, statErr = os.Stat(path)
-	}
-	owner := "another user"
-	if statErr == nil {
-		if uid, ok := system.Owner(info); ok {
-			owner = userName(uid)
-			if owner == strconv.Itoa(uid) {
-				owner = "user " + owner
-			}
-		}
-	}
+	owner := system.OwnerOf(path)
 	return fmt.Errorf("it is %s's, and private: run this as %s or as root", owner, owner)
 }
 

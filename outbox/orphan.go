@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"bigpanda-udf/system"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -275,7 +277,7 @@ func (o *orphan) levels() (all []Level, last uint64, err error) {
 // deliver: it is of its use, or has its URL and token. errInUse is the error when a
 // process works on it. Where f has found nothing of worth in it, it is removed.
 func (d *Disk) withOrphan(folder string, f func(*orphan) error) error {
-	if fault, hint := faultOf(folder); fault != "" {
+	if fault, hint := system.FolderFault(folder); fault != "" {
 		return fmt.Errorf("%s: run %s, or remove it", fault, hint)
 	}
 	i, err := openIdle(folder, true)

@@ -117,24 +117,6 @@ func TestOrphanOfAnotherUser(t *testing.T) {
 	ours.want("forged#1")
 }
 
-func TestLooseParent(t *testing.T) {
-	t.Parallel()
-	top := t.TempDir()
-	loose := filepath.Join(top, "loose")
-	folder := filepath.Join(loose, "a", "b") // that is not there
-	if err := os.Mkdir(loose, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	for mode, want := range map[os.FileMode]string{0o700: "", 0o755: "", 0o777: loose, 0o777 | os.ModeSticky: "", 0o702: loose} {
-		if err := os.Chmod(loose, mode); err != nil {
-			t.Fatal(err)
-		}
-		if got := LooseParent(folder); got != want {
-			t.Errorf("with %v it is %q, want %q", mode, got, want)
-		}
-	}
-}
-
 // Format 1 named the folder by the URL with its query: what is queued there is
 // delivered (P5), and the query is kept nowhere (P9).
 func TestFolderThatWasNamedByAQuery(t *testing.T) {

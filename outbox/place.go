@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"bigpanda-udf/system"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -76,7 +78,7 @@ var errNotIts = errors.New("it is not this one's")
 // nodeOf returns the node whose outbox is in a folder. An error says that a process
 // works there, that it is another task's, or not to be taken over.
 func nodeOf(folder string, o Options) (node string, err error) {
-	if fault, _ := faultOf(folder); fault != "" {
+	if fault, _ := system.FolderFault(folder); fault != "" {
 		return "", errNotIts
 	}
 	i, err := openIdle(folder, false)
@@ -139,11 +141,11 @@ func renameFolder(from, to string) error {
 // otherwise, and nobody would see into it. What stands in its place is put aside.
 func (d *Disk) comeBack() error {
 	s := d.store
-	if s.isThere() && sameFile(d.lock, filepath.Join(d.folder, lockName)) {
+	if s.isThere() && system.IsAt(d.lock, filepath.Join(d.folder, lockName)) {
 		return nil
 	}
 	d.log.Error("the outbox's file was deleted, moved or replaced while it is in use: it is written anew where it was", "folder", d.folder)
-	if !sameFile(d.lock, filepath.Join(d.folder, lockName)) {
+	if !system.IsAt(d.lock, filepath.Join(d.folder, lockName)) {
 		// Another process may have begun in its place meanwhile.
 		folder, lock, err := lockFrom(d.folder, time.Time{}, func(folder string) bool {
 			return folder == d.folder || !isOutbox(folder)
@@ -177,14 +179,4 @@ func (d *Disk) comeBack() error {
 		return fmt.Errorf("go on with what was written: %w", err)
 	}
 	return nil
-}
-
-// sameFile reports whether an open file is the one that has a name.
-func sameFile(open *os.File, path string) bool {
-	mine, err := open.Stat()
-	if err != nil {
-		return false
-	}
-	there, err := os.Stat(path)
-	return err == nil && os.SameFile(mine, there)
 }

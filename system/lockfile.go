@@ -1,0 +1,34 @@
+package system
+
+import (
+	"os"
+	"syscall"
+)
+
+// LockFile locks a file, which is made if it is not there, for as long as it is open,
+// or fails at once with EWOULDBLOCK when another process has it.
+func LockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = Lock(f, false)
+	if err == nil && !IsAt(f, path) {
+		err = syscall.EWOULDBLOCK // whoever removed it meanwhile had the lock of what is gone
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// IsAt reports whether an open file is the one that has a name.
+func IsAt(f *os.File, path string) bool {
+	mine, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(mine, there)
+}
