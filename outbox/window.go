@@ -100,8 +100,8 @@ func (w *window) readOn() (more bool) {
 
 func (w *window) wantsMore(r *reader) bool { return !r.end && r.loaded < w.size/2 }
 
-// readOnIn schedules what follows in an app key: on disk, and behind that in
-// memory. It looks at no more than a window of it: points wait that long.
+// readOnIn schedules what follows in an app key. It looks at no more than a window of
+// it: points wait that long.
 func (w *window) readOnIn(r *reader, appKey string) {
 	r.end = true
 	seen := 0
@@ -113,15 +113,6 @@ func (w *window) readOnIn(r *reader, appKey string) {
 	if err != nil {
 		r.end = false
 		w.failed(err)
-		return
-	}
-	if !r.end {
-		return
-	}
-	for _, c := range w.pending.from(appKey, r.next) {
-		if r.end = w.load(r, appKey, c.Alert, entry{c.ID, len(c.Payload)}); !r.end {
-			return
-		}
 	}
 }
 
@@ -135,7 +126,7 @@ func (w *window) refill(alert, appKey string) {
 	}
 	delete(r.skipped, alert)
 	upTo, room := r.next, w.maxPerAlert
-	take := func(about string, e entry) bool {
+	err := w.scan(appKey, from, func(about string, e entry) bool {
 		if e.id >= upTo {
 			return false
 		}
@@ -150,19 +141,10 @@ func (w *window) refill(alert, appKey string) {
 		w.add(alert, appKey, e)
 		r.loaded++
 		return true
-	}
-	if err := w.scan(appKey, from, take); err != nil {
+	})
+	if err != nil {
 		w.rewind(appKey)
 		w.failed(err)
-		return
-	}
-	if _, more := r.skipped[alert]; more {
-		return
-	}
-	for _, c := range w.pending.from(appKey, from) {
-		if !take(c.Alert, entry{c.ID, len(c.Payload)}) {
-			return
-		}
 	}
 }
 
@@ -218,23 +200,32 @@ func (w *window) isEmpty() bool {
 	return len(w.alerts) == 0 && len(w.pending.changes) == 0
 }
 
-// scan calls f with the changes of an app key that are on disk, from an id on,
-// until it returns false.
+// scan calls f with the changes of an app key, from an id on, until it returns false:
+// those on disk, and behind them those in memory.
 func (w *window) scan(appKey string, from uint64, f func(alert string, e entry) bool) error {
-	return w.store.view(func(tx *bolt.Tx) error {
+	more := true
+	err := w.store.view(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketQueue).Bucket([]byte(appKey))
 		if b == nil {
 			return nil
 		}
 		c := b.Cursor()
-		for k, v := c.Seek(encodeID(from)); k != nil; k, v = c.Next() {
+		for k, v := c.Seek(encodeID(from)); k != nil && more; k, v = c.Next() {
 			// Whether it is damaged is told when it is taken.
 			change, _ := decodeChange(decodeID(k), appKey, v)
 			alert := cmp.Or(change.Alert, "damaged, of "+appKey) // an alert has one app key
-			if !f(alert, entry{change.ID, len(change.Payload)}) {
-				return nil
-			}
+			more = f(alert, entry{change.ID, len(change.Payload)})
+			from = change.ID + 1
 		}
 		return nil
 	})
+	if err != nil || !more {
+		return err
+	}
+	for _, c := range w.pending.from(appKey, from) {
+		if !f(c.Alert, entry{c.ID, len(c.Payload)}) {
+			break
+		}
+	}
+	return nil
 }
