@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"bigpanda-udf/boltfile"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -110,7 +112,7 @@ func (d *Disk) commit(changes []Change, levels []Level) error {
 	err := d.update(write)
 	switch {
 	case err == nil:
-	case !isFull(err):
+	case !boltfile.IsFull(err):
 		err = d.update(write)
 	case len(d.pending.done) > 0:
 		if err := d.update(d.pending.removeDone); err != nil {

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"bigpanda-udf/boltfile"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -361,7 +363,7 @@ func TestPanicIsNoDamage(t *testing.T) {
 	r.mu.Lock()
 	err := r.store.view(func(*bolt.Tx) error { panic("a fault of this program") })
 	r.mu.Unlock()
-	if err == nil || isDamage(err) {
+	if err == nil || boltfile.IsDamage(err) {
 		t.Errorf("got %v", err)
 	}
 	r.want("a#1")

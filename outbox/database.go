@@ -7,23 +7,16 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
-	"runtime/debug"
 	"slices"
-	"strings"
-	"syscall"
-	"time"
 
+	"bigpanda-udf/boltfile"
 	"bigpanda-udf/system"
 
 	bolt "go.etcd.io/bbolt"
-	boltErrors "go.etcd.io/bbolt/errors"
 )
 
 // ErrNewerFormat is the error of a database that a newer program made.
 var ErrNewerFormat = errors.New("was made by a newer bigpanda-udf: run that one")
-
-var errDamagedDatabase = errors.New("not a database of this program")
 
 // allocSize is by how much a database grows, in bytes: with bbolt's own 16 MiB
 // a small disk is full long before it is.
@@ -33,12 +26,12 @@ const allocSize = 1 << 20
 var openFile = os.OpenFile
 
 // openDatabase opens or begins a database. What can be told of a file that is
-// damaged, empty or no database at all is errDamagedDatabase.
+// damaged, empty or no database at all is boltfile.ErrDamaged.
 func openDatabase(path string, o Options) (db *bolt.DB, b begun, err error) {
 	info, statErr := os.Stat(path)
 	if statErr == nil && info.Size() == 0 {
 		// bbolt would take it for a new one, but one was here.
-		return nil, b, fmt.Errorf("open outbox %s: %w: it is empty", path, errDamagedDatabase)
+		return nil, b, fmt.Errorf("open outbox %s: %w: it is empty", path, boltfile.ErrDamaged)
 	}
 	none := errors.Is(statErr, os.ErrNotExist)
 	if none {
@@ -47,9 +40,9 @@ func openDatabase(path string, o Options) (db *bolt.DB, b begun, err error) {
 		}
 	}
 	// A larger map must be made while nobody reads.
-	if db, err = openBolt(path, bolt.Options{InitialMmapSize: 64 << 20}, openFile); err == nil {
+	if db, err = boltfile.Open(path, bolt.Options{InitialMmapSize: 64 << 20, OpenFile: openFile}); err == nil {
 		db.AllocSize = allocSize
-		err = guard(func() (err error) {
+		err = boltfile.Guard(func() (err error) {
 			b, err = prepare(db, o)
 			return err
 		})
@@ -57,14 +50,14 @@ func openDatabase(path string, o Options) (db *bolt.DB, b begun, err error) {
 	if err == nil {
 		// Whoever gave the file its name may have been killed before the name
 		// was durable.
-		err = syncFolder(filepath.Dir(path))
+		err = system.SyncFolder(filepath.Dir(path))
 	}
 	if err == nil {
 		b.isNew = b.isNew || none
 		return db, b, nil
 	}
 	if db != nil {
-		abandon(db)
+		boltfile.Abandon(db)
 	}
 	return nil, begun{}, fmt.Errorf("open outbox %s: %w", path, err)
 }
@@ -72,95 +65,17 @@ func openDatabase(path string, o Options) (db *bolt.DB, b begun, err error) {
 // beginDatabase makes a database. The file has its name only when all of it is
 // on disk: a half of one would be taken for damage after a loss of power.
 func beginDatabase(path string, o Options) error {
-	err := makeFile(path+compacting, func(db *bolt.DB) error {
+	err := boltfile.Make(path+compacting, bolt.Options{OpenFile: openFile}, func(db *bolt.DB) error {
 		_, err := prepare(db, o)
 		return err
 	})
 	if err == nil {
-		err = syncFoldersAbove(path)
+		err = system.SyncFoldersAbove(path)
 	}
 	if err == nil {
 		err = os.Rename(path+compacting, path)
 	}
 	return err
-}
-
-// makeFile makes a database file, in place of one that a crash has left, and has it
-// filled. All of it is on disk when it returns.
-func makeFile(path string, fill func(*bolt.DB) error) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	db, err := openBolt(path, bolt.Options{NoSync: true}, openFile)
-	if err == nil {
-		err = guard(func() error { return errors.Join(fill(db), db.Sync()) })
-		if err != nil {
-			abandon(db)
-		} else {
-			err = db.Close()
-		}
-	}
-	if err != nil {
-		os.Remove(path)
-	}
-	return err
-}
-
-// syncFoldersAbove makes the folder that a database is to be in durable, and
-// those above: a loss of power would take the database away with any of them.
-func syncFoldersAbove(path string) error {
-	dir := filepath.Dir(filepath.Dir(path))
-	if err := syncFolder(dir); err != nil {
-		return err
-	}
-	for dir != filepath.Dir(dir) {
-		dir = filepath.Dir(dir)
-		// One that may not be read was not made by this program.
-		syncFolder(dir)
-	}
-	return nil
-}
-
-// openBolt opens a database file, with open. What bbolt cannot make sense of is
-// errDamagedDatabase.
-func openBolt(path string, o bolt.Options, open func(string, int, os.FileMode) (*os.File, error)) (db *bolt.DB, err error) {
-	var file *os.File
-	o.Timeout = 100 * time.Millisecond // the default waits for ever
-	o.FreelistType = bolt.FreelistMapType
-	o.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
-		file, err = open(name, flag, mode)
-		return file, err
-	}
-	err = guard(func() (err error) {
-		db, err = bolt.Open(path, 0o600, &o)
-		return err
-	})
-	var errno syscall.Errno
-	switch {
-	case err == nil:
-		return db, nil
-	case errors.Is(err, errDamagedDatabase) && file != nil:
-		// It panicked, and has let go of nothing.
-		system.Unlock(file)
-		file.Close()
-	case !errors.Is(err, boltErrors.ErrTimeout) && !errors.As(err, &errno):
-		err = fmt.Errorf("%w: %w", errDamagedDatabase, err)
-	}
-	return nil, err
-}
-
-// abandon closes a database that failed. One that is damaged may have panicked
-// with its locks held: nobody waits for that.
-func abandon(db *bolt.DB) {
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
-		guard(db.Close)
-	}()
-	select {
-	case <-closed:
-	case <-time.After(100 * time.Millisecond):
-	}
 }
 
 // begun is what was found when a database was opened.
@@ -182,7 +97,7 @@ func prepare(db *bolt.DB, o Options) (b begun, err error) {
 		if info, err := os.Stat(db.Path()); err != nil {
 			return err
 		} else if info.Size() < tx.Size() {
-			return fmt.Errorf("%w: it is cut", errDamagedDatabase)
+			return fmt.Errorf("%w: it is cut", boltfile.ErrDamaged)
 		}
 		if first, _ := tx.Cursor().First(); first == nil {
 			b.isNew = true
@@ -259,71 +174,17 @@ func upgrade(tx *bolt.Tx) error {
 func checkFormat(tx *bolt.Tx) error {
 	meta := tx.Bucket(bucketMeta)
 	if meta == nil {
-		return fmt.Errorf("%w: it is another program's", errDamagedDatabase)
+		return fmt.Errorf("%w: it is another program's", boltfile.ErrDamaged)
 	}
 	if v := number(meta.Get(keyVersion)); v > formatVersion {
 		return fmt.Errorf("format %d is newer than %d: it %w", v, formatVersion, ErrNewerFormat)
 	} else if v < 1 {
-		return fmt.Errorf("%w: it has no version", errDamagedDatabase)
+		return fmt.Errorf("%w: it has no version", boltfile.ErrDamaged)
 	}
 	for _, name := range [][]byte{bucketQueue, bucketLevels, bucketDead} {
 		if tx.Bucket(name) == nil {
-			return fmt.Errorf("%w: it has no %s", errDamagedDatabase, name)
+			return fmt.Errorf("%w: it has no %s", boltfile.ErrDamaged, name)
 		}
 	}
 	return nil
-}
-
-// guard runs what reads a database file. A damaged one makes bbolt panic, and
-// a truncated one faults where it is mapped: both become errDamagedDatabase.
-// Any other panic becomes an error that is not damage: no file is put aside
-// for a fault of this program.
-func guard(f func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		switch v := recover().(type) {
-		case nil:
-		case interface{ Addr() uintptr }: // a fault
-			err = fmt.Errorf("%w: %v", errDamagedDatabase, v)
-		default:
-			err = fmt.Errorf("panic: %v, at %s", v, panicked())
-			if strings.HasPrefix(panicked(), "go.etcd.io/bbolt") || v == errDamagedRecord {
-				err = fmt.Errorf("%w: %w", errDamagedDatabase, err)
-			}
-		}
-	}()
-	return f()
-}
-
-// panicked is the function that has panicked, for one that recovers.
-func panicked() string {
-	callers := make([]uintptr, 32)
-	frames := runtime.CallersFrames(callers[:runtime.Callers(1, callers)])
-	for inPanic := false; ; {
-		frame, more := frames.Next()
-		if inRuntime := strings.HasPrefix(frame.Function, "runtime."); inPanic && !inRuntime || !more {
-			return frame.Function
-		}
-		inPanic = inPanic || frame.Function == "runtime.gopanic"
-	}
-}
-
-func isDamage(err error) bool {
-	for _, damage := range []error{boltErrors.ErrInvalid, boltErrors.ErrChecksum, boltErrors.ErrVersionMismatch, errDamagedDatabase} {
-		if errors.Is(err, damage) {
-			return true
-		}
-	}
-	return false
-}
-
-// isFull says that the disk has no room: what failed may be tried again on the
-// same database. bbolt passes some errors on as text only.
-func isFull(err error) bool {
-	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
-		if err != nil && strings.Contains(err.Error(), full.Error()) {
-			return true
-		}
-	}
-	return false
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"bigpanda-udf/boltfile"
 	"bigpanda-udf/system"
 
 	bolt "go.etcd.io/bbolt"
@@ -89,14 +90,14 @@ func Open(dir string, o Options) (*Disk, error) {
 	d.window = newWindow(d.store, d.pending, d.noteFailure)
 	d.store.lost = d.lost
 	err = d.recount()
-	if isDamage(err) {
+	if boltfile.IsDamage(err) {
 		err = d.recount() // of a new one: that is put aside
 	}
 	if err != nil {
 		if d.store.db != nil {
 			d.store.db.Close()
 		}
-		lock.Close()
+		system.Release(lock)
 		return nil, unwritable(dir, err)
 	}
 	if name, ok := networkFileSystem(folder); ok {
@@ -309,7 +310,7 @@ func (d *Disk) Close() error {
 	if d.store.db != nil {
 		err = errors.Join(err, d.store.db.Close())
 	}
-	return errors.Join(err, d.lock.Close())
+	return errors.Join(err, system.Release(d.lock))
 }
 
 // Drain waits until nothing is queued or in flight, nor being taken over from

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"bigpanda-udf/boltfile"
 	"bigpanda-udf/system"
 )
 
@@ -65,7 +66,7 @@ func lockFrom(first string, deadline time.Time, fits func(folder string) bool) (
 		case err == nil && fits(folder):
 			return folder, lock, nil
 		case err == nil:
-			lock.Close()
+			system.Release(lock)
 			n++
 		case errors.Is(err, os.ErrNotExist): // another has just removed it, empty: it is made again
 		case !errors.Is(err, syscall.EWOULDBLOCK):
@@ -101,7 +102,7 @@ func unwritable(dir string, err error) error {
 	if errno := syscall.Errno(0); !errors.As(err, &errno) {
 		return err
 	}
-	if isFull(err) {
+	if boltfile.IsFull(err) {
 		return fmt.Errorf("there is no room for the outbox in %s (%w): make some, or set --outbox (BIGPANDA_OUTBOX) to another folder", dir, err)
 	}
 	return fmt.Errorf("the outbox in %s cannot be written (%w): let the user that kapacitord runs as write there, "+

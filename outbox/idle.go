@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 
+	"bigpanda-udf/boltfile"
 	"bigpanda-udf/system"
 
 	bolt "go.etcd.io/bbolt"
@@ -71,10 +73,32 @@ func readable(path string, err error) error {
 	return fmt.Errorf("it is %s's, and private: run this as %s or as root", owner, owner)
 }
 
+// A use is whose an outbox is, as its database says.
+type use struct {
+	task, node, url string
+	store, token    []byte // its id, and the token's hash with that as the key
+}
+
+func useOf(tx *bolt.Tx) use {
+	meta := tx.Bucket(bucketMeta)
+	text := func(key []byte) string { return string(meta.Get(key)) }
+	return use{
+		task: text(keyTask), node: text(keyNode), url: text(keyURL),
+		store: bytes.Clone(meta.Get(keyStore)), token: bytes.Clone(meta.Get(keyToken)),
+	}
+}
+
+func (u use) isOf(o Options) bool { return u.task == o.Task && u.node == o.Node }
+
+func (u use) hasURL(o Options) bool { return normalURL(u.url) == o.URL }
+
+func (u use) hasToken(o Options) bool { return bytes.Equal(u.token, o.Fingerprint(u.store)) }
+
 // idle is an outbox whose process is gone, or a copy of one. It stays as it is but
 // for what is asked of it: it is neither delivered nor compacted, and belongs to
 // whom it belonged to. Its lock is held until close.
 type idle struct {
+	use
 	lock *os.File // nil where there is none to take
 	db   *bolt.DB // nil where only files that were put aside are left
 
@@ -98,19 +122,25 @@ func openIdle(folder string, write bool) (*idle, error) {
 	case errors.Is(err, os.ErrNotExist):
 		err = fmt.Errorf("it has no database: %w", err)
 	case err == nil && info.Size() == 0:
-		err = fmt.Errorf("%w: it is empty", errDamagedDatabase)
+		err = fmt.Errorf("%w: it is empty", boltfile.ErrDamaged)
 	case err == nil:
-		i.db, err = openBolt(path, bolt.Options{ReadOnly: !write}, func(name string, flag int, mode os.FileMode) (*os.File, error) {
+		i.db, err = boltfile.Open(path, bolt.Options{ReadOnly: !write, OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 			return openFile(name, flag&^os.O_CREATE, mode)
-		})
+		}})
 	}
 	if err == nil {
-		err = i.view(checkFormat)
+		err = i.view(func(tx *bolt.Tx) error {
+			if err := checkFormat(tx); err != nil {
+				return err
+			}
+			i.use = useOf(tx)
+			return nil
+		})
 	}
 	if errors.Is(err, boltErrors.ErrTimeout) {
 		err = errInUse
 	}
-	if isDamage(err) {
+	if boltfile.IsDamage(err) {
 		err = fmt.Errorf("it is damaged, and moved aside by the next process that opens it: %w", err)
 	}
 	if err != nil {
@@ -125,7 +155,7 @@ func lockIdle(folder string, write bool) (lock *os.File, err error) {
 		lock, err = tryLock(folder)
 	} else if lock, err = os.OpenFile(filepath.Join(folder, lockName), os.O_RDONLY|syscall.O_CLOEXEC|syscall.O_NONBLOCK, 0); err == nil {
 		if err = system.Lock(lock, true); err != nil {
-			lock.Close()
+			system.Release(lock)
 		}
 	} else if errors.Is(err, os.ErrNotExist) {
 		// A copy without it: then no process works there, and the database has
@@ -139,20 +169,20 @@ func lockIdle(folder string, write bool) (lock *os.File, err error) {
 }
 
 func (i *idle) view(f func(*bolt.Tx) error) error {
-	i.failed = guard(func() error { return i.db.View(f) })
+	i.failed = boltfile.Guard(func() error { return i.db.View(f) })
 	return i.failed
 }
 
 func (i *idle) update(f func(*bolt.Tx) error) error {
-	i.failed = guard(func() error { return i.db.Update(f) })
+	i.failed = boltfile.Guard(func() error { return i.db.Update(f) })
 	return i.failed
 }
 
 func (i *idle) close() {
 	if i.db != nil {
-		abandon(i.db) // nothing is lost: each commit is synced
+		boltfile.Abandon(i.db) // nothing is lost: each commit is synced
 	}
 	if i.lock != nil {
-		i.lock.Close()
+		system.Release(i.lock)
 	}
 }

@@ -149,7 +149,7 @@ func (d *Disk) meet(ctx context.Context) {
 		}
 	}
 	takeOver := func(o *orphan) error {
-		theirs, last, err := o.levels()
+		theirs, last, err := d.levelsOf(o)
 		if err != nil {
 			return err
 		}

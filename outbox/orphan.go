@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"time"
 
+	"bigpanda-udf/boltfile"
 	"bigpanda-udf/system"
 
 	bolt "go.etcd.io/bbolt"
@@ -35,7 +36,7 @@ func (d *Disk) isDue(folder string) bool {
 		delete(d.seen, folder)
 		return false
 	}
-	lock.Close()
+	system.Release(lock)
 	seen, known := d.seen[folder]
 	d.seen[folder] = writtenAt(folder)
 	return known && seen.Equal(d.seen[folder])
@@ -160,7 +161,7 @@ func (d *Disk) markOrphan(o *orphan, tx *bolt.Tx) error {
 func (d *Disk) lookAfter(o *orphan) error {
 	if o.ofUse && !d.numbered {
 		// Its process may have gone after Levels was called.
-		theirs, last, err := o.levels()
+		theirs, last, err := d.levelsOf(o)
 		if err != nil {
 			return err
 		}
@@ -254,17 +255,17 @@ func oldestChanges(tx *bolt.Tx) (changes []Change) {
 // An orphan is an outbox whose process is gone, and which another may deliver.
 type orphan struct {
 	*idle
-	ofUse     bool // of the use of whoever opened it
-	elsewhere bool // its alerts went to another URL
-	empty     bool // nothing of worth is left in it
+	ofUse bool // of the use of whoever opened it
+	empty bool // nothing of worth is left in it
 }
 
-// levels returns all levels, and the last ID that was given.
-func (o *orphan) levels() (all []Level, last uint64, err error) {
+// levelsOf returns all levels, and the last ID that was given.
+func (d *Disk) levelsOf(o *orphan) (all []Level, last uint64, err error) {
+	elsewhere := !o.hasURL(d.options)
 	err = o.view(func(tx *bolt.Tx) error {
 		last = tx.Bucket(bucketQueue).Sequence()
 		readLevels(tx, func(l Level) bool {
-			l.Again = l.Again || o.elsewhere
+			l.Again = l.Again || elsewhere
 			all = append(all, l)
 			return true
 		})
@@ -285,27 +286,17 @@ func (d *Disk) withOrphan(folder string, f func(*orphan) error) error {
 	o := &orphan{idle: i}
 	if err == nil {
 		defer i.close()
-		if i.db == nil {
+		o.ofUse = i.isOf(d.options)
+		mine := o.ofUse || i.hasURL(d.options) && i.hasToken(d.options)
+		if i.db == nil || !mine || bytes.Equal(i.store, d.store.begun.id) { // a copy of this one
 			return nil
 		}
-		mine := false
-		err = o.view(func(tx *bolt.Tx) error {
-			meta := tx.Bucket(bucketMeta)
-			store := meta.Get(keyStore)
-			o.ofUse = string(meta.Get(keyTask)) == d.options.Task && string(meta.Get(keyNode)) == d.options.Node
-			o.elsewhere = normalURL(string(meta.Get(keyURL))) != d.options.URL
-			mine = !bytes.Equal(store, d.store.begun.id) && // or it is a copy of this one
-				(o.ofUse || !o.elsewhere && bytes.Equal(meta.Get(keyToken), d.options.Fingerprint(store)))
-			return nil
-		})
-		if err == nil && mine {
-			err = f(o)
-		}
+		err = f(o)
 		damage = i.failed // an error of f may be of this outbox's own file
 	}
 	switch {
-	case err != nil && isDamage(damage):
-		aside, asideErr := moveFileAside(filepath.Join(folder, databaseName), damaged, d.options.Now())
+	case err != nil && boltfile.IsDamage(damage):
+		aside, asideErr := boltfile.MoveAside(filepath.Join(folder, databaseName), damaged, d.options.Now())
 		d.log.Error("an outbox that another process left behind cannot be read: it is moved aside, and what it held is not delivered",
 			"file", aside, "error", errors.Join(err, asideErr))
 		return nil

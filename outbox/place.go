@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -9,9 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"bigpanda-udf/boltfile"
 	"bigpanda-udf/system"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // takeFolder gives a use that has no folder one that is its own under another
@@ -57,13 +55,21 @@ func onlyIdle(dir string, o Options) (folder string, own, busy bool) {
 		if f != baseOf(f) || !strings.HasPrefix(filepath.Base(f), prefix) {
 			continue
 		}
-		switch node, err := nodeOf(f, o); {
-		case err != nil:
+		if fault, _ := system.FolderFault(f); fault != "" {
+			continue
+		}
+		i, err := openIdle(f, false)
+		if err != nil {
 			busy = busy || errors.Is(err, errInUse)
-		case node == o.Node:
+			continue
+		}
+		i.close()
+		switch {
+		case i.db == nil || i.task != o.Task:
+		case i.node == o.Node:
 			return f, true, false
-		case node == TopicNode || o.Node == TopicNode: // which no edit numbers anew
-		default:
+		case i.node == TopicNode || o.Node == TopicNode: // which no edit numbers anew
+		case i.hasToken(o):
 			ofTask = append(ofTask, f)
 		}
 	}
@@ -71,34 +77,6 @@ func onlyIdle(dir string, o Options) (folder string, own, busy bool) {
 		return "", false, busy
 	}
 	return ofTask[0], false, busy
-}
-
-var errNotIts = errors.New("it is not this one's")
-
-// nodeOf returns the node whose outbox is in a folder. An error says that a process
-// works there, that it is another task's, or not to be taken over.
-func nodeOf(folder string, o Options) (node string, err error) {
-	if fault, _ := system.FolderFault(folder); fault != "" {
-		return "", errNotIts
-	}
-	i, err := openIdle(folder, false)
-	if err != nil {
-		return "", err
-	}
-	defer i.close()
-	if i.db == nil {
-		return "", errNotIts
-	}
-	err = i.view(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		node = string(meta.Get(keyNode))
-		if string(meta.Get(keyTask)) != o.Task ||
-			node != o.Node && !bytes.Equal(meta.Get(keyToken), o.Fingerprint(meta.Get(keyStore))) {
-			return errNotIts
-		}
-		return nil
-	})
-	return node, err
 }
 
 func writtenAt(folder string) time.Time {
@@ -117,7 +95,7 @@ func renameFolder(from, to string) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer system.Release(lock)
 	if err := os.Rename(from, to); err != nil {
 		return err
 	}
@@ -127,13 +105,13 @@ func renameFolder(from, to string) error {
 		}
 		if lock, err := tryLock(numbered); err == nil {
 			err = os.Rename(numbered, to+strings.TrimPrefix(numbered, from))
-			lock.Close()
+			system.Release(lock)
 			if err != nil {
 				return err
 			}
 		}
 	}
-	return syncFolder(filepath.Dir(to))
+	return system.SyncFolder(filepath.Dir(to))
 }
 
 // comeBack writes the outbox anew where it belongs, when somebody has deleted, moved
@@ -154,7 +132,7 @@ func (d *Disk) comeBack() error {
 			return err
 		}
 		d.closeControl()
-		d.lock.Close()
+		system.Release(d.lock)
 		d.folder, d.lock, s.folder = folder, lock, folder
 		d.numbered = numberOf(folder) > 1
 		d.serveControl()
@@ -162,14 +140,14 @@ func (d *Disk) comeBack() error {
 	if s.isThere() { // the lock alone was missing
 		return nil
 	}
-	if err := syncFoldersAbove(s.path()); err != nil {
+	if err := system.SyncFoldersAbove(s.path()); err != nil {
 		return err
 	}
 	if err := s.writeAnew(); err != nil {
 		return err
 	}
 	if _, err := os.Lstat(s.path()); err == nil {
-		aside, err := moveFileAside(s.path(), replaced, d.options.Now())
+		aside, err := boltfile.MoveAside(s.path(), replaced, d.options.Now())
 		if err != nil {
 			return err
 		}

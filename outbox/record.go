@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"bigpanda-udf/boltfile"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -71,10 +73,10 @@ func nextID(last uint64, now time.Time) uint64 { return max(last+1, uint64(max(0
 
 func encodeID(id uint64) []byte { return binary.BigEndian.AppendUint64(nil, id) }
 
-// decodeID is for use inside guard: a key that is no id is damage.
+// decodeID is for use inside boltfile.Guard: a key that is no id is damage.
 func decodeID(key []byte) uint64 {
 	if len(key) != 8 {
-		panic(errDamagedRecord)
+		panic(boltfile.ErrDamaged)
 	}
 	return binary.BigEndian.Uint64(key)
 }

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 
+	"bigpanda-udf/boltfile"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -130,7 +132,7 @@ func TestDeadLetterWithoutID(t *testing.T) {
 					}
 					err = ask(t, NewControl(r.folder, nil))
 					// The status is told without what the disk has.
-					if wants := !live || askName != "status"; (err != nil) != wants || wants && !strings.Contains(err.Error(), errDamagedDatabase.Error()) {
+					if wants := !live || askName != "status"; (err != nil) != wants || wants && !strings.Contains(err.Error(), boltfile.ErrDamaged.Error()) {
 						t.Errorf("the error is %v", err)
 					}
 					if !live {

@@ -3,10 +3,12 @@ package outbox
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
+
+	"bigpanda-udf/boltfile"
+	"bigpanda-udf/system"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -58,7 +60,7 @@ func (s *store) open() error {
 		return nil
 	}
 	db, b, err := openDatabase(s.path(), s.options)
-	if isDamage(err) {
+	if boltfile.IsDamage(err) {
 		s.putAside(err)
 		db, b, err = openDatabase(s.path(), s.options)
 	}
@@ -67,7 +69,7 @@ func (s *store) open() error {
 	}
 	info, err := os.Stat(s.path())
 	if err != nil {
-		abandon(db)
+		boltfile.Abandon(db)
 		return err
 	}
 	b.isNew = b.isNew || s.begun.isNew
@@ -86,7 +88,7 @@ func (s *store) view(f func(*bolt.Tx) error) error {
 	if err := s.open(); err != nil {
 		return err
 	}
-	return s.checked(guard(func() error { return s.db.View(f) }))
+	return s.checked(boltfile.Guard(func() error { return s.db.View(f) }))
 }
 
 // update runs a transaction that writes.
@@ -95,7 +97,7 @@ func (s *store) update(f func(*bolt.Tx) error) error {
 		return err
 	}
 	id := 0
-	err := guard(func() error {
+	err := boltfile.Guard(func() error {
 		return s.db.Update(func(tx *bolt.Tx) error {
 			id = tx.ID()
 			meta := tx.Bucket(bucketMeta)
@@ -110,11 +112,11 @@ func (s *store) update(f func(*bolt.Tx) error) error {
 		return nil
 	}
 	if errors.Is(err, errOverwritten) {
-		abandon(s.db)
+		boltfile.Abandon(s.db)
 		s.db = nil
 		if err = s.open(); err == nil {
 			// What it says of the levels is of another time.
-			if err = guard(func() error { return s.db.Update(markAgain) }); err == nil {
+			if err = boltfile.Guard(func() error { return s.db.Update(markAgain) }); err == nil {
 				s.begun.last++
 				s.lost(errOverwritten, "")
 				return s.update(f)
@@ -128,14 +130,14 @@ func (s *store) update(f func(*bolt.Tx) error) error {
 // used again: whether the last commit is on the disk is not known, and what
 // the file holds is what counts. A full disk is no such failure.
 func (s *store) checked(err error) error {
-	if err == nil || isFull(err) {
+	if err == nil || boltfile.IsFull(err) {
 		return err
 	}
 	if s.db != nil {
-		abandon(s.db)
+		boltfile.Abandon(s.db)
 		s.db = nil
 	}
-	if isDamage(err) {
+	if boltfile.IsDamage(err) {
 		s.putAside(err)
 	}
 	return err
@@ -143,7 +145,7 @@ func (s *store) checked(err error) error {
 
 // putAside puts a database aside that cannot be read.
 func (s *store) putAside(why error) {
-	aside, err := moveFileAside(s.path(), damaged, s.options.Now())
+	aside, err := boltfile.MoveAside(s.path(), damaged, s.options.Now())
 	s.lost(errors.Join(why, err), aside)
 }
 
@@ -172,7 +174,9 @@ func (s *store) compact(appended time.Time) error {
 
 // writeAnew writes what is open to a file beside it.
 func (s *store) writeAnew() error {
-	return makeFile(s.path()+compacting, func(next *bolt.DB) error { return bolt.Compact(next, s.db, 1<<20) })
+	return boltfile.Make(s.path()+compacting, bolt.Options{OpenFile: openFile}, func(next *bolt.DB) error {
+		return bolt.Compact(next, s.db, 1<<20)
+	})
 }
 
 // swap goes on with what writeAnew has written.
@@ -180,29 +184,7 @@ func (s *store) swap() error {
 	err := s.db.Close()
 	s.db = nil
 	if err == nil {
-		err = errors.Join(os.Rename(s.path()+compacting, s.path()), syncFolder(s.folder))
+		err = errors.Join(os.Rename(s.path()+compacting, s.path()), system.SyncFolder(s.folder))
 	}
 	return errors.Join(err, s.open())
-}
-
-// syncFolder makes a rename in a folder durable.
-func syncFolder(folder string) error {
-	f, err := os.Open(filepath.Clean(folder))
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
-
-// moveFileAside renames a database, never to a name that is taken.
-func moveFileAside(path, why string, now time.Time) (aside string, err error) {
-	for ; ; now = now.Add(1) {
-		aside = path + why + now.UTC().Format("20060102T150405.000000000Z")
-		if _, err := os.Lstat(aside); err != nil {
-			if err := os.Rename(path, aside); err != nil {
-				return aside, fmt.Errorf("put it aside: %w", err)
-			}
-			return aside, nil
-		}
-	}
 }

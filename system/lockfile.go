@@ -1,6 +1,7 @@
 package system
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
@@ -22,6 +23,10 @@ func LockFile(path string) (*os.File, error) {
 	}
 	return f, nil
 }
+
+// Release lets go of what LockFile, or Lock, locked, and closes it. A process that was
+// started meanwhile may have the file open for a moment longer.
+func Release(f *os.File) error { return errors.Join(Unlock(f), f.Close()) }
 
 // IsAt reports whether an open file is the one that has a name.
 func IsAt(f *os.File, path string) bool {
