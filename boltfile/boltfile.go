@@ -88,6 +88,30 @@ func Make(path string, o bolt.Options, fill func(*bolt.DB) error) error {
 	return err
 }
 
+// A database never shrinks by itself, and writes the list of its free pages at
+// each commit. One of more than compactFrom bytes, of which three quarters are
+// free and no more than compactTo are in use, is worth being written anew.
+const (
+	compactFrom = 1 << 20
+	compactTo   = 16 << 20
+)
+
+// IsSparse says that a database is worth being written anew.
+func IsSparse(db *bolt.DB) bool {
+	info, err := os.Stat(db.Path())
+	if err != nil {
+		return false
+	}
+	size, stats := info.Size(), db.Stats()
+	free := int64(stats.FreePageN+stats.PendingPageN) * int64(db.Info().PageSize)
+	return size > compactFrom && free >= size/4*3 && size-free <= compactTo
+}
+
+// Compact writes what is in a database to a new file, as Make does.
+func Compact(path string, o bolt.Options, db *bolt.DB) error {
+	return Make(path, o, func(next *bolt.DB) error { return bolt.Compact(next, db, 1<<20) })
+}
+
 // MoveAside renames a database, never to a name that is taken.
 func MoveAside(path, why string, now time.Time) (aside string, err error) {
 	for ; ; now = now.Add(1) {

@@ -22,9 +22,6 @@ const (
 	// defaultSocketMode lets the user and the group of the process in: the
 	// socket takes points, and gives those of one's own connection.
 	defaultSocketMode = 0o660
-	// maxSocketPath is how long the path of a socket may be everywhere: 104
-	// bytes with its end on some systems, 108 on Linux (unix(7)).
-	maxSocketPath = 103
 	// answersWithin is how long whoever listens may take to show that it does.
 	answersWithin = time.Second
 	// startsWithin is how long others that start here may take.
@@ -152,8 +149,8 @@ func (s namedSocket) check() error {
 	switch {
 	case strings.HasPrefix(s.path, "@"):
 		return usagef("%s is %.200q: write the path of a file, since a socket without one would be open to all", s.flag, s.path)
-	case len(s.path) > maxSocketPath:
-		return usagef("%s is longer than %d bytes, more than a socket's path can have: write a shorter one", s.flag, maxSocketPath)
+	case len(s.path) > system.MaxSocketPath:
+		return usagef("%s is longer than %d bytes, more than a socket's path can have: write a shorter one", s.flag, system.MaxSocketPath)
 	}
 	return nil
 }

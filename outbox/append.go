@@ -34,7 +34,10 @@ func (d *Disk) append(changes []Change, levels []Level) {
 		d.lastID = nextID(d.lastID, d.appended)
 		changes[i].ID = d.lastID
 	}
-	failed := d.try(changes, levels)
+	failed := d.writeFailed
+	if failed == nil {
+		failed = d.try(changes, levels)
+	}
 	// Not before: what that has found damaged is not counted any more.
 	d.queued += len(changes)
 	d.bytes += sizeOf(changes)
@@ -71,17 +74,9 @@ func (d *Disk) hold(c Change) {
 	d.pending.changes[c.ID], d.pending.newest[c.Alert] = c, c.ID
 }
 
-// try commits, unless the disk refuses at the moment: what it refused before
-// is much to write, and not worth the time of every point.
+// try commits. While the disk refuses, that is not worth the time of every point: what
+// it refused before is much to write.
 func (d *Disk) try(changes []Change, levels []Level) error {
-	if d.writeFailed != nil {
-		return d.writeFailed
-	}
-	return d.tryNow(changes, levels)
-}
-
-// tryNow commits, whatever the disk has said before.
-func (d *Disk) tryNow(changes []Change, levels []Level) error {
 	err := d.commit(changes, levels)
 	if err != nil {
 		d.noteFailure(err)
@@ -151,7 +146,7 @@ func (d *Disk) noteFailure(err error) {
 	d.writeFailed = err
 	d.retry = time.AfterFunc(d.options.Times.Retry, func() {
 		d.locked(func() error {
-			d.tryNow(nil, nil)
+			d.try(nil, nil)
 			d.awake()
 			return nil
 		})
@@ -188,11 +183,9 @@ func (d *Disk) Dead(id uint64, status int, answer string) error {
 		if q == nil {
 			return nil
 		}
-		c := Change{ID: id, AppKey: q.appKey, Alert: q.alert}
+		var c Change
 		err := d.store.view(func(tx *bolt.Tx) error {
-			if whole, err := d.read(tx, q.appKey, id); err == nil {
-				c = whole
-			}
+			c, _ = d.read(tx, q, id)
 			return nil
 		})
 		if err != nil {
@@ -231,7 +224,11 @@ func (d *Disk) settle() error {
 	if d.pending.empty() {
 		return nil
 	}
-	if err := d.try(nil, nil); err != nil {
+	err := d.writeFailed
+	if err == nil {
+		err = d.try(nil, nil)
+	}
+	if err != nil {
 		return fmt.Errorf("remove from outbox: %w", err)
 	}
 	d.compact()

@@ -10,9 +10,13 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"bigpanda-udf/system"
 )
 
 // maxRequest bounds a request, in bytes: one alert may be that of thousands of
@@ -45,10 +49,10 @@ func (d *Disk) serveControl() {
 	if d.closed || d.options.noControl {
 		return
 	}
-	l, err := listenControl(d.folder)
+	l, err := system.ListenSocket(filepath.Join(d.folder, controlName))
 	if err != nil {
 		d.log.Warn("the outbox cannot be asked about while this process lives: \"bigpanda-udf outbox\" will not see into it",
-			"folder", d.folder, "error", err)
+			"folder", d.folder, "error", fmt.Errorf("make control socket: %w", err))
 		return
 	}
 	server := &http.Server{
@@ -64,7 +68,7 @@ func (d *Disk) serveControl() {
 // find the outbox closed.
 func (d *Disk) closeControl() {
 	if d.control != nil {
-		removeControl(d.folder)
+		os.Remove(filepath.Join(d.folder, controlName))
 		d.control.Close()
 		d.control = nil
 	}
@@ -116,7 +120,9 @@ type Control struct {
 // there goes through filter, if there is one, before it is read.
 func NewControl(folder string, filter func([]byte) []byte) *Control {
 	return &Control{folder: folder, filter: filter, http: http.Client{Transport: &http.Transport{
-		DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return dialControl(ctx, folder) },
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return system.DialSocket(ctx, filepath.Join(folder, controlName))
+		},
 		DisableKeepAlives:  true,
 		DisableCompression: true,
 	}}}
@@ -129,7 +135,7 @@ func (c *Control) ask(ctx context.Context, op served, request []byte, into any) 
 	defer cancel()
 	for {
 		err := c.askProcess(bounded, op, request, into)
-		if nobodyListens(err) {
+		if system.NobodyListens(err) {
 			err = c.askDatabase(op, request, into)
 		}
 		again := isPassing(err)

@@ -131,11 +131,11 @@ func prepare(db *bolt.DB, o Options) (b begun, err error) {
 			}
 		}
 		for _, m := range is {
-			put := func() error { return meta.Put(m.key, m.value) }
-			if m.value == nil {
-				put = func() error { return meta.Delete(m.key) }
+			err := meta.Delete(m.key)
+			if m.value != nil {
+				err = meta.Put(m.key, m.value)
 			}
-			if err := put(); err != nil {
+			if err != nil {
 				return err
 			}
 		}

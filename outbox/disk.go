@@ -232,8 +232,7 @@ func (d *Disk) take(max int, skip func(appKey string) bool) []Change {
 	err := d.store.view(func(tx *bolt.Tx) error {
 		for _, id := range ids {
 			q := d.inFlight[id]
-			c, err := d.read(tx, q.appKey, id)
-			if err != nil {
+			if c, err := d.read(tx, q, id); err != nil {
 				unreadable[id] = err
 			} else {
 				c.Postponed = q.postponed > 0
@@ -248,8 +247,7 @@ func (d *Disk) take(max int, skip func(appKey string) bool) []Change {
 		return nil
 	}
 	for id, err := range unreadable {
-		q := d.inFlight[id]
-		d.deadLetter(Change{ID: id, AppKey: q.appKey, Alert: q.alert}, 0, err.Error())
+		d.deadLetter(d.inFlight[id].unread(id), 0, err.Error())
 		d.log.Error("a queued change cannot be read: it is now a dead letter", "id", id, "error", err)
 	}
 	if len(unreadable) > 0 {
@@ -258,18 +256,26 @@ func (d *Disk) take(max int, skip func(appKey string) bool) []Change {
 	return changes
 }
 
-// read returns one change with its payload.
-func (d *Disk) read(tx *bolt.Tx, appKey string, id uint64) (Change, error) {
+// unread is a change as far as it is known without its record.
+func (q *alertQueue) unread(id uint64) Change {
+	return Change{ID: id, AppKey: q.appKey, Alert: q.alert}
+}
+
+// read returns one change of an alert with its payload.
+func (d *Disk) read(tx *bolt.Tx, q *alertQueue, id uint64) (Change, error) {
 	if c, there := d.pending.changes[id]; there {
 		return c, nil
 	}
 	var value []byte
-	if b := tx.Bucket(bucketQueue).Bucket([]byte(appKey)); b != nil {
+	if b := tx.Bucket(bucketQueue).Bucket([]byte(q.appKey)); b != nil {
 		value = b.Get(encodeID(id))
 	}
-	c, err := decodeChange(id, appKey, value)
+	c, err := decodeChange(id, q.appKey, value)
+	if err != nil {
+		return q.unread(id), err
+	}
 	c.Payload = bytes.Clone(c.Payload)
-	return c, err
+	return c, nil
 }
 
 // Stats returns what is held now, and what became of changes since Open.

@@ -148,21 +148,21 @@ func (d *Disk) meet(ctx context.Context) {
 			others[l.Key] = l
 		}
 	}
-	takeOver := func(o *orphan) error {
+	takeOver := func(o *idle) (empty bool, err error) {
 		theirs, last, err := d.levelsOf(o)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if d.numbered {
 			for _, l := range theirs {
 				learn(l)
 			}
-			return nil
+			return false, nil
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		_, err = d.merge(theirs, last)
-		return err
+		return false, err
 	}
 	var errs error
 	for _, folder := range d.foldersOfUse() {

@@ -204,7 +204,7 @@ func (d *Disk) runNow(op served, do func(*target) (any, error), t *target) (out 
 		return out, err
 	}
 	if !d.pending.empty() {
-		if err := d.tryNow(nil, nil); err != nil {
+		if err := d.try(nil, nil); err != nil {
 			return nil, fmt.Errorf("the disk refuses to be written, so nothing was changed: %w", err)
 		}
 	}

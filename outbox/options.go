@@ -14,6 +14,7 @@ const (
 
 	databaseName = "outbox.db"
 	lockName     = "lock"
+	controlName  = "control.sock"
 )
 
 // Options say whose outbox it is and how it behaves.

@@ -86,12 +86,11 @@ func (d *Disk) look(ctx context.Context) {
 func (d *Disk) adopt(ctx context.Context, folder string) (total int, err error) {
 	for {
 		n := 0
-		err := d.withOrphan(folder, func(o *orphan) (err error) {
-			n, err = d.movePiece(o)
-			if err == nil && n == 0 {
-				err = d.lookAfter(o)
+		err := d.withOrphan(folder, func(o *idle) (empty bool, err error) {
+			if n, err = d.movePiece(o); err != nil || n > 0 {
+				return false, err
 			}
-			return err
+			return d.lookAfter(o)
 		})
 		total += n
 		if errors.Is(err, errInUse) || errors.Is(err, ErrNewerFormat) {
@@ -109,13 +108,13 @@ func (d *Disk) adopt(ctx context.Context, folder string) (total int, err error) 
 }
 
 // movePiece moves the oldest changes.
-func (d *Disk) movePiece(o *orphan) (int, error) {
+func (d *Disk) movePiece(o *idle) (int, error) {
 	var changes []Change
 	// One that cannot be written is left alone: its changes would be taken over again
 	// and again.
 	err := o.update(func(tx *bolt.Tx) error {
 		changes = oldestChanges(tx)
-		if o.ofUse && len(changes) == 0 {
+		if o.isOf(d.options) && len(changes) == 0 {
 			return nil
 		}
 		return d.markOrphan(o, tx)
@@ -140,7 +139,7 @@ func (d *Disk) movePiece(o *orphan) (int, error) {
 
 // markOrphan writes down that the levels are nobody's from now on, or drops them, when
 // they have been so for long.
-func (d *Disk) markOrphan(o *orphan, tx *bolt.Tx) error {
+func (d *Disk) markOrphan(o *idle, tx *bolt.Tx) error {
 	meta := tx.Bucket(bucketMeta)
 	now := d.options.Now()
 	since := number(meta.Get(keyOrphan))
@@ -150,42 +149,43 @@ func (d *Disk) markOrphan(o *orphan, tx *bolt.Tx) error {
 			return err
 		}
 	}
-	if !o.ofUse && (meta.Get(keyHeir) != nil || now.Sub(time.Unix(since, 0)) > maxOrphanAge) {
+	if !o.isOf(d.options) && (meta.Get(keyHeir) != nil || now.Sub(time.Unix(since, 0)) > maxOrphanAge) {
 		return dropLevels(tx)
 	}
 	return nil
 }
 
 // lookAfter sees to what is left of an orphan whose queue is empty: the levels are
-// its node's, which takes them over; what holds nothing of worth is removed.
-func (d *Disk) lookAfter(o *orphan) error {
-	if o.ofUse && !d.numbered {
+// its node's, which takes them over. It tells whether nothing of worth is left then.
+func (d *Disk) lookAfter(o *idle) (empty bool, err error) {
+	if o.isOf(d.options) && !d.numbered {
 		// Its process may have gone after Levels was called.
 		theirs, last, err := d.levelsOf(o)
 		if err != nil {
-			return err
+			return false, err
 		}
 		d.inTurn(func(Known) (later []Level) {
 			later, err = d.merge(theirs, last)
 			return later
 		})
-		if err != nil {
-			return err
+		if err == nil {
+			err = o.update(dropLevels)
 		}
-		if err := o.update(dropLevels); err != nil {
-			return err
+		if err != nil {
+			return false, err
 		}
 	}
-	return o.view(func(tx *bolt.Tx) error {
+	err = o.view(func(tx *bolt.Tx) error {
 		dead, _ := tx.Bucket(bucketDead).Cursor().First()
 		level, _ := tx.Bucket(bucketLevels).Cursor().First()
-		o.empty = dead == nil && level == nil
+		empty = dead == nil && level == nil
 		for range merged(tx, 0) { // one that cannot be read
-			o.empty = false
+			empty = false
 			break
 		}
 		return nil
 	})
+	return empty, err
 }
 
 // insert queues changes of an orphan, in their places.
@@ -252,15 +252,8 @@ func oldestChanges(tx *bolt.Tx) (changes []Change) {
 	return changes
 }
 
-// An orphan is an outbox whose process is gone, and which another may deliver.
-type orphan struct {
-	*idle
-	ofUse bool // of the use of whoever opened it
-	empty bool // nothing of worth is left in it
-}
-
-// levelsOf returns all levels, and the last ID that was given.
-func (d *Disk) levelsOf(o *orphan) (all []Level, last uint64, err error) {
+// levelsOf returns all levels of an orphan, and the last ID that was given.
+func (d *Disk) levelsOf(o *idle) (all []Level, last uint64, err error) {
 	elsewhere := !o.hasURL(d.options)
 	err = o.view(func(tx *bolt.Tx) error {
 		last = tx.Bucket(bucketQueue).Sequence()
@@ -276,23 +269,21 @@ func (d *Disk) levelsOf(o *orphan) (all []Level, last uint64, err error) {
 
 // withOrphan calls f with the outbox in a folder, unless it is not this one's to
 // deliver: it is of its use, or has its URL and token. errInUse is the error when a
-// process works on it. Where f has found nothing of worth in it, it is removed.
-func (d *Disk) withOrphan(folder string, f func(*orphan) error) error {
+// process works on it. Where f says that it is empty, it is removed.
+func (d *Disk) withOrphan(folder string, f func(*idle) (empty bool, err error)) error {
 	if fault, hint := system.FolderFault(folder); fault != "" {
 		return fmt.Errorf("%s: run %s, or remove it", fault, hint)
 	}
-	i, err := openIdle(folder, true)
-	damage := err
-	o := &orphan{idle: i}
+	o, err := openIdle(folder, true)
+	damage, empty := err, false
 	if err == nil {
-		defer i.close()
-		o.ofUse = i.isOf(d.options)
-		mine := o.ofUse || i.hasURL(d.options) && i.hasToken(d.options)
-		if i.db == nil || !mine || bytes.Equal(i.store, d.store.begun.id) { // a copy of this one
+		defer o.close()
+		mine := o.isOf(d.options) || o.hasURL(d.options) && o.hasToken(d.options)
+		if o.db == nil || !mine || bytes.Equal(o.store, d.store.begun.id) { // a copy of this one
 			return nil
 		}
-		err = f(o)
-		damage = i.failed // an error of f may be of this outbox's own file
+		empty, err = f(o)
+		damage = o.failed // an error of f may be of this outbox's own file
 	}
 	switch {
 	case err != nil && boltfile.IsDamage(damage):
@@ -302,7 +293,7 @@ func (d *Disk) withOrphan(folder string, f func(*orphan) error) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("%s: %w", folder, err)
-	case o.empty:
+	case empty:
 		return removeFolder(folder)
 	}
 	return nil

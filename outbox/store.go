@@ -13,23 +13,18 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// A database never shrinks by itself, and writes the list of its free pages at
-// each commit. One of more than compactFrom bytes, of which three quarters are
-// free and no more than compactTo are in use, is written anew, when no point has
-// come with a change for compactQuiet: that takes up to a tenth of a second.
 const (
-	compactFrom  = 1 << 20
-	compactTo    = 16 << 20
+	// compactQuiet is how long no point must have come with a change before a
+	// database is written anew: that takes up to a tenth of a second.
 	compactQuiet = time.Second
+	// compactAgain is how long the next try waits when one has failed.
+	compactAgain = 10 * time.Minute
 
 	// compacting ends the name of a database while it is written anew.
 	compacting = ".compacting"
 	// damaged and replaced follow the name of a database that was put aside.
 	damaged  = ".damaged-"
 	replaced = ".replaced-"
-
-	// compactAgain is how long the next try waits when one has failed.
-	compactAgain = 10 * time.Minute
 )
 
 // A store is the database file of an outbox, which it opens, and opens anew after
@@ -149,19 +144,14 @@ func (s *store) putAside(why error) {
 	s.lost(errors.Join(why, err), aside)
 }
 
-// compact writes the database anew if that is worth it.
+// compact writes the database anew if that is worth it, and nothing comes now.
 func (s *store) compact(appended time.Time) error {
 	now := s.options.Now()
 	if s.db == nil || now.Before(s.compactAfter) || now.Sub(appended).Abs() < compactQuiet {
 		return nil
 	}
-	info, err := os.Stat(s.path())
-	if err != nil || !os.SameFile(info, s.file) {
-		return nil // the next commit finds out what that means
-	}
-	size, stats := info.Size(), s.db.Stats()
-	free := int64(stats.FreePageN+stats.PendingPageN) * int64(s.db.Info().PageSize)
-	if size <= compactFrom || free < size/4*3 || size-free > compactTo {
+	// Of another file the next commit finds out what that means.
+	if !s.isThere() || !boltfile.IsSparse(s.db) {
 		return nil
 	}
 	if err := s.writeAnew(); err != nil {
@@ -174,9 +164,7 @@ func (s *store) compact(appended time.Time) error {
 
 // writeAnew writes what is open to a file beside it.
 func (s *store) writeAnew() error {
-	return boltfile.Make(s.path()+compacting, bolt.Options{OpenFile: openFile}, func(next *bolt.DB) error {
-		return bolt.Compact(next, s.db, 1<<20)
-	})
+	return boltfile.Compact(s.path()+compacting, bolt.Options{OpenFile: openFile}, s.db)
 }
 
 // swap goes on with what writeAnew has written.
