@@ -1,6 +1,6 @@
 // Package boltfile opens and makes bbolt files, and tells what a failure of one means:
-// that it is damaged, that the disk is full, or something else. It knows nothing of
-// what is in them.
+// that it is damaged, that the disk is full, or something else. Beside that it has the
+// records and numbers that are kept in one. It knows nothing of what they mean.
 package boltfile
 
 import (
@@ -84,6 +84,19 @@ func Make(path string, o bolt.Options, fill func(*bolt.DB) error) error {
 	}
 	if err != nil {
 		os.Remove(path)
+	}
+	return err
+}
+
+// Begin makes a database file under another name, and gives it its own when all of it
+// is on disk: a half of one would be taken for damage after a loss of power.
+func Begin(path, unfinished string, o bolt.Options, fill func(*bolt.DB) error) error {
+	err := Make(unfinished, o, fill)
+	if err == nil {
+		err = system.SyncFoldersAbove(path)
+	}
+	if err == nil {
+		err = os.Rename(unfinished, path)
 	}
 	return err
 }

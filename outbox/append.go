@@ -92,15 +92,8 @@ func (d *Disk) commit(changes []Change, levels []Level) error {
 		if err := d.pending.write(tx); err != nil {
 			return err
 		}
-		for _, c := range changes {
-			if err := putChange(tx, c); err != nil {
-				return err
-			}
-		}
-		for _, l := range levels {
-			if err := putLevel(tx, l); err != nil {
-				return err
-			}
+		if err := putAll(tx, changes, levels); err != nil {
+			return err
 		}
 		return d.putCounts(tx, len(changes), sizeOf(changes))
 	}
@@ -130,7 +123,7 @@ func (d *Disk) putCounts(tx *bolt.Tx, changes int, size int64) error {
 		// The token may have been changed in its file.
 		meta.Put(keyToken, d.options.Fingerprint(meta.Get(keyStore))),
 		tx.Bucket(bucketQueue).SetSequence(d.lastID),
-		putNumber(meta, keyQueued, int64(d.queued+changes)), putNumber(meta, keyBytes, d.bytes+size),
+		boltfile.PutNumber(meta, keyQueued, int64(d.queued+changes)), boltfile.PutNumber(meta, keyBytes, d.bytes+size),
 	)
 }
 

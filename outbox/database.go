@@ -35,7 +35,11 @@ func openDatabase(path string, o Options) (db *bolt.DB, b begun, err error) {
 	}
 	none := errors.Is(statErr, os.ErrNotExist)
 	if none {
-		if err := beginDatabase(path, o); err != nil {
+		err := boltfile.Begin(path, path+compacting, bolt.Options{OpenFile: openFile}, func(db *bolt.DB) error {
+			_, err := prepare(db, o)
+			return err
+		})
+		if err != nil {
 			return nil, b, fmt.Errorf("begin outbox %s: %w", path, err)
 		}
 	}
@@ -60,22 +64,6 @@ func openDatabase(path string, o Options) (db *bolt.DB, b begun, err error) {
 		boltfile.Abandon(db)
 	}
 	return nil, begun{}, fmt.Errorf("open outbox %s: %w", path, err)
-}
-
-// beginDatabase makes a database. The file has its name only when all of it is
-// on disk: a half of one would be taken for damage after a loss of power.
-func beginDatabase(path string, o Options) error {
-	err := boltfile.Make(path+compacting, bolt.Options{OpenFile: openFile}, func(db *bolt.DB) error {
-		_, err := prepare(db, o)
-		return err
-	})
-	if err == nil {
-		err = system.SyncFoldersAbove(path)
-	}
-	if err == nil {
-		err = os.Rename(path+compacting, path)
-	}
-	return err
 }
 
 // begun is what was found when a database was opened.
@@ -110,7 +98,7 @@ func prepare(db *bolt.DB, o Options) (b begun, err error) {
 		meta := tx.Bucket(bucketMeta)
 		b.id, b.last = slices.Clone(meta.Get(keyStore)), tx.ID()
 		is := []struct{ key, value []byte }{
-			{keyVersion, encodeID(formatVersion)}, {keyTask, []byte(o.Task)}, {keyNode, []byte(o.Node)},
+			{keyVersion, boltfile.EncodeID(formatVersion)}, {keyTask, []byte(o.Task)}, {keyNode, []byte(o.Node)},
 			{keyURL, []byte(o.URL)}, {keyToken, o.Fingerprint(b.id)}, {keyOrphan, nil}, {keyHeir, nil}, {keyBegins, nil},
 		}
 		prepared := !b.isNew
@@ -176,7 +164,7 @@ func checkFormat(tx *bolt.Tx) error {
 	if meta == nil {
 		return fmt.Errorf("%w: it is another program's", boltfile.ErrDamaged)
 	}
-	if v := number(meta.Get(keyVersion)); v > formatVersion {
+	if v := boltfile.Number(meta.Get(keyVersion)); v > formatVersion {
 		return fmt.Errorf("format %d is newer than %d: it %w", v, formatVersion, ErrNewerFormat)
 	} else if v < 1 {
 		return fmt.Errorf("%w: it has no version", boltfile.ErrDamaged)

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"time"
 
+	"bigpanda-udf/boltfile"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -19,7 +21,7 @@ func putDead(tx *bolt.Tx, letter DeadLetter) error {
 	if err != nil {
 		return err
 	}
-	if err := b.Put(encodeID(letter.ID), value); err != nil {
+	if err := b.Put(boltfile.EncodeID(letter.ID), value); err != nil {
 		return err
 	}
 	count := countDead(tx)
@@ -42,7 +44,7 @@ func putDead(tx *bolt.Tx, letter DeadLetter) error {
 func countDead(tx *bolt.Tx) (n int) {
 	c := tx.Bucket(bucketDead).Cursor()
 	for k, _ := c.First(); k != nil; k, _ = c.Next() {
-		decodeID(k)
+		boltfile.DecodeID(k)
 		n++
 	}
 	return n

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"bigpanda-udf/boltfile"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -71,7 +73,7 @@ func TestDeadLettersAreBounded(t *testing.T) {
 					if err != nil {
 						return err
 					}
-					if err := tx.Bucket(bucketDead).Put(encodeID(uint64(id+1)), value); err != nil {
+					if err := tx.Bucket(bucketDead).Put(boltfile.EncodeID(uint64(id+1)), value); err != nil {
 						return err
 					}
 				}

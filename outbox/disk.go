@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,9 +70,7 @@ type Disk struct {
 // A database that cannot be read is put aside, and a new one begun. Errors
 // are of the folder: it cannot be written, or holds a newer format.
 func Open(dir string, o Options) (*Disk, error) {
-	if o.MaxSize == 0 {
-		o.MaxSize = DefaultMaxSize
-	}
+	o.MaxSize = cmp.Or(o.MaxSize, DefaultMaxSize)
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -139,7 +138,7 @@ func (d *Disk) work(ctx context.Context) {
 func (d *Disk) recount() error {
 	return d.store.view(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
-		d.queued, d.bytes = int(number(meta.Get(keyQueued))), number(meta.Get(keyBytes))
+		d.queued, d.bytes = int(boltfile.Number(meta.Get(keyQueued))), boltfile.Number(meta.Get(keyBytes))
 		d.lastID = max(d.lastID, tx.Bucket(bucketQueue).Sequence())
 		d.full = d.options.MaxSize
 		d.stats.Dead = countDead(tx)
@@ -268,7 +267,7 @@ func (d *Disk) read(tx *bolt.Tx, q *alertQueue, id uint64) (Change, error) {
 	}
 	var value []byte
 	if b := tx.Bucket(bucketQueue).Bucket([]byte(q.appKey)); b != nil {
-		value = b.Get(encodeID(id))
+		value = b.Get(boltfile.EncodeID(id))
 	}
 	c, err := decodeChange(id, q.appKey, value)
 	if err != nil {
@@ -306,12 +305,12 @@ func (d *Disk) Close() error {
 	d.workers.Wait()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var err error
 	// Also when nothing is pending: the token may have been changed in its file.
-	if err = d.commit(nil, nil); err != nil && !d.pending.empty() {
-		err = fmt.Errorf("write what the disk refused before, %d changes: %w", len(d.pending.changes), err)
-	} else {
+	err := d.commit(nil, nil)
+	if d.pending.empty() {
 		err = nil
+	} else if err != nil {
+		err = fmt.Errorf("write what the disk refused before, %d changes: %w", len(d.pending.changes), err)
 	}
 	if d.store.db != nil {
 		err = errors.Join(err, d.store.db.Close())

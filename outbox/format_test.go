@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"bigpanda-udf/boltfile"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -19,7 +21,7 @@ func TestNewerFormatIsLeftAlone(t *testing.T) {
 	r.put(1, "a")
 	path := r.store.path()
 	r.close()
-	inspect(t, path, func(tx *bolt.Tx) error { return putNumber(tx.Bucket(bucketMeta), keyVersion, formatVersion+1) })
+	inspect(t, path, func(tx *bolt.Tx) error { return boltfile.PutNumber(tx.Bucket(bucketMeta), keyVersion, formatVersion+1) })
 	before, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -81,9 +81,8 @@ type use struct {
 
 func useOf(tx *bolt.Tx) use {
 	meta := tx.Bucket(bucketMeta)
-	text := func(key []byte) string { return string(meta.Get(key)) }
 	return use{
-		task: text(keyTask), node: text(keyNode), url: text(keyURL),
+		task: string(meta.Get(keyTask)), node: string(meta.Get(keyNode)), url: string(meta.Get(keyURL)),
 		store: bytes.Clone(meta.Get(keyStore)), token: bytes.Clone(meta.Get(keyToken)),
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"path/filepath"
 
+	"bigpanda-udf/boltfile"
+
 	bolt "go.etcd.io/bbolt"
 	boltErrors "go.etcd.io/bbolt/errors"
 )
@@ -17,10 +19,10 @@ func levelKey(series string) []byte {
 	return sum[:16]
 }
 
-func encodeLevel(l Level) []byte { return encodeRecord(nil, l.Time, l.Value, l.Key) }
+func encodeLevel(l Level) []byte { return boltfile.EncodeRecord(nil, l.Time, l.Value, l.Key) }
 
 func decodeLevel(b []byte) (l Level, err error) {
-	l.Time, l.Value, err = decodeRecord(nil, b, &l.Key)
+	l.Time, l.Value, err = boltfile.DecodeRecord(nil, b, &l.Key)
 	l.Value = append([]byte{}, l.Value...) // what bbolt gives is valid within a transaction only
 	return l, err
 }

@@ -1,8 +1,6 @@
 package outbox
 
-import (
-	bolt "go.etcd.io/bbolt"
-)
+import bolt "go.etcd.io/bbolt"
 
 // piece is how many changes the limit looks at in one go: points wait no longer
 // than that takes.

@@ -72,10 +72,8 @@ func (m *Memory) Append(changes []Change, _ []Level) {
 func (m *Memory) giveUp() {
 	var intermediate []Change
 	for _, l := range m.schedule.alerts {
-		if n := len(l.queued); n > 1 {
-			for _, t := range l.queued[:n-1] {
-				intermediate = append(intermediate, m.changes[t.id])
-			}
+		for _, e := range l.queued[:max(1, len(l.queued))-1] {
+			intermediate = append(intermediate, m.changes[e.id])
 		}
 	}
 	slices.SortFunc(intermediate, func(a, b Change) int { return cmp.Compare(a.ID, b.ID) })

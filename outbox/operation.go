@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"time"
 
+	"bigpanda-udf/boltfile"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -101,8 +103,8 @@ func (t *target) inFlight(id uint64) bool {
 func (t *target) count(changes int, bytes int64) error {
 	meta := t.tx.Bucket(bucketMeta)
 	return errors.Join(
-		putNumber(meta, keyQueued, max(0, number(meta.Get(keyQueued))+int64(changes))),
-		putNumber(meta, keyBytes, max(0, number(meta.Get(keyBytes))+bytes)),
+		boltfile.PutNumber(meta, keyQueued, max(0, boltfile.Number(meta.Get(keyQueued))+int64(changes))),
+		boltfile.PutNumber(meta, keyBytes, max(0, boltfile.Number(meta.Get(keyBytes))+bytes)),
 	)
 }
 

@@ -74,15 +74,13 @@ var amend = define("amend", "amend alerts", changes, func(t *target, amendments 
 		if a.Change.ID, err = t.newID(); err != nil {
 			return o, err
 		}
-		if err := errors.Join(putChange(t.tx, a.Change), t.count(1, int64(len(a.Change.Payload)))); err != nil {
-			return o, err
-		}
+		var levels []Level
 		for _, s := range a.Series {
-			l := Level{Key: string(s.Key), Time: a.Change.Time, Value: a.Value}
-			if err := putLevel(t.tx, l); err != nil {
-				return o, err
-			}
-			t.levels = append(t.levels, l)
+			levels = append(levels, Level{Key: string(s.Key), Time: a.Change.Time, Value: a.Value})
+		}
+		t.levels = append(t.levels, levels...)
+		if err := errors.Join(putAll(t.tx, []Change{a.Change}, levels), t.count(1, int64(len(a.Change.Payload)))); err != nil {
+			return o, err
 		}
 	}
 	return o, nil

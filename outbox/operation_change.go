@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+
+	"bigpanda-udf/boltfile"
 )
 
 // maxSelected is how many changes one commit of Retry or Drop is about: points
@@ -76,14 +78,14 @@ var retryDead = define("retry", "put dead letters back", changes, func(t *target
 	var bytes int64
 	for _, id := range s.IDs {
 		var letter DeadLetter
-		if v := dead.Get(encodeID(id)); v == nil || json.Unmarshal(v, &letter) != nil || len(letter.Payload) == 0 {
+		if v := dead.Get(boltfile.EncodeID(id)); v == nil || json.Unmarshal(v, &letter) != nil || len(letter.Payload) == 0 {
 			o.Missing = append(o.Missing, id)
 			continue
 		}
 		if letter.ID, err = t.newID(); err != nil {
 			return o, err
 		}
-		if err := errors.Join(putChange(t.tx, letter.Change), dead.Delete(encodeID(id))); err != nil {
+		if err := errors.Join(putChange(t.tx, letter.Change), dead.Delete(boltfile.EncodeID(id))); err != nil {
 			return o, err
 		}
 		bytes += int64(len(letter.Payload))
@@ -105,11 +107,11 @@ func (c *Control) Drop(ctx context.Context, kind string, s Selection) (Outcome, 
 var dropDead = define("drop-dead", "drop dead letters", changes, func(t *target, s Selection) (o Outcome, err error) {
 	dead := t.tx.Bucket(bucketDead)
 	for _, id := range s.IDs {
-		if dead.Get(encodeID(id)) == nil {
+		if dead.Get(boltfile.EncodeID(id)) == nil {
 			o.Missing = append(o.Missing, id)
 			continue
 		}
-		if err := dead.Delete(encodeID(id)); err != nil {
+		if err := dead.Delete(boltfile.EncodeID(id)); err != nil {
 			return o, err
 		}
 		o.Done++

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"bigpanda-udf/boltfile"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -107,7 +109,7 @@ var listDead = define("dead", "read the outbox", reads, func(t *target, q pageQu
 		e := newEntry(letter.Change, q.Payload)
 		e.Status, e.Answer = letter.Status, letter.Answer
 		if err != nil {
-			e.Size, e.Problem = len(v), errDamagedRecord.Error()
+			e.Size, e.Problem = len(v), boltfile.ErrDamagedRecord.Error()
 		} else {
 			e.Died = time.Unix(letter.Died, 0).UTC()
 		}
@@ -125,7 +127,7 @@ func deadAfter(tx *bolt.Tx, after uint64) func(yield func(id uint64, value []byt
 			return
 		}
 		c := tx.Bucket(bucketDead).Cursor()
-		for k, v := c.Seek(encodeID(after + 1)); k != nil && yield(decodeID(k), v); k, v = c.Next() {
+		for k, v := c.Seek(boltfile.EncodeID(after + 1)); k != nil && yield(boltfile.DecodeID(k), v); k, v = c.Next() {
 		}
 	}
 }
@@ -182,11 +184,9 @@ func (c *Control) Levels(ctx context.Context, each func(Level)) error {
 
 var listLevels = define("levels", "read the outbox", asks, func(t *target, q levelQuery) (page levelPage, err error) {
 	c := t.tx.Bucket(bucketLevels).Cursor()
-	k, v := c.First()
-	if q.After != nil {
-		if k, v = c.Seek(q.After); slices.Equal(k, q.After) {
-			k, v = c.Next()
-		}
+	k, v := c.Seek(q.After)
+	if q.After != nil && slices.Equal(k, q.After) {
+		k, v = c.Next()
 	}
 	for n := 0; k != nil; k, v = c.Next() {
 		if l, err := decodeLevel(v); err == nil && len(l.Value) > 0 {

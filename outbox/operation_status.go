@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"time"
+
+	"bigpanda-udf/boltfile"
 )
 
 // Status is the state of one outbox, for people and for monitors.
@@ -74,12 +76,11 @@ var readStatus = define("status", "read the outbox", reports, func(t *target, _ 
 	s := Status{Folder: t.folder, Damaged: putAside(t.folder), Format: formatVersion, Delivery: t.delivery}
 	if t.tx != nil {
 		meta := t.tx.Bucket(bucketMeta)
-		u := useOf(t.tx)
-		s.Task, s.Node, s.URL = u.task, u.node, u.url
-		s.Format = int(number(meta.Get(keyVersion)))
-		s.Queued, s.Bytes = int(number(meta.Get(keyQueued))), number(meta.Get(keyBytes))
+		s.Task, s.Node, s.URL = string(meta.Get(keyTask)), string(meta.Get(keyNode)), string(meta.Get(keyURL))
+		s.Format = int(boltfile.Number(meta.Get(keyVersion)))
+		s.Queued, s.Bytes = int(boltfile.Number(meta.Get(keyQueued))), boltfile.Number(meta.Get(keyBytes))
 		s.Dead = countDead(t.tx)
-		if since := number(meta.Get(keyOrphan)); since > 0 {
+		if since := boltfile.Number(meta.Get(keyOrphan)); since > 0 {
 			s.LeftBehind = time.Unix(since, 0).UTC()
 		}
 		for e := range merged(t.tx, 0) {

@@ -142,10 +142,10 @@ func (d *Disk) movePiece(o *idle) (int, error) {
 func (d *Disk) markOrphan(o *idle, tx *bolt.Tx) error {
 	meta := tx.Bucket(bucketMeta)
 	now := d.options.Now()
-	since := number(meta.Get(keyOrphan))
+	since := boltfile.Number(meta.Get(keyOrphan))
 	if since == 0 {
 		since = now.Unix()
-		if err := putNumber(meta, keyOrphan, since); err != nil {
+		if err := boltfile.PutNumber(meta, keyOrphan, since); err != nil {
 			return err
 		}
 	}
@@ -207,14 +207,14 @@ func (d *Disk) insert(changes []Change) error {
 			if err != nil {
 				return err
 			}
-			there := b.Get(encodeID(c.ID))
-			for ; there != nil && !bytes.Equal(there, encodeChange(c)); there = b.Get(encodeID(c.ID)) {
+			there := b.Get(boltfile.EncodeID(c.ID))
+			for ; there != nil && !bytes.Equal(there, encodeChange(c)); there = b.Get(boltfile.EncodeID(c.ID)) {
 				c.ID++
 			}
 			if there != nil {
 				continue // a process that was here before died in between
 			}
-			if err := b.Put(encodeID(c.ID), encodeChange(c)); err != nil {
+			if err := b.Put(boltfile.EncodeID(c.ID), encodeChange(c)); err != nil {
 				return err
 			}
 			count++
@@ -309,10 +309,10 @@ func removeFolder(folder string) error {
 			return err
 		}
 	}
-	if err := os.Remove(folder); err != nil {
-		if errors.Is(err, syscall.ENOTEMPTY) {
-			return nil
-		}
+	switch err := os.Remove(folder); {
+	case errors.Is(err, syscall.ENOTEMPTY):
+		return nil
+	case err != nil:
 		return err
 	}
 	// And the links to it.

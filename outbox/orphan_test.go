@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"bigpanda-udf/boltfile"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -237,7 +239,7 @@ func TestWhatStays(t *testing.T) {
 			defer r.mu.Unlock()
 			r.update(func(tx *bolt.Tx) error {
 				b, err := tx.Bucket(bucketQueue).CreateBucket([]byte("k"))
-				return errors.Join(err, b.Put(encodeID(1), []byte("damaged")))
+				return errors.Join(err, b.Put(boltfile.EncodeID(1), []byte("damaged")))
 			})
 		}, true},
 		{"a file of somebody else", func(t *testing.T, r *rig) {

@@ -68,18 +68,26 @@ func (p *pending) write(tx *bolt.Tx) error {
 	if err := p.removeDone(tx); err != nil {
 		return err
 	}
-	for _, id := range slices.Sorted(maps.Keys(p.changes)) {
-		if err := putChange(tx, p.changes[id]); err != nil {
-			return err
-		}
-	}
-	for _, l := range p.levels {
-		if err := putLevel(tx, l); err != nil {
-			return err
-		}
+	if err := putAll(tx, p.from("", 0), slices.Collect(maps.Values(p.levels))); err != nil {
+		return err
 	}
 	for _, dead := range p.dead {
 		if err := putDead(tx, dead); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// putAll writes changes, ascending by ID, and levels.
+func putAll(tx *bolt.Tx, changes []Change, levels []Level) error {
+	for _, c := range changes {
+		if err := putChange(tx, c); err != nil {
+			return err
+		}
+	}
+	for _, l := range levels {
+		if err := putLevel(tx, l); err != nil {
 			return err
 		}
 	}

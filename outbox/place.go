@@ -52,10 +52,8 @@ func onlyIdle(dir string, o Options) (folder string, own, busy bool) {
 	for _, f := range foldersIn(dir) {
 		// The name spares others that they are locked for a moment.
 		prefix := readableName(o.Task + ".")
-		if f != baseOf(f) || !strings.HasPrefix(filepath.Base(f), prefix) {
-			continue
-		}
-		if fault, _ := system.FolderFault(f); fault != "" {
+		fault, _ := system.FolderFault(f)
+		if fault != "" || f != baseOf(f) || !strings.HasPrefix(filepath.Base(f), prefix) {
 			continue
 		}
 		i, err := openIdle(f, false)

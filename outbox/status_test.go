@@ -81,8 +81,8 @@ func TestStatusOfDamagedRecords(t *testing.T) {
 	}
 	id := list.Entries[1].ID
 	err = d.update(func(tx *bolt.Tx) error {
-		return errors.Join(tx.Bucket(bucketQueue).Bucket([]byte("x")).Put(encodeID(id), []byte("noise")),
-			tx.Bucket(bucketDead).Put(encodeID(id), []byte("noise")))
+		return errors.Join(tx.Bucket(bucketQueue).Bucket([]byte("x")).Put(boltfile.EncodeID(id), []byte("noise")),
+			tx.Bucket(bucketDead).Put(boltfile.EncodeID(id), []byte("noise")))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -159,7 +159,7 @@ func TestControlOfAnotherFormat(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := openForStatus(t)
-			err := d.update(func(tx *bolt.Tx) error { return putNumber(tx.Bucket(bucketMeta), keyVersion, tt.version) })
+			err := d.update(func(tx *bolt.Tx) error { return boltfile.PutNumber(tx.Bucket(bucketMeta), keyVersion, tt.version) })
 			if err := errors.Join(err, d.Close()); err != nil {
 				t.Fatal(err)
 			}

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"bigpanda-udf/boltfile"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -145,7 +147,7 @@ func TestFormat1(t *testing.T) {
 	former := filepath.Join(dir, "cpu_bigpanda2.16f30c3a", databaseName)
 	r.close()
 	inspect(t, former, func(tx *bolt.Tx) error {
-		if v := number(tx.Bucket(bucketMeta).Get(keyVersion)); v != 2 {
+		if v := boltfile.Number(tx.Bucket(bucketMeta).Get(keyVersion)); v != 2 {
 			t.Errorf("an earlier program finds the format %d", v)
 		}
 		return nil

@@ -3,6 +3,8 @@ package outbox
 import (
 	"cmp"
 
+	"bigpanda-udf/boltfile"
+
 	bolt "go.etcd.io/bbolt"
 )
 
@@ -210,9 +212,9 @@ func (w *window) scan(appKey string, from uint64, f func(alert string, e entry) 
 			return nil
 		}
 		c := b.Cursor()
-		for k, v := c.Seek(encodeID(from)); k != nil && more; k, v = c.Next() {
+		for k, v := c.Seek(boltfile.EncodeID(from)); k != nil && more; k, v = c.Next() {
 			// Whether it is damaged is told when it is taken.
-			change, _ := decodeChange(decodeID(k), appKey, v)
+			change, _ := decodeChange(boltfile.DecodeID(k), appKey, v)
 			alert := cmp.Or(change.Alert, "damaged, of "+appKey) // an alert has one app key
 			more = f(alert, entry{change.ID, len(change.Payload)})
 			from = change.ID + 1
