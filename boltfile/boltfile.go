@@ -23,11 +23,14 @@ import (
 // program, it is none.
 var ErrDamaged = errors.New("not a database of this program")
 
-// Open opens a database file with o.OpenFile. What bbolt cannot make sense of is
-// ErrDamaged; bolt.ErrTimeout is the error when another process has it.
+// Open opens a database file, with o.OpenFile if there is one. What bbolt cannot make sense of is
+// ErrDamaged; ErrTimeout of bbolt is the error when another process has it.
 func Open(path string, o bolt.Options) (db *bolt.DB, err error) {
 	var file *os.File
 	open := o.OpenFile
+	if open == nil {
+		open = os.OpenFile
+	}
 	o.Timeout = 100 * time.Millisecond // the default waits for ever
 	o.FreelistType = bolt.FreelistMapType
 	o.OpenFile = func(name string, flag int, mode os.FileMode) (_ *os.File, err error) {
