@@ -27,7 +27,7 @@ func TestSend(t *testing.T) {
 		{name: "refused", faults: sandbox.Faults{Status: 400}, code: 1, stdout: []string{"answered 400 Bad Request"}, stderr: "see the answer"},
 		{name: "down", faults: sandbox.Faults{Status: 503}, code: 1, stdout: []string{"answered 503 Service Unavailable"}, stderr: "answered 503 Service Unavailable; try again later"},
 		{name: "a login page", faults: sandbox.Faults{Body: "<html>log in"}, code: 1, stdout: []string{"answered 200 OK", "<html>log in"}, stderr: "no proxy or login page"},
-		{name: "no answer", faults: sandbox.Faults{Hang: true}, args: []string{"--timeout=10ms"}, code: 1, stdout: []string{"sent to http://"}, stderr: "within 10ms"},
+		{name: "no answer", faults: sandbox.Faults{Hang: true}, args: []string{"--timeout=1s"}, code: 1, stdout: []string{"sent to http://"}, stderr: "within 1s"},
 		{name: "a dropped connection", faults: sandbox.Faults{Drop: true}, code: 1, stderr: "can be reached"},
 		{name: "a wrong status", args: []string{"--status=red"}, code: 2, stderr: `--status is "red": write ok, `},
 		{name: "an attribute of BigPanda's own", args: []string{"--attribute=status=x"}, code: 2, stderr: "BigPanda defines that name"},
