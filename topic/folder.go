@@ -2,13 +2,14 @@ package topic
 
 import (
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"bigpanda-udf/udf"
@@ -61,22 +62,21 @@ func Files(dir string) (files []File, err error) {
 	return files, nil
 }
 
-// A folder is what the handler files say, by name. Whoever asks and whoever looks
-// may do so at the same time.
+// A folder is what the handler files say, by name. Whoever asks may do so at any time,
+// and does not wait for files that are being read; one at a time looks.
 type folder struct {
 	dir  string
 	read func(path string) (udf.Defaults, error)
 	log  *slog.Logger
 
-	mu    sync.Mutex
 	files map[string]*handlerFile
 	fault string // of the folder itself, that was said
+	holds atomic.Pointer[map[string]*udf.Defaults]
 }
 
 // A handlerFile is what was read of one.
 type handlerFile struct {
-	written  time.Time
-	size     int64
+	info     fs.FileInfo   // when it was read; nil: it was wrong
 	fault    string        // that was said; "": it is right
 	defaults *udf.Defaults // that hold; nil: it never was right, and those of the settings do
 }
@@ -84,10 +84,8 @@ type handlerFile struct {
 // of returns what holds for a handler, nil for the settings. It is the same pointer
 // until that changes.
 func (f *folder) of(name string) *udf.Defaults {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if known := f.files[name]; known != nil {
-		return known.defaults
+	if holds := f.holds.Load(); holds != nil {
+		return (*holds)[name]
 	}
 	return nil
 }
@@ -96,8 +94,6 @@ func (f *folder) of(name string) *udf.Defaults {
 // what held before still does.
 func (f *folder) look() {
 	files, err := Files(f.dir)
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if err != nil {
 		if f.fault != err.Error() {
 			f.fault = err.Error()
@@ -106,7 +102,7 @@ func (f *folder) look() {
 		return
 	}
 	f.fault = ""
-	there := make(map[string]*handlerFile)
+	there, holds := make(map[string]*handlerFile), make(map[string]*udf.Defaults)
 	for _, file := range files {
 		known := f.files[file.Name]
 		if known == nil {
@@ -114,6 +110,7 @@ func (f *folder) look() {
 		}
 		there[file.Name] = known
 		f.take(known, file)
+		holds[file.Name] = known.defaults
 	}
 	for name := range f.files {
 		if there[name] == nil {
@@ -121,6 +118,7 @@ func (f *folder) look() {
 		}
 	}
 	f.files = there
+	f.holds.Store(&holds)
 }
 
 // take takes over what a file says now.
@@ -130,16 +128,19 @@ func (f *folder) take(known *handlerFile, file File) {
 	case file.Err != nil:
 		err = file.Err
 	case err == nil:
-		if known.written.Equal(info.ModTime()) && known.size == info.Size() && time.Since(known.written) > settled {
+		was := known.info
+		// Another file may have the same time, as all have in some package managers.
+		if was != nil && os.SameFile(was, info) && was.ModTime().Equal(info.ModTime()) && was.Size() == info.Size() && time.Since(info.ModTime()) > settled {
 			return
 		}
-		known.written, known.size = info.ModTime(), info.Size()
+		known.info = info
 	}
 	var d udf.Defaults
 	if err == nil {
 		d, err = f.read(file.Path)
 	}
 	if err != nil {
+		known.info = nil // what is in the way may be none of the file's: its mode, a second file
 		if known.fault == err.Error() {
 			return
 		}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"bigpanda-udf/udf"
 )
@@ -129,6 +130,37 @@ func TestFolder(t *testing.T) {
 	if n := strings.Count(r.log.String(), "handler file: bad too"); n != 1 {
 		t.Errorf("a wrong file was said %d times", n)
 	}
+}
+
+// What the time and the size of a file do not tell is taken over, too.
+func TestFolderOfOldFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "cpu.yaml")
+	putOld := func(text string) {
+		t.Helper()
+		old := time.Unix(1, 0)
+		if err := errors.Join(os.WriteFile(path+"~", []byte(text), 0o600), os.Chtimes(path+"~", old, old), os.Rename(path+"~", path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	putOld("one")
+	var locked atomic.Bool
+	locked.Store(true)
+	r := startServer(t, func(o *Options, _ *times) {
+		o.Dir = dir
+		o.Read = func(path string) (udf.Defaults, error) {
+			if locked.Load() {
+				return udf.Defaults{}, os.ErrPermission
+			}
+			return readKey(path)
+		}
+	})
+	r.holds("cpu", "")
+	locked.Store(false) // as chmod does
+	r.holds("cpu", "one")
+	putOld("two")
+	r.holds("cpu", "two")
 }
 
 // P5: a file that changes under load loses nothing and tells nothing twice: what was
