@@ -74,29 +74,33 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	case r.ContentLength > maxBody:
 		return tooLarge
 	}
-	u, err := s.use(name)
-	if err != nil {
-		return refuse(http.StatusForbidden, "%v", err)
+	size := r.ContentLength
+	if size < 0 {
+		size = maxBody
+	}
+	if size > smallBody {
+		soon, cancel := context.WithTimeout(r.Context(), s.times.header)
+		defer cancel()
+		if s.bodies.Acquire(soon, size) != nil {
+			return errors.New("too much is sent at the same time")
+		}
+		// Until the event is taken: its texts are those of the body.
+		defer s.bodies.Release(size)
 	}
 	e, err := s.read(w, r)
 	if err != nil {
 		return err
+	}
+	// Only now: what is no event is no handler's.
+	u, err := s.use(name)
+	if err != nil {
+		return refuse(http.StatusForbidden, "%v", err)
 	}
 	return u.take(e)
 }
 
 // read reads the event of a request.
 func (s *Server) read(w http.ResponseWriter, r *http.Request) (e udf.AlertEvent, err error) {
-	size := r.ContentLength
-	if size < 0 {
-		size = maxBody
-	}
-	soon, cancel := context.WithTimeout(r.Context(), s.times.header)
-	defer cancel()
-	if s.bodies.Acquire(soon, size) != nil {
-		return e, errors.New("too much is sent at the same time")
-	}
-	defer s.bodies.Release(size)
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	switch {
 	case errors.As(err, new(*http.MaxBytesError)):

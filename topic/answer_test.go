@@ -108,6 +108,9 @@ func TestUnavailable(t *testing.T) {
 func TestTooManyHandlers(t *testing.T) {
 	t.Parallel()
 	r := startServer(t, nil)
+	if status, _ := r.post("none", "{}", nil); status != 400 || len(r.server.all()) != 0 {
+		t.Errorf("what is no event got %d, and there are %d handlers", status, len(r.server.all()))
+	}
 	for n := range maxUses {
 		if _, err := r.server.use(fmt.Sprint("h", n)); err != nil {
 			t.Fatal(err)
@@ -224,18 +227,49 @@ func TestSlowClients(t *testing.T) {
 	}
 }
 
-// Many bodies at the same time are read one after the other, once they are as much
-// as may be held.
+// Large bodies at the same time are read one after the other, once they are as much as
+// may be held, and nobody else waits for them.
 func TestManyLargeBodies(t *testing.T) {
 	t.Parallel()
-	r := startServer(t, func(_ *Options, limits *times) { limits.header = 50 * time.Millisecond })
+	r := startServer(t, func(_ *Options, limits *times) { limits.header = time.Second })
 	if !r.server.bodies.TryAcquire(maxBodies) {
 		t.Fatal("something is read already")
 	}
 	good := event("a", udf.Critical, udf.OK, 0)
-	if status, text := r.post("cpu", good, nil); status != 503 || text != "too much is sent at the same time" {
+	unknown := func(q *http.Request) { q.ContentLength = -1 } // it may be as large
+	if status, text := r.post("cpu", good, unknown); status != 503 || text != "too much is sent at the same time" {
 		t.Errorf("the answer is %d %q", status, text)
 	}
-	r.server.bodies.Release(maxBodies)
 	r.must("cpu", good)
+	r.server.bodies.Release(maxBodies)
+	if status, text := r.post("cpu", good, unknown); status != 200 {
+		t.Errorf("afterwards the answer is %d %q", status, text)
+	}
+}
+
+// What waits for the outbox is held as long, and counts.
+func TestLargeBodyIsHeld(t *testing.T) {
+	t.Parallel()
+	r := startServer(t, nil)
+	slow := r.store("slow")
+	slow.hold = make(chan struct{})
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		r.post("slow", event("a", udf.Critical, udf.OK, 0), func(q *http.Request) { q.ContentLength = -1 })
+	}()
+	isHeld := func() bool {
+		u, err := r.server.use("slow")
+		if err == nil && u.mu.TryLock() {
+			u.mu.Unlock()
+			return false
+		}
+		return err == nil
+	}
+	eventually(t, "the event is on its way to the outbox", isHeld)
+	if r.server.bodies.TryAcquire(maxBodies) {
+		t.Error("the body counts no longer")
+	}
+	close(slow.hold)
+	<-answered
 }

@@ -40,8 +40,10 @@ const Path = "/alerts/"
 const (
 	// maxBody is for a batch of many points; an event of a stream has about 1 KB.
 	maxBody = 8 << 20
-	// maxBodies is how much of bodies is read at a time.
+	// maxBodies is how much of bodies is held at a time, but for those of smallBody:
+	// no event of a stream waits for batches that are sent slowly.
 	maxBodies = 64 << 20
+	smallBody = 64 << 10
 	// maxConnections are taken at a time; one that is idle is closed when the time
 	// for its header is over.
 	maxConnections = 1024
