@@ -123,8 +123,8 @@ func (g *guard) check(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return &refusal{http.StatusServiceUnavailable, "the token is not known here", err}
 	}
-	given, isBearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !isBearer {
+	scheme, given, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") { // in any case (RFC 9110, 11.1)
 		_, given, _ = r.BasicAuth()
 	}
 	// Of hashes, whose lengths are equal.

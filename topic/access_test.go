@@ -108,6 +108,7 @@ func TestToken(t *testing.T) {
 	try("another password", password("first-token\n"), 401, missing)
 	try("the token as a user", func(q *http.Request) { q.SetBasicAuth("first-token", "") }, 401, missing)
 	try("a bearer", bearer("first-token"), 200, "")
+	try("a bearer in small letters", func(q *http.Request) { q.Header.Set("Authorization", "bearer first-token") }, 200, "")
 	try("a password", password("first-token"), 200, "")
 	put(t, file, "second-token")
 	try("the one of before", bearer("first-token"), 401, missing)
@@ -140,6 +141,14 @@ func TestTLS(t *testing.T) {
 	}
 	named := func(name string) func(*http.Request) { return func(q *http.Request) { q.Host = name } }
 	good := event("a", udf.Critical, udf.OK, 0)
+	// In the middle of a renewal, before anybody has come.
+	if err := os.Rename(key, key+".old"); err != nil {
+		t.Fatal(err)
+	}
+	serves("first.example")
+	if err := os.Rename(key+".old", key); err != nil {
+		t.Fatal(err)
+	}
 	serves("first.example")
 	if status, text := r.post("cpu", good, named("first.example:9095")); status != 200 {
 		t.Errorf("by the name of the certificate the answer is %d %q", status, text)
@@ -153,7 +162,7 @@ func TestTLS(t *testing.T) {
 	}
 	serves("first.example")
 	serves("first.example")
-	if n := strings.Count(r.log.String(), "the certificate cannot be read again: the one before holds"); n != 1 {
+	if n := strings.Count(r.log.String(), "the certificate cannot be read again: the one before holds"); n != 2 {
 		t.Errorf("the log says %d times that the certificate is wrong", n)
 	}
 	writeCertificate(t, certificate, key, "second.example")

@@ -98,7 +98,7 @@ type Server struct {
 	uses map[string]*use
 }
 
-// New returns a Server, which has looked at the handler files.
+// New returns a Server, which has looked at the handler files and the certificate.
 func New(o Options) *Server {
 	s := &Server{
 		options: o, times: defaultTimes, log: o.Log, bodies: semaphore.NewWeighted(maxBodies), said: rate.Sometimes{First: 20, Interval: time.Second},
@@ -107,6 +107,9 @@ func New(o Options) *Server {
 	}
 	if o.Dir != "" {
 		s.folder.look()
+	}
+	if o.Access.Certificate != "" {
+		s.access.certificate(nil) // so that there is one before, whatever comes
 	}
 	return s
 }
