@@ -111,7 +111,7 @@ func TestServeTopicsActivated(t *testing.T) {
 		{name: "beside a socket", socket: true},
 		{name: "the same address", flags: []string{"--http=ADDRESS"}},
 		{name: "another address", flags: []string{"--http=127.0.0.1:1"}, want: `--http is "127.0.0.1:1" and systemd listens at ADDRESS: leave it out, or set ListenStream= of the socket unit to it`},
-		{name: "a path that is not there", flags: []string{"--socket=/elsewhere"}, want: `--socket is "/elsewhere" and systemd listens at `},
+		{name: "a path that is not there", flags: []string{"--socket=/elsewhere"}, want: `--socket is "/elsewhere" and systemd listens at ADDRESS: leave it out`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -71,12 +71,10 @@ func (s Sockets) sort(handed []handedSocket, named []namedSocket) (sockets []Soc
 
 // fits finds what the flags ask for and the sockets of systemd are not.
 func (s Sockets) fits(handed []handedSocket, named []namedSocket) error {
-	var paths []string
+	var paths []string // and addresses, which are no path's
 	for _, h := range handed {
 		switch h.Listener.(type) {
-		case *net.UnixListener:
-		case *net.TCPListener:
-			continue
+		case *net.UnixListener, *net.TCPListener:
 		default:
 			return usagef("systemd hands over what is no stream socket: set ListenStream= of the socket unit to a path, or for events of topics to an address")
 		}
