@@ -38,7 +38,7 @@ type File struct {
 }
 
 // Files lists the handler files of a folder, NAME.yaml, NAME.yml and NAME.json, by
-// name; other files and folders are none.
+// name; other files, as those of editors whose names begin with a dot, are none.
 func Files(dir string) (files []File, err error) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -50,6 +50,9 @@ func Files(dir string) (files []File, err error) {
 		switch filepath.Ext(e.Name()) {
 		case ".yaml", ".yml", ".json":
 		default:
+			continue
+		}
+		if strings.HasPrefix(name, ".") {
 			continue
 		}
 		if first, twice := at[name]; twice {

@@ -48,6 +48,19 @@ func (r *rig) holds(name, key string) {
 	})
 }
 
+// An editor keeps its own files beside the one that it edits.
+func TestFilesOfEditors(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, name := range []string{"cpu.yaml", ".#cpu.yaml", ".cpu.yaml.swp", "cpu.yaml~"} {
+		put(t, filepath.Join(dir, name), "key")
+	}
+	files, err := Files(dir)
+	if err != nil || len(files) != 1 || files[0].Name != "cpu" || files[0].Err != nil {
+		t.Errorf("%v, %v", files, err)
+	}
+}
+
 func TestFolder(t *testing.T) {
 	t.Parallel()
 	r, dir := startFolder(t)
