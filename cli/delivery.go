@@ -130,6 +130,7 @@ func (a *deliveries) open(u udf.Use, o outbox.Options, log *slog.Logger) (*deliv
 	})
 	if disk, ok := d.queue.(*outbox.Disk); ok {
 		disk.Report(d.sender.Report)
+		disk.Count(d.sender.Count)
 	}
 	// Not the context of the signals: requests that are under way when the
 	// input has ended may end, too.
@@ -149,6 +150,7 @@ func (a *deliveries) openOutbox(o outbox.Options, log *slog.Logger) (anOutbox, e
 		return nil, usagef("no outbox folder, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one")
 	}
 	o.URL, o.Fingerprint, o.MaxSize, o.Log = s.URL, a.client.Fingerprint, s.OutboxMaxSize, log
+	o.Version = currentBuild().Version
 	o.Wait, o.Times = cmp.Or(a.times.Leave, predecessorLeaves), a.times.Outbox
 	return outbox.Open(s.Outbox, o)
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"bigpanda-udf/counters"
 	"bigpanda-udf/printable"
 	"bigpanda-udf/recording"
 	"bigpanda-udf/regularfile"
@@ -25,7 +26,7 @@ const maxBadLines = 20
 
 type replayed struct {
 	points, bad int
-	counts      udf.Counts
+	counts      counters.Input
 
 	vary   []string          // tags that differ within a group, too
 	tags   map[string]string // of the first point, without those

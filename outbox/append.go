@@ -49,7 +49,11 @@ func (d *Disk) append(changes []Change, levels []Level) {
 			d.pending.levels[l.Key] = l
 		}
 	}
+	durable := d.options.Now()
 	for _, c := range changes {
+		if failed == nil && !c.Came.IsZero() {
+			d.counted.ToDurable.Observe(durable.Sub(c.Came))
+		}
 		if d.pending.newest[c.Alert] <= c.ID {
 			d.admit(c)
 		}
@@ -68,7 +72,7 @@ func (d *Disk) hold(c Change) {
 			d.bytes -= int64(len(older.Payload))
 			d.forget(older)
 			delete(d.pending.changes, old)
-			d.stats.GivenUp++
+			d.countGivenUp(1)
 		}
 	}
 	d.pending.changes[c.ID], d.pending.newest[c.Alert] = c, c.ID
@@ -116,7 +120,7 @@ func (d *Disk) commit(changes []Change, levels []Level) error {
 }
 
 // putCounts writes down the token's hash, and the counts, with what a transaction
-// adds to them.
+// adds to them, and what was counted.
 func (d *Disk) putCounts(tx *bolt.Tx, changes int, size int64) error {
 	meta := tx.Bucket(bucketMeta)
 	return errors.Join(
@@ -124,6 +128,7 @@ func (d *Disk) putCounts(tx *bolt.Tx, changes int, size int64) error {
 		meta.Put(keyToken, d.options.Fingerprint(meta.Get(keyStore))),
 		tx.Bucket(bucketQueue).SetSequence(d.lastID),
 		boltfile.PutNumber(meta, keyQueued, int64(d.queued+changes)), boltfile.PutNumber(meta, keyBytes, d.bytes+size),
+		putCounters(meta, d.counters()),
 	)
 }
 
@@ -161,7 +166,11 @@ func (d *Disk) noteSuccess() {
 // process ends before.
 func (d *Disk) Ack(ids ...uint64) error {
 	return d.locked(func() error {
+		now := d.options.Now()
 		for _, id := range ids {
+			if d.inFlight[id] != nil {
+				d.counted.ToDelivered.Observe(now.Sub(cameAt(id)))
+			}
 			d.complete(id)
 		}
 		return d.settle()
@@ -195,6 +204,7 @@ func (d *Disk) Dead(id uint64, status int, answer string) error {
 func (d *Disk) deadLetter(c Change, status int, answer string) {
 	d.complete(c.ID)
 	d.stats.Dead++
+	d.counted.Dead++
 	d.pending.dead = append(d.pending.dead, DeadLetter{Change: c, Status: status, Answer: answer, Died: d.options.Now().Unix()})
 }
 

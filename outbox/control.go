@@ -36,6 +36,9 @@ var (
 	patience = 5 * time.Second
 )
 
+// errOlder is the error of an operation that the process does not know.
+var errOlder = errors.New("the process that works on it is an older program, which does not know this: reload its task")
+
 // failed is the answer to what failed.
 type failed struct {
 	Error string `json:"error"`
@@ -185,7 +188,7 @@ func (c *Control) askProcess(ctx context.Context, op served, request []byte, int
 	case http.StatusServiceUnavailable:
 		return ErrClosed
 	case http.StatusNotFound, http.StatusMethodNotAllowed:
-		return errors.New("the process that works on it is an older program, which does not know this: reload its task")
+		return errOlder
 	}
 	var f failed
 	if c.read(answer, &f) != nil || f.Error == "" {

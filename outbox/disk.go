@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bigpanda-udf/boltfile"
+	"bigpanda-udf/counters"
 	"bigpanda-udf/system"
 
 	bolt "go.etcd.io/bbolt"
@@ -60,6 +61,9 @@ type Disk struct {
 	alive       bool             // one of them works
 	othersErr   error
 	report      func() Delivery
+	counted     counters.Counters          // by earlier processes, and of this one by the outbox itself
+	counting    []func(*counters.Counters) // add what others have counted
+	opened      time.Time
 	owner       Owner // who has the levels in its memory; nil: nobody
 }
 
@@ -86,11 +90,18 @@ func Open(dir string, o Options) (*Disk, error) {
 		store: &store{folder: folder, options: o}, pending: new(pending),
 	}
 	*d.pending = newPending()
+	d.opened = o.Now()
 	d.window = newWindow(d.store, d.pending, d.noteFailure)
 	d.store.lost = d.lost
 	err = d.recount()
 	if boltfile.IsDamage(err) {
 		err = d.recount() // of a new one: that is put aside
+	}
+	if err == nil {
+		err = d.store.view(func(tx *bolt.Tx) error {
+			d.counted = readCounters(tx)
+			return nil
+		})
 	}
 	if err != nil {
 		if d.store.db != nil {

@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"bigpanda-udf/boltfile"
+	"bigpanda-udf/counters"
 	"bigpanda-udf/system"
 
 	bolt "go.etcd.io/bbolt"
@@ -101,6 +102,8 @@ type idle struct {
 	lock   *os.File // nil where there is none to take
 	db     *bolt.DB // nil where only files that were put aside are left
 	failed error    // of the last transaction
+
+	counted counters.Counters // as of lookAfter
 }
 
 // openIdle opens an outbox that no process works on; errInUse is the error when one

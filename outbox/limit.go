@@ -92,7 +92,7 @@ func (d *Disk) onePiece(from uint64, f func(Change) bool) (next uint64, more boo
 		return nil
 	})
 	if err == nil && len(gone) > 0 {
-		d.stats.GivenUp += len(gone)
+		d.countGivenUp(len(gone))
 		err = d.remove(gone)
 	}
 	return next, more && err == nil

@@ -53,6 +53,7 @@ type Delivery struct {
 type Held struct {
 	AppKey string    `json:"app_key"` // "" for all
 	Reason string    `json:"reason"`
+	Cause  string    `json:"cause,omitempty"` // a bigpanda.Reason; earlier releases have none
 	Since  time.Time `json:"since,omitzero"`
 }
 
@@ -73,6 +74,10 @@ func (c *Control) Status(ctx context.Context) (Status, error) {
 }
 
 var readStatus = define("status", "read the outbox", reports, func(t *target, _ struct{}) (Status, error) {
+	return t.status(), nil
+})
+
+func (t *target) status() Status {
 	s := Status{Folder: t.folder, Damaged: putAside(t.folder), Format: formatVersion, Delivery: t.delivery}
 	if t.tx != nil {
 		meta := t.tx.Bucket(bucketMeta)
@@ -101,8 +106,8 @@ var readStatus = define("status", "read the outbox", reports, func(t *target, _ 
 			}
 		}
 	}
-	return s, nil
-})
+	return s
+}
 
 // cameAt is when Append got a change: its ID are the Unix nanoseconds of that.
 func cameAt(id uint64) time.Time { return time.Unix(0, int64(id)).UTC() }

@@ -35,6 +35,8 @@ type Options struct {
 	Wait time.Duration
 	// Times are how long an outbox waits for others.
 	Times Times
+	// Version is that of the program, for those who ask.
+	Version string
 	// Log gets what an operator should know. Required.
 	Log *slog.Logger
 	// Now is the clock; nil means time.Now.

@@ -178,7 +178,7 @@ func (d *Disk) lookAfter(o *idle) (empty bool, err error) {
 	err = o.view(func(tx *bolt.Tx) error {
 		dead, _ := tx.Bucket(bucketDead).Cursor().First()
 		level, _ := tx.Bucket(bucketLevels).Cursor().First()
-		empty = dead == nil && level == nil
+		empty, o.counted = dead == nil && level == nil, readCounters(tx)
 		for range merged(tx, 0) { // one that cannot be read
 			empty = false
 			break
@@ -294,7 +294,12 @@ func (d *Disk) withOrphan(folder string, f func(*idle) (empty bool, err error)) 
 	case err != nil:
 		return fmt.Errorf("%s: %w", folder, err)
 	case empty:
-		return removeFolder(folder)
+		if err := removeFolder(folder); err != nil || !o.isOf(d.options) {
+			return err
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.counted.Add(o.counted) // they are the use's, and go on
 	}
 	return nil
 }

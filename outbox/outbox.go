@@ -58,7 +58,10 @@
 // What every kind of outbox must do is written down in package outboxtest.
 package outbox
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // ErrClosed is the error of what an outbox does not do any more: it was closed.
 var ErrClosed = errors.New("outbox is closed")
@@ -87,6 +90,9 @@ type Change struct {
 	// Postponed is set by Next: the change is of an alert that was postponed. It
 	// is not stored.
 	Postponed bool
+	// Came is when the function had what the change is made of; zero: it is not
+	// counted how long that took to be on disk. It is not stored.
+	Came time.Time `json:"-"`
 }
 
 // A Level is what was last told about one series.

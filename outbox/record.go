@@ -18,7 +18,8 @@ const formatVersion = 2
 // The database of an outbox:
 //
 //	meta   version, store (a random id), task, node, url, token (a keyed hash),
-//	       queued, bytes, orphan (since when, in Unix seconds; absent in others)
+//	       queued, bytes, orphan (since when, in Unix seconds; absent in others),
+//	       counters (what was counted, as JSON)
 //	queue  app key → id (8 bytes, big-endian) → change
 //	levels hash of the series key → crc32c (4) of all that follows | time (8) |
 //	       len key | key | value
@@ -51,6 +52,8 @@ var (
 	keyQueued  = []byte("queued")
 	keyBytes   = []byte("bytes")
 	keyOrphan  = []byte("orphan")
+
+	keyCounters = []byte("counters")
 
 	keyHeir   = []byte("heir")      // of format 1
 	keyBegins = []byte("beginning") // of format 1

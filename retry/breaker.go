@@ -26,6 +26,7 @@ type Breaker struct {
 	held    bool
 	since   time.Time // when it was
 	why     string
+	cause   bigpanda.Reason
 	probing bool      // a request is under way that tries
 	due     time.Time // of held: when the next may
 	backoff *backoff.ExponentialBackOff
@@ -84,7 +85,7 @@ func (b *Breaker) Hold(why *bigpanda.Error) {
 
 // hold is Hold, with mu locked.
 func (b *Breaker) hold(why *bigpanda.Error) {
-	b.why = why.Error()
+	b.why, b.cause = why.Error(), why.Reason
 	b.logCause(why)
 	// A request that was under way when they were held says nothing new.
 	if b.held {
@@ -245,6 +246,7 @@ func (s *Breakers) Due() bool {
 type Held struct {
 	AppKey string // "" for all
 	Reason string
+	Cause  string // a bigpanda.Reason
 	Since  time.Time
 }
 
@@ -256,7 +258,7 @@ func (s *Breakers) Held() (all []Held) {
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		if b.held {
-			all = append(all, Held{appKey, b.why, b.since})
+			all = append(all, Held{appKey, b.why, string(b.cause), b.since})
 		}
 	}
 	add("", s.Everything)

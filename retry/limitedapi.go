@@ -45,30 +45,38 @@ func NewLimitedAPI(api API, connections int, perSecond float64) *LimitedAPI {
 // Connections is how many requests are under way at once at most.
 func (l *LimitedAPI) Connections() int { return cap(l.slots) }
 
-// Send makes one request when it may. When ctx ends before, none is made;
-// one that is under way then gets a little time for its answer. nil means that
-// BigPanda accepted the alerts.
-func (l *LimitedAPI) Send(ctx context.Context, appKey string, alerts [][]byte) *bigpanda.Error {
+// A Request is one that was made.
+type Request struct {
+	Status int           // of the HTTP answer; 0 if there was none
+	Took   time.Duration // until the end of the answer
+}
+
+// Send makes one request when it may. When ctx ends before, none is made, and nil
+// returned of it; one that is under way then gets a little time for its answer. No
+// error means that BigPanda accepted the alerts.
+func (l *LimitedAPI) Send(ctx context.Context, appKey string, alerts [][]byte) (*Request, *bigpanda.Error) {
 	select {
 	case l.slots <- struct{}{}:
 	case <-ctx.Done():
-		return canceled(ctx)
+		return nil, canceled(ctx)
 	}
 	defer func() { <-l.slots }()
 	for wait := l.start(); wait > 0; wait = l.start() {
 		if !Sleep(ctx, wait) {
-			return canceled(ctx)
+			return nil, canceled(ctx)
 		}
 	}
 	sending, cancel := withGrace(ctx, answerWithin)
 	defer cancel()
-	_, err := l.api.Send(sending, appKey, alerts)
+	began := time.Now()
+	answer, err := l.api.Send(sending, appKey, alerts)
+	request := &Request{answer.Status, time.Since(began)}
 	var failure *bigpanda.Error
 	if err != nil && !errors.As(err, &failure) {
 		failure = &bigpanda.Error{Class: bigpanda.Retry, Err: err}
 	}
 	l.answered(failure)
-	return failure
+	return request, failure
 }
 
 func canceled(ctx context.Context) *bigpanda.Error {

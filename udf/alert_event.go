@@ -36,7 +36,7 @@ func (h *Handler) Event(a AlertEvent) {
 
 func (h *Handler) takeEvent(a AlertEvent) {
 	defer h.survive("handling an event failed: it makes no alert; please report this")
-	h.counts.points++
+	h.counts.Points++
 	h.arrived()
 	e := event{level: a.Level, duration: a.Duration, incident: a.Level != OK && (a.Previous == OK || a.Duration == 0)}
 	e.time, e.ahead = h.date(a.Time.UnixNano())

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/counters"
 	"bigpanda-udf/outbox"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -126,14 +127,26 @@ type Handler struct {
 	noLevel      noLevel
 	unknownWords map[string]bool // that were logged
 	said         map[string]bool // by once
+
+	counted struct { // counts, as of the last append: whoever asks is not to wait for mu
+		sync.Mutex
+		counters.Input
+	}
 }
 
-// counts are for the log: what became of the points.
+// counts are what became of the points: what others ask for, and what the log alone
+// tells.
 type counts struct {
-	points, changes, resent, unseen int
-	ahead                           int // changes dated now
-	templates, panics, sharedAlerts int
-	Counts
+	counters.Input
+	resent, unseen int
+	ahead          int // changes dated now
+	sharedAlerts   int
+}
+
+// A Counting is a Store that keeps what was counted.
+type Counting interface {
+	// Count has source asked for it, at any time: it adds to what it is given.
+	Count(source func(*counters.Counters))
 }
 
 // New returns a Handler that waits for Init.
@@ -192,6 +205,9 @@ func (h *Handler) init(r *agent.InitRequest) error {
 	if a, ok := store.(Amendable); ok {
 		a.Own(h)
 	}
+	if c, ok := store.(Counting); ok {
+		c.Count(h.count)
+	}
 	go h.load()
 	return nil
 }
@@ -212,6 +228,7 @@ func (h *Handler) load() {
 	})
 	h.isNew = isNew
 	h.state.restored()
+	h.publish()
 	if err = cmp.Or(err, unreadable); err != nil {
 		h.log.Error("what BigPanda was told cannot be read from the outbox: open alerts are sent again", "error", err)
 	}
@@ -274,7 +291,7 @@ func (h *Handler) take() {
 	h.lock()
 	defer h.mu.Unlock()
 	defer h.survive("handling a point failed: it passes on without an alert; please report this")
-	h.counts.points++
+	h.counts.Points++
 	h.arrived()
 	if h.batch.open {
 		h.addToBatch()
@@ -333,26 +350,38 @@ func (h *Handler) commit() {
 
 // append stores what is not in the store yet. mu is locked.
 func (h *Handler) append() {
+	h.publish()
 	if len(h.changes) == 0 && len(h.state.pending) == 0 {
 		return
 	}
 	// Then they stay for the next Commit: better twice than never.
 	defer h.survive("storing changes failed: they are tried again with the next; please report this")
+	for i := range h.changes {
+		h.changes[i].Came = h.feed.last
+	}
 	h.store.Append(h.changes, h.state.pending)
 	clear(h.changes)
 	h.changes = h.changes[:0]
 	h.state.pending = nil
 }
 
-// Counts are of points that made no change for a lack of theirs.
-type Counts struct {
-	NoLevel      int // nothing says what their level is
-	UnknownLevel int // a word that is no level
-	TooOld       int // older than .maxAge()
+// publish lets count see what was counted. mu is locked.
+func (h *Handler) publish() {
+	h.counted.Lock()
+	defer h.counted.Unlock()
+	h.counted.Input, h.counted.Active = h.counts.Input, h.state.active
 }
 
-// Counts returns what has been counted so far.
-func (h *Handler) Counts() Counts { return h.counts.Counts }
+// count adds what was counted up to the last Commit.
+func (h *Handler) count(all *counters.Counters) {
+	h.counted.Lock()
+	defer h.counted.Unlock()
+	all.Input.Add(h.counted.Input)
+}
+
+// Counts returns what has been counted so far. No other method may be called
+// meanwhile.
+func (h *Handler) Counts() counters.Input { return h.counts.Input }
 
 // maxSaid bounds what is said once: the words come with the data.
 const maxSaid = 200
@@ -369,7 +398,7 @@ func (h *Handler) once(key string, say func()) {
 // survive is deferred where a panic must not end the process (P1). mu is locked.
 func (h *Handler) survive(message string) {
 	if v := recover(); v != nil {
-		h.counts.panics++
+		h.counts.Panics++
 		h.once(fmt.Sprint("panic ", v), func() {
 			h.log.Error(message, "panic", v, "stack", string(debug.Stack()))
 		})
@@ -388,10 +417,14 @@ func (h *Handler) Stop() {
 	h.lock()
 	defer h.mu.Unlock()
 	c := h.counts
-	if c.points > 0 && c.NoLevel == c.points && h.noLevel.logged.IsZero() {
-		h.log.Error(noLevelText, "points", c.points)
+	if c.Points > 0 && c.NoLevel == c.Points && h.noLevel.logged.IsZero() {
+		h.log.Error(noLevelText, "points", c.Points)
 	}
-	h.log.Info("input ended", "points", c.points, "changes", c.changes, "resent", c.resent, "unseen", c.unseen, "ahead", c.ahead,
+	changes := 0
+	for _, n := range c.Changes {
+		changes += n
+	}
+	h.log.Info("input ended", "points", c.Points, "changes", changes, "resent", c.resent, "unseen", c.unseen, "ahead", c.ahead,
 		"no_level", c.NoLevel, "unknown_level", c.UnknownLevel, "too_old", c.TooOld,
-		"failed_templates", c.templates, "shared_alerts", c.sharedAlerts, "panics", c.panics)
+		"failed_templates", c.Templates, "shared_alerts", c.sharedAlerts, "panics", c.Panics)
 }

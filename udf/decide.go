@@ -102,7 +102,7 @@ func (h *Handler) alert(e *event, c content) {
 				"id", id, "group", string(e.group))
 		})
 	}
-	h.counts.changes++
+	h.counts.Changes[e.level]++
 	switch {
 	case e.resend:
 		h.counts.resent++

@@ -197,7 +197,7 @@ func cut(s string, limit int) string {
 func (h *Handler) render(option string, t *compiled, data any) (text string, ok bool) {
 	text, err := render(t, data)
 	if err != nil {
-		h.counts.templates++
+		h.counts.Templates++
 		h.once("template "+option, func() {
 			h.log.Error("a template failed on a point: its property is left out, or takes its default; mend the template",
 				"option", option, "error", err)

@@ -5,10 +5,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/counters"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/retry"
 )
@@ -72,14 +74,16 @@ type Sender struct {
 
 	delivering, storing retry.LogLimiter
 
-	mu   sync.Mutex
-	last outbox.Delivery // BigPanda's newest answers
+	mu      sync.Mutex
+	last    outbox.Delivery // BigPanda's newest answers
+	counted counters.Output
 }
 
 // NewSender returns a Sender that waits for Run.
 func NewSender(q Queue, api *retry.LimitedAPI, o SenderOptions) *Sender {
 	o.BatchSize = cmp.Or(o.BatchSize, DefaultBatchSize)
 	s := &Sender{queue: q, api: api, options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler))}
+	s.counted.Requests = make(map[string]int)
 	s.breakers = retry.NewBreakers(s.log, &s.wakeup)
 	s.isolated = retry.NewIsolated[outbox.Change](&s.wakeup)
 	return s
@@ -211,7 +215,9 @@ func (d *delivery) send(ctx context.Context, changes []outbox.Change) *bigpanda.
 	everything := d.breakers.Everything
 	probe, failure := everything.Wait(ctx)
 	if failure == nil {
-		failure = d.api.Send(ctx, d.appKey, payloads)
+		var request *retry.Request
+		request, failure = d.api.Send(ctx, d.appKey, payloads)
+		d.count(len(changes), request, failure)
 	}
 	d.note(failure)
 	d.failed = d.failed || failure != nil
@@ -257,6 +263,37 @@ func (s *Sender) note(failure *bigpanda.Error) {
 	} else if failure.Reason != bigpanda.ReasonCanceled {
 		s.last.LastErrorTime, s.last.LastError = time.Now(), failure.Error()
 	}
+}
+
+// count counts a request, nil for one that was not made.
+func (s *Sender) count(alerts int, request *retry.Request, failure *bigpanda.Error) {
+	if request == nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := &s.counted
+	c.Answered.Observe(request.Took)
+	if failure != nil {
+		// One that comes from no API of BigPanda's has no reason.
+		c.Requests[string(cmp.Or(failure.Reason, bigpanda.ReasonNetwork))]++
+		if alerts > 1 || failure.Class != bigpanda.Refused {
+			c.Retries += alerts
+		}
+		return
+	}
+	c.Requests[counters.Accepted]++
+	c.Delivered += alerts
+	if request.Status == http.StatusNoContent {
+		c.Duplicates += alerts
+	}
+}
+
+// Count adds what was counted so far.
+func (s *Sender) Count(all *counters.Counters) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all.Output.Add(s.counted)
 }
 
 // Report tells how delivery goes: what is held and why, and what BigPanda

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/counters"
 	"bigpanda-udf/outbox"
 )
 
@@ -27,14 +28,15 @@ const (
 // and the last timestamp of every alert of theirs, and of alerts that were
 // resolved. Its size follows the number of active alerts (P7).
 type state struct {
-	series   map[string]*series       // by series key; none is OK
-	alerts   map[string]*alert        // by Identity.Key
-	resolved map[string]*list.Element // by the key of the level in the outbox
-	order    *list.List               // of *resolution, what was resolved first in front
-	names    []names                  // the first are none
-	newest   int64                    // the newest point time seen, in Unix seconds
-	now      moment                   // when the points at hand came
-	pending  []outbox.Level           // not yet in the outbox
+	series   map[string]*series        // by series key; none is OK
+	alerts   map[string]*alert         // by Identity.Key
+	resolved map[string]*list.Element  // by the key of the level in the outbox
+	order    *list.List                // of *resolution, what was resolved first in front
+	names    []names                   // the first are none
+	newest   int64                     // the newest point time seen, in Unix seconds
+	active   [len(counters.Levels)]int // series, by level
+	now      moment                    // when the points at hand came
+	pending  []outbox.Level            // not yet in the outbox
 }
 
 // A series is what was last told of a series that is not OK.
@@ -152,8 +154,7 @@ func (s *state) update(key string, e *event, p *bigpanda.Payload) (alertKey stri
 
 	if e.level == OK {
 		if open {
-			a.open--
-			delete(s.series, key)
+			s.close(key, known)
 		}
 		s.remember(resolution{key, a, a.last, s.now.unix})
 	} else {
@@ -161,7 +162,10 @@ func (s *state) update(key string, e *event, p *bigpanda.Payload) (alertKey stri
 			a.open++
 			known = &series{alert: a}
 			s.series[key] = known
+		} else {
+			s.active[known.level]--
 		}
+		s.active[e.level]++
 		*known = series{
 			level: e.level, grown: known.grown && !e.begins, incidents: known.shortIncidents(e),
 			lasted: seconds(unix(e.time) - since), told: e.time, last: max(known.last, e.time), seen: s.now, alert: a,
@@ -169,6 +173,13 @@ func (s *state) update(key string, e *event, p *bigpanda.Payload) (alertKey stri
 	}
 	s.pending = append(s.pending, record{e.level, e.time, since, int64(s.now.unix), a.last, identity}.level(key))
 	return a.key, shared
+}
+
+// close forgets a series that is open.
+func (s *state) close(key string, known *series) {
+	known.alert.open--
+	s.active[known.level]--
+	delete(s.series, key)
 }
 
 func seconds(n int64) uint32 { return uint32(max(0, min(n, math.MaxUint32))) }

@@ -80,6 +80,7 @@ func (s *state) restore(l outbox.Level) error {
 		return nil
 	}
 	a.open++
+	s.active[r.Level]++
 	s.series[l.Key] = &series{
 		level: r.Level, lasted: seconds(unix(r.Told) - r.since()), told: r.Told, last: r.Told, seen: moment{unix: seconds(r.seen())}, alert: a, again: l.Again,
 	}
@@ -119,8 +120,7 @@ func (s *state) Seen(key string) int64 {
 // amend takes over the level of a series that is in the store already.
 func (s *state) amend(l outbox.Level) {
 	if known, open := s.series[l.Key]; open {
-		known.alert.open--
-		delete(s.series, l.Key)
+		s.close(l.Key, known)
 	}
 	if err := s.restore(l); err != nil {
 		s.drop(l.Key) // it was never told, as after a restart

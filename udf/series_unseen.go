@@ -128,6 +128,7 @@ func (h *Handler) resolve(key string, at int64, why string) {
 	_, id, _ := strings.Cut(key, "\x00")
 	p := recovery(h.state.identity(h.state.series[key].alert), id, h.task, why, at)
 	alert, _ := h.state.update(key, &event{level: OK, time: at * int64(time.Second)}, &p)
+	h.counts.Changes[OK]++
 	h.changes = append(h.changes, newChange(alert, OK, p))
 	h.log.Debug("resolved", "id", id, "why", why, "timestamp", p.Timestamp)
 }
