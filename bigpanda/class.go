@@ -52,6 +52,12 @@ const (
 	ReasonRefused     Reason = "refused"      // 400, 409, 422, other 4xx
 )
 
+// Reasons are all of them.
+var Reasons = []Reason{
+	ReasonNetwork, ReasonTimeout, ReasonCanceled, ReasonServer, ReasonThrottled, ReasonTLS, ReasonProxy, ReasonRedirect,
+	ReasonToken, ReasonForbidden, ReasonNotBigPanda, ReasonNotFound, ReasonTooLarge, ReasonRefused,
+}
+
 // Error says why alerts were not delivered and what is to be done. While the
 // cause stays the same its text does too: the answer's body, which may hold the
 // number of a request, is not in it.

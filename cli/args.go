@@ -53,6 +53,8 @@ var commands = []commandRow{
 	{"sandbox", "Serve a BigPanda to work against, with faults on demand.", func() any { return &sandboxFlags{} }, nil},
 	{"demo", "Show all of it on this machine: a small fleet, an outage, every change delivered.", func() any { return &demoFlags{} }, nil},
 	{"replay", "Show what would be sent for the points of a file; or send it.", newReplayFlags, nil},
+	{"metrics", "Serve the state of all outboxes of this host to Prometheus.",
+		func() any { return &metricsFlags{settingFlags: settingsWhere(ofOutbox, nil)} }, nil},
 	{"check", "Look at the settings, files, outbox and the connection to BigPanda, and say what to correct.",
 		func() any { return &checkupFlags{settingFlags: settingsWhere(allSettings, nil)} }, nil},
 	{"outbox", "See what waits for delivery, is held or was refused; send it again, drop or export it.", newOutboxFlags, nil},
@@ -92,6 +94,8 @@ func settingsWhere(meant func(config.Setting) bool, help map[string]string) sett
 func allSettings(config.Setting) bool { return true }
 
 func ofAPI(row config.Setting) bool { return row.Scope == config.OfAPI }
+
+func ofOutbox(row config.Setting) bool { return row.Name == "config" || row.Name == "outbox" }
 
 // madeFlags are flags of a table: the fields of a struct that kong fills.
 type madeFlags []reflect.StructField

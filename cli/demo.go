@@ -100,10 +100,10 @@ func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 // is taken.
 func (f *demoFlags) listen() (l net.Listener, hosts []string, err error) {
 	if f.Listen != "" {
-		return listen(f.Listen)
+		return listen("listen", f.Listen)
 	}
-	if l, hosts, err = listen(demoListen); err != nil {
-		return listen("127.0.0.1:0")
+	if l, hosts, err = listen("listen", demoListen); err != nil {
+		return listen("listen", "127.0.0.1:0")
 	}
 	return l, hosts, nil
 }

@@ -36,8 +36,7 @@ type outboxFlags struct {
 }
 
 func newOutboxFlags() any {
-	meant := func(row config.Setting) bool { return row.Name == "config" || row.Name == "outbox" }
-	return &outboxFlags{settingFlags: settingsWhere(meant, map[string]string{
+	return &outboxFlags{settingFlags: settingsWhere(ofOutbox, map[string]string{
 		"outbox": "The outbox folder, a copy of it, or one of the folders in it (bigpanda-udf in the user's state folder).",
 	})}
 }

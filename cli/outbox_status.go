@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"log/slog"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/config"
+	"bigpanda-udf/metrics"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/printable"
 )
@@ -43,7 +45,9 @@ func (f *outboxStatusFlags) do(_ context.Context, p Process, in targets) error {
 			}
 		}
 	case f.Prometheus:
-		writeMetrics(p.Stdout, all, now)
+		if err := p.printMetrics(all); err != nil {
+			return err
+		}
 	default:
 		p.printStatus(in, now)
 	}
@@ -123,77 +127,17 @@ func remarks(s outbox.Status, now time.Time) (all []string) {
 	return all
 }
 
-type metric struct {
-	name, kind, help string
-	value            func(s outbox.Status, now time.Time) float64
-}
-
-var outboxMetrics = []metric{
-	{"queued", "gauge", "Alerts that wait for delivery or are on their way.",
-		func(s outbox.Status, _ time.Time) float64 { return float64(s.Queued) }},
-	{"in_flight", "gauge", "Alerts on their way.",
-		func(s outbox.Status, _ time.Time) float64 { return float64(s.InFlight) }},
-	{"bytes", "gauge", "Size of the queued alerts.",
-		func(s outbox.Status, _ time.Time) float64 { return float64(s.Bytes) }},
-	{"oldest_age_seconds", "gauge", "How long the oldest queued alert has waited, 0 when none does.",
-		func(s outbox.Status, now time.Time) float64 {
-			if s.Oldest.IsZero() {
-				return 0
-			}
-			return max(0, now.Sub(s.Oldest).Seconds())
-		}},
-	{"dead", "gauge", "Alerts that BigPanda refused for good, and that are kept.",
-		func(s outbox.Status, _ time.Time) float64 { return float64(s.Dead) }},
-	{"given_up_total", "counter", "Intermediate changes dropped at the size limit, since the process began.",
-		func(s outbox.Status, _ time.Time) float64 { return float64(s.GivenUp) }},
-	{"kept_in_memory", "gauge", "Changes that the disk refuses.",
-		func(s outbox.Status, _ time.Time) float64 { return float64(s.KeptInMemory) }},
-	{"disk_refuses", "gauge", "1 while the disk refuses to be written.",
-		func(s outbox.Status, _ time.Time) float64 { return oneIf(s.DiskRefuses) }},
-	{"process", "gauge", "1 while a process works on the outbox.",
-		func(s outbox.Status, _ time.Time) float64 { return oneIf(s.Process != 0) }},
-	{"damaged_files", "gauge", "Files that could not be read and were moved aside.",
-		func(s outbox.Status, _ time.Time) float64 { return float64(len(s.Damaged)) }},
-	{"last_success_timestamp_seconds", "gauge", "When BigPanda last accepted an alert, 0 for not since the process began.",
-		func(s outbox.Status, _ time.Time) float64 { return unix(s.LastSuccess) }},
-	{"last_error_timestamp_seconds", "gauge", "When BigPanda last did not accept one, 0 for not since the process began.",
-		func(s outbox.Status, _ time.Time) float64 { return unix(s.LastErrorTime) }},
-}
-
-// writeMetrics writes Prometheus' text format 0.0.4.
-func writeMetrics(w io.Writer, all []target, now time.Time) {
-	const prefix = "bigpanda_udf_outbox_"
-	labels := func(tgt target) string {
-		return fmt.Sprintf("task=%s,node=%s,folder=%s", tgt.label(tgt.Task), tgt.label(tgt.Node), tgt.label(filepath.Base(tgt.Folder)))
+// printMetrics prints what a scrape of `metrics` gets, of these outboxes alone.
+func (p Process) printMetrics(all []target) error {
+	if len(all) == 0 {
+		return nil
 	}
-	for _, m := range outboxMetrics {
-		fmt.Fprintf(w, "# HELP %s%s %s\n# TYPE %[1]s%[2]s %[4]s\n", prefix, m.name, m.help, m.kind)
-		for _, tgt := range all {
-			fmt.Fprintf(w, "%s%s{%s} %s\n", prefix, m.name, labels(tgt), strconv.FormatFloat(m.value(tgt.Status, now), 'f', -1, 64))
-		}
-	}
-	fmt.Fprintf(w, "# HELP %sheld 1 while alerts are held until somebody corrects what is wrong; app_key is empty for all.\n# TYPE %[1]sheld gauge\n", prefix)
+	var folders []string
 	for _, tgt := range all {
-		for _, h := range tgt.Held {
-			fmt.Fprintf(w, "%sheld{%s,app_key=%s} 1\n", prefix, labels(tgt), tgt.label(h.AppKey))
-		}
+		folders = append(folders, tgt.Folder)
 	}
-}
-
-func (tgt target) label(text string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`).Replace(printable.Lines(tgt.hidden.redact(text))) + `"`
-}
-
-func oneIf(b bool) float64 {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-func unix(t time.Time) float64 {
-	if t.IsZero() {
-		return 0
-	}
-	return float64(t.UnixMilli()) / 1000
+	return metrics.Write(p.Stdout, metrics.New(metrics.Options{
+		Folders: func() ([]string, error) { return folders, nil }, Redact: all[0].hidden.redact,
+		Log: newLogger(p.Stderr, slog.LevelWarn, config.FormatLogfmt, all[0].hidden),
+	}))
 }

@@ -35,7 +35,7 @@ type sandboxFlags struct {
 func (f *sandboxFlags) run(ctx context.Context, p Process, _ *command) error {
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	l, hosts, err := listen(f.Listen)
+	l, hosts, err := listen("listen", f.Listen)
 	if err != nil {
 		return err
 	}
@@ -49,16 +49,16 @@ func (f *sandboxFlags) run(ctx context.Context, p Process, _ *command) error {
 	return serveSandbox(ctx, l, server)
 }
 
-// listen opens what --listen says, and returns the names that others on the
-// network know it by.
-func listen(address string) (l net.Listener, hosts []string, err error) {
+// listen opens what a flag says, and returns the names that others on the network
+// know it by.
+func listen(flag, address string) (l net.Listener, hosts []string, err error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, nil, usagef("--listen is %q: write an address with its port, such as 127.0.0.1:8089", config.Shown(address))
+		return nil, nil, usagef("--%s is %q: write an address with its port, such as 127.0.0.1:8089", flag, config.Shown(address))
 	}
 	l, err = net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, nil, fmt.Errorf("%s is taken: stop what listens there, or choose another port with --listen, 0 for a free one", address)
+		return nil, nil, fmt.Errorf("%s is taken: stop what listens there, or choose another port with --%s, 0 for a free one", address, flag)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("listen on %s: %w", address, err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"bigpanda-udf/config"
@@ -21,6 +22,8 @@ type serveFlags struct {
 	BatchSocket string `placeholder:"PATH" help:"Where to listen for batch tasks, alone or beside --socket."`
 	SocketMode  string `placeholder:"MODE" help:"Who may connect, as the octal mode of the sockets (0660)."`
 	SocketGroup string `placeholder:"GROUP" help:"The group of the sockets, by name or number (that of the process)."`
+
+	MetricsListen string `placeholder:"ADDRESS" help:"Also do what the subcommand metrics does, at this address, such as 127.0.0.1:9786."`
 
 	HTTP          string `name:"http" group:"topics" placeholder:"ADDRESS" help:"Where to take events that handlers of kind post send, such as 127.0.0.1:9095."`
 	HTTPTokenFile string `name:"http-token-file" group:"topics" placeholder:"FILE" help:"Take events only with the token in this file, as bearer or as password."`
@@ -62,6 +65,12 @@ func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 	}
 	stopping, hurrying, release := stopSignals(ctx)
 	defer release()
+	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden)
+	endMetrics, err := f.startMetrics(stopping, s, log)
+	if err != nil {
+		return err
+	}
+	defer endMetrics()
 	sockets, err := daemon.Sockets{
 		Path: f.Socket, BatchPath: f.BatchSocket, Mode: f.SocketMode, Group: f.SocketGroup, Edge: s.Edge, EdgeFrom: s.Where["edge"],
 		HTTP: f.HTTP, CheckHTTP: f.access(c.hidden).Check,
@@ -78,7 +87,6 @@ func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 		}
 		return err
 	}
-	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden)
 	for _, warning := range s.Warnings {
 		log.Warn(c.hidden.redact(warning))
 	}
@@ -87,6 +95,33 @@ func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 	options := all.daemonOptions()
 	options.TakeEvents = topic.New(all.topicOptions(f)).Serve
 	return daemon.New(options).Serve(stopping, sockets)
+}
+
+// startMetrics serves metrics beside the daemon, if that is asked for, until ctx is done
+// or end is called.
+func (f *serveFlags) startMetrics(ctx context.Context, s settings, log *slog.Logger) (end func(), err error) {
+	if f.MetricsListen == "" {
+		return func() {}, nil
+	}
+	collector, err := s.newCollector(log)
+	if err != nil {
+		return nil, err
+	}
+	l, _, err := listen("metrics-listen", f.MetricsListen)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := serveMetrics(ctx, l, collector, log); err != nil {
+			log.Error("metrics are no longer served: start this anew", "error", err)
+		}
+	})
+	return func() {
+		cancel()
+		serving.Wait()
+	}, nil
 }
 
 // daemonOptions makes what the daemon needs out of the settings.

@@ -6,10 +6,10 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
 
 	"bigpanda-udf/counters"
+	"bigpanda-udf/system"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -21,7 +21,7 @@ type Metrics struct {
 	// gone, up to its last commit. nil: the process is an older program.
 	Counters *counters.Counters `json:"counters,omitempty"`
 	FileSize int64              `json:"file_size"` // of the database, in bytes
-	Free     int64              `json:"free"`      // bytes that may still be written beside it
+	Free     int64              `json:"free"`      // bytes that may still be written beside it; 0 if that cannot be told
 
 	// Of the process, if there is one:
 	Opened  time.Time `json:"opened,omitzero"` // when it began to work on the outbox
@@ -38,7 +38,10 @@ func (c *Control) Metrics(ctx context.Context) (m Metrics, err error) {
 }
 
 var readMetrics = define("metrics", "read the outbox", reports, func(t *target, _ struct{}) (Metrics, error) {
-	m := Metrics{Status: t.status(), Counters: new(counters.Counters), Free: freeBytes(t.folder)}
+	m := Metrics{Status: t.status(), Counters: new(counters.Counters)}
+	if free, err := system.Free(t.folder); err == nil {
+		m.Free = int64(free)
+	}
 	if info, err := os.Stat(filepath.Join(t.folder, databaseName)); err == nil {
 		m.FileSize = info.Size()
 	}
@@ -89,14 +92,4 @@ func readCounters(tx *bolt.Tx) (all counters.Counters) {
 		return counters.Counters{}
 	}
 	return all
-}
-
-// freeBytes is how much this user may still write where a folder is; 0 if that cannot
-// be told.
-func freeBytes(folder string) int64 {
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(folder, &fs); err != nil {
-		return 0
-	}
-	return int64(fs.Bavail) * int64(fs.Bsize)
 }

@@ -1,0 +1,80 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"bigpanda-udf/config"
+	"bigpanda-udf/metrics"
+	"bigpanda-udf/outbox"
+
+	"github.com/coreos/go-systemd/v22/activation"
+)
+
+type metricsFlags struct {
+	settingFlags
+	Listen string `default:"127.0.0.1:9786" placeholder:"ADDRESS" help:"Where to listen; port 0 takes a free one (${default})."`
+}
+
+// Help is what kong prints above the flags.
+func (metricsFlags) Help() string {
+	return `Serves http://ADDRESS/metrics to Prometheus: one port for a whole host, whatever
+its tasks are served by. On a scrape it asks every process that works on an outbox in
+the folder, and reads the outboxes of those that are gone. It has to run as the user
+that kapacitord runs as, to whom they belong. A socket of systemd is taken over.
+
+A function with --outbox memory has no outbox that others could ask about, so there
+are no metrics of it.`
+}
+
+// run serves until a signal.
+func (f *metricsFlags) run(ctx context.Context, p Process, c *command) error {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	s, err := c.settings(p)
+	if err != nil {
+		return err
+	}
+	s.hideTokenFile(c.hidden)
+	log := newLogger(p.Stderr, slog.LevelInfo, config.FormatLogfmt, c.hidden)
+	collector, err := s.newCollector(log)
+	if err != nil {
+		return err
+	}
+	handed, err := activation.Listeners()
+	if err != nil {
+		return fmt.Errorf("take over the socket of systemd: %w", err)
+	}
+	if len(handed) > 0 && handed[0] != nil {
+		return serveMetrics(ctx, handed[0], collector, log)
+	}
+	l, _, err := listen("listen", f.Listen)
+	if err != nil {
+		return err
+	}
+	return serveMetrics(ctx, l, collector, log)
+}
+
+// newCollector makes the collector of the outboxes in the folder that the settings
+// name.
+func (s settings) newCollector(log *slog.Logger) (*metrics.Collector, error) {
+	switch s.Outbox {
+	case config.OutboxMemory:
+		return nil, usagef("the outbox is in memory, so nobody can ask about it and there are no metrics: set --outbox (BIGPANDA_OUTBOX) to a folder")
+	case "":
+		return nil, usagef("no folder for the outbox: set --outbox (BIGPANDA_OUTBOX) to that of the function")
+	}
+	return metrics.New(metrics.Options{
+		Folders: func() ([]string, error) { return outbox.Folders(s.Outbox) }, Redact: s.hidden.redact, Log: log,
+	}), nil
+}
+
+func serveMetrics(ctx context.Context, l net.Listener, c *metrics.Collector, log *slog.Logger) error {
+	log.Info("metrics are served", "url", "http://"+l.Addr().String()+metrics.Path)
+	return metrics.Serve(ctx, l, c)
+}

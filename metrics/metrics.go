@@ -1,0 +1,169 @@
+// Package metrics gives the state of all outboxes of a host to Prometheus: it asks the
+// processes that work on them, and reads those whose process is gone. It changes
+// nothing, and counts nothing itself (that is package counters).
+package metrics
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"bigpanda-udf/outbox"
+	"bigpanda-udf/printable"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+const (
+	// answersWithin is how long a scrape waits for outboxes: less than the 10 s after
+	// which Prometheus gives up by default.
+	answersWithin = 4 * time.Second
+	// atOnce is how many outboxes are asked at once.
+	atOnce = 16
+	// maxLabel bounds the value of a label, in bytes: task names come from outside.
+	maxLabel = 200
+)
+
+// Options of a Collector.
+type Options struct {
+	// Folders returns the folders of the outboxes, at each scrape. Required.
+	Folders func() ([]string, error)
+	// Redact takes what is secret out of a text that comes from an outbox. Required.
+	Redact func(string) string
+	// Log gets why an outbox cannot be read. Required.
+	Log *slog.Logger
+	// Within is how long a scrape waits for outboxes; 0 means 4 s.
+	Within time.Duration
+}
+
+// A Collector asks the outboxes at each scrape, one scrape after the other. An outbox
+// that does not answer in time holds up neither what the others say nor the next scrape.
+type Collector struct {
+	options Options
+	slots   chan struct{} // holds one for each outbox that is being asked
+
+	mu    sync.Mutex      // held for a scrape; guards known, and each use but its asking
+	known map[string]*use // by folder
+}
+
+// A use is what is remembered of an outbox from one scrape to the next.
+type use struct {
+	folder  string
+	control *outbox.Control
+	labels  []string
+	failure string      // that was logged
+	asking  atomic.Bool // an earlier scrape still is: the disk hangs
+}
+
+// An answer is what became of asking.
+type answer struct {
+	*use
+	metrics outbox.Metrics
+	err     error
+}
+
+// New returns a Collector.
+func New(o Options) *Collector {
+	o.Within = cmp.Or(o.Within, answersWithin)
+	return &Collector{options: o, slots: make(chan struct{}, atOnce), known: make(map[string]*use)}
+}
+
+// Describe is part of prometheus.Collector.
+func (c *Collector) Describe(descs chan<- *prometheus.Desc) {
+	for _, m := range table {
+		descs <- m.desc
+	}
+}
+
+// Collect is part of prometheus.Collector.
+func (c *Collector) Collect(out chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	folders, err := c.options.Folders()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // no task has begun yet
+		out <- prometheus.NewInvalidMetric(success.desc, errors.New(c.text(err.Error())))
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.options.Within)
+	defer cancel()
+	answers := make(chan answer, len(folders)) // nobody who is late waits for a reader
+	waiting := c.uses(folders)
+	for _, u := range waiting {
+		if u.asking.CompareAndSwap(false, true) {
+			go func() {
+				defer u.asking.Store(false)
+				m, err := c.ask(ctx, u)
+				answers <- answer{u, m, err}
+			}()
+		}
+	}
+	for len(waiting) > 0 {
+		select {
+		case a := <-answers:
+			delete(waiting, a.folder)
+			c.report(out, a)
+		case <-ctx.Done():
+			for _, u := range waiting {
+				c.report(out, answer{use: u, err: errors.New("no answer within " + c.options.Within.String() + ": its process, or its disk, hangs")})
+			}
+			clear(waiting)
+		}
+	}
+}
+
+// uses returns what is known of each folder, and forgets all others.
+func (c *Collector) uses(folders []string) map[string]*use {
+	uses, waiting := make(map[string]*use), make(map[string]*use)
+	for _, folder := range folders {
+		u := c.known[folder]
+		if u == nil {
+			redact := func(b []byte) []byte { return []byte(c.options.Redact(string(b))) }
+			u = &use{folder: folder, control: outbox.NewControl(folder, redact), labels: []string{"", "", c.text(filepath.Base(folder))}}
+		}
+		uses[folder], waiting[folder] = u, u
+	}
+	c.known = uses
+	return waiting
+}
+
+func (c *Collector) ask(ctx context.Context, u *use) (outbox.Metrics, error) {
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+		return u.control.Metrics(ctx)
+	case <-ctx.Done():
+		return outbox.Metrics{}, ctx.Err()
+	}
+}
+
+// report gives what an outbox has answered. Of one that has not, its labels are those
+// of the scrape before.
+func (c *Collector) report(out chan<- prometheus.Metric, a answer) {
+	failure := ""
+	if a.err != nil {
+		failure = a.err.Error()
+	} else {
+		a.labels[0], a.labels[1] = c.text(a.metrics.Task), c.text(a.metrics.Node)
+	}
+	if failure != a.failure && failure != "" {
+		c.options.Log.Warn("an outbox cannot be read for its metrics", "folder", a.folder, "error", failure)
+	}
+	a.failure = failure
+	s := sample{Metrics: a.metrics, now: time.Now(), ok: a.err == nil, text: c.text}
+	for _, m := range table {
+		if s.ok || m.always {
+			m.emit(out, &s, a.labels)
+		}
+	}
+}
+
+// text is a text as the value of a label shows it.
+func (c *Collector) text(text string) string {
+	return printable.Cut(printable.Text(c.options.Redact(text)), maxLabel)
+}

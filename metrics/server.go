@@ -1,0 +1,72 @@
+package metrics
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"bigpanda-udf/ownhost"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/common/expfmt"
+)
+
+// Path is where the metrics are.
+const Path = "/metrics"
+
+// stopsWithin is how long scrapes that are under way may take to end.
+const stopsWithin = 2 * time.Second
+
+// Write writes what a scrape gets, for those who collect files.
+func Write(w io.Writer, c *Collector) error {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c)
+	families, err := registry.Gather()
+	for _, f := range families {
+		if _, writeErr := expfmt.MetricFamilyToText(w, f); writeErr != nil {
+			return fmt.Errorf("print: %w", writeErr)
+		}
+	}
+	return err
+}
+
+// Serve answers scrapes until ctx is done. It closes the listener. At loopback it keeps
+// web pages of others out, which reach it through a browser on this machine; elsewhere
+// it answers whoever can reach it, by whatever name.
+func Serve(ctx context.Context, l net.Listener, c *Collector) error {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(c)
+	mux := http.NewServeMux()
+	// Scrapes wait for each other: of more than a few at once the rest is refused (503).
+	mux.Handle("GET "+Path, promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 8}))
+	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
+		if local != nil && local.IP.IsLoopback() && !ownhost.Names(r, nil) {
+			http.Error(w, "this is not the host that the request names", http.StatusForbidden)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+	s := &http.Server{
+		Handler: own, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute,
+		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- s.Serve(l) }()
+	select {
+	case err := <-failed:
+		return fmt.Errorf("serve metrics: %w", err)
+	case <-ctx.Done():
+	}
+	bounded, cancel := context.WithTimeout(context.Background(), stopsWithin)
+	defer cancel()
+	if s.Shutdown(bounded) != nil {
+		s.Close()
+	}
+	<-failed
+	return nil
+}
