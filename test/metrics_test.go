@@ -330,7 +330,7 @@ func TestMetricsAreForThisMachine(t *testing.T) {
 		code int
 	}{
 		{[]string{"metrics", "--listen", taken}, taken + " is taken: stop what listens there, or choose another port with --listen, 0 for a free one", 1},
-		{[]string{"metrics", "--listen", "9786"}, `--listen is "9786": write an address with its port, such as 127.0.0.1:9786`, 2},
+		{[]string{"metrics", "--listen", "9786"}, `--listen is "9786": write an address with its port, such as 127.0.0.1:8089`, 2},
 		{[]string{"serve", "--socket=/x", "--metrics-listen", "9786"}, `--metrics-listen is "9786": write an address with its port`, 2},
 		{[]string{"metrics", "--outbox=memory"}, "the outbox is in memory, so nobody can ask about it and there are no metrics: set --outbox (BIGPANDA_OUTBOX) to a folder", 2},
 	} {
