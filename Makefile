@@ -2,18 +2,22 @@
 # Go than the program does.
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build test lint docs-lint e2e e2e-oldest bench bench-kapacitor bench-topics crash screenshots release release-test
+.PHONY: build dashboard test lint docs-lint e2e e2e-oldest bench bench-kapacitor bench-topics crash screenshots release release-test
 
 build: ## the program, as one static binary
 	CGO_ENABLED=0 go build -trimpath -o bigpanda-udf .
 
+dashboard: ## the Grafana dashboard, of its code
+	cd monitoring/dashboard && go run . > ../grafana-dashboard.json && go test ./...
+
 test: ## what the README asks for
 	go test ./...
 
-lint: ## go.mod and the code of the program, then of the end-to-end suite
+lint: ## go.mod and the code of the program, then of the end-to-end suite and the dashboard
 	go mod tidy -diff
 	$(STATICCHECK) ./...
 	cd e2e && go mod tidy -diff && $(STATICCHECK) ./...
+	cd monitoring/dashboard && go mod tidy -diff && $(STATICCHECK) ./...
 
 docs-lint: ## the form of README.md and docs/; needs npm. What they say is a test: test/docs
 	npx --yes markdownlint-cli2@0.22.1
