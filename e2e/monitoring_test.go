@@ -262,6 +262,24 @@ func TestMonitoring(t *testing.T) {
 		}
 	})
 
+	// The TICKscript says so of what Telegraf writes, here into a file.
+	script, err := os.ReadFile(filepath.Join(monitoring, "late.tick"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := filepath.Join(t.TempDir(), "said")
+	k.defineOn("late", "telegraf", strings.Replace(string(script), ".email('oncall@example.com')", ".log('"+said+"')", 1))
+	for i, age := range []int{0, 301} {
+		k.writeOn("telegraf", fmt.Sprintf("prometheus,host=web,task=cpu,node=n bigpanda_udf_oldest_queued_age_seconds=%d %d", age, at(i)))
+	}
+	k.eventually("the TICKscript tells that alerts are late", func() string {
+		text, _ := os.ReadFile(said)
+		if !strings.Contains(string(text), "bigpanda-udf web cpu: the oldest alert has waited for 301 s") {
+			return "it says " + string(text)
+		}
+		return ""
+	})
+
 	k.stop()
 	p.waitFor(`bigpanda_udf_up{task="cpu"} == 0`, true)
 }
