@@ -288,8 +288,8 @@ func TestMetricsOfADaemon(t *testing.T) {
 	if _, err := conn.Write(Frames(Init("cpu_alert", "bigpanda3"), Point("web1", "CRITICAL", 1000), Keepalive(1))); err != nil {
 		t.Fatal(err)
 	}
-	s := waitScrape(t, url, "an alert is delivered", func(s scrape) bool {
-		return s.of(t, "alerts_delivered_total", `task="cpu_alert"`) == 1 && s.of(t, "queued_alerts", `task="cpu_alert"`) == 0
+	s := waitScrape(t, url, "an alert is delivered, and the daemon's own outbox is open", func(s scrape) bool {
+		return s.of(t, "up", `task="bigpanda-udf serve"`) == 1 && s.of(t, "alerts_delivered_total", `task="cpu_alert"`) == 1 && s.of(t, "queued_alerts", `task="cpu_alert"`) == 0
 	})
 	out, err := Command(env, "outbox", "status", "--prometheus").Output()
 	if err != nil {
