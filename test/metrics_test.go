@@ -280,9 +280,14 @@ func TestMetricsOfADaemon(t *testing.T) {
 	defer os.RemoveAll(dir)
 	socket := filepath.Join(dir, "s")
 	url := served(t, env, "serve", "--socket", socket, "--metrics-listen=127.0.0.1:0")
-	conn, err := net.Dial("unix", socket)
-	if err != nil {
-		t.Fatal(err)
+	var conn net.Conn
+	for deadline := time.Now().Add(Patient); ; time.Sleep(5 * time.Millisecond) {
+		if conn, err = net.Dial("unix", socket); err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
 	}
 	defer conn.Close()
 	if _, err := conn.Write(Frames(Init("cpu_alert", "bigpanda3"), Point("web1", "CRITICAL", 1000), Keepalive(1))); err != nil {
