@@ -287,6 +287,6 @@ func TestMonitoring(t *testing.T) {
 // The rules that are shipped are good, and each fires when it is to, and resolves.
 func TestMonitoringRules(t *testing.T) {
 	t.Parallel()
-	promtool(t, "", "check", "rules", filepath.Join(monitoring, "rules.yml"))
+	promtool(t, "", "check", "config", filepath.Join(monitoring, "prometheus.yml")) // and the rules
 	promtool(t, "", "test", "rules", filepath.Join(monitoring, "rules_test.yml"))
 }

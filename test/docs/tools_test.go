@@ -123,7 +123,7 @@ func madeTarget(args []string) error {
 var ready = map[string]string{
 	"sandbox": "listens at",
 	"serve":   "listening",
-	"metrics": "listen",
+	"metrics": "metrics are served",
 	"demo":    "until Ctrl-C",
 }
 
