@@ -8,7 +8,7 @@ import (
 	"net/http"
 	"time"
 
-	"bigpanda-udf/ownhost"
+	"bigpanda-udf/hostcheck"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -45,7 +45,7 @@ func Serve(ctx context.Context, l net.Listener, c *Collector) error {
 	mux.Handle("GET "+Path, promhttp.HandlerFor(registry, promhttp.HandlerOpts{MaxRequestsInFlight: 8}))
 	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-		if local != nil && local.IP.IsLoopback() && !ownhost.Names(r, nil) {
+		if local != nil && local.IP.IsLoopback() && !hostcheck.Names(r, nil) {
 			http.Error(w, "this is not the host that the request names", http.StatusForbidden)
 			return
 		}

@@ -62,7 +62,7 @@ common=$work/common
 mkdir -p "$common"/{man,completions,doc}
 "$work/gen" man "$version" "${date%T*}" "$common/man"
 "$work/gen" completions "$common/completions"
-git ls-files README.md CHANGELOG.md LICENSE kapacitor.conf.snippet examples docs ':!docs/screenshots' |
+git ls-files README.md CHANGELOG.md LICENSE kapacitor.conf.snippet examples monitoring docs ':!docs/screenshots' ':!monitoring/dashboard' |
 	xargs cp --parents -t "$common/doc"
 
 for platform in "${wanted[@]}"; do

@@ -14,7 +14,7 @@ import (
 	"strconv"
 	"strings"
 
-	"bigpanda-udf/ownhost"
+	"bigpanda-udf/hostcheck"
 )
 
 const (
@@ -128,7 +128,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 
 // isOwnHost tells whether a request names this machine.
 func (s *Server) isOwnHost(r *http.Request) bool {
-	return ownhost.Names(r, func(host string) bool {
+	return hostcheck.Names(r, func(host string) bool {
 		return slices.ContainsFunc(s.options.Hosts, func(own string) bool { return strings.EqualFold(own, host) })
 	})
 }

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"sync"
 
-	"bigpanda-udf/ownhost"
+	"bigpanda-udf/hostcheck"
 	"bigpanda-udf/regularfile"
 )
 
@@ -113,7 +113,7 @@ func (g *guard) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 // check refuses who may not post.
 func (g *guard) check(w http.ResponseWriter, r *http.Request) error {
-	if !ownhost.Names(r, g.isName) {
+	if !hostcheck.Names(r, g.isName) {
 		return refuse(http.StatusForbidden, "the Host header names neither loopback nor the address or the name that is listened on: send to one of these")
 	}
 	if g.TokenFile == "" {

@@ -1,9 +1,9 @@
-// Package ownhost tells whether a request is meant for the machine that it came to.
+// Package hostcheck tells whether a request is meant for the machine that it came to.
 //
 // A web page may have its own name lead to any address (DNS rebinding), and then
 // send whatever it likes to what listens there, loopback too, in the name of its
 // reader. It is known by the Host header.
-package ownhost
+package hostcheck
 
 import (
 	"net"

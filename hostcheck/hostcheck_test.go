@@ -1,4 +1,4 @@
-package ownhost
+package hostcheck
 
 import (
 	"context"
