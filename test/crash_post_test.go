@@ -44,7 +44,8 @@ func launchPoster(t testing.TB, environment []string, task string, topic crashTo
 		}
 	}
 	in, out, lives := files[0], files[3], files[4]
-	f.In, f.Out = posterInput{files[1], f}, files[2]
+	posted := make(chan struct{})
+	f.In, f.Out = posterInput{files[1], f, posted}, files[2]
 	cmd.ExtraFiles = []*os.File{files[5]} // which ends with the process
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -57,12 +58,15 @@ func launchPoster(t testing.TB, environment []string, task string, topic crashTo
 			file.Close()
 		}
 	})
+	gone := make(chan struct{}) // the daemon is
 	go func() {
 		io.Copy(io.Discard, lives)
+		close(gone)
 		in.Close()
 		out.Close()
 	}()
 	go func() {
+		defer close(posted)
 		r := bufio.NewReader(in)
 		var buffer []byte
 		for {
@@ -75,7 +79,7 @@ func launchPoster(t testing.TB, environment []string, task string, topic crashTo
 			case request.GetInit() != nil:
 				response.Message = &agent.Response_Init{Init: &agent.InitResponse{Success: true}}
 			case request.GetPoint() != nil:
-				if !f.post(task, topic.event(request.GetPoint())) {
+				if !f.post(gone, task, topic.event(request.GetPoint())) {
 					continue
 				}
 				response.Message = &agent.Response_Point{Point: request.GetPoint()}
@@ -92,15 +96,19 @@ func launchPoster(t testing.TB, environment []string, task string, topic crashTo
 	return f
 }
 
-// posterInput is In of a poster. Its end is that of the daemon.
+// posterInput is In of a poster. Its end is that of the daemon, and nothing is posted
+// any more then.
 type posterInput struct {
 	*os.File
-	f *Function
+	f      *Function
+	posted <-chan struct{} // closed when the last event was
 }
 
 func (p posterInput) Close() error {
 	p.f.Cmd.Process.Signal(syscall.SIGTERM)
-	return p.File.Close()
+	err := p.File.Close()
+	<-p.posted
+	return err
 }
 
 // event is what the alert node makes of a point, as the post handler sends it.
@@ -124,9 +132,14 @@ func (c crashTopic) event(p *agent.Point) map[string]any {
 }
 
 // post reports whether an event was taken.
-func (f *Function) post(task string, e map[string]any) bool {
+func (f *Function) post(gone <-chan struct{}, task string, e map[string]any) bool {
 	found := listensForEvents.FindStringSubmatch(f.Log.String())
-	for late := time.Now().Add(Patient); found == nil && time.Now().Before(late) && f.Cmd.ProcessState == nil; time.Sleep(time.Millisecond) {
+	for late := time.Now().Add(Patient); found == nil && time.Now().Before(late); {
+		select {
+		case <-gone:
+			return false
+		case <-time.After(time.Millisecond):
+		}
 		found = listensForEvents.FindStringSubmatch(f.Log.String())
 	}
 	body, err := json.Marshal(e)
