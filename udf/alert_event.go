@@ -46,8 +46,6 @@ func (h *Handler) takeEvent(a AlertEvent) {
 	}
 	// A topic keeps its state by the id alone.
 	e.id = []byte(a.ID)
-	h.key = appendSeriesKey(emptied(h.key), e.group, e.id)
-	e.series = h.key
 	if h.decide(&e) {
 		h.alert(&e, content{name: a.Name, tags: a.Tags, fields: a.Fields, host: a.Tags["host"], message: a.Message, details: a.Details})
 	}

@@ -134,21 +134,6 @@ type Handler struct {
 	}
 }
 
-// counts are what became of the points: what others ask for, and what the log alone
-// tells.
-type counts struct {
-	counters.Input
-	resent, unseen int
-	ahead          int // changes dated now
-	sharedAlerts   int
-}
-
-// A Counting is a Store that keeps what was counted.
-type Counting interface {
-	// Count has source asked for it, at any time: it adds to what it is given.
-	Count(source func(*counters.Counters))
-}
-
 // New returns a Handler that waits for Init.
 func New(c Config) *Handler {
 	if c.Now == nil {
@@ -316,8 +301,6 @@ func (h *Handler) takePoint() {
 	}
 	h.options.ungroup(p, e.level)
 	e.group, e.id = p.group, h.readID()
-	h.key = appendSeriesKey(emptied(h.key), e.group, e.id)
-	e.series = h.key
 	if h.decide(&e) {
 		h.alert(&e, h.content())
 	}
@@ -364,24 +347,6 @@ func (h *Handler) append() {
 	h.changes = h.changes[:0]
 	h.state.pending = nil
 }
-
-// publish lets count see what was counted. mu is locked.
-func (h *Handler) publish() {
-	h.counted.Lock()
-	defer h.counted.Unlock()
-	h.counted.Input, h.counted.Active = h.counts.Input, h.state.active
-}
-
-// count adds what was counted up to the last Commit.
-func (h *Handler) count(all *counters.Counters) {
-	h.counted.Lock()
-	defer h.counted.Unlock()
-	all.Input.Add(h.counted.Input)
-}
-
-// Counts returns what has been counted so far. No other method may be called
-// meanwhile.
-func (h *Handler) Counts() counters.Input { return h.counts.Input }
 
 // maxSaid bounds what is said once: the words come with the data.
 const maxSaid = 200

@@ -21,10 +21,12 @@ type event struct {
 	lasts    bool          // there is a duration, which may be 0
 	incident bool          // an incident begins, for sure
 
-	// Its series, read once mayChange was true; valid until the next event.
-	group, id, series []byte
+	// Of its series, read once mayChange was true; valid until the next event.
+	group, id []byte
 
-	// By decide. The level is the same as it was:
+	// By decide.
+	series []byte // the key; valid until the next event
+	// The level is the same as it was:
 	resend bool // .resendAfter() is over
 	begins bool // a new incident begins at it
 	// The alert is open under another app key than the one in force.
@@ -42,6 +44,8 @@ func (h *Handler) mayChange(e *event) bool {
 // decide reports whether an event changes what BigPanda knows. Then it is for
 // alert, and nothing but alert takes note of it.
 func (h *Handler) decide(e *event) bool {
+	h.key = appendSeriesKey(emptied(h.key), e.group, e.id)
+	e.series = h.key
 	known, open := h.state.series[string(e.series)]
 	if open {
 		known.seen = h.state.now
