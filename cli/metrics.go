@@ -76,5 +76,8 @@ func (s settings) newCollector(log *slog.Logger) (*metrics.Collector, error) {
 
 func serveMetrics(ctx context.Context, l net.Listener, c *metrics.Collector, log *slog.Logger) error {
 	log.Info("metrics are served", "url", "http://"+l.Addr().String()+metrics.Path)
-	return metrics.Serve(ctx, l, c)
+	if err := serveHTTP(ctx, l, metrics.NewServer(c), nil); err != nil {
+		return fmt.Errorf("serve metrics: %w", err)
+	}
+	return nil
 }

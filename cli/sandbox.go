@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -13,14 +12,9 @@ import (
 	"syscall"
 	"time"
 
-	"bigpanda-udf/config"
 	"bigpanda-udf/printable"
 	"bigpanda-udf/sandbox"
 )
-
-// sandboxStopTimeout is how long requests that are under way may take to end
-// once the sandbox is told to stop. None hangs then.
-const sandboxStopTimeout = 2 * time.Second
 
 type sandboxFlags struct {
 	Listen string   `default:"127.0.0.1:8089" placeholder:"ADDRESS" help:"Where to listen; port 0 takes a free one (${default})."`
@@ -47,23 +41,6 @@ func (f *sandboxFlags) run(ctx context.Context, p Process, _ *command) error {
 	}
 	p.introduceSandbox(l.Addr().(*net.TCPAddr), f.Token != "")
 	return serveSandbox(ctx, l, server)
-}
-
-// listen opens what a flag says, and returns the names that others on the network
-// know it by.
-func listen(flag, address string) (l net.Listener, hosts []string, err error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, nil, usagef("--%s is %q: write an address with its port, such as 127.0.0.1:8089", flag, config.Shown(address))
-	}
-	l, err = net.Listen("tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, nil, fmt.Errorf("%s is taken: stop what listens there, or choose another port with --%s, 0 for a free one", address, flag)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("listen on %s: %w", address, err)
-	}
-	return l, hostNames(host), nil
 }
 
 // hostNames are the names that others on the network know the sandbox by: what
@@ -106,24 +83,11 @@ func consoleURL(addr net.Addr) string {
 	return "http://" + net.JoinHostPort(host, port) + "/"
 }
 
-// serveSandbox serves until ctx is done. Requests that are under way then get a
-// moment to end.
 func serveSandbox(ctx context.Context, l net.Listener, server *sandbox.Server) error {
 	s := &http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(l) }()
-	select {
-	case err := <-failed:
+	if err := serveHTTP(ctx, l, s, server.Close); err != nil {
 		return fmt.Errorf("serve the sandbox: %w", err)
-	case <-ctx.Done():
 	}
-	server.Close()
-	bounded, cancel := context.WithTimeout(context.Background(), sandboxStopTimeout)
-	defer cancel()
-	if err := s.Shutdown(bounded); err != nil {
-		s.Close()
-	}
-	<-failed
 	return nil
 }
 

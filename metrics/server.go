@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -18,9 +17,6 @@ import (
 // Path is where the metrics are.
 const Path = "/metrics"
 
-// stopsWithin is how long scrapes that are under way may take to end.
-const stopsWithin = 2 * time.Second
-
 // Write writes what a scrape gets, for those who collect files.
 func Write(w io.Writer, c *Collector) error {
 	registry := prometheus.NewRegistry()
@@ -34,10 +30,10 @@ func Write(w io.Writer, c *Collector) error {
 	return err
 }
 
-// Serve answers scrapes until ctx is done. It closes the listener. At loopback it keeps
-// web pages of others out, which reach it through a browser on this machine; elsewhere
-// it answers whoever can reach it, by whatever name.
-func Serve(ctx context.Context, l net.Listener, c *Collector) error {
+// NewServer returns what answers scrapes. At loopback it keeps web pages of others out,
+// which reach it through a browser on this machine; elsewhere it answers whoever can
+// reach it, by whatever name.
+func NewServer(c *Collector) *http.Server {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(c)
 	mux := http.NewServeMux()
@@ -51,22 +47,8 @@ func Serve(ctx context.Context, l net.Listener, c *Collector) error {
 		}
 		mux.ServeHTTP(w, r)
 	})
-	s := &http.Server{
+	return &http.Server{
 		Handler: own, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: time.Minute,
 		IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- s.Serve(l) }()
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serve metrics: %w", err)
-	case <-ctx.Done():
-	}
-	bounded, cancel := context.WithTimeout(context.Background(), stopsWithin)
-	defer cancel()
-	if s.Shutdown(bounded) != nil {
-		s.Close()
-	}
-	<-failed
-	return nil
 }

@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"syscall"
+	"time"
+
+	"bigpanda-udf/config"
+)
+
+// stopsWithin is how long requests that are under way may take to end once what
+// serves them is told to stop. None hangs then.
+const stopsWithin = 2 * time.Second
+
+// listen opens what a flag says, and returns the names that others on the network
+// know it by.
+func listen(flag, address string) (l net.Listener, hosts []string, err error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, nil, usagef("--%s is %q: write an address with its port, such as 127.0.0.1:8089", flag, config.Shown(address))
+	}
+	l, err = net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, nil, fmt.Errorf("%s is taken: stop what listens there, or choose another port with --%s, 0 for a free one", address, flag)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("listen on %s: %w", address, err)
+	}
+	return l, hostNames(host), nil
+}
+
+// serveHTTP serves until ctx is done, and closes the listener. Then it calls end, if it
+// is set, and requests that are under way get a moment to end.
+func serveHTTP(ctx context.Context, l net.Listener, s *http.Server, end func()) error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.Serve(l) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	if end != nil {
+		end()
+	}
+	bounded, cancel := context.WithTimeout(context.Background(), stopsWithin)
+	defer cancel()
+	if s.Shutdown(bounded) != nil {
+		s.Close()
+	}
+	<-failed
+	return nil
+}
