@@ -24,16 +24,20 @@ type influxDB struct {
 	url string
 }
 
-// findInfluxDB returns the path of influxd: the one that INFLUXD names, or the
-// one in the PATH. Without one it skips the test, unless CI is set.
 func findInfluxDB(t *testing.T) string {
 	t.Helper()
-	if path := os.Getenv("INFLUXD"); path != "" {
+	return findProgram(t, "INFLUXD", "influxd", "InfluxDB 1.x is needed: apt-get install influxdb, or INFLUXD=/path/to/influxd")
+}
+
+// findProgram returns the path of a program: what a variable of the environment names,
+// or the one in the PATH. Without one it skips the test, unless CI is set.
+func findProgram(t *testing.T, variable, name, hint string) string {
+	t.Helper()
+	if path := os.Getenv(variable); path != "" {
 		return path
 	}
-	path, err := exec.LookPath("influxd")
+	path, err := exec.LookPath(name)
 	if err != nil {
-		const hint = "InfluxDB 1.x is needed: apt-get install influxdb, or INFLUXD=/path/to/influxd"
 		if os.Getenv("CI") != "" {
 			t.Fatal(hint)
 		}

@@ -21,23 +21,10 @@ import (
 // monitoring is the folder of what is shipped for monitors.
 var monitoring = filepath.Join("..", "monitoring")
 
-// findPrometheus returns the path of prometheus: the one that PROMETHEUS names, or the
-// one in the PATH; promtool is beside it. Without one it skips the test, unless CI is
-// set.
+// findPrometheus returns the path of prometheus; promtool is beside it.
 func findPrometheus(t *testing.T) string {
 	t.Helper()
-	if path := os.Getenv("PROMETHEUS"); path != "" {
-		return path
-	}
-	path, err := exec.LookPath("prometheus")
-	if err != nil {
-		const hint = "Prometheus is needed: apt-get install prometheus, or PROMETHEUS=/path/to/prometheus, with promtool beside it"
-		if os.Getenv("CI") != "" {
-			t.Fatal(hint)
-		}
-		t.Skip(hint)
-	}
-	return path
+	return findProgram(t, "PROMETHEUS", "prometheus", "Prometheus is needed: apt-get install prometheus, or PROMETHEUS=/path/to/prometheus, with promtool beside it")
 }
 
 // promtool runs it, and returns what it says.
