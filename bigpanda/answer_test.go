@@ -238,11 +238,7 @@ func TestRetryAfter(t *testing.T) {
 func TestReasonsAreLabels(t *testing.T) {
 	t.Parallel()
 	seen := map[Reason]bool{}
-	for _, reason := range []Reason{
-		ReasonNetwork, ReasonTimeout, ReasonCanceled, ReasonServer, ReasonThrottled,
-		ReasonTLS, ReasonProxy, ReasonRedirect, ReasonToken, ReasonForbidden,
-		ReasonNotBigPanda, ReasonNotFound, ReasonTooLarge, ReasonRefused,
-	} {
+	for _, reason := range Reasons {
 		if seen[reason] || strings.Trim(string(reason), "abcdefghijklmnopqrstuvwxyz_") != "" {
 			t.Errorf("reason %q is there twice or is no label", reason)
 		}

@@ -50,12 +50,13 @@ const (
 	ReasonNotFound    Reason = "not_found"    // 404, 410
 	ReasonTooLarge    Reason = "too_large"    // 413
 	ReasonRefused     Reason = "refused"      // 400, 409, 422, other 4xx
+	ReasonFull        Reason = "full"         // a stream of NATS has no room
 )
 
 // Reasons are all of them.
 var Reasons = []Reason{
 	ReasonNetwork, ReasonTimeout, ReasonCanceled, ReasonServer, ReasonThrottled, ReasonTLS, ReasonProxy, ReasonRedirect,
-	ReasonToken, ReasonForbidden, ReasonNotBigPanda, ReasonNotFound, ReasonTooLarge, ReasonRefused,
+	ReasonToken, ReasonForbidden, ReasonNotBigPanda, ReasonNotFound, ReasonTooLarge, ReasonRefused, ReasonFull,
 }
 
 // Error says why alerts were not delivered and what is to be done. While the

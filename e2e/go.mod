@@ -1,6 +1,6 @@
 module bigpanda-udf/e2e
 
-go 1.25.7
+go 1.26.0
 
 require (
 	bigpanda-udf v0.0.0-00010101000000-000000000000
@@ -17,7 +17,7 @@ require (
 	github.com/tidwall/gjson v1.20.2 // indirect
 	github.com/tidwall/match v1.1.1 // indirect
 	github.com/tidwall/pretty v1.3.0 // indirect
-	golang.org/x/sys v0.47.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
 	golang.org/x/time v0.15.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )

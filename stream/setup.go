@@ -1,0 +1,190 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/retry"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// Dead letters are kept until there are so many, or they are so old, as on a disk.
+const (
+	maxDeadLetters   = 10_000
+	maxDeadLetterAge = 30 * 24 * time.Hour
+	maxDeadBytes     = 256 << 20
+	// deadWindow drops the second of two equal dead letters, which a deliverer makes
+	// that dies before it has noted the first.
+	deadWindow = 10 * time.Minute
+)
+
+// The waits before a request to JetStream's API is repeated.
+const askInitial, askMax = 250 * time.Millisecond, time.Second
+
+// alertConfig is how the stream of alerts is made.
+func (o Options) alertConfig() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: o.Stream, Subjects: []string{o.alertSubjects()},
+		Description: "alerts for BigPanda, one in each message (bigpanda-udf)",
+		// Limits and not WorkQueue: the ids of the window are kept with the messages,
+		// and those of a queue would be forgotten with what is delivered.
+		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: o.Replicas,
+		MaxAge: o.MaxAge, Duplicates: o.Window, MaxBytes: o.MaxBytes, MaxMsgs: -1, MaxConsumers: -1,
+		// New ones wait in the outboxes, and old ones are not dropped undelivered.
+		Discard: jetstream.DiscardNew, DenyDelete: true,
+		AllowDirect: true,
+	}
+}
+
+// deadConfig is how the stream of dead letters is made.
+func (o Options) deadConfig() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: o.deadStream(), Subjects: []string{o.deadSubjects()},
+		Description: "alerts that BigPanda refused (bigpanda-udf)",
+		Retention:   jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: o.Replicas,
+		MaxAge: maxDeadLetterAge, Duplicates: deadWindow, MaxBytes: maxDeadBytes, MaxMsgs: maxDeadLetters, MaxConsumers: -1,
+		Discard: jetstream.DiscardOld, AllowDirect: true,
+	}
+}
+
+// leaseConfig is how the stream of the lease's bucket is made, as nats.go's
+// CreateKeyValue would: that needs a right more.
+func (o Options) leaseConfig() jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name: "KV_" + o.leaseBucket(), Subjects: []string{"$KV." + o.leaseBucket() + ".>"},
+		Description: "who delivers, and up to where (bigpanda-udf)",
+		Retention:   jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: o.Replicas,
+		MaxMsgsPerSubject: 1, MaxBytes: -1, MaxMsgs: -1, MaxMsgSize: -1, MaxConsumers: -1,
+		Duplicates: 2 * time.Minute,
+		Discard:    jetstream.DiscardNew, DenyDelete: true, AllowRollup: true, AllowDirect: true,
+	}
+}
+
+// stream looks the stream of alerts up, and makes it if it is missing and
+// Options.Create allows it. Until ctx ends it asks again what nobody answers. The error
+// is *bigpanda.Error, of the class Hold.
+func (c *Conn) stream(ctx context.Context) (jetstream.Stream, error) {
+	return c.lookUp(ctx, c.o.alertConfig())
+}
+
+// dead is stream for the stream of dead letters.
+func (c *Conn) dead(ctx context.Context) (jetstream.Stream, error) {
+	return c.lookUp(ctx, c.o.deadConfig())
+}
+
+// lease is stream for the lease's bucket.
+func (c *Conn) lease(ctx context.Context) (jetstream.KeyValue, error) {
+	config := c.o.leaseConfig()
+	if _, err := c.lookUp(ctx, config); err != nil {
+		return nil, err
+	}
+	return ask(ctx, c, infoSubject(config.Name), func(ctx context.Context) (jetstream.KeyValue, error) {
+		return c.js.KeyValue(ctx, c.o.leaseBucket())
+	})
+}
+
+func infoSubject(stream string) string { return "$JS.API.STREAM.INFO." + stream }
+
+func (c *Conn) lookUp(ctx context.Context, config jetstream.StreamConfig) (jetstream.Stream, error) {
+	wait := retry.NewBackoff(askInitial, askMax)
+	for {
+		found, err := ask(ctx, c, infoSubject(config.Name), func(ctx context.Context) (jetstream.Stream, error) {
+			return c.js.Stream(ctx, config.Name)
+		})
+		if !errors.Is(err, jetstream.ErrStreamNotFound) {
+			return found, err
+		}
+		if !c.o.Create {
+			return nil, held(bigpanda.ReasonNotFound, "make it, or let this program do so (--nats-create)", "there is no stream %s", config.Name)
+		}
+		// Only ever made, and never changed: several that change it at once undo what
+		// the others do.
+		made, err := ask(ctx, c, "$JS.API.STREAM.CREATE."+config.Name, func(ctx context.Context) (jetstream.Stream, error) {
+			return c.js.CreateStream(ctx, config)
+		})
+		if err == nil {
+			c.log.Info("a stream was made", "stream", config.Name, "replicas", config.Replicas)
+		}
+		// Another was faster, and has other settings.
+		if !errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) || !retry.Sleep(ctx, wait.NextBackOff()) {
+			return made, err
+		}
+	}
+}
+
+// ask makes a request of JetStream's API, which is sent to subject, and repeats it
+// until there is an answer or ctx has ended. The error is *bigpanda.Error, of the class
+// Hold; of the API's own it wraps what the API said.
+func ask[T any](ctx context.Context, c *Conn, subject string, request func(context.Context) (T, error)) (answer T, err error) {
+	wait := retry.NewBackoff(askInitial, askMax)
+	for {
+		if err := c.reach(ctx); err != nil {
+			return answer, err
+		}
+		asking, stop := c.denials.watch(ctx, subject)
+		asking, cancel := context.WithTimeout(asking, askTimeout)
+		answer, err = request(asking)
+		if cause := context.Cause(asking); err != nil && cause != nil {
+			err = cause
+		}
+		cancel()
+		stop()
+		if err == nil {
+			return answer, nil
+		}
+		failure := c.failure(subject, err)
+		if definite(err) || !retry.Sleep(ctx, wait.NextBackOff()) {
+			return answer, failure
+		}
+	}
+}
+
+// definite reports whether the same request would get the same answer again.
+func definite(err error) bool {
+	var (
+		api    *jetstream.APIError
+		denied *deniedError
+	)
+	switch {
+	case errors.As(err, &denied), errors.Is(err, nats.ErrConnectionClosed):
+		return true
+	case errors.As(err, &api):
+		switch api.ErrorCode {
+		case codeNotAvailable, codeNotLeader, jetstream.JSErrCodeJetStreamNotEnabled: // the last: nobody has answered
+			return false
+		}
+		return true
+	}
+	return false
+}
+
+// reach waits for a connection over which answers can come. The error, when ctx ends
+// before, is *bigpanda.Error.
+func (c *Conn) reach(ctx context.Context) error {
+	if c.denials.deniedInbox() != nil {
+		// The right may be there by now, and what was subscribed to is not, before
+		// it is subscribed to anew.
+		c.denials.reconnected()
+		_ = c.nc.ForceReconnect()
+	}
+	if c.nc.IsConnected() {
+		return nil
+	}
+	changed := c.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	defer c.nc.RemoveStatusListener(changed)
+	for !c.nc.IsConnected() {
+		if c.nc.IsClosed() {
+			return c.failure("", nats.ErrConnectionClosed)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return c.unconnected()
+		}
+	}
+	return nil
+}
