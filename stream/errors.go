@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"time"
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/printable"
@@ -33,6 +32,15 @@ const (
 func held(reason bigpanda.Reason, hint, format string, args ...any) *bigpanda.Error {
 	return &bigpanda.Error{Class: bigpanda.Hold, Reason: reason, Hint: hint, Err: fmt.Errorf(format, args...)}
 }
+
+// refused makes the error of an alert that NATS will never take.
+func refused(hint, format string, args ...any) *bigpanda.Error {
+	e := held(bigpanda.ReasonTooLarge, hint, format, args...)
+	e.Class = bigpanda.Refused
+	return e
+}
+
+const hintTooLarge = "make it smaller, such as its details or the number of its attributes, or raise the servers' max_payload or the stream's max_msg_size"
 
 // unconnected says why there is no connection.
 func (c *Conn) unconnected() *bigpanda.Error {
@@ -75,8 +83,7 @@ func (c *Conn) failure(subject string, err error) *bigpanda.Error {
 	case errors.As(err, &api):
 		return c.answered(subject, api)
 	case errors.Is(err, nats.ErrMaxPayload):
-		return &bigpanda.Error{Class: bigpanda.Refused, Reason: bigpanda.ReasonTooLarge, Err: clean(err),
-			Hint: "make the alert smaller, such as its details or the number of its attributes, or raise max_payload in the servers' configuration"}
+		return refused(hintTooLarge, "a message is too large: %w", clean(err))
 	case errors.Is(err, nats.ErrConnectionClosed):
 		return held(bigpanda.ReasonCanceled, "", "the connection to NATS was closed")
 	case !c.nc.IsConnected():
@@ -99,8 +106,7 @@ func (c *Conn) answered(subject string, api *jetstream.APIError) *bigpanda.Error
 	case jetstream.JSErrCodeStreamNotFound:
 		return held(bigpanda.ReasonNotFound, "make it, or let this program do so (--nats-create)", "there is no stream for %s: %w", subject, said)
 	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
-		return &bigpanda.Error{Class: bigpanda.Refused, Reason: bigpanda.ReasonTooLarge, Err: said,
-			Hint: "make the alert smaller, or raise the stream's max_msg_size"}
+		return refused(hintTooLarge, "a message is too large for the stream %s: %w", o.Stream, said)
 	case codeStoreFailed:
 		if strings.Contains(api.Description, "maximum") {
 			return held(bigpanda.ReasonFull, "raise its limit (nats stream edit), or shorten how long alerts are kept: nothing is lost meanwhile", "the stream %s is full: %w", o.Stream, said)
@@ -225,11 +231,3 @@ func (d *denials) deniedInbox() error {
 	defer d.mu.Unlock()
 	return d.inbox
 }
-
-const (
-	// askTimeout is for one request of JetStream's API: while there is no leader, they
-	// are dropped.
-	askTimeout = 1500 * time.Millisecond
-	// ackTimeout is for the answer to a message.
-	ackTimeout = 3 * time.Second
-)

@@ -58,10 +58,31 @@ var errMessage = errors.New("it is not an alert as a publisher makes it")
 // decode returns the change that a message holds: its payload has the same bytes that
 // were published. It has no ID. The error is errMessage.
 func (c *Conn) decode(subject string, data []byte) (outbox.Change, error) {
-	appKey, payload, ok := cutAppKey(data)
-	if !ok || subject != c.o.alertSubject(appKey) || !gjson.ValidBytes(payload) {
+	change, ok := decodeData(data)
+	if !ok || subject != c.o.alertSubject(change.AppKey) {
 		return outbox.Change{}, errMessage
 	}
+	return change, nil
+}
+
+// decodeData reports false for what is no message of this package.
+func decodeData(data []byte) (c outbox.Change, ok bool) {
+	appKey, payload, ok := cutAppKey(data)
+	if !ok || !gjson.ValidBytes(payload) {
+		return c, false
+	}
+	p := alertOf(appKey, payload)
+	if p.Status == "" || p.Properties["alerts"] != "" {
+		return c, false
+	}
+	return outbox.Change{
+		Alert: p.Identity().Key(), AppKey: appKey,
+		Time: p.Timestamp, Level: levelOf(p.Status), Payload: payload,
+	}, true
+}
+
+// alertOf reads what bigpanda.Payload.Encode has written.
+func alertOf(appKey string, payload []byte) bigpanda.Payload {
 	p := bigpanda.Payload{AppKey: appKey, Properties: make(map[string]string)}
 	gjson.ParseBytes(payload).ForEach(func(name, value gjson.Result) bool {
 		switch name.Str {
@@ -74,13 +95,7 @@ func (c *Conn) decode(subject string, data []byte) (outbox.Change, error) {
 		}
 		return true
 	})
-	if p.Status == "" || p.Properties["alerts"] != "" {
-		return outbox.Change{}, errMessage
-	}
-	return outbox.Change{
-		Alert: p.Identity().Key(), AppKey: p.Identity().AppKey,
-		Time: p.Timestamp, Level: levelOf(p.Status), Payload: payload,
-	}, nil
+	return p
 }
 
 // cutAppKey takes apart what bigpanda.Body has made of an app key and one alert.

@@ -22,8 +22,13 @@ const (
 	deadWindow = 10 * time.Minute
 )
 
-// The waits before a request to JetStream's API is repeated.
-const askInitial, askMax = 250 * time.Millisecond, time.Second
+const (
+	// askTimeout is for one request to JetStream's API: while there is no leader, they
+	// are dropped.
+	askTimeout = 1500 * time.Millisecond
+	// The waits before a request, or a message, is repeated.
+	askInitial, askMax = 250 * time.Millisecond, time.Second
+)
 
 // alertConfig is how the stream of alerts is made.
 func (o Options) alertConfig() jetstream.StreamConfig {
@@ -148,13 +153,15 @@ func definite(err error) bool {
 	var (
 		api    *jetstream.APIError
 		denied *deniedError
+		known  *bigpanda.Error
 	)
 	switch {
-	case errors.As(err, &denied), errors.Is(err, nats.ErrConnectionClosed):
+	case errors.As(err, &denied), errors.As(err, &known), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrMaxPayload):
 		return true
 	case errors.As(err, &api):
 		switch api.ErrorCode {
-		case codeNotAvailable, codeNotLeader, jetstream.JSErrCodeJetStreamNotEnabled: // the last: nobody has answered
+		case codeNotAvailable, codeNotLeader, codeBeingProcessed,
+			jetstream.JSErrCodeJetStreamNotEnabled: // which is said when nobody answers
 			return false
 		}
 		return true
