@@ -36,6 +36,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/url"
 	"regexp"
@@ -235,7 +236,7 @@ func Connect(o Options) (*Conn, error) {
 	dialer.ready.Store(true)
 	_ = c.nc.ForceReconnect() // else it waits first; no error but that it is closed
 	c.js, err = jetstream.New(c.nc, jetstream.WithPublishAsyncTimeout(ackTimeout),
-		jetstream.WithPublishAsyncMaxPending(-1)) // a Publisher has a limit of its own
+		jetstream.WithPublishAsyncMaxPending(math.MaxInt)) // a Publisher has a limit of its own
 	if err != nil {
 		c.nc.Close()
 		return nil, fmt.Errorf("use NATS: %w; correct the settings", err)
