@@ -42,6 +42,11 @@ func refused(hint, format string, args ...any) *bigpanda.Error {
 
 const hintTooLarge = "make it smaller, such as its details or the number of its attributes, or raise the servers' max_payload or the stream's max_msg_size"
 
+// canceled makes the error of what the caller's context has ended.
+func canceled(err error) *bigpanda.Error {
+	return &bigpanda.Error{Class: bigpanda.Retry, Reason: bigpanda.ReasonCanceled, Err: err}
+}
+
 // unconnected says why there is no connection.
 func (c *Conn) unconnected() *bigpanda.Error {
 	c.mu.Lock()
@@ -59,7 +64,8 @@ func (c *Conn) unconnected() *bigpanda.Error {
 	case errors.Is(cause, nats.ErrAuthorization), errors.Is(cause, nats.ErrAuthExpired), errors.Is(cause, nats.ErrAuthRevoked),
 		errors.Is(cause, nats.ErrAccountAuthExpired), errors.Is(cause, nats.ErrNkeysNotSupported):
 		return held(bigpanda.ReasonToken, "check how this process logs in (creds, nkey, user and password, or token) and the servers' accounts", "NATS at %s refuses the login: %w", hosts, clean(cause))
-	case errors.As(cause, &certificate), errors.Is(cause, nats.ErrTLS), errors.Is(cause, nats.ErrSecureConnWanted), errors.Is(cause, nats.ErrSecureConnRequired):
+	case errors.As(cause, &certificate), errors.As(cause, &refused) && refused.Op == "remote error", // an alert of TLS
+		errors.Is(cause, nats.ErrTLS), errors.Is(cause, nats.ErrSecureConnWanted), errors.Is(cause, nats.ErrSecureConnRequired):
 		return held(bigpanda.ReasonTLS, "check the CA, certificate, key and server name for NATS, and this machine's clock", "there is no trusted connection to NATS at %s: %w", hosts, clean(cause))
 	case errors.As(cause, &refused):
 		return held(bigpanda.ReasonNetwork, reach, "there is no connection to %s: %w", hosts, clean(refused.Err))
@@ -86,10 +92,10 @@ func (c *Conn) failure(subject string, err error) *bigpanda.Error {
 		return refused(hintTooLarge, "a message is too large: %w", clean(err))
 	case errors.Is(err, nats.ErrConnectionClosed):
 		return held(bigpanda.ReasonCanceled, "", "the connection to NATS was closed")
+	case errors.Is(err, context.Canceled):
+		return canceled(err)
 	case !c.nc.IsConnected():
 		return c.unconnected()
-	case errors.Is(err, context.Canceled):
-		return &bigpanda.Error{Class: bigpanda.Retry, Reason: bigpanda.ReasonCanceled, Err: err}
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
 		return held(bigpanda.ReasonServer, "wait while its servers elect a leader, or check that a majority of them runs", "nobody answers for the stream %s", stream)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, jetstream.ErrAsyncPublishTimeout), errors.Is(err, nats.ErrDisconnected):
@@ -191,7 +197,7 @@ func (d *denials) note(err error) bool {
 		d.inbox = denied
 	}
 	for w := range d.waiting {
-		if unanswered || slices.Contains(w.subjects, match[2]) {
+		if unanswered || slices.ContainsFunc(w.subjects, func(s string) bool { return strings.HasPrefix(match[2]+".", s+".") }) {
 			w.cancel(denied)
 		}
 	}
@@ -205,8 +211,8 @@ func (d *denials) reconnected() {
 	d.inbox = nil
 }
 
-// watch returns a context that ends when one of the subjects may not be published or
-// subscribed to, or no answer could come;
+// watch returns a context that ends when one of the subjects, or one that begins with
+// its tokens, may not be published or subscribed to, or when no answer could come;
 // context.Cause says so then.
 func (d *denials) watch(ctx context.Context, subjects ...string) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	// sendTimeout is how long a Send goes on before it says that alerts are held. Most
-	// elections are over by then, which nobody has to hear of.
-	sendTimeout = 10 * time.Second
+	// sendTimeout is how long a Send goes on before it says that alerts are held, as long
+	// as a request to BigPanda may take. What waits in a Send goes out as soon as the
+	// servers are back, and what is held when it is next tried.
+	sendTimeout = bigpanda.DefaultTimeout
 	// ackTimeout is for the answer to one message: a server that syncs takes some
 	// milliseconds, and one that is gone is seen by its pings.
 	ackTimeout = 3 * time.Second
@@ -48,7 +49,7 @@ func (p *Publisher) Send(ctx context.Context, appKey string, alerts [][]byte) (b
 	added, err := p.publish(sending, appKey, alerts)
 	switch {
 	case ctx.Err() != nil && err != nil:
-		return bigpanda.Answer{}, p.c.failure("", context.Canceled)
+		return bigpanda.Answer{}, canceled(ctx.Err())
 	case err != nil:
 		return bigpanda.Answer{}, err
 	case added == 0:

@@ -37,6 +37,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"regexp"
@@ -220,11 +221,17 @@ func Connect(o Options) (*Conn, error) {
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // the servers' configuration may be corrected
-		nats.ReconnectWait(reconnectWait), nats.ReconnectJitter(reconnectJitter, reconnectJitter),
+		nats.CustomReconnectDelay(func(int) time.Duration {
+			if dialer.ready.Load() {
+				c.notReached(c.nc.LastError())
+			}
+			return reconnectWait + rand.N(reconnectJitter)
+		}),
 		nats.ReconnectBufSize(-1), // what waits is in the outbox, and in order there
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings),
 		nats.ConnectHandler(c.connected), nats.ReconnectHandler(c.connected),
-		nats.DisconnectErrHandler(c.disconnected), nats.ReconnectErrHandler(c.disconnected),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { c.because(err) }),
+		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { c.because(err) }),
 		nats.ErrorHandler(c.failed),
 	)
 	if o.InboxPrefix != "" {
@@ -270,15 +277,24 @@ func (c *Conn) connected(nc *nats.Conn) {
 	}
 }
 
-// disconnected is told why a connection has ended, or could not be made.
-func (c *Conn) disconnected(_ *nats.Conn, err error) {
+// because is told why a connection has ended, or could not be made to one server.
+func (c *Conn) because(err error) {
 	if err == nil || errors.Is(err, errFirst) || errors.Is(err, nats.ErrNoServers) {
 		return // it was closed on purpose, or says nothing
 	}
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.cause = err
+}
+
+// notReached is told that no server could be reached, and the error of one that did
+// answer: nats.go tells because of those only that did not.
+func (c *Conn) notReached(err error) {
+	c.because(err)
+	c.mu.Lock()
+	tried := c.cause != nil
 	c.mu.Unlock()
-	if why := c.unconnected(); c.apart.Met(why.Reason) {
+	if why := c.unconnected(); tried && c.apart.Met(why.Reason) {
 		c.log.Warn("NATS is not reached, and tried again", "reason", why.Reason, "error", why)
 	}
 }
