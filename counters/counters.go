@@ -46,6 +46,7 @@ const Accepted = "accepted"
 type Queue struct {
 	Dead    int `json:"dead,omitempty"`     // refused for good
 	GivenUp int `json:"given_up,omitempty"` // intermediate ones, at the limit
+	Expired int `json:"expired,omitempty"`  // too old for the stream before they were delivered
 	// ToDurable is how long it took from when the function had the point to when the
 	// change was on disk, and ToDelivered from there to BigPanda's answer.
 	ToDurable   Histogram `json:"to_durable,omitzero"`
@@ -99,6 +100,7 @@ func (c *Output) Add(others Output) {
 func (c *Queue) Add(others Queue) {
 	c.Dead += others.Dead
 	c.GivenUp += others.GivenUp
+	c.Expired += others.Expired
 	c.ToDurable.Add(others.ToDurable)
 	c.ToDelivered.Add(others.ToDelivered)
 }

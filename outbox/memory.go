@@ -65,6 +65,27 @@ func (m *Memory) Append(changes []Change, _ []Level) {
 	}
 }
 
+// Put queues changes that have their IDs from elsewhere: each one's is new, and
+// higher than those of the alert that were put before. None is given up, whatever the
+// limit; who puts them sees to their size.
+func (m *Memory) Put(changes ...Change) {
+	m.do(func() {
+		for _, c := range changes {
+			m.changes[c.ID] = c
+			m.bytes += int64(len(c.Payload))
+			m.schedule.add(c.Alert, c.AppKey, entry{c.ID, len(c.Payload)})
+		}
+	})
+}
+
+// Change returns a change that is queued or in flight.
+func (m *Memory) Change(id uint64) (c Change, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c, ok = m.changes[id]
+	return c, ok
+}
+
 // giveUp drops intermediate changes, the oldest first, until a tenth of the
 // limit is free. It looks at every alert, so it must not be called at each
 // Append to a full outbox: where the newest changes alone are too large, it

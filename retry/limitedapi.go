@@ -26,6 +26,10 @@ type LimitedAPI struct {
 	slots  chan struct{} // holds one for each request under way; who waits gets one in the order of asking
 	spaced time.Duration // from the start of one request to the next
 
+	// allowed returns how long to wait before it is asked again whether a request may
+	// start now; nil: it may.
+	allowed func() time.Duration
+
 	mu      sync.Mutex // guards what follows
 	next    time.Time  // when the next request may start
 	paused  time.Time  // until when none may
@@ -40,6 +44,14 @@ func NewLimitedAPI(api API, connections int, perSecond float64) *LimitedAPI {
 		l.spaced = time.Duration(float64(time.Second) / perSecond)
 	}
 	return l
+}
+
+// AfterAnother has l go on where the API was used by another until now, perhaps just
+// before: the first request comes no sooner than the second would. None starts while
+// allowed returns a time, after which it is asked again. It is called before Send.
+func (l *LimitedAPI) AfterAnother(allowed func() time.Duration) {
+	l.allowed = allowed
+	l.next = time.Now().Add(l.spaced)
 }
 
 // Connections is how many requests are under way at once at most.
@@ -88,6 +100,9 @@ func (l *LimitedAPI) start() (wait time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	wait = max(time.Until(l.paused), time.Until(l.next))
+	if l.allowed != nil {
+		wait = max(wait, l.allowed())
+	}
 	if wait <= 0 {
 		l.next = time.Now().Add(l.spaced)
 	}
