@@ -1,0 +1,307 @@
+package stream
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/counters"
+	"bigpanda-udf/outbox"
+	"bigpanda-udf/retry"
+	"bigpanda-udf/udf"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// DelivererOptions are those of a Deliverer.
+type DelivererOptions struct {
+	Owner       string    // unique, also among those on one host and after a restart
+	API         retry.API // BigPanda
+	Connections int       // requests at once at most; bigpanda.DefaultConnections if 0
+	BatchSize   int       // alerts in a request; udf.DefaultBatchSize if 0
+	Rate        float64   // requests started in a second, over all deliverers; 0: no limit
+	Log         *slog.Logger
+}
+
+// A Deliverer sends what the stream holds to BigPanda while it has the lease, and stands
+// by while another has it.
+//
+//	          the lease is free, or was not renewed for a TTL
+//	stands by ──────────────────────────────────────────────▶ term: reader ─▶ queue ─▶ udf.Sender
+//	    ▲                                                        │
+//	    └────────────────────────────────────────────────────────┘
+//	      it is lost, was asked for, or the stream is another one
+//
+// A term has a queue and a Sender of its own, so that no answer of an earlier one counts.
+type Deliverer struct {
+	conn    *Conn
+	options DelivererOptions
+	log     *slog.Logger
+
+	lines retry.LogLimiter // NATS does not answer
+
+	mu       sync.Mutex // guards what follows
+	heard    time.Time  // when NATS answered last
+	failure  error      // since then
+	term     *term      // nil while it stands by
+	report   outbox.Delivery
+	counted  counters.Counters // of ended terms
+	passedOn uint64            // the revision with which the lease was handed over on request
+}
+
+// NewDeliverer returns a Deliverer that waits for Run.
+func (c *Conn) NewDeliverer(o DelivererOptions) *Deliverer {
+	o.Connections = cmp.Or(o.Connections, bigpanda.DefaultConnections)
+	return &Deliverer{conn: c, options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler))}
+}
+
+// Run delivers, or stands by, until ctx ends; then it hands the lease over. Requests that
+// are under way then get half a second for their answer. The error is that the connection
+// was closed.
+func (d *Deliverer) Run(ctx context.Context) error {
+	stop, err := d.listen()
+	if err != nil {
+		return err
+	}
+	defer stop()
+	wait := retry.NewBackoff(askInitial, askMax)
+	for ctx.Err() == nil && !d.conn.nc.IsClosed() {
+		lease, err := d.standBy(ctx)
+		if err == nil {
+			wait.Reset()
+			err = d.deliver(ctx, lease)
+		}
+		if err != nil && ctx.Err() == nil {
+			d.note(err)
+			retry.Sleep(ctx, wait.NextBackOff())
+		}
+	}
+	if ctx.Err() == nil {
+		return errors.New("deliver: the connection to NATS is closed")
+	}
+	return nil
+}
+
+// standBy waits until the lease can be taken, and takes it.
+func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
+	kv, err := d.bucket(ctx)
+	if err != nil {
+		return nil, err
+	}
+	store := &leaseStore{conn: d.conn, kv: kv, heard: d.note}
+	ttl := d.conn.o.LeaseTTL
+	var (
+		seen     leaseRecord
+		revision uint64
+		since    time.Time // since when that has not moved, as far as it was looked; zero: not looked
+		epoch    uint64    // that it was tried to take
+	)
+	for ; ctx.Err() == nil; retry.Sleep(ctx, standbyPoll) {
+		record, err := store.get(ctx)
+		switch {
+		case err != nil:
+			since = time.Time{}
+			continue
+		case epoch > 0 && record.Owner == d.options.Owner && record.Epoch == epoch:
+			return d.newLease(store, record), nil // it was taken, and the answer lost
+		case since.IsZero() || store.revision != revision:
+			since, revision = time.Now(), store.revision
+			if revision > 0 || seen.Epoch == 0 {
+				seen = record
+			}
+		}
+		// One that is gone holds for a TTL, too: its owner writes it anew.
+		free := seen.Owner == "" && (revision == 0 || revision != d.handedOver())
+		if !free && time.Since(since) < ttl {
+			continue
+		}
+		next := seen
+		epoch = seen.Epoch + 1
+		next.Owner, next.Epoch, next.Since = d.options.Owner, epoch, time.Now()
+		if err := store.set(ctx, next); err == nil {
+			return d.newLease(store, next), nil
+		}
+		since = time.Time{}
+	}
+	return nil, ctx.Err()
+}
+
+func (d *Deliverer) newLease(store *leaseStore, taken leaseRecord) *lease {
+	return &lease{
+		store: store, ttl: d.conn.o.LeaseTTL, log: d.log, base: taken, written: taken,
+		commits: make(chan chan error), ended: make(chan struct{}),
+	}
+}
+
+// A term is what a Deliverer does with one lease.
+type term struct {
+	lease  *lease
+	queue  *queue
+	sender *udf.Sender
+	end    context.CancelCauseFunc
+	ended  chan struct{}
+	failed error // of handing the lease over; to be read when ended is closed
+}
+
+// errHandOver ends a term of which another deliverer was to have the lease.
+var errHandOver = errors.New("the lease is handed over")
+
+// deliver is one term. It returns when that has ended, and why.
+func (d *Deliverer) deliver(ctx context.Context, l *lease) error {
+	record := l.base
+	l.base.AppKeys = nil // they are the queue's
+	d.log.Info("this deliverer has the lease, and delivers", "owner", record.Owner, "epoch", record.Epoch)
+	ending, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	t := &term{lease: l, queue: newQueue(ending, record, d.log), end: end, ended: make(chan struct{})}
+	t.queue.commit, t.queue.putDead, l.fill = l.commit, d.conn.putDead, t.queue.record
+	limited := retry.NewLimitedAPI(&fencedAPI{d.options.API, l}, d.options.Connections, d.options.Rate)
+	limited.AfterAnother(l.allowed)
+	t.sender = udf.NewSender(t.queue, limited, udf.SenderOptions{BatchSize: d.options.BatchSize, Log: d.log})
+	d.begin(t)
+
+	renewing, stopRenewing := context.WithCancel(context.WithoutCancel(ctx))
+	var keeping, working sync.WaitGroup
+	keeping.Go(func() {
+		if err := l.keep(renewing); err != nil {
+			end(err)
+		}
+	})
+	working.Go(func() { end(d.read(ending, t.queue)) })
+	working.Go(func() { d.purge(ending, t) })
+	working.Go(func() { t.sender.Run(ending) })
+	working.Wait() // what they have to commit is committed
+	stopRenewing()
+	keeping.Wait()
+	err := context.Cause(ending)
+	if !errors.Is(err, errLost) {
+		t.failed = l.release(ctx)
+	}
+	d.finish(t, err)
+	return err
+}
+
+// read fills a queue from the stream.
+func (d *Deliverer) read(ctx context.Context, q *queue) error {
+	wait := retry.NewBackoff(askInitial, retry.FailureMax)
+	for {
+		alerts, err := d.conn.stream(ctx)
+		switch {
+		case err == nil:
+			return newReader(d.conn, alerts, q, d.log).run(ctx)
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		d.note(err)
+		retry.Sleep(ctx, wait.NextBackOff())
+	}
+}
+
+func (d *Deliverer) begin(t *term) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.term = t
+}
+
+// finish takes over what is to outlast a term.
+func (d *Deliverer) finish(t *term, why error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.term = nil
+	d.report = t.sender.Report()
+	d.report.Held = nil
+	t.sender.Count(&d.counted)
+	t.queue.count(&d.counted)
+	if errors.Is(why, errHandOver) && t.failed == nil {
+		d.passedOn = t.lease.store.revision
+	}
+	close(t.ended)
+	d.log.Info("this deliverer delivers no longer", "owner", d.options.Owner, "epoch", t.lease.base.Epoch, "why", why)
+}
+
+func (d *Deliverer) handedOver() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.passedOn
+}
+
+// bucket returns that of the lease.
+func (d *Deliverer) bucket(ctx context.Context) (jetstream.KeyValue, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*askTimeout)
+	defer cancel()
+	return d.conn.lease(ctx)
+}
+
+// note is told how a request to NATS went, nil for well.
+func (d *Deliverer) note(err error) {
+	d.mu.Lock()
+	d.failure = err
+	if err == nil {
+		d.heard = time.Now()
+	}
+	d.mu.Unlock()
+	var failure *bigpanda.Error
+	switch {
+	case err == nil:
+		if d.lines.Over() {
+			d.log.Info("the lease is reached again")
+		}
+	case errors.As(err, &failure) && d.lines.Met(failure.Reason):
+		d.log.Warn("who delivers cannot be found out: it is tried again", "reason", failure.Reason, "error", err)
+	}
+}
+
+// Ready returns nil while the deliverer delivers, or stands by to do so; else why it
+// can do neither. It is what a readiness probe asks.
+func (d *Deliverer) Ready() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.heard.IsZero() && d.failure == nil:
+		return errors.New("deliver: NATS has not answered yet; wait a little")
+	case d.heard.IsZero() || time.Since(d.heard) > d.conn.o.LeaseTTL+askTimeout:
+		return fmt.Errorf("deliver: NATS does not answer: %w", cmp.Or(d.failure, errSilent))
+	}
+	return nil
+}
+
+var errSilent = errors.New("there was no answer for a while; check that the servers run")
+
+// Report tells how delivery goes: what is held and why, as long as this deliverer has the
+// lease, and what BigPanda answered it last.
+func (d *Deliverer) Report() outbox.Delivery {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.term == nil {
+		return d.report
+	}
+	report := d.term.sender.Report()
+	report.LastSuccess = later(report.LastSuccess, d.report.LastSuccess)
+	if report.LastErrorTime.IsZero() {
+		report.LastError, report.LastErrorTime = d.report.LastError, d.report.LastErrorTime
+	}
+	return report
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// Count adds what was counted so far, over all terms.
+func (d *Deliverer) Count(all *counters.Counters) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	all.Add(d.counted)
+	if d.term != nil {
+		d.term.sender.Count(all)
+		d.term.queue.count(all)
+	}
+}

@@ -1,0 +1,70 @@
+package stream
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"bigpanda-udf/retry"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// purges in a window: what is delivered stays for that much longer than the window.
+const purges = 24
+
+// purge removes from the stream what is delivered and older than the window, by app key,
+// until ctx ends: a stream that takes no more when it is full would fill up with it.
+// Inside the window the servers tell by it what they have already.
+func (d *Deliverer) purge(ctx context.Context, t *term) {
+	for retry.Sleep(ctx, d.conn.o.Window/purges) {
+		if err := d.purgeOnce(ctx, t); err != nil && ctx.Err() == nil {
+			d.log.Debug("what is delivered cannot be purged now", "error", err)
+		}
+	}
+}
+
+func (d *Deliverer) purgeOnce(ctx context.Context, t *term) error {
+	name := d.conn.o.Stream
+	old := time.Now().Add(-d.conn.o.Window - d.conn.o.Window/purges)
+	alerts, err := d.conn.stream(ctx)
+	if err != nil {
+		return err
+	}
+	info, err := ask(ctx, d.conn, infoSubject(name), func(ctx context.Context) (*jetstream.StreamInfo, error) {
+		return alerts.Info(ctx, jetstream.WithSubjectFilter(d.conn.o.alertSubjects()))
+	})
+	record := t.lease.record()
+	if err != nil || info.State.Msgs == 0 || !info.State.FirstTime.Before(old) || !info.Created.Equal(record.Created) {
+		return err
+	}
+	recent, err := d.firstSince(ctx, alerts, old)
+	if err != nil {
+		return err
+	}
+	for subject := range info.State.Subjects {
+		_, err := ask(ctx, d.conn, "$JS.API.STREAM.PURGE."+name, func(ctx context.Context) (struct{}, error) {
+			below := min(recent, record.deliveredTo(subject[strings.LastIndexByte(subject, '.')+1:])+1)
+			return struct{}{}, alerts.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(below))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstSince returns the number of the first message that was stored at a time or later,
+// of the next one if there is none. A consumer that begins there knows.
+func (d *Deliverer) firstSince(ctx context.Context, alerts jetstream.Stream, at time.Time) (uint64, error) {
+	return ask(ctx, d.conn, "$JS.API.CONSUMER.CREATE."+d.conn.o.Stream, func(ctx context.Context) (uint64, error) {
+		consumer, err := alerts.CreateConsumer(ctx, jetstream.ConsumerConfig{
+			DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at,
+			AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: time.Second, Replicas: 1, MemoryStorage: true,
+		})
+		if err != nil {
+			return 0, err
+		}
+		return consumer.CachedInfo().Delivered.Stream + 1, nil
+	})
+}

@@ -1,0 +1,378 @@
+package stream
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"strings"
+	"time"
+
+	"bigpanda-udf/outbox"
+	"bigpanda-udf/retry"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// What the servers send ahead, at most. A message is at most as large as the
+	// request to BigPanda that it is made for, 6 MB, and a few would do.
+	aheadMessages, aheadBytes = 500, 8 << 20
+	// A consumer that is gone shows after two heartbeats that did not come.
+	pullExpiry, heartbeat = 10 * time.Second, time.Second
+	// consumerIdle is how long the servers keep a consumer that nobody asks.
+	consumerIdle = 30 * time.Second
+	// roomWithin is how long the next message waits for room in memory before it is
+	// left in the stream: while alerts are delivered there is room sooner.
+	roomWithin = 100 * time.Millisecond
+	// inARow is how many messages are read of the stream before what was left of an
+	// app key has a turn, and the other way round.
+	inARow = 1000
+)
+
+var (
+	// errOtherStream says that the record is of another stream, or of more of it than
+	// there is.
+	errOtherStream = errors.New("the stream is not the one that was read before")
+	errMissed      = errors.New("messages were lost on the way")
+	errEnough      = errors.New("enough was read")
+)
+
+// A reader fills a queue from the stream. A consumer of the servers sends it all, in
+// order and without acknowledgements; what was left of an app key, another one sends,
+// which is made for that.
+type reader struct {
+	conn   *Conn
+	stream jetstream.Stream
+	queue  *queue
+	log    *slog.Logger
+
+	messages chan message
+	failed   chan error  // what ended following the stream
+	other    leaseRecord // where to begin with what is another stream
+	backoff  *backoff.ExponentialBackOff
+	pause    time.Time // nothing is reread before
+}
+
+type message struct {
+	seq     uint64
+	at      time.Time // when it was stored
+	subject string
+	data    []byte
+	pending uint64 // how many are behind it
+}
+
+func (m message) token() string { return m.subject[strings.LastIndexByte(m.subject, '.')+1:] }
+
+func newReader(conn *Conn, stream jetstream.Stream, q *queue, log *slog.Logger) *reader {
+	return &reader{
+		conn: conn, stream: stream, queue: q, log: log,
+		messages: make(chan message, aheadMessages), failed: make(chan error, 1),
+		backoff: retry.NewBackoff(askInitial, retry.FailureMax),
+	}
+}
+
+// run reads until ctx ends, or the stream turns out to be another one: then the queue
+// knows from where to read that.
+func (r *reader) run(ctx context.Context) error {
+	go func() { r.failed <- r.follow(ctx) }()
+	for {
+		busy := r.reread(ctx)
+		for n := 0; n < inARow && len(r.messages) > 0; n++ {
+			r.take(ctx, <-r.messages)
+		}
+		if busy {
+			continue
+		}
+		var due <-chan time.Time
+		if wait := time.Until(r.pause); wait > 0 {
+			due = time.After(wait)
+		}
+		select {
+		case m := <-r.messages:
+			r.take(ctx, m)
+		case <-r.queue.room:
+		case <-due:
+		case err := <-r.failed:
+			if errors.Is(err, errOtherStream) {
+				r.queue.restart(r.other)
+			}
+			return err
+		}
+	}
+}
+
+// follow hands over all of the stream. It goes on with a new consumer whatever happens
+// to one, until ctx ends or the stream is another one.
+func (r *reader) follow(ctx context.Context) error {
+	var lines retry.LogLimiter
+	wait := retry.NewBackoff(askInitial, askMax)
+	last, at := r.queue.position()
+	for {
+		var err error
+		if last, err = r.verify(ctx, last, at); err == nil {
+			err = r.consume(ctx, last+1, "", func(m message) error {
+				wait.Reset()
+				if lines.Over() {
+					r.log.Info("the stream is read again")
+				}
+				last, at = m.seq, m.at
+				select {
+				case r.messages <- m:
+					return nil
+				case <-ctx.Done():
+					return ctx.Err()
+				}
+			})
+		}
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errOtherStream):
+			return err
+		case !errors.Is(err, errMissed):
+			if failure := r.conn.failure(r.conn.o.Stream, err); lines.Met(failure.Reason) {
+				r.log.Warn("the stream cannot be read: it is tried again", "reason", failure.Reason, "error", failure)
+			}
+		}
+		if !retry.Sleep(ctx, wait.NextBackOff()) {
+			return ctx.Err()
+		}
+	}
+}
+
+// verify compares the stream with what was read of it, up to a message that was stored at
+// a time. It returns the number of that message: for a stream that is read for the first
+// time, that before the first.
+func (r *reader) verify(ctx context.Context, last uint64, at time.Time) (uint64, error) {
+	info, err := ask(ctx, r.conn, infoSubject(r.conn.o.Stream), func(ctx context.Context) (*jetstream.StreamInfo, error) {
+		return r.stream.Info(ctx)
+	})
+	if err != nil {
+		return last, err
+	}
+	known := r.queue.known()
+	anew := leaseRecord{Created: info.Created, Read: max(1, info.State.FirstSeq) - 1}
+	switch {
+	case known.Created.IsZero():
+		r.queue.restart(anew)
+		return anew.Read, nil
+	case !known.Created.Equal(info.Created):
+		r.log.Warn("the stream was made anew: all that it holds is delivered", "stream", r.conn.o.Stream, "created", info.Created)
+		r.other = anew
+		return last, errOtherStream
+	case info.State.LastSeq < last:
+		r.log.Warn("the stream ends before what was read of it, as one that was restored: what comes now is delivered",
+			"stream", r.conn.o.Stream, "read", last, "last", info.State.LastSeq)
+		r.other = known.upTo(info.State.LastSeq)
+		return last, errOtherStream
+	case !r.sameMessage(ctx, last, at):
+		r.log.Warn("the stream holds another message than the one that was read last, as one that was restored: all that it holds is delivered",
+			"stream", r.conn.o.Stream, "read", last)
+		r.other = anew
+		return last, errOtherStream
+	}
+	return last, nil
+}
+
+// sameMessage reports whether a message is the one that was read, as far as can be told.
+func (r *reader) sameMessage(ctx context.Context, seq uint64, at time.Time) bool {
+	if seq == 0 || at.IsZero() {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	m, err := r.stream.GetMsg(ctx, seq)
+	return err != nil || m.Time.Equal(at)
+}
+
+// consume hands over what a new consumer sends, from a number on, of all or of one
+// subject, until each fails. Without a subject it waits for more at the end, with one it
+// returns nil there.
+func (r *reader) consume(ctx context.Context, from uint64, subject string, each func(message) error) error {
+	consumer, err := ask(ctx, r.conn, "$JS.API.CONSUMER.CREATE."+r.conn.o.Stream, func(ctx context.Context) (jetstream.Consumer, error) {
+		return r.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
+			DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, FilterSubject: subject,
+			AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: consumerIdle, Replicas: 1, MemoryStorage: true,
+		})
+	})
+	if err != nil {
+		return err
+	}
+	defer r.remove(ctx, consumer)
+	if subject != "" && consumer.CachedInfo().NumPending == 0 {
+		return nil
+	}
+	pulled, err := consumer.Messages(
+		jetstream.PullMaxMessagesWithBytesLimit(aheadMessages, aheadBytes),
+		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(heartbeat))
+	if err != nil {
+		return err
+	}
+	defer pulled.Stop()
+	connected, cancel := r.conn.whileConnected(ctx) // what was under way is lost with a connection
+	defer cancel()
+	for n := uint64(1); ; n++ {
+		got, err := pulled.Next(jetstream.NextContext(connected))
+		if err != nil {
+			return err
+		}
+		at, err := got.Metadata()
+		if err != nil {
+			return err
+		}
+		if at.Sequence.Consumer != n {
+			return errMissed
+		}
+		m := message{seq: at.Sequence.Stream, at: at.Timestamp, subject: got.Subject(), data: got.Data(), pending: at.NumPending}
+		if err := each(m); err != nil {
+			return err
+		}
+		if subject != "" && m.pending == 0 {
+			return nil
+		}
+	}
+}
+
+// remove deletes a consumer. The servers would do it, somewhat later.
+func (r *reader) remove(ctx context.Context, consumer jetstream.Consumer) {
+	if !r.conn.nc.IsConnected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout/3)
+	defer cancel()
+	_ = r.stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
+}
+
+// whileConnected returns a context that ends when the connection does.
+func (c *Conn) whileConnected(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	changed := c.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	go func() {
+		defer c.nc.RemoveStatusListener(changed)
+		select {
+		case <-changed:
+			cancel(nats.ErrDisconnected)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+// take puts the next message of the stream in the queue. It waits a little for room: what
+// is left is read twice.
+func (r *reader) take(ctx context.Context, m message) {
+	c, ok := r.decode(m)
+	if !ok {
+		r.queue.pass(m.seq, m.at)
+		return
+	}
+	late := time.NewTimer(roomWithin)
+	defer late.Stop()
+	for waiting := true; waiting && r.queue.full(m.token()); {
+		select {
+		case <-r.queue.room:
+		case <-late.C:
+			waiting = false
+		case <-ctx.Done():
+			return
+		}
+	}
+	r.queue.admit(m.token(), c, m.at)
+}
+
+// decode returns the change of a message. What is none becomes a dead letter.
+func (r *reader) decode(m message) (outbox.Change, bool) {
+	c, err := r.conn.decode(m.subject, m.data)
+	c.ID = m.seq
+	if err == nil {
+		return c, true
+	}
+	r.log.Error("the stream holds what no publisher of this program makes: it becomes a dead letter",
+		"subject", m.subject, "number", m.seq, "error", err)
+	c.Payload, _ = json.Marshal(map[string]string{"data": string(m.data)}) // an object, as all payloads are
+	if err := r.queue.storeDead(outbox.DeadLetter{Change: c, Answer: err.Error()}); err != nil {
+		r.log.Error("it cannot be stored as a dead letter, and is left in the stream", "number", m.seq, "error", err)
+	}
+	return c, false
+}
+
+// reread takes on what was left of an app key that has room for it, and reports whether
+// there was one.
+func (r *reader) reread(ctx context.Context) bool {
+	if time.Now().Before(r.pause) {
+		return false
+	}
+	token, from := r.queue.leftover()
+	if token == "" {
+		return false
+	}
+	subject := r.conn.o.Stream + ".a." + token
+	n := 0
+	err := r.consume(ctx, from, subject, func(m message) error {
+		n++
+		c, err := r.conn.decode(m.subject, m.data)
+		if err != nil {
+			return nil // it was a dead letter when it was read first
+		}
+		c.ID = m.seq
+		if r.queue.readmit(token, c) || n == inARow {
+			return errEnough
+		}
+		return nil
+	})
+	if err == nil {
+		err = r.vanished(ctx, token, subject)
+	}
+	if err == nil || errors.Is(err, errEnough) {
+		r.backoff.Reset()
+	} else if ctx.Err() == nil {
+		r.log.Debug("what was left of an app key cannot be read now", "subject", subject, "error", err)
+		r.pause = time.Now().Add(r.backoff.NextBackOff())
+	}
+	return true
+}
+
+// vanished finds out whether what was left of an app key is no longer there, when a
+// consumer has sent all that it knows of. Only the stream's leader knows that.
+func (r *reader) vanished(ctx context.Context, token, subject string) error {
+	from, to := r.queue.left(token)
+	if to == 0 {
+		return nil
+	}
+	request, err := json.Marshal(map[string]any{"seq": from, "next_by_subj": subject})
+	if err != nil {
+		return err
+	}
+	api := "$JS.API.STREAM.MSG.GET." + r.conn.o.Stream
+	answer, err := ask(ctx, r.conn, api, func(ctx context.Context) (answer messageAnswer, err error) {
+		m, err := r.conn.nc.RequestWithContext(ctx, api, request)
+		if err == nil {
+			err = json.Unmarshal(m.Data, &answer)
+		}
+		return answer, err
+	})
+	switch {
+	case err != nil:
+		return err
+	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+		r.queue.vanish(token, to+1)
+	case answer.Error != nil:
+		return answer.Error
+	case answer.Message.Seq > from:
+		r.queue.vanish(token, answer.Message.Seq)
+	default:
+		return errors.New("a server has not got the newest messages yet")
+	}
+	return nil
+}
+
+// A messageAnswer is that of the API to a request for a message, as far as it is needed.
+type messageAnswer struct {
+	Error   *jetstream.APIError `json:"error"`
+	Message struct {
+		Seq uint64 `json:"seq"`
+	} `json:"message"`
+}
