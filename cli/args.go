@@ -86,7 +86,11 @@ func settingsWhere(meant func(config.Setting) bool, help map[string]string) sett
 		if row.Placeholder == "" {
 			kind = reflect.TypeFor[*bool]()
 		}
-		made.add(kind, "setting:%q name:%[1]q placeholder:%q help:%q", row.Name, row.Placeholder, row.FlagHelp(help[row.Name]))
+		group := ""
+		if config.OfNATS(row.Name) {
+			group = "nats"
+		}
+		made.add(kind, "setting:%q name:%[1]q placeholder:%q help:%q group:%q", row.Name, row.Placeholder, row.FlagHelp(help[row.Name]), group)
 	}
 	return settingFlags{made.plugins()}
 }
@@ -215,7 +219,7 @@ func newParser(p Process, c *command, commands []commandRow) (*kong.Kong, error)
 		// Kapacitor is answered also when the arguments are wrong, so kong
 		// never ends the process.
 		kong.Exit(func(int) { c.helped = true }),
-		kong.ExplicitGroups([]kong.Group{{Key: "faults", Title: "Faults, from the start:"}, {Key: "topics", Title: "Events of topics:"}, {Key: "options", Title: "Options of @bigpanda(), as in a TICKscript:"}}),
+		kong.ExplicitGroups([]kong.Group{{Key: "faults", Title: "Faults, from the start:"}, {Key: "topics", Title: "Events of topics:"}, {Key: "nats", Title: "NATS JetStream:"}, {Key: "options", Title: "Options of @bigpanda(), as in a TICKscript:"}}),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoAppDescFormat: true, NoExpandSubcommands: true, WrapUpperBound: 100}),
 		kong.PostBuild(func(k *kong.Kong) error {
 			for _, command := range k.Model.Children {
@@ -354,6 +358,9 @@ func unknownFlag(flag string, node *kong.Node, help string, args []string) error
 	}
 	if name == "token" && slices.Contains(known, "token-file") {
 		return errors.New("--token is no flag, as \"ps\" would show it: set BIGPANDA_TOKEN, or name a file with --token-file")
+	}
+	if config.OfNATS(name) && !slices.Contains(known, "nats") {
+		return fmt.Errorf("unknown flag %s: this command does nothing by way of NATS, so leave it out", flag)
 	}
 	return fmt.Errorf("unknown flag %s: %s", flag, config.DidYouMean(name, known, "--%s", help))
 }

@@ -18,6 +18,9 @@ func (k *checkup) settings(s settings, err error) {
 		k.hidden.add(s.TokenFile) // it may be the token, in the wrong place
 	}
 	for _, row := range config.Table {
+		if config.OfNATS(row.Name) && !s.usesNATS() && s.Where[row.Name] == "" {
+			continue
+		}
 		text := row.Show(s.Settings)
 		if text == "" {
 			text = "none"
@@ -82,6 +85,13 @@ func (k *checkup) files(s settings) (sound bool) {
 		{"config file", "config", s.ConfigFile, config.HoldsToken(s.ConfigFile)},
 		{"handler file", "handler", s.HandlerFile, false},
 	}
+	if n := s.NATS; s.Enabled && s.usesNATS() {
+		files = append(files,
+			checkedFile{"nats creds file", "nats-creds-file", n.CredsFile, true}, checkedFile{"nats nkey file", "nats-nkey-file", n.NKeyFile, true},
+			checkedFile{"nats password file", "nats-password-file", n.PasswordFile, true}, checkedFile{"nats token file", "nats-token-file", n.TokenFile, true},
+			checkedFile{"nats CA file", "nats-ca-file", n.CAFile, false}, checkedFile{"nats certificate", "nats-cert-file", n.CertFile, false},
+			checkedFile{"nats key file", "nats-key-file", n.KeyFile, true})
+	}
 	if s.Enabled {
 		files = append(files, checkedFile{"token file", "token-file", s.TokenFile, true}, checkedFile{"CA file", "ca-file", s.CAFile, false})
 	}
@@ -120,7 +130,11 @@ func (k *checkup) file(f checkedFile) (readable bool) {
 	mode := info.Mode().Perm()
 	switch {
 	case f.secret && mode&0o007 != 0: // a group is how kapacitord may read a file of root's
-		k.warn(f.label, "chmod 600 "+f.path, "%s holds the token, and others may open it (%s)", f.path, mode)
+		holds := "the token"
+		if config.OfNATS(f.setting) {
+			holds = "what logs in to NATS"
+		}
+		k.warn(f.label, "chmod 600 "+f.path, "%s holds %s, and others may open it (%s)", f.path, holds, mode)
 	case mode&0o022 != 0:
 		k.warn(f.label, "chmod go-w "+f.path, "others may change %s (%s)", f.path, mode)
 	default:

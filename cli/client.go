@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"bigpanda-udf/bigpanda"
@@ -17,8 +18,12 @@ const (
 // setting and says what to do.
 func (s settings) newClient() (*bigpanda.Client, error) {
 	if s.Token == "" && s.TokenFile == "" {
-		return nil, usagef("no token: set BIGPANDA_TOKEN or BIGPANDA_TOKEN_FILE " +
-			"(for Kapacitor in [udf.functions.bigpanda.env] of kapacitor.conf), or token-file in [bigpanda] of the --config file")
+		why := ""
+		if s.usesNATS() {
+			why = ", and this posts to BigPanda itself"
+		}
+		return nil, usagef("no token%s: set BIGPANDA_TOKEN or BIGPANDA_TOKEN_FILE "+
+			"(for Kapacitor in [udf.functions.bigpanda.env] of kapacitor.conf), or token-file in [bigpanda] of the --config file", why)
 	}
 	client, err := bigpanda.NewClient(bigpanda.Options{
 		URL:                s.URL,
@@ -36,6 +41,13 @@ func (s settings) newClient() (*bigpanda.Client, error) {
 		return nil, usageError{s.nameOrigin(err)}
 	}
 	return client, nil
+}
+
+// warnOfShortToken is for the log.
+func warnOfShortToken(client *bigpanda.Client, log *slog.Logger) {
+	if client.ShortToken() {
+		log.Warn(shortToken + ": " + hintShortToken)
+	}
 }
 
 // nameOrigin puts before the client's error where the setting came from, which

@@ -8,10 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/retry"
+	"bigpanda-udf/stream"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
 
@@ -67,33 +67,53 @@ type deliveries struct {
 	hurrying context.Context // ends when there is no time left to deliver
 	waits    string          // what the log says of changes that are left
 
-	mu     sync.Mutex
-	client *bigpanda.Client // nil until the settings made one
-	api    *retry.LimitedAPI
+	mu   sync.Mutex
+	nats *stream.Conn // nil until it is needed
+	to   destination
+}
+
+// A destination is where alerts go: BigPanda, or the stream on the way there. The zero
+// value is none.
+type destination struct {
+	api         *retry.LimitedAPI
+	url         string
+	fingerprint func(key []byte) []byte
+	close       func()
 }
 
 // connect makes the API, once that is possible.
-func (a *deliveries) connect() error {
+func (a *deliveries) connect() (destination, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.client != nil {
-		return nil
+	if a.to.api != nil {
+		return a.to, nil
 	}
-	client, err := a.settings.newClient()
+	s := a.settings
+	if s.usesNATS() {
+		if a.nats == nil {
+			var err error
+			if a.nats, err = s.connectNATS(programName, a.log); err != nil {
+				return destination{}, err
+			}
+		}
+		// The rate is BigPanda's, which only the deliverer is to keep.
+		api := retry.NewLimitedAPI(a.nats.NewPublisher(), s.Connections, 0)
+		a.to = destination{api, s.natsURL(), s.natsFingerprint, a.nats.Close}
+		return a.to, nil
+	}
+	client, err := s.newClient()
 	if err != nil {
-		return err
+		return destination{}, err
 	}
-	if client.ShortToken() {
-		a.log.Warn(shortToken + ": " + hintShortToken)
-	}
-	a.client, a.api = client, retry.NewLimitedAPI(client, a.settings.Connections, a.settings.Rate)
-	return nil
+	warnOfShortToken(client, a.log)
+	a.to = destination{retry.NewLimitedAPI(client, s.Connections, s.Rate), s.URL, client.Fingerprint, client.Close}
+	return a.to, nil
 }
 
 // close is called when every delivery has ended.
 func (a *deliveries) close() {
-	if a.client != nil {
-		a.client.Close()
+	if a.to.close != nil {
+		a.to.close()
 	}
 }
 
@@ -112,17 +132,17 @@ type delivery struct {
 // open opens the outbox of one use of the function in one task, and begins to
 // deliver. Where another process has that outbox, it gets Times.Leave to leave it.
 func (a *deliveries) open(u udf.Use, o outbox.Options, log *slog.Logger) (*delivery, error) {
-	err := a.connect()
+	to, err := a.connect()
 	if err != nil {
 		return nil, a.settings.hidden.redactError(err)
 	}
 	d := &delivery{of: a, log: log}
-	o.Task, o.Node = u.Task, u.Node
+	o.Task, o.Node, o.URL, o.Fingerprint = u.Task, u.Node, to.url, to.fingerprint
 	if d.queue, err = a.openOutbox(o, log); err != nil {
 		return nil, a.settings.hidden.redactError(err)
 	}
 	d.dead = d.queue.Stats().Dead // before there is a sender
-	d.sender = udf.NewSender(d.queue, a.api, udf.SenderOptions{
+	d.sender = udf.NewSender(d.queue, to.api, udf.SenderOptions{
 		BatchSize: a.settings.BatchSize,
 		AppKey:    u.AppKey,
 		HasLeft:   u.HasLeft,
@@ -149,7 +169,7 @@ func (a *deliveries) openOutbox(o outbox.Options, log *slog.Logger) (anOutbox, e
 	case "":
 		return nil, usagef("no outbox folder, as neither HOME nor XDG_STATE_HOME is set: set --outbox (BIGPANDA_OUTBOX) to one")
 	}
-	o.URL, o.Fingerprint, o.MaxSize, o.Log = s.URL, a.client.Fingerprint, s.OutboxMaxSize, log
+	o.MaxSize, o.Log = s.OutboxMaxSize, log
 	o.Version = currentBuild().Version
 	o.Wait, o.Times = cmp.Or(a.times.Leave, predecessorLeaves), a.times.Outbox
 	return outbox.Open(s.Outbox, o)

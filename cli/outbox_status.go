@@ -39,7 +39,9 @@ func (f *outboxStatusFlags) do(_ context.Context, p Process, in targets) error {
 		return usagef("--json and --prometheus are two formats: leave one out")
 	case in.asJSON:
 		for _, tgt := range all {
-			tgt.Status.URL = bigpanda.PublicURL(tgt.Status.URL) // earlier releases kept its query
+			if strings.Contains(tgt.Status.URL, "://") { // else it is the name of a stream
+				tgt.Status.URL = bigpanda.PublicURL(tgt.Status.URL) // earlier releases kept its query
+			}
 			if err := p.printRedacted(tgt.hidden, tgt.Status); err != nil {
 				return err
 			}
@@ -95,10 +97,9 @@ func (p Process) printStatus(in targets, now time.Time) {
 	}
 }
 
-// remarks are the sentences that a person should read about an outbox.
-func remarks(s outbox.Status, now time.Time) (all []string) {
-	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
-	for _, h := range s.Held {
+// deliveryRemarks are the sentences about how delivery goes.
+func deliveryRemarks(d outbox.Delivery, now time.Time) (all []string) {
+	for _, h := range d.Held {
 		what := "all alerts are held"
 		if h.AppKey != "" {
 			what = fmt.Sprintf("alerts of the app key %q are held", h.AppKey)
@@ -106,11 +107,18 @@ func remarks(s outbox.Status, now time.Time) (all []string) {
 		if !h.Since.IsZero() {
 			what += " for " + age(h.Since, now)
 		}
-		add("%s: %s", what, printable.Cut(h.Reason, maxLogValue))
+		all = append(all, what+": "+printable.Cut(h.Reason, maxLogValue))
 	}
-	if s.LastError != "" {
-		add("the last error, %s ago: %s", age(s.LastErrorTime, now), printable.Cut(s.LastError, maxLogValue))
+	if d.LastError != "" {
+		all = append(all, fmt.Sprintf("the last error, %s ago: %s", age(d.LastErrorTime, now), printable.Cut(d.LastError, maxLogValue)))
 	}
+	return all
+}
+
+// remarks are the sentences that a person should read about an outbox.
+func remarks(s outbox.Status, now time.Time) []string {
+	all := deliveryRemarks(s.Delivery, now)
+	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	if s.DiskRefuses {
 		add("the disk refuses to be written: %s in memory, and lost if the process ends before it can be", counted(s.KeptInMemory, "change is kept", "changes are kept"))
 	}

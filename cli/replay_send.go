@@ -21,7 +21,7 @@ const replayWindow = 1000
 // memory: the function's has another task's alerts in it, and its levels are not
 // those of the file.
 func (r *replayStore) deliver(s settings, log *slog.Logger) (err error) {
-	s.Outbox = config.OutboxMemory
+	s.Outbox, s.NATS.URLs = config.OutboxMemory, nil // it is BigPanda that is asked
 	// No limit: replayWindow is one, and gives nothing up.
 	r.delivery, err = (&deliveries{settings: s, log: log}).open(udf.Use{}, outbox.Options{MaxSize: math.MaxInt64}, log)
 	return err

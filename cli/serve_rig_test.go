@@ -44,12 +44,22 @@ var testTimes = Times{Outbox: outbox.Times{Settle: 20 * time.Millisecond, Meet: 
 
 func startServerWith(t *testing.T, times Times, vars map[string]string, args ...string) *served {
 	t.Helper()
-	s := &served{t: t, socket: filepath.Join(shortDir(t), "s"), outbox: vars["BIGPANDA_OUTBOX"], log: new(test.LogBuffer), code: make(chan int, 1)}
+	socket := filepath.Join(shortDir(t), "s")
+	s := startProgram(t, times, vars, append([]string{"serve", "--socket", socket}, args...)...)
+	s.socket = socket
+	awaitSocket(t, socket)
+	return s
+}
+
+// startProgram starts a command that lasts until it is told to end.
+func startProgram(t *testing.T, times Times, vars map[string]string, args ...string) *served {
+	t.Helper()
+	s := &served{t: t, outbox: vars["BIGPANDA_OUTBOX"], log: new(test.LogBuffer), code: make(chan int, 1)}
 	ctx, stop := context.WithCancel(context.Background())
 	s.stop = stop
 	go func() {
 		s.code <- Run(ctx, Process{
-			Args: append([]string{"serve", "--socket", s.socket}, args...), Stdin: strings.NewReader(""),
+			Args: args, Stdin: strings.NewReader(""),
 			Stdout: io.Discard, Stderr: s.log, LookupEnv: environment(vars), Times: times,
 		})
 	}()
@@ -59,10 +69,9 @@ func startServerWith(t *testing.T, times Times, vars map[string]string, args ...
 			t.Errorf("P9: the log shows the token")
 		}
 		if t.Failed() {
-			t.Logf("log of the daemon:\n%s", s.log)
+			t.Logf("log of %s:\n%s", args[0], s.log)
 		}
 	})
-	awaitSocket(t, s.socket)
 	return s
 }
 

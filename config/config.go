@@ -45,9 +45,12 @@ func Resolve(flags map[string]string, lookup func(string) (string, bool)) (Setti
 	s.resolveToken(layers)
 	s.Addresses = ProxyVariables(lookup)
 	for _, l := range layers {
-		s.Addresses = append(s.Addresses, l["url"].text)
+		s.Addresses = append(s.Addresses, l["url"].text, l["nats"].text)
 	}
-	s.warnOfPlainHTTP()
+	if warning := s.PlainHTTP(); warning != "" && len(s.NATS.URLs) == 0 { // else no token goes there from here
+		s.Warnings = append(s.Warnings, warning)
+	}
+	s.warnOfNATS()
 	for _, err := range errs {
 		if err != nil {
 			return s, err
@@ -91,14 +94,16 @@ func (s *Settings) resolveToken(layers []layer) {
 	}
 }
 
-func (s *Settings) warnOfPlainHTTP() {
+// PlainHTTP is the warning of a URL to which the token goes unencrypted; "" of others.
+func (s *Settings) PlainHTTP() string {
 	u, err := url.Parse(s.URL)
 	if err != nil || u.Scheme != "http" || u.Hostname() == "localhost" {
-		return
+		return ""
 	}
-	if ip, err := netip.ParseAddr(u.Hostname()); err != nil || !ip.IsLoopback() {
-		s.Warnings = append(s.Warnings, "url is http: the token crosses the network unencrypted, use https")
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil && ip.IsLoopback() {
+		return ""
 	}
+	return "url is http: the token crosses the network unencrypted, use https"
 }
 
 // ProxyVariables returns the values of the variables that name a proxy.

@@ -3,6 +3,7 @@ package config
 import (
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,6 +42,7 @@ type Settings struct {
 	DrainTimeout           time.Duration
 	LogLevel               slog.Level
 	LogFormat              string
+	NATS                   NATS
 
 	// Defaults are those of the options of a TICKscript.
 	Defaults udf.Defaults
@@ -93,7 +95,7 @@ type Setting struct {
 }
 
 // Table is every setting but the token, which has rules of its own.
-var Table = []Setting{
+var Table = slices.Concat([]Setting{
 	{Name: "config", Scope: OfAPI, Placeholder: "FILE",
 		Help:  "Read the section [bigpanda] of this TOML file, such as kapacitor.conf.",
 		field: text(func(s *Settings) *string { return &s.ConfigFile })},
@@ -155,7 +157,7 @@ var Table = []Setting{
 	{Name: "log-format", Scope: OfDelivery, InFile: true, Placeholder: "FORMAT", Default: FormatLogfmt,
 		Help:  "Log as logfmt or json (${default}).",
 		field: oneOf(func(s *Settings) *string { return &s.LogFormat }, FormatLogfmt, FormatJSON)},
-}
+}, natsTable)
 
 // Show is a setting as people read it, without what is secret in an address.
 func (row Setting) Show(s Settings) string { return row.show(&s) }

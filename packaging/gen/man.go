@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -82,11 +84,21 @@ func manPage(program, p page, version string, day time.Time) string {
 	return b.String()
 }
 
-// manFlags writes the flags, those of a group under its title, and the environment.
+// manFlags writes the flags, those of a group under its title and behind those of none,
+// and the environment.
 func manFlags(line func(string, ...any), p page) {
 	line(".SH OPTIONS")
 	group := ""
+	groups := []string{group}
 	for _, f := range p.Flags {
+		if !slices.Contains(groups, f.Group) {
+			groups = append(groups, f.Group)
+		}
+	}
+	byGroup := slices.SortedStableFunc(slices.Values(p.Flags), func(a, b flag) int {
+		return cmp.Compare(slices.Index(groups, a.Group), slices.Index(groups, b.Group))
+	})
+	for _, f := range byGroup {
 		if f.Group != group {
 			group = f.Group
 			line(".SS %s", roff(group))

@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+
+	"bigpanda-udf/regularfile"
+	"bigpanda-udf/stream"
+)
+
+// usesNATS tells whether alerts go to the stream in place of BigPanda.
+func (s settings) usesNATS() bool { return len(s.NATS.URLs) > 0 }
+
+// needNATS is the error of a command that works on the stream, and was told of none.
+func (s settings) needNATS(does string) error {
+	if s.usesNATS() {
+		return nil
+	}
+	return usagef("no NATS: %s, so set --nats (BIGPANDA_NATS) to the URLs of its servers, such as nats://HOST:4222", does)
+}
+
+// connectNATS makes the connection, which the servers know by a name, and waits for no
+// server. Every error names the setting and says what to do.
+func (s settings) connectNATS(name string, log *slog.Logger) (*stream.Conn, error) {
+	n := s.NATS
+	s.hideNATSFiles(s.hidden)
+	conn, err := stream.Connect(stream.Options{
+		URLs:      n.URLs,
+		CredsFile: n.CredsFile, NKeyFile: n.NKeyFile, User: n.User, PasswordFile: n.PasswordFile, TokenFile: n.TokenFile,
+		CAFile: n.CAFile, CertFile: n.CertFile, KeyFile: n.KeyFile, ServerName: n.ServerName,
+		InboxPrefix: n.InboxPrefix, Stream: n.Stream, Replicas: n.Replicas, Create: n.Create,
+		MaxAge: n.MaxAge, Window: n.Window, MaxBytes: n.MaxSize, LeaseTTL: n.LeaseTTL,
+		Name: name + " at " + thisHost(), Log: log,
+	})
+	if err != nil {
+		return nil, usageError{s.hidden.redactError(s.nameNATSOrigin(err))}
+	}
+	return conn, nil
+}
+
+// nameNATSOrigin puts before an error of the stream's options where the setting came
+// from.
+func (s settings) nameNATSOrigin(err error) error {
+	for _, about := range []struct{ words, setting string }{
+		{"nats url", "nats"}, {"creds file", "nats-creds-file"}, {"nkey file", "nats-nkey-file"}, {"password file", "nats-password-file"},
+		{"password file", "nats-user"}, {"token file", "nats-token-file"}, {"CA file", "nats-ca-file"}, {"certificate", "nats-cert-file"},
+		{"certificate", "nats-key-file"}, {"stream name", "nats-stream"}, {"inbox prefix", "nats-inbox-prefix"},
+		{"use NATS: alerts are kept", "nats-max-age"}, {"use NATS: alerts are kept", "nats-window"},
+	} {
+		if where := s.Where[about.setting]; where != "" && strings.HasPrefix(err.Error(), about.words) {
+			return fmt.Errorf("%s: %w", where, err)
+		}
+	}
+	return err
+}
+
+// natsURL is where alerts go, as an outbox knows it. The servers may change: what they
+// hold is the same.
+func (s settings) natsURL() string { return "nats:" + s.NATS.Stream }
+
+// natsFingerprint is a keyed hash as bigpanda.Client.Fingerprint is one: there is no
+// token, and whoever reaches the stream may publish to it.
+func (s settings) natsFingerprint(key []byte) []byte {
+	h := hmac.New(sha256.New, key)
+	h.Write([]byte(s.natsURL()))
+	return h.Sum(nil)
+}
+
+// hideNATSFiles hides what the files of a login hold.
+func (s settings) hideNATSFiles(hidden *secrets) {
+	for _, file := range []string{s.NATS.PasswordFile, s.NATS.TokenFile, s.NATS.NKeyFile} {
+		if data, err := regularfile.Read(file, regularfile.MaxText); err == nil {
+			hidden.add(string(data))
+		}
+	}
+}
+
+// thisHost is this machine's name, for people.
+func thisHost() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "a host without a name"
+	}
+	return name
+}
