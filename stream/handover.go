@@ -85,7 +85,12 @@ func (d *Deliverer) listen() (stop func(), err error) {
 }
 
 // deliverers asks all that run, and returns the answers that come soon.
-func (c *Conn) deliverers(ctx context.Context) (all []DelivererInfo, err error) {
+func (c *Conn) deliverers(ctx context.Context) ([]DelivererInfo, error) {
+	return c.deliverersUntil(ctx, func([]DelivererInfo) bool { return false })
+}
+
+// deliverersUntil is deliverers until there are enough answers.
+func (c *Conn) deliverersUntil(ctx context.Context, enough func([]DelivererInfo) bool) (all []DelivererInfo, err error) {
 	if err := c.reach(ctx); err != nil {
 		return nil, err
 	}
@@ -97,7 +102,7 @@ func (c *Conn) deliverers(ctx context.Context) (all []DelivererInfo, err error) 
 	if err := c.nc.PublishRequest(c.o.infoSubject(), answers.Subject, nil); err != nil {
 		return nil, c.failure(c.o.infoSubject(), err)
 	}
-	for len(all) < maxDeliverers {
+	for len(all) < maxDeliverers && !enough(all) {
 		waiting, cancel := context.WithTimeout(ctx, answersWithin)
 		m, err := answers.NextMsgWithContext(waiting)
 		cancel()
@@ -118,15 +123,18 @@ func (c *Conn) deliverers(ctx context.Context) (all []DelivererInfo, err error) 
 func (c *Conn) HandOver(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, handOverWithin)
 	defer cancel()
-	all, err := c.deliverers(ctx)
+	var owner DelivererInfo
+	leads := func(all []DelivererInfo, after uint64) (found bool) {
+		for _, one := range all {
+			if one.Leads && one.Epoch > after {
+				owner, found = one, true
+			}
+		}
+		return found
+	}
+	all, err := c.deliverersUntil(ctx, func(all []DelivererInfo) bool { return leads(all, 0) && len(all) > 1 })
 	if err != nil {
 		return fmt.Errorf("hand over: %w", err)
-	}
-	var owner DelivererInfo
-	for _, one := range all {
-		if one.Leads && one.Epoch >= owner.Epoch {
-			owner = one
-		}
 	}
 	switch {
 	case owner.Owner == "":
@@ -142,15 +150,11 @@ func (c *Conn) HandOver(ctx context.Context) error {
 	if err := json.Unmarshal(m.Data, &failed); err != nil || failed != "" {
 		return fmt.Errorf("hand over: %s could not: %s; it is taken over when it has not renewed it for %v", owner.Owner, failed, c.o.LeaseTTL)
 	}
-	for {
-		all, err := c.deliverers(ctx)
-		if err != nil {
-			return fmt.Errorf("hand over: %s has given the lease back, and no other has taken it within %v; look at the others' logs", owner.Owner, handOverWithin)
-		}
-		for _, one := range all {
-			if one.Leads && one.Epoch > owner.Epoch {
-				return nil
-			}
+	before := owner
+	for owner.Epoch == before.Epoch {
+		if _, err := c.deliverersUntil(ctx, func(all []DelivererInfo) bool { return leads(all, before.Epoch) }); err != nil {
+			return fmt.Errorf("hand over: %s has given the lease back, and no other has taken it within %v; look at the others' logs", before.Owner, handOverWithin)
 		}
 	}
+	return nil
 }

@@ -234,6 +234,9 @@ func (s *leaseStore) get(ctx context.Context) (leaseRecord, error) {
 		return entry, err
 	})
 	if err != nil {
+		if s.conn.nc.IsConnected() { // the bucket may be gone: then it is made anew
+			_, _ = request(ctx, s, infoSubject("KV_"+s.kv.Bucket()), s.conn.lease)
+		}
 		return leaseRecord{}, err
 	}
 	s.revision, s.at = 0, time.Time{}
