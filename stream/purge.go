@@ -38,7 +38,7 @@ func (d *Deliverer) purgeOnce(ctx context.Context, t *term) error {
 	if err != nil || info.State.Msgs == 0 || !info.State.FirstTime.Before(old) || !info.Created.Equal(record.Created) {
 		return err
 	}
-	recent, err := d.firstSince(ctx, alerts, old)
+	recent, err := d.conn.firstSince(ctx, alerts, old)
 	if err != nil {
 		return err
 	}
@@ -52,19 +52,4 @@ func (d *Deliverer) purgeOnce(ctx context.Context, t *term) error {
 		}
 	}
 	return nil
-}
-
-// firstSince returns the number of the first message that was stored at a time or later,
-// of the next one if there is none. A consumer that begins there knows.
-func (d *Deliverer) firstSince(ctx context.Context, alerts jetstream.Stream, at time.Time) (uint64, error) {
-	return ask(ctx, d.conn, "$JS.API.CONSUMER.CREATE."+d.conn.o.Stream, func(ctx context.Context) (uint64, error) {
-		consumer, err := alerts.CreateConsumer(ctx, jetstream.ConsumerConfig{
-			DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at,
-			AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: time.Second, Replicas: 1, MemoryStorage: true,
-		})
-		if err != nil {
-			return 0, err
-		}
-		return consumer.CachedInfo().Delivered.Stream + 1, nil
-	})
 }

@@ -27,6 +27,8 @@ const (
 	// roomWithin is how long the next message waits for room in memory before it is
 	// left in the stream: while alerts are delivered there is room sooner.
 	roomWithin = 100 * time.Millisecond
+	// clocksApart is how much the clocks of two servers may differ.
+	clocksApart = time.Minute
 	// inARow is how many messages are read of the stream before what was left of an
 	// app key has a turn, and the other way round.
 	inARow = 1000
@@ -163,15 +165,16 @@ func (r *reader) verify(ctx context.Context, last uint64, at time.Time) (uint64,
 		r.log.Warn("the stream was made anew: all that it holds is delivered", "stream", r.conn.o.Stream, "created", info.Created)
 		r.other = anew
 		return last, errOtherStream
-	case info.State.LastSeq < last:
-		r.log.Warn("the stream ends before what was read of it, as one that was restored: what comes now is delivered",
-			"stream", r.conn.o.Stream, "read", last, "last", info.State.LastSeq)
-		r.other = known.upTo(info.State.LastSeq)
-		return last, errOtherStream
-	case !r.sameMessage(ctx, last, at):
-		r.log.Warn("the stream holds another message than the one that was read last, as one that was restored: all that it holds is delivered",
-			"stream", r.conn.o.Stream, "read", last)
-		r.other = anew
+	case info.State.LastSeq < last, !r.sameMessage(ctx, last, at):
+		// What was stored later than what was read last, was not read, whatever its
+		// number. The clocks of servers that led the stream may differ somewhat.
+		first, err := r.conn.firstSince(ctx, r.stream, at.Add(-clocksApart))
+		if err != nil {
+			return last, err
+		}
+		r.log.Warn("the stream is not as it was read, as one that was restored: what it has of the last minute before, and since, is delivered",
+			"stream", r.conn.o.Stream, "read", last, "read_at", at, "first", first)
+		r.other = known.upTo(first - 1)
 		return last, errOtherStream
 	}
 	return last, nil
@@ -186,6 +189,21 @@ func (r *reader) sameMessage(ctx context.Context, seq uint64, at time.Time) bool
 	defer cancel()
 	m, err := r.stream.GetMsg(ctx, seq)
 	return err != nil || m.Time.Equal(at)
+}
+
+// firstSince returns the number of the first message that was stored at a time or later,
+// of the next one if there is none. A consumer that begins there knows.
+func (c *Conn) firstSince(ctx context.Context, alerts jetstream.Stream, at time.Time) (uint64, error) {
+	return ask(ctx, c, "$JS.API.CONSUMER.CREATE."+c.o.Stream, func(ctx context.Context) (uint64, error) {
+		consumer, err := alerts.CreateConsumer(ctx, jetstream.ConsumerConfig{
+			DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at,
+			AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: time.Second, Replicas: 1, MemoryStorage: true,
+		})
+		if err != nil {
+			return 0, err
+		}
+		return consumer.CachedInfo().Delivered.Stream + 1, nil
+	})
 }
 
 // consume hands over what a new consumer sends, from a number on, of all or of one

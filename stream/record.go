@@ -53,8 +53,9 @@ func (r leaseRecord) undelivered(token string) (n uint64) {
 // n messages.
 type hole struct{ from, to, n uint64 }
 
-// holes are those of an app key, ascending. Their text is base64 of three varints for
-// each: how far it begins behind the end of the one before, how far it goes, and n.
+// holes are those of an app key, ascending. Their text is base64 of varints, for each: how
+// far it begins behind the end of the one before, how far it goes, and if it has more than
+// one number, n.
 type holes []hole
 
 func (h holes) MarshalText() ([]byte, error) {
@@ -63,7 +64,9 @@ func (h holes) MarshalText() ([]byte, error) {
 	for _, one := range h {
 		b = binary.AppendUvarint(b, one.from-end)
 		b = binary.AppendUvarint(b, one.to-one.from)
-		b = binary.AppendUvarint(b, one.n)
+		if one.to > one.from {
+			b = binary.AppendUvarint(b, one.n)
+		}
 		end = one.to
 	}
 	return base64.RawURLEncoding.AppendEncode(nil, b), nil
@@ -86,7 +89,10 @@ func (h *holes) UnmarshalText(text []byte) error {
 	}
 	var end uint64
 	for len(b) > 0 {
-		gap, length, n := next(), next(), next()
+		gap, length, n := next(), next(), uint64(1)
+		if length > 0 {
+			n = next()
+		}
 		from, to := end+gap, end+gap+length
 		if short || from <= end || to < from {
 			return errRecord

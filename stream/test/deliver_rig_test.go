@@ -139,6 +139,7 @@ type rig struct {
 	bigPanda  *fakeBigPanda
 	conn      *stream.Conn // that publishes
 	published map[string]int
+	padding   int // bytes more in each alert
 	log       test.LogBuffer
 	jetStream jetstream.JetStream // for what a test does to the servers itself
 }
@@ -193,7 +194,7 @@ func (r *rig) publish(alerts ...string) {
 			}
 			byAppKey[appKey] = append(byAppKey[appKey], bigpanda.Payload{
 				AppKey: appKey, Status: "critical", Timestamp: int64(1_700_000_000 + r.published[alert]),
-				Properties: map[string]string{"host": host, "check": "c", "n": strconv.Itoa(r.published[alert])},
+				Properties: map[string]string{"host": host, "check": "c", "n": strconv.Itoa(r.published[alert]), "padding": strings.Repeat("p", r.padding)},
 			}.Encode())
 		}
 		for _, appKey := range appKeys {
