@@ -94,13 +94,8 @@ type DeadLetter struct {
 // whether there are more. There are none while the stream is missing. The error is
 // *bigpanda.Error.
 func (c *Conn) DeadLetters(ctx context.Context, after uint64, limit int) (letters []DeadLetter, more bool, err error) {
-	s, err := ask(ctx, c, infoSubject(c.o.deadStream()), func(ctx context.Context) (jetstream.Stream, error) {
-		return c.js.Stream(ctx, c.o.deadStream())
-	})
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, false, nil
-	}
-	if err != nil {
+	s, err := c.deadIfAny(ctx)
+	if s == nil {
 		return nil, false, err
 	}
 	for seq := after + 1; ; {
@@ -116,6 +111,26 @@ func (c *Conn) DeadLetters(ctx context.Context, after uint64, limit int) (letter
 		letters = append(letters, c.readDead(m))
 		seq = m.Sequence + 1
 	}
+}
+
+// deadIfAny returns the stream of dead letters, nil if there is none.
+func (c *Conn) deadIfAny(ctx context.Context) (jetstream.Stream, error) {
+	s, err := ask(ctx, c, infoSubject(c.o.deadStream()), func(ctx context.Context) (jetstream.Stream, error) {
+		return c.js.Stream(ctx, c.o.deadStream())
+	})
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, nil
+	}
+	return s, err
+}
+
+// countDead returns how many dead letters there are.
+func (c *Conn) countDead(ctx context.Context) (int, error) {
+	s, err := c.deadIfAny(ctx)
+	if s == nil {
+		return 0, err
+	}
+	return int(s.CachedInfo().State.Msgs), nil
 }
 
 // nextDead returns the first dead letter with a number of at least seq.
@@ -169,9 +184,12 @@ func (c *Conn) DropDead(ctx context.Context, seqs ...uint64) (done int, missing 
 
 // eachDead does something with dead letters, and removes them.
 func (c *Conn) eachDead(ctx context.Context, seqs []uint64, do func(*jetstream.RawStreamMsg) error) (done int, missing []uint64, err error) {
-	s, err := c.dead(ctx)
+	s, err := c.deadIfAny(ctx)
 	if err != nil {
 		return 0, nil, err
+	}
+	if s == nil {
+		return 0, seqs, nil
 	}
 	remove := "$JS.API.STREAM.MSG.DELETE." + c.o.deadStream()
 	for _, seq := range seqs {

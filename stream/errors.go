@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -180,24 +179,35 @@ type waiter struct {
 	cancel   context.CancelCauseFunc
 }
 
-// A server says so, and names the subject (nats-server, server/client.go).
-var denial = regexp.MustCompile(`(?i)permissions violation for (publish|subscription) to "([^"]+)"`)
+// parseDenial reads what a server says of a missing right (nats-server,
+// server/client.go):
+//
+//	… Permissions Violation for Publish to "SUBJECT"
+//	… Permissions Violation for Subscription to "SUBJECT" using queue …
+func parseDenial(err error) *deniedError {
+	_, text, _ := strings.Cut(err.Error(), "Permissions Violation for ")
+	kind, text, _ := strings.Cut(text, ` to "`)
+	subject, _, found := strings.Cut(text, `"`)
+	if !found || kind != "Publish" && kind != "Subscription" {
+		return nil
+	}
+	return &deniedError{kind == "Subscription", printable.Text(subject)}
+}
 
 // note takes in an error of the connection, and reports whether it is about rights.
 func (d *denials) note(err error) bool {
-	match := denial.FindStringSubmatch(err.Error())
-	if match == nil {
+	denied := parseDenial(err)
+	if denied == nil {
 		return false
 	}
-	denied := &deniedError{strings.EqualFold(match[1], "subscription"), printable.Text(match[2])}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	unanswered := denied.subscribe && strings.HasPrefix(match[2], d.prefix+".")
+	unanswered := denied.subscribe && strings.HasPrefix(denied.subject, d.prefix+".")
 	if unanswered {
 		d.inbox = denied
 	}
 	for w := range d.waiting {
-		if unanswered || slices.ContainsFunc(w.subjects, func(s string) bool { return strings.HasPrefix(match[2]+".", s+".") }) {
+		if unanswered || slices.ContainsFunc(w.subjects, func(s string) bool { return strings.HasPrefix(denied.subject+".", s+".") }) {
 			w.cancel(denied)
 		}
 	}

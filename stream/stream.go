@@ -40,7 +40,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
-	"regexp"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -108,8 +107,11 @@ type Options struct {
 	Log  *slog.Logger
 }
 
-// streamNames are also names of a bucket, of subjects' tokens and of folders.
-var streamNames = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,64}$`)
+// A stream's name is also one of a bucket, of subjects' tokens and of folders.
+const (
+	maxStreamName    = 64
+	streamCharacters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
+)
 
 // withDefaults checks the options. An error is one sentence that ends with the hint.
 func (o Options) withDefaults() (Options, error) {
@@ -129,7 +131,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	inbox := "." + o.InboxPrefix + "."
 	switch {
-	case !streamNames.MatchString(o.Stream):
+	case len(o.Stream) > maxStreamName || strings.Trim(o.Stream, streamCharacters) != "":
 		return o, errors.New("stream name: it has up to 64 letters, digits, - and _; give one like " + DefaultStream)
 	case o.Replicas < 1 || o.Replicas > 5:
 		return o, fmt.Errorf("stream replicas: there are 1 to 5, not %d; give 3, or 1 for a single server", o.Replicas)

@@ -6,7 +6,19 @@ import (
 
 	"bigpanda-udf/stream"
 	"bigpanda-udf/stream/test/natstest"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
+
+// makeDeadStream makes what a deliverer makes with its first dead letter.
+func makeDeadStream(t *testing.T, js jetstream.JetStream) {
+	t.Helper()
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "BIGPANDA_DEAD", Subjects: []string{"BIGPANDA.d.*"}, AllowDirect: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // Dead letters are listed by pages, retried and dropped, whatever is among them.
 func TestDeadLetters(t *testing.T) {
@@ -22,6 +34,7 @@ func TestDeadLetters(t *testing.T) {
 		t.Fatalf("of none: %d, %v, %v", done, missing, err)
 	}
 	_, js := admin(t, s.URL())
+	makeDeadStream(t, js)
 	for _, text := range []string{"no alert", `{"app_key":"app","status":"ok","timestamp":5,"host":"h"}`} {
 		if _, err := js.Publish(t.Context(), "BIGPANDA.d.x", []byte(text)); err != nil {
 			t.Fatal(err)
@@ -61,9 +74,7 @@ func TestDeadLetterRetriedHasNewID(t *testing.T) {
 	send(t, c.NewPublisher(), 201, change("a", 0))
 	_, js := admin(t, s.URL())
 	body := stored(t, js, "BIGPANDA")[0]
-	if _, _, err := c.DropDead(t.Context(), 1); err != nil { // makes the stream
-		t.Fatal(err)
-	}
+	makeDeadStream(t, js)
 	for n := uint64(1); n <= 2; n++ {
 		ack, err := js.Publish(t.Context(), "BIGPANDA.d.x", []byte(body))
 		if err != nil {
