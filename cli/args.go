@@ -90,7 +90,8 @@ func settingsWhere(meant func(config.Setting) bool, help map[string]string) sett
 		if config.OfNATS(row.Name) {
 			group = "nats"
 		}
-		made.add(kind, "setting:%q name:%[1]q placeholder:%q help:%q group:%q", row.Name, row.Placeholder, row.FlagHelp(help[row.Name]), group)
+		made.add(kind, "setting:%q name:%[1]q placeholder:%q help:%q values:%q group:%q",
+			row.Name, row.Placeholder, row.FlagHelp(help[row.Name]), strings.Join(row.Values(), " "), group)
 	}
 	return settingFlags{made.plugins()}
 }

@@ -30,7 +30,7 @@ type replayFlags struct {
 
 	JSON      bool     `name:"json" help:"Print each alert as the JSON that is posted when it goes alone."`
 	Send      bool     `help:"Send the alerts, too."`
-	Precision string   `default:"ns" placeholder:"UNIT" help:"The unit of the timestamps: ns, us, ms, s, m or h (${default})."`
+	Precision string   `default:"ns" placeholder:"UNIT" values:"ns us ms s m h" help:"The unit of the timestamps: ns, us, ms, s, m or h (${default})."`
 	GroupBy   []string `sep:"," placeholder:"TAG,TAG" help:"Group the points by these tags; * for all."`
 	Task      string   `placeholder:"NAME" help:"The task's name (that of the --tick file, else replay)."`
 	Tick      string   `placeholder:"FILE" help:"Take the options and the groups from this TICKscript."`

@@ -20,7 +20,7 @@ import (
 // for otherwise: seen by whoever looks, and waking nobody.
 type sendFlags struct {
 	settingFlags
-	Status      string            `default:"warning" placeholder:"STATUS" help:"The alert's status: ok, warning, critical, unknown or acknowledged (${default})."`
+	Status      string            `default:"warning" placeholder:"STATUS" values:"ok warning critical unknown acknowledged" help:"The alert's status: ok, warning, critical, unknown or acknowledged (${default})."`
 	Host        string            `placeholder:"NAME" help:"The host that the alert is about (this machine)."`
 	Check       string            `default:"bigpanda-udf test" placeholder:"NAME" help:"The check that alerts (${default})."`
 	Description string            `default:"A test alert, sent by hand to try the settings." placeholder:"TEXT" help:"What the alert says."`

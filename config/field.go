@@ -23,6 +23,8 @@ type field struct {
 	kind kind // of the value in a file
 	set  func(s *Settings, text string) error
 	show func(s *Settings) string
+	// words are all that may be written, where that is a list.
+	words []string
 }
 
 func fieldOf[T any](k kind, at func(*Settings) *T, parse func(string) (T, error), show func(T) string) field {
@@ -59,13 +61,19 @@ func yesNo(at func(*Settings) *bool) field {
 	}, strconv.FormatBool)
 }
 
+// among gives a field the list of what may be written.
+func (f field) among(words ...string) field {
+	f.words = words
+	return f
+}
+
 func oneOf(at func(*Settings) *string, words ...string) field {
 	return fieldOf(textKey, at, func(text string) (string, error) {
 		if !slices.Contains(words, text) {
 			return "", fmt.Errorf("write %s", strings.Join(words, " or "))
 		}
 		return text, nil
-	}, same)
+	}, same).among(words...)
 }
 
 func atLeastOne(at func(*Settings) *int) field {
@@ -120,7 +128,7 @@ var logLevel = fieldOf(textKey, func(s *Settings) *slog.Level { return &s.LogLev
 		}
 	}
 	return 0, errors.New("write debug, info, warn or error")
-}, func(level slog.Level) string { return strings.ToLower(level.String()) })
+}, func(level slog.Level) string { return strings.ToLower(level.String()) }).among("debug", "info", "warn", "error")
 
 // attributes takes "none" too, as an environment variable cannot be empty and set.
 func attributes(at func(*Settings) *string) field {
@@ -132,7 +140,7 @@ func attributes(at func(*Settings) *string) field {
 			return "", errors.New("write tags, fields, tags,fields or none")
 		}
 		return text, nil
-	}, same)
+	}, same).among("tags", "fields", "tags,fields", "none")
 }
 
 // Shown is a bad value or an argument as it is repeated: bounded, and without the

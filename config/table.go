@@ -159,6 +159,9 @@ var Table = slices.Concat([]Setting{
 		field: oneOf(func(s *Settings) *string { return &s.LogFormat }, FormatLogfmt, FormatJSON)},
 }, natsTable)
 
+// Values are all that may be written, where that is a list; else nil.
+func (row Setting) Values() []string { return row.words }
+
 // Show is a setting as people read it, without what is secret in an address.
 func (row Setting) Show(s Settings) string { return row.show(&s) }
 

@@ -23,6 +23,7 @@ type page struct {
 type flag struct {
 	Name, Placeholder, Help, Variable, Group string
 	Bool                                     bool
+	Values                                   []string // all that may be written, or nil
 }
 
 // pages returns that of the program.
@@ -63,7 +64,7 @@ func flagsOf(node *kong.Node) (flags []flag) {
 		if f.Hidden {
 			continue
 		}
-		made := flag{Name: f.Name, Help: f.Help, Bool: f.IsBool()}
+		made := flag{Name: f.Name, Help: f.Help, Bool: f.IsBool(), Values: strings.Fields(f.Tag.Get("values"))}
 		if !made.Bool {
 			made.Placeholder = f.FormatPlaceHolder()
 		}

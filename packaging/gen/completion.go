@@ -28,10 +28,22 @@ _bigpanda_udf() {
 		;;
 {{- end}}
 	esac
+	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD - 1]}
+	case = in # which is a word of its own
+	"$word") word= ;;
+	"$before") before=${COMP_WORDS[COMP_CWORD - 2]} ;;
+	esac
 	COMPREPLY=() # then bash offers files
-	case ${COMP_WORDS[COMP_CWORD]} in
-	-*) COMPREPLY=($(compgen -W "$flags" -- "${COMP_WORDS[COMP_CWORD]}")) ;;
-	*) [[ ${COMP_WORDS[COMP_CWORD - 1]} == -* ]] || COMPREPLY=($(compgen -W "$commands" -- "${COMP_WORDS[COMP_CWORD]}")) ;;
+	case "$command $before" in
+{{- range $page := .}}{{range .Flags}}{{if .Values}}
+	'{{join $page.Path " "}} --{{.Name}}') COMPREPLY=($(compgen -W '{{join .Values " "}}' -- "$word")) ;;
+{{- end}}{{end}}{{end}}
+	*)
+		case $word in
+		-*) COMPREPLY=($(compgen -W "$flags" -- "$word")) ;;
+		*) [[ $before == -* ]] || COMPREPLY=($(compgen -W "$commands" -- "$word")) ;;
+		esac
+		;;
 	esac
 }
 complete -o default -F _bigpanda_udf bigpanda-udf
@@ -76,7 +88,7 @@ _bigpanda-udf "$@"
 complete -c bigpanda-udf -n {{$when}} -f -a {{last .Path}} -d {{quote .Summary}}
 {{- end}}
 {{- range .Flags}}
-complete -c bigpanda-udf -n {{$when}} -l {{.Name}}{{if not .Bool}} -r{{end}} -d {{quote .Help}}
+complete -c bigpanda-udf -n {{$when}} -l {{.Name}}{{if .Values}} -x -a {{quote (join .Values " ")}}{{else if not .Bool}} -r{{end}} -d {{quote .Help}}
 {{- end}}
 {{end}}`,
 }
@@ -116,7 +128,11 @@ func zshHelp(f flag) string {
 	if f.Bool {
 		return help
 	}
-	return "=" + help + ":" + strings.ReplaceAll(f.Placeholder, ":", `\:`) + ":_files"
+	action := "_files"
+	if f.Values != nil {
+		action = "(" + strings.Join(f.Values, " ") + ")"
+	}
+	return "=" + help + ":" + strings.ReplaceAll(f.Placeholder, ":", `\:`) + ":" + action
 }
 
 // fishWhen is the condition under which a command was typed, and none below it.

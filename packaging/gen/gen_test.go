@@ -6,10 +6,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/cli"
 
 	"github.com/alecthomas/kong"
@@ -79,6 +81,25 @@ func completed(t *testing.T, script string, words ...string) []string {
 	return strings.Fields(string(out))
 }
 
+// offeredByFish returns what fish offers for a line, or nil where there is no fish.
+func offeredByFish(t *testing.T, dir, line string) (offered []string) {
+	t.Helper()
+	if _, err := exec.LookPath("fish"); err != nil {
+		return nil
+	}
+	cmd := exec.Command("fish", "--no-config", "-c", `source $argv[1]; complete -C $argv[2]`, filepath.Join(dir, "bigpanda-udf.fish"), line)
+	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for candidate := range strings.Lines(string(out)) {
+		candidate, _, _ = strings.Cut(strings.TrimSpace(candidate), "\t")
+		offered = append(offered, strings.TrimPrefix(candidate, "--log-format="))
+	}
+	return offered
+}
+
 func TestCompletions(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -99,6 +120,31 @@ func TestCompletions(t *testing.T) {
 		if got := strings.Join(completed(t, filepath.Join(dir, "bigpanda-udf.bash"), strings.Split(line, " ")...), " "); got != want {
 			t.Errorf("%q is completed to %q, want %q", line, got, want)
 		}
+	}
+	// What a setting may be is offered by each shell, with and without "=".
+	bash := func(words ...string) []string { return completed(t, filepath.Join(dir, "bigpanda-udf.bash"), words...) }
+	for _, offered := range []struct {
+		want string
+		got  []string
+	}{
+		{"stream batch", bash("bigpanda-udf", "serve", "--edge", "")},
+		{"stream batch", bash("bigpanda-udf", "--edge", "=")},
+		{"batch", bash("bigpanda-udf", "--edge", "=", "b")},
+		{"tags tags,fields", bash("bigpanda-udf", "replay", "--auto-attributes", "t")},
+		{"logfmt json", bash("bigpanda-udf", "check", "--log-format", "")},
+		{strings.Join(bigpanda.Statuses, " "), bash("bigpanda-udf", "send", "--status", "")},
+		{"ns us ms s m h", bash("bigpanda-udf", "replay", "--precision", "")},
+		{"debug info warn error", offeredByFish(t, dir, "bigpanda-udf serve --log-level ")},
+		{"json", offeredByFish(t, dir, "bigpanda-udf --log-format=j")},
+	} {
+		got, want := slices.Sorted(slices.Values(offered.got)), slices.Sorted(slices.Values(strings.Fields(offered.want)))
+		if got != nil && !slices.Equal(got, want) {
+			t.Errorf("%q are offered, want %q", got, want)
+		}
+	}
+	zsh, err := os.ReadFile(filepath.Join(dir, "_bigpanda-udf"))
+	if err != nil || !strings.Contains(string(zsh), ":LEVEL:(debug info warn error)'") {
+		t.Errorf("zsh offers no levels (%v)", err)
 	}
 	for shell, script := range map[string]string{"zsh": "_bigpanda-udf", "fish": "bigpanda-udf.fish"} {
 		if _, err := exec.LookPath(shell); err != nil {
