@@ -7,6 +7,8 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"log/slog"
 	"path/filepath"
@@ -48,8 +50,9 @@ type Collector struct {
 	options Options
 	slots   chan struct{} // holds one for each outbox that is being asked
 
-	mu    sync.Mutex      // held for a scrape; guards known, and each use but its asking
+	mu    sync.Mutex      // held for a scrape; guards what follows, and each use but its asking
 	known map[string]*use // by folder
+	empty bool            // there was no outbox at the last scrape
 }
 
 // A use is what is remembered of an outbox from one scrape to the next.
@@ -90,6 +93,10 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.NewInvalidMetric(success.desc, errors.New(c.text(err.Error())))
 		return
 	}
+	if len(folders) == 0 && !c.empty {
+		c.options.Log.Info("there is no outbox yet, and so there are no metrics: if a task runs, set --outbox (BIGPANDA_OUTBOX) to the folder of its function")
+	}
+	c.empty = len(folders) == 0
 	ctx, cancel := context.WithTimeout(context.Background(), c.options.Within)
 	defer cancel()
 	answers := make(chan answer, len(folders)) // nobody who is late waits for a reader
@@ -124,7 +131,7 @@ func (c *Collector) uses(folders []string) map[string]*use {
 		u := c.known[folder]
 		if u == nil {
 			redact := func(b []byte) []byte { return []byte(c.options.Redact(string(b))) }
-			u = &use{folder: folder, control: outbox.NewControl(folder, redact), labels: []string{"", "", c.text(filepath.Base(folder))}}
+			u = &use{folder: folder, control: outbox.NewControl(folder, redact), labels: []string{"", "", c.label(filepath.Base(folder))}}
 		}
 		uses[folder], waiting[folder] = u, u
 	}
@@ -161,6 +168,16 @@ func (c *Collector) report(out chan<- prometheus.Metric, a answer) {
 			m.emit(out, &s, a.labels)
 		}
 	}
+}
+
+// label is what the name of a folder is shown as: no two alike, as one pair of equal
+// labels would be the end of the whole scrape.
+func (c *Collector) label(name string) string {
+	shown := c.text(name)
+	if shown != name {
+		shown += fmt.Sprintf(" #%08x", crc32.ChecksumIEEE([]byte(name)))
+	}
+	return shown
 }
 
 // text is a text as the value of a label shows it.
