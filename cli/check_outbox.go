@@ -115,7 +115,7 @@ func (k *checkup) space(dir string, maxSize int64) {
 
 // queues looks at what each use of the function has queued.
 func (k *checkup) queues(ctx context.Context, dir string) {
-	targets, err := findTargets(ctx, dir, "", "", k.hidden)
+	targets, _, err := findTargets(ctx, dir, "", "", k.hidden)
 	if err != nil {
 		k.fail("queue", "", "%s", err)
 	}

@@ -7,10 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 
 	"bigpanda-udf/config"
 	"bigpanda-udf/outbox"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // outboxFlags say which outboxes are meant. What is done with them is a command of
@@ -99,14 +102,15 @@ func (tgt target) origin(kind string) origin { return origin{kind, tgt.Folder, t
 // targets are the outboxes that are meant, as far as they can be read.
 type targets struct {
 	all    []target
-	unread bool // others could not be asked
+	unread []string // folders of others, which could not be asked
 	asJSON bool
 	idle   bool // what is in none of them is said of each
+	hidden *secrets
 }
 
 // where ends a sentence about what is in none of the outboxes.
 func (in targets) where() string {
-	if in.unread {
+	if in.unread != nil {
 		return " in the outboxes that could be read"
 	}
 	return ""
@@ -121,14 +125,20 @@ func (f *outboxFlags) run(ctx context.Context, p Process, c *command) error {
 	if err != nil {
 		return err
 	}
-	all, err := findTargets(ctx, dir, f.Task, f.Folder, c.hidden)
-	if err != nil && len(all) == 0 {
+	all, unread, err := findTargets(ctx, dir, f.Task, f.Folder, c.hidden)
+	// Those who collect files read it from the metrics that an outbox could not be read.
+	isTold := f.Status.Prometheus && f.Status.MaxAge == 0 && unread != nil
+	if err != nil && len(all) == 0 && !isTold {
 		return err
 	}
 	// Those that can be read are shown before the errors of the others.
-	in := targets{all: all, unread: err != nil, asJSON: f.JSON, idle: f.Idle || f.Task+f.Folder != ""}
-	err = errors.Join(f.action.do(ctx, p, in), err)
-	if err == nil && len(all) == 0 {
+	in := targets{all: all, unread: unread, asJSON: f.JSON, idle: f.Idle || f.Task+f.Folder != "", hidden: c.hidden}
+	if acted := f.action.do(ctx, p, in); isTold {
+		err = acted
+	} else {
+		err = errors.Join(acted, err)
+	}
+	if err == nil && len(all)+len(unread) == 0 {
 		p.say("no outbox is in %s: nothing waits there", dir)
 	}
 	return err
@@ -168,40 +178,54 @@ func (f *outboxFlags) dir(p Process, c *command) (dir string, err error) {
 	return dir, nil
 }
 
+// askedAtOnce is how many outboxes are asked at the same time: one that hangs holds up
+// no other.
+const askedAtOnce = 16
+
 // findTargets returns the outboxes in a folder that are of a task and in a folder of
-// theirs, if these are given. The error is of those that cannot be asked, or says that
-// there are none.
-func findTargets(ctx context.Context, dir, task, folder string, hidden *secrets) (all []target, failed error) {
+// theirs, if these are given, and the folders of those that cannot be asked. The error
+// is of these, or says that there are none.
+func findTargets(ctx context.Context, dir, task, folder string, hidden *secrets) (all []target, unread []string, failed error) {
 	const hint = "set --outbox (BIGPANDA_OUTBOX) to the outbox folder of the function, which may run as another user"
 	switch dir {
 	case config.OutboxMemory:
-		return nil, usagef("the outbox is in memory: it is only in the process that delivers it")
+		return nil, nil, usagef("the outbox is in memory: it is only in the process that delivers it")
 	case "":
-		return nil, usagef("no outbox folder: set --outbox (BIGPANDA_OUTBOX) to that of the function")
+		return nil, nil, usagef("no outbox folder: set --outbox (BIGPANDA_OUTBOX) to that of the function")
 	}
 	folders, err := outbox.Folders(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("there is no outbox in %s: %s", dir, hint)
+		return nil, nil, fmt.Errorf("there is no outbox in %s: %s", dir, hint)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("read the outboxes in %s: %w", dir, err)
+		return nil, nil, fmt.Errorf("read the outboxes in %s: %w", dir, err)
 	}
-	for _, path := range folders {
-		if folder != "" && folder != filepath.Base(path) && filepath.Clean(folder) != path {
-			continue
-		}
-		control := outbox.NewControl(path, func(b []byte) []byte { return []byte(hidden.redact(string(b))) })
-		status, err := control.Status(ctx)
+	if folder != "" {
+		folders = slices.DeleteFunc(folders, func(path string) bool { return folder != filepath.Base(path) && filepath.Clean(folder) != path })
+	}
+	found, errs := make([]target, len(folders)), make([]error, len(folders))
+	var asking errgroup.Group
+	asking.SetLimit(askedAtOnce)
+	for i, path := range folders {
+		asking.Go(func() error {
+			control := outbox.NewControl(path, func(b []byte) []byte { return []byte(hidden.redact(string(b))) })
+			status, err := control.Status(ctx)
+			found[i], errs[i] = target{control, status, hidden}, err
+			return nil
+		})
+	}
+	asking.Wait()
+	for i, path := range folders {
 		switch _, gone := os.Lstat(path); {
 		case gone != nil: // it was empty, and another process removed it
-		case err != nil:
-			failed = errors.Join(failed, err)
-		case task == "" || task == status.Task:
-			all = append(all, target{control, status, hidden})
+		case errs[i] != nil:
+			unread, failed = append(unread, path), errors.Join(failed, errs[i])
+		case task == "" || task == found[i].Task:
+			all = append(all, found[i])
 		}
 	}
 	if len(all) == 0 && failed == nil && task+folder != "" {
-		return nil, fmt.Errorf("no outbox in %s is of that task and folder: see %s outbox status --idle", dir, programName)
+		return nil, nil, fmt.Errorf("no outbox in %s is of that task and folder: see %s outbox status --idle", dir, programName)
 	}
-	return all, failed
+	return all, unread, failed
 }

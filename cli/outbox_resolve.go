@@ -57,7 +57,9 @@ func (f *outboxResolveFlags) do(ctx context.Context, p Process, in targets) erro
 		var err error
 		alerts[i], err = tgt.active(ctx)
 		failed = errors.Join(failed, err)
-		in.unread = in.unread || err != nil
+		if err != nil {
+			in.unread = append(in.unread, tgt.Folder)
+		}
 		if n := len(alerts[i]); n > 0 {
 			total, open = total+n, open+1
 		}

@@ -47,7 +47,7 @@ func (f *outboxStatusFlags) do(_ context.Context, p Process, in targets) error {
 			}
 		}
 	case f.Prometheus:
-		if err := p.printMetrics(all); err != nil {
+		if err := p.printMetrics(in); err != nil {
 			return err
 		}
 	default:
@@ -135,17 +135,15 @@ func remarks(s outbox.Status, now time.Time) []string {
 	return all
 }
 
-// printMetrics prints what a scrape of `metrics` gets, of these outboxes alone.
-func (p Process) printMetrics(all []target) error {
-	if len(all) == 0 {
-		return nil
-	}
-	var folders []string
-	for _, tgt := range all {
+// printMetrics prints what a scrape of `metrics` gets, of these outboxes alone, and of
+// those that could not be read that they were not.
+func (p Process) printMetrics(in targets) error {
+	folders := slices.Clone(in.unread)
+	for _, tgt := range in.all {
 		folders = append(folders, tgt.Folder)
 	}
 	return metrics.Write(p.Stdout, metrics.New(metrics.Options{
-		Folders: func() ([]string, error) { return folders, nil }, Redact: all[0].hidden.redact,
-		Log: newLogger(p.Stderr, slog.LevelWarn, config.FormatLogfmt, all[0].hidden),
+		Folders: func() ([]string, error) { return folders, nil }, Redact: in.hidden.redact,
+		Log: newLogger(p.Stderr, slog.LevelWarn, config.FormatLogfmt, in.hidden),
 	}))
 }

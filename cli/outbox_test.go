@@ -2,9 +2,11 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -126,6 +128,38 @@ ID  2 hours ago  CRITICAL  k        k host=a·[2J  400     no "[token]"·here
 				t.Errorf("stderr is %q, want %q", got, tt.said)
 			}
 		})
+	}
+}
+
+// Who collects files hears of an outbox that cannot be read as a scrape does, and so
+// that is no failure: the file would not be replaced.
+func TestOutboxMetricsOfOneThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	aBox(t, dir, "cpu")
+	bad := filepath.Join(dir, "bad")
+	if err := errors.Join(os.Mkdir(bad, 0o700), os.WriteFile(filepath.Join(bad, "outbox.db"), nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		args []string
+		code int
+		read []string // the values of scrape_success
+	}{
+		{[]string{"--prometheus"}, 0, []string{"0", "1"}},
+		{[]string{"--prometheus", "--folder=bad"}, 0, []string{"0"}},
+		{[]string{"--prometheus", "--task=cpu"}, 0, []string{"0", "1"}}, // it may be of that task
+		{[]string{"--prometheus", "--max-age=3h"}, 1, []string{"0", "1"}},
+		{nil, 1, nil},
+	} {
+		r := runBox(t, dir, append([]string{"status"}, tt.args...)...)
+		var read []string
+		for _, found := range regexp.MustCompile(`(?m)^bigpanda_udf_scrape_success\{.*\} (.*)$`).FindAllStringSubmatch(r.stdout, -1) {
+			read = append(read, found[1])
+		}
+		if r.code != tt.code || !slices.Equal(read, tt.read) || !strings.Contains(r.stderr, "it is empty") {
+			t.Errorf("%v: exit code %d, read %v, %s", tt.args, r.code, read, r.stderr)
+		}
 	}
 }
 
