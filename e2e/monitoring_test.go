@@ -257,11 +257,11 @@ func TestMonitoring(t *testing.T) {
 	said := filepath.Join(t.TempDir(), "said")
 	k.defineOn("late", "telegraf", strings.Replace(string(script), ".email('oncall@example.com')", ".log('"+said+"')", 1))
 	for i, age := range []int{0, 301} {
-		k.writeOn("telegraf", fmt.Sprintf("prometheus,host=web,task=cpu,node=n bigpanda_udf_oldest_queued_age_seconds=%d %d", age, at(i)))
+		k.writeOn("telegraf", fmt.Sprintf("prometheus,host=web,task=cpu,node=n,folder=f bigpanda_udf_oldest_queued_age_seconds=%d %d", age, at(i)))
 	}
 	k.eventually("the TICKscript tells that alerts are late", func() string {
 		text, _ := os.ReadFile(said)
-		if !strings.Contains(string(text), "bigpanda-udf web cpu: the oldest alert has waited for 301 s") {
+		if !strings.Contains(string(text), "bigpanda-udf web cpu f: the oldest alert has waited for 301 s") {
 			return "it says " + string(text)
 		}
 		return ""
@@ -269,6 +269,55 @@ func TestMonitoring(t *testing.T) {
 
 	k.stop()
 	p.waitFor(`bigpanda_udf_up{task="cpu"} == 0`, true)
+}
+
+// The cron job that is shipped writes what a real node-exporter reads.
+func TestNodeExporter(t *testing.T) {
+	program := findProgram(t, "NODE_EXPORTER", "prometheus-node-exporter", "node-exporter is needed: apt-get install prometheus-node-exporter, or NODE_EXPORTER=/path/to/it")
+	t.Parallel()
+	panda := startBigPanda(t)
+	config := functionConfig(t, panda, nil)
+	k := startKapacitor(t, config)
+	panda.failure = k.failure
+	k.define("cpu", withOptions(""))
+	k.write(fmt.Sprintf("cpu,host=h usage=95 %d", at(0)))
+	panda.waitForCount(1)
+
+	cron, err := os.ReadFile(filepath.Join(monitoring, "node-exporter.cron"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, job, found := strings.Cut(string(cron), "\n* * * * * root ")
+	if !found || strings.Contains(job, "%") { // which is a line feed to cron
+		t.Fatalf("there is no job that cron takes:\n%s", cron)
+	}
+	texts := t.TempDir()
+	outbox := functionTable(config)["env"].(map[string]any)["BIGPANDA_OUTBOX"].(string)
+	job = strings.NewReplacer("/var/lib/prometheus/node-exporter", texts, "/var/lib/bigpanda-udf", outbox,
+		"runuser -u kapacitor -- bigpanda-udf", function).Replace(job)
+	address := startProcess(t, regexp.MustCompile(`msg="Listening on" address=(\S+)`), program,
+		"--collector.disable-defaults", "--collector.textfile", "--collector.textfile.directory="+texts, "--web.listen-address=127.0.0.1:0")
+	wanted := []string{
+		`bigpanda_udf_up{folder="`, `bigpanda_udf_alerts_delivered_total{folder="`, `node_textfile_scrape_error 0`,
+		`node_textfile_mtime_seconds{file="` + texts + `/bigpanda-udf.prom"}`, // which a rule asks for
+	}
+	k.eventually("node-exporter has the metrics", func() string {
+		if out, err := exec.Command("sh", "-c", job).CombinedOutput(); err != nil || len(out) > 0 {
+			return fmt.Sprintf("the job says %v: %s", err, out)
+		}
+		resp, err := http.Get("http://" + address + "/metrics")
+		if err != nil {
+			return err.Error()
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		for _, text := range wanted {
+			if err != nil || !strings.Contains(string(body), text) {
+				return fmt.Sprintf("there is no %s (%v) in %s", text, err, body)
+			}
+		}
+		return ""
+	})
 }
 
 // The rules that are shipped are good, and each fires when it is to, and resolves.
