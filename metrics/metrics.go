@@ -50,9 +50,10 @@ type Collector struct {
 	options Options
 	slots   chan struct{} // holds one for each outbox that is being asked
 
-	mu    sync.Mutex      // held for a scrape; guards what follows, and each use but its asking
-	known map[string]*use // by folder
-	empty bool            // there was no outbox at the last scrape
+	mu      sync.Mutex      // held for a scrape; guards what follows, and each use but its asking
+	known   map[string]*use // by folder
+	empty   bool            // there was no outbox at the last scrape
+	failure string          // of looking for outboxes, that was logged
 }
 
 // A use is what is remembered of an outbox from one scrape to the next.
@@ -89,7 +90,13 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	folders, err := c.options.Folders()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) { // no task has begun yet
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil // no task has begun yet
+	}
+	if failed(&c.failure, err) {
+		c.options.Log.Warn("the outboxes cannot be read for their metrics", "error", err)
+	}
+	if err != nil {
 		out <- prometheus.NewInvalidMetric(success.desc, errors.New(c.text(err.Error())))
 		return
 	}
@@ -152,22 +159,29 @@ func (c *Collector) ask(ctx context.Context, u *use) (outbox.Metrics, error) {
 // report gives what an outbox has answered. Of one that has not, its labels are those
 // of the scrape before.
 func (c *Collector) report(out chan<- prometheus.Metric, a answer) {
-	failure := ""
-	if a.err != nil {
-		failure = a.err.Error()
-	} else {
+	if failed(&a.failure, a.err) {
+		c.options.Log.Warn("an outbox cannot be read for its metrics", "folder", a.folder, "error", a.err)
+	}
+	if a.err == nil {
 		a.labels[0], a.labels[1] = c.text(a.metrics.Task), c.text(a.metrics.Node)
 	}
-	if failure != a.failure && failure != "" {
-		c.options.Log.Warn("an outbox cannot be read for its metrics", "folder", a.folder, "error", failure)
-	}
-	a.failure = failure
 	s := sample{Metrics: a.metrics, now: time.Now(), ok: a.err == nil, text: c.text}
 	for _, m := range table {
 		if s.ok || m.always {
 			m.emit(out, &s, a.labels)
 		}
 	}
+}
+
+// failed tells whether an error is another than the one that was logged last.
+func failed(logged *string, err error) bool {
+	failure := ""
+	if err != nil {
+		failure = err.Error()
+	}
+	is := failure != "" && failure != *logged
+	*logged = failure
+	return is
 }
 
 // label is what the name of a folder is shown as: no two alike, as one pair of equal

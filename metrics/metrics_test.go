@@ -155,6 +155,21 @@ func TestFoldersThatLookAlike(t *testing.T) {
 	}
 }
 
+// A folder that cannot be read is no scrape, and is said, once.
+func TestFolderThatCannotBeRead(t *testing.T) {
+	h := newHost(t)
+	h.must(os.Remove(h.dir))
+	h.must(os.WriteFile(h.dir, nil, 0o600))
+	for range 2 {
+		if err := Write(io.Discard, h.Collector); err == nil || !strings.Contains(err.Error(), "not a directory") {
+			t.Errorf("the error is %v", err)
+		}
+	}
+	if n := strings.Count(h.log.String(), "the outboxes cannot be read for their metrics"); n != 1 {
+		t.Errorf("it is said %d times:\n%s", n, &h.log)
+	}
+}
+
 // A folder without outboxes, as that of another user, is said once.
 func TestNoOutbox(t *testing.T) {
 	h := newHost(t)
