@@ -2,7 +2,10 @@ package test
 
 import (
 	"fmt"
+	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -77,5 +80,29 @@ func TestMetricsWhileTasksComeAndGo(t *testing.T) {
 	folders, err := outbox.Folders(strings.TrimPrefix(env[len(env)-1], "BIGPANDA_OUTBOX="))
 	if err != nil || len(folders) != tasks {
 		t.Errorf("there are %v (%v), want an outbox for each of %d tasks", folders, err, tasks)
+	}
+}
+
+// systemd may have made the socket: it is taken over, whatever --listen says.
+func TestMetricsOnASocketOfSystemd(t *testing.T) {
+	t.Parallel()
+	_, env := NewBigPanda(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	file, err := l.(*net.TCPListener).File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	// The shell becomes the program, which has the number that it names.
+	cmd := exec.Command("sh", "-c", `LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" metrics --listen=192.0.2.1:1`, os.Args[0])
+	cmd.Env = append(append(os.Environ(), asChild+"="+string(asProgram)), env...)
+	cmd.ExtraFiles = []*os.File{file}
+	launch(t, cmd)
+	if status, body := get(t, "http://"+l.Addr().String()+"/metrics", ""); status != http.StatusOK {
+		t.Errorf("the scrape is answered %d: %s", status, body)
 	}
 }

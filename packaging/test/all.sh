@@ -23,6 +23,6 @@ GOFLAGS="-overlay=$work/overlay.json" packaging/release.sh 1.3.0 "$work/newer" l
 go build -o "$work/points" ./packaging/test/points
 for what in units deb rpm image; do
 	step "$what"
-	packaging/test/$what.sh "$work"
+	timeout 900 packaging/test/$what.sh "$work" # what waits there waits for good
 done
 step 'all passed'

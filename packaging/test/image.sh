@@ -18,13 +18,13 @@ run() { podman run --detach --network host --ulimit nofile=1024:1024 --ulimit np
 build() { buildah "${storage[@]}" build --quiet --isolation chroot --pull=never "$@" >/dev/null; }
 
 cleanup() {
-	podman rm --force --time 5 daemon kapacitor prog >/dev/null 2>&1 || true
+	podman rm --force --time 5 daemon kapacitor metrics prog >/dev/null 2>&1 || true
 	[ -z "${sandbox:-}" ] || kill "$sandbox"
 }
 trap cleanup EXIT
 
 tar -C "$work" -xf "$work"/dist/bigpanda-udf_${version}_image.tar
-podman pull --quiet "oci:$work/image:bigpanda-udf:$version" >/dev/null
+(cd "$work" && podman pull --quiet "oci:image:bigpanda-udf:$version" >/dev/null) # a path is part of a name, and no name has capitals
 podman tag "$(podman images --quiet | head -1)" "docker.io/library/bigpanda-udf:$version"
 podman image inspect --format '{{.Size}} bytes, user {{.User}}, {{.Architecture}}' "bigpanda-udf:$version"
 [ "$(podman image inspect --format '{{.Size}}' "bigpanda-udf:$version")" -lt 20000000 ]
@@ -84,6 +84,11 @@ run --name kapacitor --volume "$work/kapacitor.conf:/etc/kapacitor/kapacitor.con
 alert 19092 web-socket
 podman exec daemon /usr/bin/bigpanda-udf outbox status
 [ "$(podman exec daemon /usr/bin/bigpanda-udf outbox list --json | wc -l)" = 0 ]
+
+echo '-- metrics of the outboxes in the same volume'
+run --name metrics --read-only --cap-drop all --volume outbox:/var/lib/bigpanda-udf "bigpanda-udf:$version" \
+	metrics --listen 127.0.0.1:19786 >/dev/null
+until curl -fsS http://127.0.0.1:19786/metrics 2>/dev/null | grep '^bigpanda_udf_alerts_delivered_total{.*task="cpu"} 1$'; do sleep 0.2; done
 
 echo '-- the function in an image of Kapacitor'
 mkdir "$work/prog"

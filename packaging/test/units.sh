@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The units of a package are well-formed and hardened, and the daemon needs no system
-# call that they forbid. units.sh WORK, as all.sh has it.
+# The units of a package are well-formed and hardened, and neither the daemon nor
+# metrics need a system call that they forbid. units.sh WORK, as all.sh has it.
 set -euo pipefail
 work=$1
 root=$work/unpacked
@@ -37,7 +37,14 @@ until [ -S "$work/run/s" ]; do sleep 0.1; done
 kill "$(pgrep -P "$daemon")" # strace's child
 wait "$daemon"
 grep -q 'changes wait in the outbox' "$work/log"
-sed -n 's/^[0-9]* \([a-z0-9_]*\)(.*/\1/p' "$work/strace" | sort -u >"$work/used"
+
+# And metrics are asked for of what it left.
+strace -f -o "$work/strace-metrics" "$root/usr/bin/bigpanda-udf" metrics --outbox "$work/outbox" --listen 127.0.0.1:19786 2>"$work/log" &
+metrics=$!
+until curl -fsS http://127.0.0.1:19786/metrics 2>/dev/null | grep '^bigpanda_udf_queued_alerts{.*task="cpu"} 1$'; do sleep 0.1; done
+kill "$(pgrep -P "$metrics")"
+wait "$metrics"
+sed -n 's/^[0-9]* \([a-z0-9_]*\)(.*/\1/p' "$work"/strace* | sort -u >"$work/used"
 # With prlimit64 Go raises its own limit of open files, which LimitNOFILE= has done.
 denied=$({ comm -23 "$work/used" "$work/allowed"; comm -12 "$work/used" "$work/forbidden"; } | sort -u | grep -vx prlimit64 || true)
 echo "$(wc -l <"$work/used") system calls, forbidden: ${denied:-none}"
