@@ -6,6 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/counters"
+
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -25,6 +28,11 @@ func TestDocumented(t *testing.T) {
 			t.Errorf("%s is there twice, or not in docs/monitoring.md", n)
 		}
 		names[n] = true
+	}
+	for _, reason := range append(bigpanda.Reasons, counters.Accepted) {
+		if !strings.Contains(page, "`"+string(reason)+"`") {
+			t.Errorf("the outcome %s is not in docs/monitoring.md", reason)
+		}
 	}
 	for _, used := range regexp.MustCompile(`bigpanda_udf_(\w+)`).FindAllStringSubmatch(rules, -1) {
 		if !names[used[1]] {
