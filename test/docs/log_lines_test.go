@@ -109,7 +109,7 @@ func (c sources) logLines(t *testing.T) map[string]string {
 					if message == nil || strings.HasSuffix(types.ExprString(message), "hidden.redact(warning)") {
 						return true
 					}
-					for _, text := range (scope{files, f}).texts(message) {
+					for _, text := range (scope{files, f, 0}).texts(message) {
 						if strings.Trim(text, "…") == "" {
 							t.Errorf("%s: what is logged cannot be read from the code", c.files.Position(call.Pos()))
 						}
@@ -147,11 +147,23 @@ func logged(call *ast.CallExpr) ast.Expr {
 type scope struct {
 	files []*ast.File // of the package
 	in    ast.Decl    // where the expression is
+	depth int         // how often something else was looked up: a text may be made of itself
 }
 
 // texts are what an expression may be. A parameter is what the package calls with, a
-// field what it is set to in a literal.
+// field what it is set to in a literal, a variable what is assigned to it, and a call
+// what the function returns.
 func (s scope) texts(e ast.Expr) (all []string) {
+	if s.depth > 5 {
+		return []string{"…"}
+	}
+	from := func(in ast.Decl, e ast.Expr) {
+		for _, text := range (scope{s.files, in, s.depth + 1}).texts(e) {
+			if text != "" && !slices.Contains(all, text) {
+				all = append(all, text)
+			}
+		}
+	}
 	switch e := e.(type) {
 	case *ast.BasicLit:
 		if text, err := strconv.Unquote(e.Value); err == nil {
@@ -164,28 +176,42 @@ func (s scope) texts(e ast.Expr) (all []string) {
 			}
 		}
 	case *ast.CallExpr:
-		switch types.ExprString(e.Fun) {
-		case "fmt.Sprintf":
+		if types.ExprString(e.Fun) == "fmt.Sprintf" {
 			verb := regexp.MustCompile(`%[^a-z%]*[a-z]`)
 			for _, format := range s.texts(e.Args[0]) {
 				all = append(all, verb.ReplaceAllString(format, "…"))
 			}
+			break
 		}
+		s.each(func(in ast.Decl, n ast.Node) {
+			if f, ok := in.(*ast.FuncDecl); ok && calls(e, f.Name.Name) {
+				if r, ok := n.(*ast.ReturnStmt); ok && len(r.Results) > 0 {
+					from(in, r.Results[0])
+				}
+			}
+		})
 	case *ast.Ident:
 		if i := s.parameter(e.Name); i >= 0 {
 			name := s.in.(*ast.FuncDecl).Name.Name
 			s.each(func(in ast.Decl, n ast.Node) {
 				if call, ok := n.(*ast.CallExpr); ok && calls(call, name) && i < len(call.Args) {
-					all = append(all, scope{s.files, in}.texts(call.Args[i])...)
+					from(in, call.Args[i])
 				}
 			})
 			break
 		}
 		s.each(func(in ast.Decl, n ast.Node) {
-			if v, ok := n.(*ast.ValueSpec); ok {
-				for i, name := range v.Names {
-					if name.Name == e.Name && i < len(v.Values) {
-						all = append(all, scope{s.files, in}.texts(v.Values[i])...)
+			switch n := n.(type) {
+			case *ast.ValueSpec: // of the function, or of the package
+				for i, name := range n.Names {
+					if _, local := in.(*ast.FuncDecl); name.Name == e.Name && i < len(n.Values) && (in == s.in || !local) {
+						from(in, n.Values[i])
+					}
+				}
+			case *ast.AssignStmt:
+				for i, to := range n.Lhs {
+					if types.ExprString(to) == e.Name && in == s.in && len(n.Lhs) == len(n.Rhs) {
+						from(in, n.Rhs[i])
 					}
 				}
 			}
@@ -193,7 +219,7 @@ func (s scope) texts(e ast.Expr) (all []string) {
 	case *ast.SelectorExpr:
 		s.each(func(in ast.Decl, n ast.Node) {
 			if pair, ok := n.(*ast.KeyValueExpr); ok && types.ExprString(pair.Key) == e.Sel.Name {
-				all = append(all, scope{s.files, in}.texts(pair.Value)...)
+				from(in, pair.Value)
 			}
 		})
 	}
