@@ -14,7 +14,6 @@ import (
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/printable"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -114,83 +113,6 @@ func (k *checkup) tls() {
 	default:
 		k.add("warn", "nats tls", "use tls:// in the URLs, and configure TLS on the servers", "none: anybody in between can read the alerts and the login")
 	}
-}
-
-// A right is what a user must be allowed to publish. What is sent to find out changes
-// nothing: it is nonsense, or meant for another stream.
-type right struct {
-	subject string
-	data    string
-	stored  bool // by a stream, unless it is meant for another
-}
-
-func (k *checkup) needed() []right {
-	o := k.c.o
-	all := []right{
-		{o.Stream + ".a.check", "", true},
-		{infoSubject(o.Stream), "", false},
-	}
-	if !k.deliverer {
-		return all
-	}
-	const consumer = ".check"
-	return append(all,
-		right{o.Stream + ".d.check", "", true},
-		right{"$KV." + o.leaseBucket() + ".sender", "", true},
-		right{infoSubject(o.deadStream()), "", false},
-		right{infoSubject("KV_" + o.leaseBucket()), "", false},
-		right{directSubject(o.Stream), "{", false},
-		right{directSubject("KV_"+o.leaseBucket()) + ".$KV." + o.leaseBucket() + ".sender", "", false},
-		right{"$JS.API.CONSUMER.CREATE." + o.Stream + consumer, "{", false},
-		right{"$JS.API.CONSUMER.INFO." + o.Stream + consumer, "", false},
-		right{"$JS.API.CONSUMER.DELETE." + o.Stream + consumer, "", false},
-		right{"$JS.API.CONSUMER.MSG.NEXT." + o.Stream + consumer, "", false},
-		right{"$JS.API.STREAM.PURGE." + o.Stream, "{", false},
-	)
-}
-
-// rights says which are missing, and reports false when no answer can come.
-func (k *checkup) rights(ctx context.Context) (answers bool) {
-	var missing []string
-	needed := k.needed()
-	for _, r := range needed {
-		var denied *deniedError
-		err := k.may(ctx, r)
-		switch {
-		case errors.As(err, &denied) && denied.subscribe:
-			k.failed("nats rights", denied.failure())
-			return false
-		case errors.As(err, &denied):
-			missing = append(missing, denied.subject)
-		case ctx.Err() != nil:
-			k.failed("nats rights", k.c.failure(r.subject, ctx.Err()))
-			return false
-		}
-	}
-	if len(missing) > 0 {
-		k.add("fail", "nats rights", "allow it: publish "+strings.Join(missing, ", "), "this user may not publish to %s", strings.Join(missing, ", "))
-	} else {
-		k.add("ok", "nats rights", "", "all %d that are needed", len(needed))
-	}
-	return true
-}
-
-// may asks whether a right is there. Any answer means that it is, also that nobody
-// listens there.
-func (k *checkup) may(ctx context.Context, r right) error {
-	ctx, stop := k.c.denials.watch(ctx, r.subject)
-	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	m := nats.NewMsg(r.subject)
-	m.Data = []byte(r.data)
-	if r.stored {
-		m.Header.Set(jetstream.ExpectedStreamHeader, k.c.o.Stream+"_NONE")
-	}
-	if _, err := k.c.nc.RequestMsgWithContext(ctx, m); err != nil {
-		return context.Cause(ctx) // nil: nobody listens there
-	}
-	return nil
 }
 
 // streams compares what there is with the options.

@@ -139,29 +139,27 @@ func (e *cleanError) Unwrap() error { return e.err }
 
 // A deniedError says that this user has not the right to do something.
 type deniedError struct {
-	subscribe bool
 	subject   string
+	subscribe bool // else to publish
+	inbox     bool // no answer can come
 }
 
-func (e *deniedError) Error() string {
+func (e *deniedError) Error() string { return "this user may not " + e.right() }
+
+// right is what is missing, in words of the servers' configuration.
+func (e *deniedError) right() string {
 	if e.subscribe {
-		return "this user may not subscribe to " + e.subject
+		return "subscribe " + e.subject
 	}
-	return "this user may not publish to " + e.subject
+	return "publish " + e.subject
 }
 
 func (e *deniedError) failure() *bigpanda.Error {
-	hint := "allow it: publish " + e.subject
-	if e.subscribe {
-		hint = "allow it: subscribe " + inboxOf(e.subject) + ", or name the inbox prefix that is allowed"
+	hint := "allow it in the servers' configuration: " + e.right()
+	if e.inbox {
+		hint += ", or name the inbox prefix that is allowed (--nats-inbox-prefix)"
 	}
 	return held(bigpanda.ReasonForbidden, hint, "NATS: %w", e)
-}
-
-// inboxOf returns the subjects of an inbox, without what is another in each process.
-func inboxOf(subject string) string {
-	prefix, _, _ := strings.Cut(subject, ".")
-	return prefix + ".>"
 }
 
 // denials hands what the servers say of missing rights to whoever waits for an answer,
@@ -191,7 +189,7 @@ func parseDenial(err error) *deniedError {
 	if !found || kind != "Publish" && kind != "Subscription" {
 		return nil
 	}
-	return &deniedError{kind == "Subscription", printable.Text(subject)}
+	return &deniedError{subject: printable.Text(subject), subscribe: kind == "Subscription"}
 }
 
 // note takes in an error of the connection, and reports whether it is about rights.
@@ -202,12 +200,12 @@ func (d *denials) note(err error) bool {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	unanswered := denied.subscribe && strings.HasPrefix(denied.subject, d.prefix+".")
-	if unanswered {
+	if denied.subscribe && strings.HasPrefix(denied.subject, d.prefix+".") {
+		denied.subject, denied.inbox = d.prefix+".>", true // what follows is another in each process
 		d.inbox = denied
 	}
 	for w := range d.waiting {
-		if unanswered || slices.ContainsFunc(w.subjects, func(s string) bool { return strings.HasPrefix(denied.subject+".", s+".") }) {
+		if denied.inbox || slices.ContainsFunc(w.subjects, func(s string) bool { return strings.HasPrefix(denied.subject+".", s+".") }) {
 			w.cancel(denied)
 		}
 	}

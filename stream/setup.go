@@ -156,7 +156,8 @@ func definite(err error) bool {
 		known  *bigpanda.Error
 	)
 	switch {
-	case errors.As(err, &denied), errors.As(err, &known), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrMaxPayload):
+	case errors.As(err, &denied), errors.As(err, &known), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrMaxPayload),
+		errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrKeyNotFound):
 		return true
 	case errors.As(err, &api):
 		switch api.ErrorCode {
