@@ -55,3 +55,37 @@ func TestMemoryKeepsTheNewestDeadLetters(t *testing.T) {
 		t.Errorf("stats: %+v", got)
 	}
 }
+
+// What is put has its own numbers, leaves in their order whatever came first, and is not
+// given up.
+func TestMemoryPut(t *testing.T) {
+	t.Parallel()
+	m := outbox.NewMemory(10)
+	put := func(id uint64, alert string) {
+		m.Put(outbox.Change{ID: id, Alert: alert, AppKey: "k", Payload: []byte("more than the limit")})
+	}
+	put(20, "a")
+	put(30, "a")
+	put(5, "b")
+	put(40, "a")
+	if c, ok := m.Change(20); !ok || c.Alert != "a" {
+		t.Errorf("got %+v, %v", c, ok)
+	}
+	got, err := m.Next(t.Context(), 10, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []uint64
+	for _, c := range got {
+		ids = append(ids, c.ID)
+	}
+	if fmt.Sprint(ids) != "[5 20 30 40]" {
+		t.Errorf("got %v", ids)
+	}
+	if err := m.Ack(ids...); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := m.Change(20); ok || m.Stats() != (outbox.Stats{}) {
+		t.Errorf("stats: %+v", m.Stats())
+	}
+}

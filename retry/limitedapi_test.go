@@ -111,3 +111,30 @@ func TestLimitedAPIEndsWithItsContext(t *testing.T) {
 		})
 	}
 }
+
+// Where another has sent before, the rate holds from the first request on, also when
+// requests were not allowed for a while: they do not come all at once then.
+func TestLimitedAPIAfterAnother(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow := &slowAPI{start: time.Now()}
+		limited := NewLimitedAPI(slow, 8, 2)
+		allowed := slow.start.Add(3 * time.Second)
+		limited.AfterAnother(func() time.Duration {
+			since := time.Since(slow.start)
+			if since < time.Second || time.Now().After(allowed) {
+				return 0
+			}
+			return 10 * time.Millisecond
+		})
+		var senders sync.WaitGroup
+		for range 5 {
+			senders.Go(func() { limited.Send(t.Context(), "k", nil) })
+		}
+		senders.Wait()
+		slices.Sort(slow.began)
+		if got := fmt.Sprint(slow.began); got != "[500ms 3.01s 3.51s 4.01s 4.51s]" {
+			t.Errorf("requests began at %s", got)
+		}
+	})
+}

@@ -72,14 +72,13 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	wait := retry.NewBackoff(askInitial, askMax)
 	for ctx.Err() == nil && !d.conn.nc.IsClosed() {
 		lease, err := d.standBy(ctx)
-		if err == nil {
-			wait.Reset()
-			err = d.deliver(ctx, lease)
-		}
-		if err != nil && ctx.Err() == nil {
+		if err != nil {
 			d.note(err)
 			retry.Sleep(ctx, wait.NextBackOff())
+			continue
 		}
+		wait.Reset()
+		d.deliver(ctx, lease)
 	}
 	if ctx.Err() == nil {
 		return errors.New("deliver: the connection to NATS is closed")
@@ -101,7 +100,7 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		since    time.Time // since when that has not moved, as far as it was looked; zero: not looked
 		epoch    uint64    // that it was tried to take
 	)
-	for ; ctx.Err() == nil; retry.Sleep(ctx, standbyPoll) {
+	for ; ctx.Err() == nil && !d.conn.nc.IsClosed(); retry.Sleep(ctx, standbyPoll) {
 		record, err := store.get(ctx)
 		switch {
 		case err != nil:
@@ -128,7 +127,7 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		}
 		since = time.Time{}
 	}
-	return nil, ctx.Err()
+	return nil, held(bigpanda.ReasonCanceled, "", "it stands by no longer")
 }
 
 func (d *Deliverer) newLease(store *leaseStore, taken leaseRecord) *lease {
@@ -151,8 +150,8 @@ type term struct {
 // errHandOver ends a term of which another deliverer was to have the lease.
 var errHandOver = errors.New("the lease is handed over")
 
-// deliver is one term. It returns when that has ended, and why.
-func (d *Deliverer) deliver(ctx context.Context, l *lease) error {
+// deliver is one term. It returns when that has ended.
+func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 	record := l.base
 	l.base.AppKeys = nil // they are the queue's
 	d.log.Info("this deliverer has the lease, and delivers", "owner", record.Owner, "epoch", record.Epoch)
@@ -175,15 +174,19 @@ func (d *Deliverer) deliver(ctx context.Context, l *lease) error {
 	working.Go(func() { end(d.read(ending, t.queue)) })
 	working.Go(func() { d.purge(ending, t) })
 	working.Go(func() { t.sender.Run(ending) })
-	working.Wait() // what they have to commit is committed
+	// What they have to commit is committed meanwhile, if NATS answers soon.
+	context.AfterFunc(ending, func() {
+		retry.Sleep(renewing, releaseWithin)
+		stopRenewing()
+	})
+	working.Wait()
+	t.failed = renewing.Err()
 	stopRenewing()
 	keeping.Wait()
-	err := context.Cause(ending)
-	if !errors.Is(err, errLost) {
+	if t.failed == nil {
 		t.failed = l.release(ctx)
 	}
-	d.finish(t, err)
-	return err
+	d.finish(t, context.Cause(ending))
 }
 
 // read fills a queue from the stream.

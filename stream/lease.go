@@ -55,6 +55,7 @@ type lease struct {
 	fill    func(*leaseRecord) // fills in what is known of the stream
 	commits chan chan error
 	ended   chan struct{} // keep has returned
+	lost    bool          // what is stored is another's, and not to be written over; of who writes
 
 	mu      sync.Mutex // guards what follows
 	renewed time.Time  // when the write began that renewed it last
@@ -117,7 +118,7 @@ func (l *lease) write(ctx context.Context, owner string) error {
 	record.Owner = owner
 	l.fill(&record)
 	wait := retry.NewBackoff(askInitial/4, askMax/2)
-	for {
+	for !l.lost {
 		began := time.Now()
 		err := l.store.set(ctx, record)
 		if err == nil {
@@ -126,15 +127,13 @@ func (l *lease) write(ctx context.Context, owner string) error {
 		}
 		// It may be written all the same. What is there under this epoch is one's own.
 		current, readErr := l.store.get(ctx)
-		switch {
-		case readErr != nil:
-		case current.Epoch > record.Epoch, current.Epoch == record.Epoch && current.Owner != "" && current.Owner != l.base.Owner:
-			return errLost
-		}
-		if !retry.Sleep(ctx, wait.NextBackOff()) {
+		l.lost = readErr == nil && (current.Epoch > record.Epoch ||
+			current.Epoch == record.Epoch && current.Owner != "" && current.Owner != l.base.Owner)
+		if !l.lost && !retry.Sleep(ctx, wait.NextBackOff()) {
 			return err
 		}
 	}
+	return errLost
 }
 
 // release hands the lease over.

@@ -287,12 +287,14 @@ func (r *reader) take(ctx context.Context, m message) {
 		r.queue.pass(m.seq, m.at)
 		return
 	}
-	late := time.NewTimer(roomWithin)
-	defer late.Stop()
+	var late <-chan time.Time
 	for waiting := true; waiting && r.queue.full(m.token()); {
+		if late == nil {
+			late = time.After(roomWithin)
+		}
 		select {
 		case <-r.queue.room:
-		case <-late.C:
+		case <-late:
 			waiting = false
 		case <-ctx.Done():
 			return

@@ -177,6 +177,30 @@ func TestLeaseIsNotRenewed(t *testing.T) {
 	t.Logf("%d duplicates", r.inOrder())
 }
 
+// A deliverer that is stopped while NATS is away ends soon, also with an answer of
+// BigPanda that it cannot note.
+func TestLeaseStopWithoutNATS(t *testing.T) {
+	t.Parallel()
+	server := natstest.Start(t, natstest.Options{})
+	r := newRig(t, server.URL(), stream.Options{})
+	d := r.deliver("d1", deliverOptions{})
+	r.leads("d1")
+	r.bigPanda.set(200*time.Millisecond, nil)
+	r.publish(many("x", 10)...)
+	r.await("a request is under way", func() bool { return len(r.bigPanda.requests()) > 0 })
+	server.Pause()
+	r.await("it is accepted", func() bool { return len(r.bigPanda.events()) > 0 })
+	began := time.Now()
+	d.stop()
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("it takes %v to end", took)
+	}
+	server.Resume()
+	r.deliver("d2", deliverOptions{})
+	r.delivered("")
+	r.inOrder()
+}
+
 // Rate holds over a failover: the new owner's first request keeps the distance, too.
 func TestLeaseRateOverFailover(t *testing.T) {
 	t.Parallel()
