@@ -116,7 +116,18 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		}
 		// One that is gone holds for a TTL, too: its owner writes it anew.
 		free := seen.Owner == "" && (revision == 0 || revision != d.handedOver())
-		if !free && time.Since(since) < ttl {
+		still := time.Since(since)
+		if !free && still < ttl/2 {
+			continue
+		}
+		// Any server tells what it has, also while the bucket has no leader, and so nobody
+		// can renew. Only a leader answers this: else that would be taken for an owner
+		// that is gone, whose requests under way are sent again.
+		if _, err := request(ctx, store, infoSubject("KV_"+kv.Bucket()), d.conn.lease); err != nil {
+			since = time.Time{}
+			continue
+		}
+		if !free && still < ttl {
 			continue
 		}
 		next := seen
