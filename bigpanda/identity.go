@@ -87,7 +87,8 @@ func (p Payload) value(name string) string {
 // before the parts, so it is unambiguous whatever they contain.
 func (i Identity) Key() string {
 	i = i.valid()
-	b := make([]byte, 0, 16+len(i.AppKey)+len(i.Incident)+len(i.PrimaryValue)+len(i.SecondaryValue))
+	// Most are short enough to be made without memory of their own.
+	b := make([]byte, 0, 256)
 	part := func(s string) {
 		b = strconv.AppendInt(b, int64(len(s)), 10)
 		b = append(b, ':')

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -21,9 +22,9 @@ func levelKey(series string) []byte {
 
 func encodeLevel(l Level) []byte { return boltfile.EncodeRecord(nil, l.Time, l.Value, l.Key) }
 
+// decodeLevel reads a level. Its value is valid within the transaction only.
 func decodeLevel(b []byte) (l Level, err error) {
 	l.Time, l.Value, err = boltfile.DecodeRecord(nil, b, &l.Key)
-	l.Value = append([]byte{}, l.Value...) // what bbolt gives is valid within a transaction only
 	return l, err
 }
 
@@ -71,16 +72,24 @@ func dropLevels(tx *bolt.Tx) error {
 
 // readLevels calls f with the levels that can be read, also those that were
 // forgotten and leave a mark, until it returns false: a series whose level cannot
-// is one that was never told.
+// is one that was never told. A value is valid within the transaction only.
 func readLevels(tx *bolt.Tx, f func(Level) bool) {
-	again := tx.Bucket(bucketAgain) // nil in format 1
+	var again *bolt.Cursor
+	var marked []byte                          // the next that is to be told again
+	if b := tx.Bucket(bucketAgain); b != nil { // there is none in format 1
+		again = b.Cursor()
+		marked, _ = again.First()
+	}
 	c := tx.Bucket(bucketLevels).Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {
 		l, err := decodeLevel(v)
 		if err != nil {
 			continue
 		}
-		l.Again = again != nil && again.Get(k) != nil
+		for marked != nil && bytes.Compare(marked, k) < 0 {
+			marked, _ = again.Next()
+		}
+		l.Again = bytes.Equal(marked, k)
 		if !f(l) {
 			return
 		}
@@ -88,8 +97,9 @@ func readLevels(tx *bolt.Tx, f func(Level) bool) {
 }
 
 // Levels calls each with every level that was appended before, in no order,
-// until it returns false. isNew says that the database was begun by this Open.
-// Nothing else can be done with the outbox meanwhile, so each must not.
+// until it returns false. A value is each's until it returns: what comes of it is to be
+// a copy. isNew says that the database was begun by this Open. Nothing else can be done
+// with the outbox meanwhile, so each must not.
 //
 // While another process of the same use works, all levels are to be told again,
 // its own as well: each of the two tells BigPanda of what the other does not know,

@@ -190,7 +190,7 @@ var listLevels = define("levels", "read the outbox", asks, func(t *target, q lev
 	}
 	for n := 0; k != nil; k, v = c.Next() {
 		if l, err := decodeLevel(v); err == nil && len(l.Value) > 0 {
-			e := levelEntry{Key: []byte(l.Key), Time: l.Time, Value: l.Value}
+			e := levelEntry{Key: []byte(l.Key), Time: l.Time, Value: bytes.Clone(l.Value)}
 			if t.known != nil {
 				e.Seen = t.known.Seen(l.Key)
 			}

@@ -259,6 +259,7 @@ func (d *Disk) levelsOf(o *idle) (all []Level, last uint64, err error) {
 		last = tx.Bucket(bucketQueue).Sequence()
 		readLevels(tx, func(l Level) bool {
 			l.Again = l.Again || elsewhere
+			l.Value = append([]byte{}, l.Value...)
 			all = append(all, l)
 			return true
 		})

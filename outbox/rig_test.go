@@ -88,6 +88,7 @@ func readAll(o interface {
 	Levels(func(Level) bool) (bool, error)
 }) (levels []Level, isNew bool, err error) {
 	isNew, err = o.Levels(func(l Level) bool {
+		l.Value = bytes.Clone(l.Value)
 		levels = append(levels, l)
 		return true
 	})

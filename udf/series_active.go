@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -60,8 +59,8 @@ func (a *Actives) Add(l outbox.Level) {
 	if len(l.Value) == 0 {
 		return // it was forgotten
 	}
-	var r record
-	if json.Unmarshal(l.Value, &r) != nil || !r.valid() {
+	r, err := readRecord(l.Value)
+	if err != nil {
 		a.unreadable++
 		return
 	}

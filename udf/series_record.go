@@ -10,6 +10,8 @@ import (
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
+
+	"github.com/tidwall/gjson"
 )
 
 // A record is what is kept of a series in the outbox and in a snapshot.
@@ -22,12 +24,56 @@ type record struct {
 	Identity bigpanda.Identity `json:"identity"`
 }
 
-func (r record) valid() bool { return r.Level <= Critical && r.Identity.AppKey != "" }
-
 // Earlier programs kept neither of the two, but the point that they told of had
 // come, and had that level.
 func (r record) since() int64 { return cmp.Or(r.Since, unix(r.Told)) }
 func (r record) seen() int64  { return cmp.Or(r.Seen, unix(r.Told)) }
+
+var errNoRecord = errors.New("it is no level of an alert")
+
+// readRecord reads what level has made of one. There may be a million to read before the
+// first point, and encoding/json would take four times as long.
+func readRecord(b []byte) (r record, err error) {
+	level := int64(-1)
+	var read func(name, value gjson.Result) bool
+	read = func(name, value gjson.Result) bool {
+		switch name.Str {
+		case "level":
+			if value.Type == gjson.Number {
+				level = value.Int()
+			}
+		case "told":
+			r.Told = value.Int()
+		case "since":
+			r.Since = value.Int()
+		case "seen":
+			r.Seen = value.Int()
+		case "last":
+			r.Last = value.Int()
+		case "identity":
+			value.ForEach(read)
+		case "app_key":
+			r.Identity.AppKey = value.Str
+		case "incident":
+			r.Identity.Incident = value.Str
+		case "primary":
+			r.Identity.Primary = value.Str
+		case "primary_value":
+			r.Identity.PrimaryValue = value.Str
+		case "secondary":
+			r.Identity.Secondary = value.Str
+		case "secondary_value":
+			r.Identity.SecondaryValue = value.Str
+		}
+		return true
+	}
+	gjson.ParseBytes(b).ForEach(read)
+	if level < int64(OK) || level > int64(Critical) || r.Identity.AppKey == "" {
+		return record{}, errNoRecord
+	}
+	r.Level = Level(level)
+	return r, nil
+}
 
 func (r record) level(key string) outbox.Level {
 	value, err := json.Marshal(r)
@@ -58,33 +104,48 @@ func (s *state) records() iter.Seq2[outbox.Level, string] {
 
 func (s *state) size() int { return s.order.Len() + len(s.series) }
 
+// A told is a record as it was read, with all that is found out without the state:
+// Handler.load does that beside.
+type told struct {
+	record
+	key, alert string // of the series, and of its alert
+	again      bool
+}
+
+func readTold(l outbox.Level) (told, error) {
+	r, err := readRecord(l.Value)
+	if err != nil {
+		return told{}, fmt.Errorf("read level of %q: %w", l.Key, err)
+	}
+	return told{r, l.Key, r.Identity.Key(), l.Again}, nil
+}
+
 // restore takes over one of what records gave. restored is to be called after
 // the last one.
 func (s *state) restore(l outbox.Level) error {
-	var r record
-	err := json.Unmarshal(l.Value, &r)
-	if err == nil && !r.valid() {
-		err = errors.New("it is no level of an alert")
+	t, err := readTold(l)
+	if err == nil {
+		s.take(t)
 	}
-	if err != nil {
-		return fmt.Errorf("read level of %q: %w", l.Key, err)
-	}
-	a := s.alert(r.Identity.Key())
+	return err
+}
+
+func (s *state) take(t told) {
+	a := s.alert(t.alert)
 	if a.open == 0 {
-		a.names = s.name(r.Identity)
+		a.names = s.name(t.Identity)
 	}
-	a.last = max(a.last, r.Last)
-	if r.Level == OK {
+	a.last = max(a.last, t.Last)
+	if t.Level == OK {
 		// When it was told is not kept: it may be within the minute.
-		s.remember(resolution{key: l.Key, alert: a, last: r.Last, at: s.now.unix})
-		return nil
+		s.remember(resolution{key: t.key, alert: a, last: t.Last, at: s.now.unix})
+		return
 	}
 	a.open++
-	s.active[r.Level]++
-	s.series[l.Key] = &series{
-		level: r.Level, lasted: seconds(unix(r.Told) - r.since()), told: r.Told, last: r.Told, seen: moment{unix: seconds(r.seen())}, alert: a, again: l.Again,
+	s.active[t.Level]++
+	s.series[t.key] = &series{
+		level: t.Level, lasted: seconds(unix(t.Told) - t.since()), told: t.Told, last: t.Told, seen: moment{unix: seconds(t.seen())}, alert: a, again: t.again,
 	}
-	return nil
 }
 
 // restored brings what was resolved into its order, which the outbox does not

@@ -1,6 +1,7 @@
 package powerloss
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -77,6 +78,7 @@ func check(folder string, promises []promise) (v verdict, err error) {
 
 	var levels []outbox.Level
 	_, err = d.Levels(func(l outbox.Level) bool {
+		l.Value = bytes.Clone(l.Value)
 		levels = append(levels, l)
 		return true
 	})
