@@ -27,19 +27,14 @@ const (
 	// roomWithin is how long the next message waits for room in memory before it is
 	// left in the stream: while alerts are delivered there is room sooner.
 	roomWithin = 100 * time.Millisecond
-	// clocksApart is how much the clocks of two servers may differ.
-	clocksApart = time.Minute
 	// inARow is how many messages are read of the stream before what was left of an
 	// app key has a turn, and the other way round.
 	inARow = 1000
 )
 
 var (
-	// errOtherStream says that the record is of another stream, or of more of it than
-	// there is.
-	errOtherStream = errors.New("the stream is not the one that was read before")
-	errMissed      = errors.New("messages were lost on the way")
-	errEnough      = errors.New("enough was read")
+	errMissed = errors.New("messages were lost on the way")
+	errEnough = errors.New("enough was read")
 )
 
 // A reader fills a queue from the stream. A consumer of the servers sends it all, in
@@ -54,6 +49,7 @@ type reader struct {
 	messages chan message
 	failed   chan error  // what ended following the stream
 	other    leaseRecord // where to begin with what is another stream
+	doubted  time.Time   // since when it may be another one
 	backoff  *backoff.ExponentialBackOff
 	pause    time.Time // nothing is reread before
 }
@@ -134,7 +130,7 @@ func (r *reader) follow(ctx context.Context) error {
 			return ctx.Err()
 		case errors.Is(err, errOtherStream):
 			return err
-		case !errors.Is(err, errMissed):
+		case !errors.Is(err, errMissed) && !errors.Is(err, errDoubt):
 			if failure := r.conn.failure(r.conn.o.Stream, err); lines.Met(failure.Reason) {
 				r.log.Warn("the stream cannot be read: it is tried again", "reason", failure.Reason, "error", failure)
 			}
@@ -143,67 +139,6 @@ func (r *reader) follow(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-}
-
-// verify compares the stream with what was read of it, up to a message that was stored at
-// a time. It returns the number of that message: for a stream that is read for the first
-// time, that before the first.
-func (r *reader) verify(ctx context.Context, last uint64, at time.Time) (uint64, error) {
-	info, err := ask(ctx, r.conn, infoSubject(r.conn.o.Stream), func(ctx context.Context) (*jetstream.StreamInfo, error) {
-		return r.stream.Info(ctx)
-	})
-	if err != nil {
-		return last, err
-	}
-	known := r.queue.known()
-	anew := leaseRecord{Created: info.Created, Read: max(1, info.State.FirstSeq) - 1}
-	switch {
-	case known.Created.IsZero():
-		r.queue.restart(anew)
-		return anew.Read, nil
-	case !known.Created.Equal(info.Created):
-		r.log.Warn("the stream was made anew: all that it holds is delivered", "stream", r.conn.o.Stream, "created", info.Created)
-		r.other = anew
-		return last, errOtherStream
-	case info.State.LastSeq < last, !r.sameMessage(ctx, last, at):
-		// What was stored later than what was read last, was not read, whatever its
-		// number. The clocks of servers that led the stream may differ somewhat.
-		first, err := r.conn.firstSince(ctx, r.stream, at.Add(-clocksApart))
-		if err != nil {
-			return last, err
-		}
-		r.log.Warn("the stream is not as it was read, as one that was restored: what it has of the last minute before, and since, is delivered",
-			"stream", r.conn.o.Stream, "read", last, "read_at", at, "first", first)
-		r.other = known.upTo(first - 1)
-		return last, errOtherStream
-	}
-	return last, nil
-}
-
-// sameMessage reports whether a message is the one that was read, as far as can be told.
-func (r *reader) sameMessage(ctx context.Context, seq uint64, at time.Time) bool {
-	if seq == 0 || at.IsZero() {
-		return true
-	}
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel()
-	m, err := r.stream.GetMsg(ctx, seq)
-	return err != nil || m.Time.Equal(at)
-}
-
-// firstSince returns the number of the first message that was stored at a time or later,
-// of the next one if there is none. A consumer that begins there knows.
-func (c *Conn) firstSince(ctx context.Context, alerts jetstream.Stream, at time.Time) (uint64, error) {
-	return ask(ctx, c, "$JS.API.CONSUMER.CREATE."+c.o.Stream, func(ctx context.Context) (uint64, error) {
-		consumer, err := alerts.CreateConsumer(ctx, jetstream.ConsumerConfig{
-			DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at,
-			AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: time.Second, Replicas: 1, MemoryStorage: true,
-		})
-		if err != nil {
-			return 0, err
-		}
-		return consumer.CachedInfo().Delivered.Stream + 1, nil
-	})
 }
 
 // consume hands over what a new consumer sends, from a number on, of all or of one

@@ -74,9 +74,9 @@ func TestDeliverHeldAppKey(t *testing.T) {
 	r := newRig(t, natstest.Start(t, natstest.Options{}).URL(), stream.Options{})
 	r.bigPanda.set(time.Millisecond, heldAppKey("held"))
 	d := r.deliver("d1", deliverOptions{})
-	r.padding = 10_000 // 3,000 of them are more than may be in memory
+	r.padding = 10_000 // 2,000 of them are more than may be in memory
 	for range 20 {
-		r.publish(many("held", 150)...)
+		r.publish(many("held", 100)...)
 		r.publish(many("y", 10)...)
 	}
 	r.padding = 0
@@ -104,7 +104,7 @@ func TestDeliverHeldAppKey(t *testing.T) {
 	if n := r.inOrder(); n != 0 {
 		t.Errorf("%d duplicates", n)
 	}
-	r.readTo(20*160 + 11)
+	r.readTo(20*110 + 11)
 }
 
 // Single alerts that BigPanda does not answer for hold up only themselves, and over a

@@ -59,7 +59,7 @@ func TestLeaseIsHandedOver(t *testing.T) {
 			firsts := r.firsts("")
 			gap := longestGap(firsts)
 			t.Logf("the longest gap is %v", gap)
-			if gap > 500*time.Millisecond {
+			if gap > 2*time.Second { // with nobody to hand it over, it would be the TTL of 5 s
 				t.Errorf("nobody delivers for %v", gap)
 			}
 			if n := r.inOrder(); n != 0 || firsts[len(firsts)-1].from != "d2" {
@@ -109,11 +109,12 @@ func TestLeaseOwnerIsKilled(t *testing.T) {
 	r.await("some are delivered", func() bool { return len(r.bigPanda.events()) > 500 })
 	first.signal(syscall.SIGKILL)
 	killed := time.Now()
+	r.publish(many("x", 700)...)
 	r.delivered("")
 	i := slices.IndexFunc(r.bigPanda.events(), func(e event) bool { return e.from == "second" })
 	gap := r.bigPanda.events()[i].at.Sub(killed)
 	t.Logf("with a TTL of %v the second delivers %v after the kill, %d duplicates", testTTL, gap, r.inOrder())
-	if gap > testTTL+500*time.Millisecond {
+	if gap > testTTL+2*time.Second { // a busy machine is slow
 		t.Errorf("the second delivers only after %v", gap)
 	}
 	if n := r.inOrder(); n > 4*500 {
@@ -168,7 +169,7 @@ func TestLeaseIsNotRenewed(t *testing.T) {
 	paused := time.Now()
 	<-time.After(2 * testTTL) // longer than the lease
 	for _, q := range r.bigPanda.requests() {
-		if late := q.at.Sub(paused); late > testTTL*3/4+50*time.Millisecond {
+		if late := q.at.Sub(paused); late > testTTL {
 			t.Errorf("a request starts %v after NATS was gone", late)
 		}
 	}
@@ -205,12 +206,12 @@ func TestLeaseStopWithoutNATS(t *testing.T) {
 func TestLeaseRateOverFailover(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, natstest.Start(t, natstest.Options{}).URL(), stream.Options{LeaseTTL: time.Second})
-	const rate = 4
+	const rate = 1
 	r.deliver("d1", deliverOptions{rate: rate, batchSize: 1})
 	r.leads("d1")
 	r.deliver("d2", deliverOptions{rate: rate, batchSize: 1})
-	r.publish(many("x", 24)...)
-	for _, from := range []int{5, 10} {
+	r.publish(many("x", 8)...)
+	for _, from := range []int{2, 5} {
 		r.await("some are delivered", func() bool { return len(r.bigPanda.events()) >= from })
 		natstest.Await(t, "the lease is handed over", func() error { return r.conn.HandOver(t.Context()) })
 	}
@@ -223,8 +224,9 @@ func TestLeaseRateOverFailover(t *testing.T) {
 	owners := make(map[string]bool)
 	for i, q := range requests {
 		owners[q.from] = true
-		// Requests are timed where they arrive: some milliseconds are theirs.
-		if i > 0 && q.at.Sub(requests[i-1].at) < time.Second/rate-30*time.Millisecond {
+		// They are timed where they arrive, which a busy machine delays. Without the rule
+		// the other's first request comes as soon as it has the lease.
+		if i > 0 && q.at.Sub(requests[i-1].at) < time.Second/rate/2 {
 			t.Errorf("request %d of %s comes %v after the one before, of %s", i, q.from, q.at.Sub(requests[i-1].at), requests[i-1].from)
 		}
 	}
