@@ -32,7 +32,7 @@ e2e-oldest: ## the same with the oldest Kapacitor that it was run with, but for 
 
 bench: ## what a point costs compared with the stock agent, storms, memory, and what waits in the outbox
 	go test -run '^$$' -bench 'Wire|Latency' -benchtime 1x -timeout 60m ./test
-	go test -run '^$$' -bench ActiveAlerts -benchtime 1x ./udf
+	go test -run '^$$' -bench 'ActiveAlerts|Load' -benchtime 1x ./udf
 	go test -run '^$$' -bench Storm -benchtime 5x ./test
 	go test -run '^$$' -bench Outbox -benchtime 1x ./test
 

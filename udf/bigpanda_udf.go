@@ -16,7 +16,6 @@
 package udf
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,8 +34,8 @@ import (
 // A Store is what a Handler needs of an outbox.
 type Store interface {
 	// Levels calls each with every level that was appended before, by an
-	// earlier process too, until it returns false; a value is each's until then. isNew says that there never
-	// were any: then a snapshot's are taken.
+	// earlier process too, until it returns false. A value is each's until it
+	// returns. isNew says that there never were any: then a snapshot's are taken.
 	Levels(each func(outbox.Level) bool) (isNew bool, err error)
 	// Append makes changes and levels durable, in one commit, before it
 	// returns (P4). It takes them over whatever happens: where it cannot write,
@@ -195,45 +194,6 @@ func (h *Handler) init(r *agent.InitRequest) error {
 	}
 	go h.load()
 	return nil
-}
-
-// load reads what BigPanda was told before. Kapacitor does not wait for it at
-// Init, which answers at once whatever the outbox holds; the first point does, so one
-// core reads while another takes over what was read.
-func (h *Handler) load() {
-	defer close(h.loaded)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	defer h.survive("reading the levels failed: open alerts are sent again; please report this")
-	var isNew bool
-	var err, unreadable error
-	read := make(chan []told)
-	go func() {
-		defer close(read)
-		var piece, other []told // which of the two is taken over meanwhile
-		isNew, err = h.store.Levels(func(l outbox.Level) bool {
-			if t, err := readTold(l); err != nil {
-				unreadable = err
-			} else if piece = append(piece, t); len(piece) == 1000 {
-				read <- piece
-				piece, other = other[:0], piece
-			}
-			return !h.stopped.Load() // a million of them take seconds (P8)
-		})
-		read <- piece
-	}()
-	for piece := range read {
-		for _, t := range piece {
-			h.state.take(t)
-		}
-	}
-	h.isNew = isNew
-	h.state.restored()
-	h.publish()
-	if err = cmp.Or(err, unreadable); err != nil {
-		h.log.Error("what BigPanda was told cannot be read from the outbox: open alerts are sent again", "error", err)
-	}
-	h.noticeAppKey()
 }
 
 // lock takes mu for the goroutine of the input, once load has ended.

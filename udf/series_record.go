@@ -4,9 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"iter"
-	"slices"
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
@@ -103,63 +101,6 @@ func (s *state) records() iter.Seq2[outbox.Level, string] {
 }
 
 func (s *state) size() int { return s.order.Len() + len(s.series) }
-
-// A told is a record as it was read, with all that is found out without the state:
-// Handler.load does that beside.
-type told struct {
-	record
-	key, alert string // of the series, and of its alert
-	again      bool
-}
-
-func readTold(l outbox.Level) (told, error) {
-	r, err := readRecord(l.Value)
-	if err != nil {
-		return told{}, fmt.Errorf("read level of %q: %w", l.Key, err)
-	}
-	return told{r, l.Key, r.Identity.Key(), l.Again}, nil
-}
-
-// restore takes over one of what records gave. restored is to be called after
-// the last one.
-func (s *state) restore(l outbox.Level) error {
-	t, err := readTold(l)
-	if err == nil {
-		s.take(t)
-	}
-	return err
-}
-
-func (s *state) take(t told) {
-	a := s.alert(t.alert)
-	if a.open == 0 {
-		a.names = s.name(t.Identity)
-	}
-	a.last = max(a.last, t.Last)
-	if t.Level == OK {
-		// When it was told is not kept: it may be within the minute.
-		s.remember(resolution{key: t.key, alert: a, last: t.Last, at: s.now.unix})
-		return
-	}
-	a.open++
-	s.active[t.Level]++
-	s.series[t.key] = &series{
-		level: t.Level, lasted: seconds(unix(t.Told) - t.since()), told: t.Told, last: t.Told, seen: moment{unix: seconds(t.seen())}, alert: a, again: t.again,
-	}
-}
-
-// restored brings what was resolved into its order, which the outbox does not
-// keep.
-func (s *state) restored() {
-	var all []*resolution
-	for e := s.order.Front(); e != nil; e = e.Next() {
-		all = append(all, e.Value.(*resolution))
-	}
-	slices.SortFunc(all, func(a, b *resolution) int { return cmp.Compare(a.last, b.last) })
-	for _, r := range all {
-		s.order.MoveToBack(s.resolved[r.key])
-	}
-}
 
 // Last is part of outbox.Known: the newest timestamp that was sent for an alert, 0
 // for one that is not remembered.

@@ -1,0 +1,123 @@
+package udf
+
+import (
+	"cmp"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	"bigpanda-udf/outbox"
+)
+
+// load reads what BigPanda was told before. Kapacitor does not wait for it at
+// Init, which answers at once whatever the outbox holds; the first point does, so one
+// core reads while another takes over what was read.
+func (h *Handler) load() {
+	defer close(h.loaded)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	defer h.survive("reading the levels failed: open alerts are sent again; please report this")
+	var isNew bool
+	var err error
+	read := make(chan []told)
+	go func() {
+		defer close(read)
+		isNew, err = h.readLevels(read)
+	}()
+	defer func() {
+		for range read { // the store is not held up by a panic
+		}
+	}()
+	for piece := range read {
+		for _, t := range piece {
+			h.state.take(t)
+		}
+	}
+	h.isNew = isNew
+	h.state.restored()
+	h.publish()
+	if err != nil {
+		h.log.Error("what BigPanda was told cannot be read from the outbox: open alerts are sent again", "error", err)
+	}
+	h.noticeAppKey()
+}
+
+// readLevels sends what the store has on, in pieces, each of which is the receiver's
+// until it takes the next.
+func (h *Handler) readLevels(to chan<- []told) (isNew bool, err error) {
+	defer func() {
+		if v := recover(); v != nil { // P1
+			err = fmt.Errorf("panic, please report this: %v, %s", v, debug.Stack())
+		}
+	}()
+	var unreadable error
+	var piece, other []told
+	isNew, err = h.store.Levels(func(l outbox.Level) bool {
+		if t, err := readTold(l); err != nil {
+			unreadable = err
+		} else if piece = append(piece, t); len(piece) == 1000 {
+			to <- piece
+			piece, other = other[:0], piece
+		}
+		return !h.stopped.Load() // a million of them take seconds (P8)
+	})
+	to <- piece
+	return isNew, cmp.Or(err, unreadable)
+}
+
+// A told is a record as it was read, with all that is found out without the state:
+// Handler.load does that beside.
+type told struct {
+	record
+	key, alert string // of the series, and of its alert
+	again      bool
+}
+
+func readTold(l outbox.Level) (told, error) {
+	r, err := readRecord(l.Value)
+	if err != nil {
+		return told{}, fmt.Errorf("read level of %q: %w", l.Key, err)
+	}
+	return told{r, l.Key, r.Identity.Key(), l.Again}, nil
+}
+
+// restore takes over one of what records gave. restored is to be called after
+// the last one.
+func (s *state) restore(l outbox.Level) error {
+	t, err := readTold(l)
+	if err == nil {
+		s.take(t)
+	}
+	return err
+}
+
+func (s *state) take(t told) {
+	a := s.alert(t.alert)
+	if a.open == 0 {
+		a.names = s.name(t.Identity)
+	}
+	a.last = max(a.last, t.Last)
+	if t.Level == OK {
+		// When it was told is not kept: it may be within the minute.
+		s.remember(resolution{key: t.key, alert: a, last: t.Last, at: s.now.unix})
+		return
+	}
+	a.open++
+	s.active[t.Level]++
+	s.series[t.key] = &series{
+		level: t.Level, lasted: seconds(unix(t.Told) - t.since()), told: t.Told, last: t.Told, seen: moment{unix: seconds(t.seen())}, alert: a, again: t.again,
+	}
+}
+
+// restored brings what was resolved into its order, which the outbox does not
+// keep.
+func (s *state) restored() {
+	var all []*resolution
+	for e := s.order.Front(); e != nil; e = e.Next() {
+		all = append(all, e.Value.(*resolution))
+	}
+	slices.SortFunc(all, func(a, b *resolution) int { return cmp.Compare(a.last, b.last) })
+	for _, r := range all {
+		s.order.MoveToBack(s.resolved[r.key])
+	}
+}
