@@ -34,6 +34,9 @@ var (
 	// patience is how long a Control waits for a process that does not answer:
 	// its disk may hang, or it is beginning or ending.
 	patience = 5 * time.Second
+	// maxAnswer bounds an answer, in bytes: a page with one alert, the largest there
+	// is, whose payload is base64 there.
+	maxAnswer int64 = 2 * maxRequest
 )
 
 // errOlder is the error of an operation that the process does not know.
@@ -178,9 +181,12 @@ func (c *Control) askProcess(ctx context.Context, op served, request []byte, int
 		return err
 	}
 	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	if err != nil {
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	switch {
+	case err != nil:
 		return err
+	case int64(len(answer)) > maxAnswer:
+		return fmt.Errorf("the process that works on it answers with more than %d MiB, as this program never does: see what listens at %s in its folder", maxAnswer>>20, controlName)
 	}
 	switch resp.StatusCode {
 	case http.StatusOK:

@@ -131,3 +131,26 @@ func TestReport(t *testing.T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
+
+func TestControlAnswerIsBounded(t *testing.T) {
+	t.Parallel()
+	folder := t.TempDir()
+	l, err := net.Listen("unix", filepath.Join(folder, "control.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	piece := make([]byte, 1<<20)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for { // until nobody takes it
+			if _, err := w.Write(piece); err != nil {
+				return
+			}
+		}
+	})}
+	go server.Serve(l)
+	defer server.Close()
+	_, err = outbox.NewControl(folder, nil).Status(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "answers with more than 8 MiB") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -26,6 +26,7 @@ import (
 func init() {
 	syscall.Umask(0o022)
 	patience, controlTimeout = 2*time.Minute, 2*time.Minute
+	maxAnswer = 8 << 20
 }
 
 const testToken = "s3cret-t0ken-of-a-test"
