@@ -53,8 +53,10 @@ var commands = []commandRow{
 	{"sandbox", "Serve a BigPanda to work against, with faults on demand.", func() any { return &sandboxFlags{} }, nil},
 	{"demo", "Show all of it on this machine: a small fleet, an outage, every change delivered.", func() any { return &demoFlags{} }, nil},
 	{"replay", "Show what would be sent for the points of a file; or send it.", newReplayFlags, nil},
+	{"deliver", "Take the alerts that functions with --nats have published to BigPanda.", newDeliverFlags, nil},
+	{"cluster", "See what is in the stream of --nats, who delivers it, and its dead letters; hand over.", newClusterFlags, nil},
 	{"metrics", "Serve the state of all outboxes of this host to Prometheus.",
-		func() any { return &metricsFlags{settingFlags: settingsWhere(ofOutbox, nil)} }, nil},
+		func() any { return &metricsFlags{settingFlags: settingsWhere(ofOutboxAndNATS, nil)} }, nil},
 	{"check", "Look at the settings, files, outbox and the connection to BigPanda, and say what to correct.",
 		func() any { return &checkupFlags{settingFlags: settingsWhere(allSettings, nil)} }, nil},
 	{"outbox", "See what waits for delivery, is held or was refused; send it again, drop or export it.", newOutboxFlags, nil},
@@ -101,6 +103,8 @@ func allSettings(config.Setting) bool { return true }
 func ofAPI(row config.Setting) bool { return row.Scope == config.OfAPI }
 
 func ofOutbox(row config.Setting) bool { return row.Name == "config" || row.Name == "outbox" }
+
+func ofOutboxAndNATS(row config.Setting) bool { return ofOutbox(row) || config.OfNATS(row.Name) }
 
 // madeFlags are flags of a table: the fields of a struct that kong fills.
 type madeFlags []reflect.StructField
@@ -187,6 +191,8 @@ func (c *command) choose(node *kong.Node) {
 		c.chosen = target
 	case outboxAction:
 		c.chosen.(*outboxFlags).action = target
+	case clusterAction:
+		c.chosen.(*clusterFlags).action = target
 	}
 }
 

@@ -127,6 +127,13 @@ func (k *checkup) examine(ctx context.Context, c *command, lookup func(string) (
 	}
 	k.outbox(ctx, s)
 	s.proxy, s.hidden = k.proxyFrom(lookup), k.hidden
+	if s.usesNATS() {
+		k.nats(ctx, s)
+		if s.Token+s.TokenFile == "" {
+			k.note("token", "give it to "+programName+" deliver alone", "there is none, and none is needed: alerts go to NATS")
+			return // no request to BigPanda is made from here
+		}
+	}
 	k.network(ctx, s, sound)
 }
 

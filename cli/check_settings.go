@@ -18,10 +18,10 @@ func (k *checkup) settings(s settings, err error) {
 		k.hidden.add(s.TokenFile) // it may be the token, in the wrong place
 	}
 	for _, row := range config.Table {
-		if config.OfNATS(row.Name) && !s.usesNATS() && s.Where[row.Name] == "" {
-			continue
-		}
 		text := row.Show(s.Settings)
+		if config.OfNATS(row.Name) && s.Where[row.Name] == "" && (text == "" || !s.usesNATS()) {
+			continue // a long list of what is not meant
+		}
 		if text == "" {
 			text = "none"
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 	"bigpanda-udf/outbox"
 
 	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 type metricsFlags struct {
@@ -29,7 +31,8 @@ the folder, and reads the outboxes of those that are gone. It has to run as the 
 that kapacitord runs as, to whom they belong. A socket of systemd is taken over.
 
 A function with --outbox memory has no outbox that others could ask about, so there
-are no metrics of it.`
+are no metrics of it. With --nats it also serves what "bigpanda-udf cluster" shows,
+which one process for all hosts is enough for: deliver does so anyway.`
 }
 
 // run serves until a signal.
@@ -46,18 +49,29 @@ func (f *metricsFlags) run(ctx context.Context, p Process, c *command) error {
 	if err != nil {
 		return err
 	}
+	collectors := []prometheus.Collector{collector}
+	if s.usesNATS() {
+		s.NATS.Create = false // looking makes nothing
+		conn, err := s.connectNATS(programName+" metrics", log)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		collectors = append(collectors, metrics.NewCluster(metrics.ClusterOptions{Status: conn.Status, Redact: s.hidden.redact, Log: log}))
+	}
+	server := metrics.NewServer(nil, collectors...)
 	handed, err := activation.Listeners()
 	if err != nil {
 		return fmt.Errorf("take over the socket of systemd: %w", err)
 	}
 	if len(handed) > 0 && handed[0] != nil {
-		return serveMetrics(ctx, handed[0], collector, log)
+		return serveMetrics(ctx, handed[0], server, log)
 	}
 	l, _, err := listen("listen", f.Listen)
 	if err != nil {
 		return err
 	}
-	return serveMetrics(ctx, l, collector, log)
+	return serveMetrics(ctx, l, server, log)
 }
 
 // newCollector makes the collector of the outboxes in the folder that the settings
@@ -74,9 +88,9 @@ func (s settings) newCollector(log *slog.Logger) (*metrics.Collector, error) {
 	}), nil
 }
 
-func serveMetrics(ctx context.Context, l net.Listener, c *metrics.Collector, log *slog.Logger) error {
+func serveMetrics(ctx context.Context, l net.Listener, server *http.Server, log *slog.Logger) error {
 	log.Info("metrics are served", "url", "http://"+l.Addr().String()+metrics.Path)
-	if err := serveHTTP(ctx, l, metrics.NewServer(c), nil); err != nil {
+	if err := serveHTTP(ctx, l, server, nil); err != nil {
 		return fmt.Errorf("serve metrics: %w", err)
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 
 	"bigpanda-udf/config"
 	"bigpanda-udf/daemon"
+	"bigpanda-udf/metrics"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/topic"
 	"bigpanda-udf/udf"
@@ -24,6 +25,7 @@ type serveFlags struct {
 	SocketGroup string `placeholder:"GROUP" help:"The group of the sockets, by name or number (that of the process)."`
 
 	MetricsListen string `placeholder:"ADDRESS" help:"Also do what the subcommand metrics does, at this address, such as 127.0.0.1:9786."`
+	Deliver       bool   `group:"nats" help:"Also do what the subcommand deliver does, with its probe and metrics at --metrics-listen."`
 
 	HTTP          string `name:"http" group:"topics" placeholder:"ADDRESS" help:"Where to take events that handlers of kind post send, such as 127.0.0.1:9095."`
 	HTTPTokenFile string `name:"http-token-file" group:"topics" placeholder:"FILE" help:"Take events only with the token in this file, as bearer or as password."`
@@ -66,7 +68,14 @@ func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 	stopping, hurrying, release := stopSignals(ctx)
 	defer release()
 	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden)
-	endMetrics, err := f.startMetrics(stopping, s, log)
+	var d *deliverer
+	if f.Deliver {
+		if d, err = s.newDeliverer(log); err != nil {
+			return err
+		}
+		defer d.close()
+	}
+	endMetrics, err := f.startMetrics(stopping, s, d, log)
 	if err != nil {
 		return err
 	}
@@ -92,20 +101,29 @@ func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 	}
 	all := &deliveries{settings: s, times: p.Times, log: log, hurrying: hurrying, waits: "changes wait in the outbox"}
 	defer all.close()
+	if d != nil {
+		all.nats = d.conn
+		// It ends last: outboxes in memory are emptied into the stream before.
+		defer d.start()()
+	}
 	options := all.daemonOptions()
 	options.TakeEvents = topic.New(all.topicOptions(f)).Serve
 	return daemon.New(options).Serve(stopping, sockets)
 }
 
-// startMetrics serves metrics beside the daemon, if that is asked for, until ctx is done
-// or end is called.
-func (f *serveFlags) startMetrics(ctx context.Context, s settings, log *slog.Logger) (end func(), err error) {
+// startMetrics serves metrics beside the daemon, and those of its deliverer, if that is
+// asked for, until ctx is done or end is called.
+func (f *serveFlags) startMetrics(ctx context.Context, s settings, d *deliverer, log *slog.Logger) (end func(), err error) {
 	if f.MetricsListen == "" {
 		return func() {}, nil
 	}
 	collector, err := s.newCollector(log)
 	if err != nil {
 		return nil, err
+	}
+	server := metrics.NewServer(nil, collector)
+	if d != nil {
+		server = metrics.NewServer(d.Ready, collector, d.collector)
 	}
 	l, _, err := listen("metrics-listen", f.MetricsListen)
 	if err != nil {
@@ -114,7 +132,7 @@ func (f *serveFlags) startMetrics(ctx context.Context, s settings, log *slog.Log
 	ctx, cancel := context.WithCancel(ctx)
 	var serving sync.WaitGroup
 	serving.Go(func() {
-		if err := serveMetrics(ctx, l, collector, log); err != nil {
+		if err := serveMetrics(ctx, l, server, log); err != nil {
 			log.Error("metrics are no longer served: start this anew", "error", err)
 		}
 	})

@@ -18,8 +18,9 @@ func TestDocumented(t *testing.T) {
 	t.Parallel()
 	page, rules := read(t, "../docs/monitoring.md"), read(t, "../monitoring/rules.yml")
 	names := make(map[string]bool)
-	descs := make(chan *prometheus.Desc, 2*len(table))
+	descs := make(chan *prometheus.Desc, 2*len(table)+len(clusterTable)+len(delivererTable))
 	New(Options{}).Describe(descs)
+	NewCluster(ClusterOptions{}).Describe(descs)
 	close(descs)
 	name := regexp.MustCompile(`fqName: "bigpanda_udf_(\w+)"`)
 	for d := range descs {

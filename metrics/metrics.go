@@ -195,6 +195,8 @@ func (c *Collector) label(name string) string {
 }
 
 // text is a text as the value of a label shows it.
-func (c *Collector) text(text string) string {
-	return printable.Cut(printable.Text(c.options.Redact(text)), maxLabel)
+func (c *Collector) text(text string) string { return label(c.options.Redact, text) }
+
+func label(redact func(string) string, text string) string {
+	return printable.Cut(printable.Text(redact(text)), maxLabel)
 }

@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"bigpanda-udf/bigpanda"
@@ -19,35 +20,52 @@ type sample struct {
 	text func(text string) string // makes the value of a label
 }
 
-// A metric is one name, and how its values are read.
-type metric struct {
-	desc   *prometheus.Desc
-	always bool // also of an outbox that was not read
-	emit   func(out chan<- prometheus.Metric, s *sample, labels []string)
+// A family are metrics with the same labels, whose names begin alike.
+type family struct {
+	prefix string
+	labels []string
 }
 
-func define(name, help string, further ...string) *prometheus.Desc {
-	return prometheus.NewDesc("bigpanda_udf_"+name, help, append([]string{"task", "node", "folder"}, further...), nil)
+var ofOutbox = family{"", []string{"task", "node", "folder"}}
+
+func (f family) define(name, help string, further ...string) *prometheus.Desc {
+	return prometheus.NewDesc("bigpanda_udf_"+f.prefix+name, help, slices.Concat(f.labels, further), nil)
+}
+
+// A metric is one name, and how its values are read of a sample.
+type metric[S any] struct {
+	desc   *prometheus.Desc
+	always bool // also of what was not read
+	emit   func(out chan<- prometheus.Metric, s S, labels []string)
 }
 
 // values makes a metric whose values each calls add with, and with those of the labels
-// that it has besides.
-func values(kind prometheus.ValueType, name, help string, further []string, each func(s *sample, add func(value float64, labels ...string))) metric {
-	desc := define(name, help, further...)
-	return metric{desc: desc, emit: func(out chan<- prometheus.Metric, s *sample, labels []string) {
+// that it has besides. Where all labels are those of an earlier value, it is left out:
+// what is shown of two app keys may be equal.
+func values[S any](f family, kind prometheus.ValueType, name, help string, further []string, each func(s S, add func(value float64, labels ...string))) metric[S] {
+	desc := f.define(name, help, further...)
+	return metric[S]{desc: desc, emit: func(out chan<- prometheus.Metric, s S, labels []string) {
+		seen := make(map[string]bool)
 		each(s, func(value float64, further ...string) {
-			out <- prometheus.MustNewConstMetric(desc, kind, value, slices.Concat(labels, further)...)
+			if key := strings.Join(further, "\x00"); !seen[key] {
+				seen[key] = true
+				out <- prometheus.MustNewConstMetric(desc, kind, value, slices.Concat(labels, further)...)
+			}
 		})
 	}}
 }
 
-func gauge(name, help string, value func(s *sample) float64) metric {
-	return values(prometheus.GaugeValue, name, help, nil, func(s *sample, add func(float64, ...string)) { add(value(s)) })
+func gaugeOf[S any](f family, name, help string, value func(s S) float64) metric[S] {
+	return values(f, prometheus.GaugeValue, name, help, nil, func(s S, add func(float64, ...string)) { add(value(s)) })
+}
+
+func gauge(name, help string, value func(s *sample) float64) metric[*sample] {
+	return gaugeOf(ofOutbox, name, help, value)
 }
 
 // ofProcess is a gauge of a process, where there is one.
-func ofProcess(name, help string, value func(s *sample) float64) metric {
-	return values(prometheus.GaugeValue, name, help, nil, func(s *sample, add func(float64, ...string)) {
+func ofProcess(name, help string, value func(s *sample) float64) metric[*sample] {
+	return values(ofOutbox, prometheus.GaugeValue, name, help, nil, func(s *sample, add func(float64, ...string)) {
 		if s.Process != 0 {
 			add(value(s))
 		}
@@ -55,25 +73,25 @@ func ofProcess(name, help string, value func(s *sample) float64) metric {
 }
 
 // counts are counters, which a process of an older program does not have.
-func counts(name, help, label string, each func(c *counters.Counters, add func(n int, labels ...string))) metric {
+func counts(f family, name, help, label string, each func(c *counters.Counters, add func(n int, labels ...string))) metric[*sample] {
 	var further []string
 	if label != "" {
 		further = []string{label}
 	}
-	return values(prometheus.CounterValue, name, help, further, func(s *sample, add func(float64, ...string)) {
+	return values(f, prometheus.CounterValue, name, help, further, func(s *sample, add func(float64, ...string)) {
 		if s.Counters != nil {
 			each(s.Counters, func(n int, labels ...string) { add(float64(n), labels...) })
 		}
 	})
 }
 
-func count(name, help string, value func(c *counters.Counters) int) metric {
-	return counts(name, help, "", func(c *counters.Counters, add func(int, ...string)) { add(value(c)) })
+func count(f family, name, help string, value func(c *counters.Counters) int) metric[*sample] {
+	return counts(f, name, help, "", func(c *counters.Counters, add func(int, ...string)) { add(value(c)) })
 }
 
-func histogram(name, help string, value func(c *counters.Counters) counters.Histogram) metric {
-	desc := define(name, help)
-	return metric{desc: desc, emit: func(out chan<- prometheus.Metric, s *sample, labels []string) {
+func histogram(f family, name, help string, value func(c *counters.Counters) counters.Histogram) metric[*sample] {
+	desc := f.define(name, help)
+	return metric[*sample]{desc: desc, emit: func(out chan<- prometheus.Metric, s *sample, labels []string) {
 		if s.Counters == nil {
 			return
 		}
@@ -88,7 +106,7 @@ func histogram(name, help string, value func(c *counters.Counters) counters.Hist
 	}}
 }
 
-func always(m metric) metric {
+func always[S any](m metric[S]) metric[S] {
 	m.always = true
 	return m
 }
@@ -111,12 +129,12 @@ func at(t time.Time) float64 {
 var success = always(gauge("scrape_success", "1 if the outbox was read in this scrape, 0 if its process or its disk hangs, or the file may not be read; then the others are missing.",
 	func(s *sample) float64 { return oneIf(s.ok) }))
 
-var table = []metric{
+var table = slices.Concat([]metric[*sample]{
 	success,
 	always(gauge("up", "1 while a process works on the outbox and answers.", func(s *sample) float64 { return oneIf(s.Process != 0) })),
 	ofProcess("start_time_seconds", "When the process began to work on the outbox; 0 if it is an older program.",
 		func(s *sample) float64 { return at(s.Opened) }),
-	values(prometheus.GaugeValue, "build_info", "1, with the version of the process; empty if it is an older program.", []string{"version"},
+	values(ofOutbox, prometheus.GaugeValue, "build_info", "1, with the version of the process; empty if it is an older program.", []string{"version"},
 		func(s *sample, add func(float64, ...string)) {
 			if s.Process != 0 {
 				add(1, s.text(s.Version))
@@ -133,17 +151,13 @@ var table = []metric{
 	}),
 	gauge("in_flight_alerts", "Alerts on their way to BigPanda.", func(s *sample) float64 { return float64(s.InFlight) }),
 	gauge("kept_dead_letters", "Alerts that BigPanda refused for good, and that are kept.", func(s *sample) float64 { return float64(s.Dead) }),
-	values(prometheus.GaugeValue, "held", "1 while alerts are held, for a reason; app_key is empty for all alerts.", []string{"app_key", "reason"},
+	values(ofOutbox, prometheus.GaugeValue, "held", "1 while alerts are held, for a reason; app_key is empty for all alerts.", []string{"app_key", "reason"},
 		func(s *sample, add func(float64, ...string)) {
-			seen := make(map[[2]string]bool) // what is shown of two app keys may be equal
 			for _, h := range s.Held {
-				if labels := [2]string{s.text(h.AppKey), s.text(h.Cause)}; !seen[labels] {
-					seen[labels] = true
-					add(1, labels[:]...)
-				}
+				add(1, s.text(h.AppKey), s.text(h.Cause))
 			}
 		}),
-	values(prometheus.GaugeValue, "active_alerts", "Series that are not OK, by the level that BigPanda was told last; several may make one alert.", []string{"level"},
+	values(ofOutbox, prometheus.GaugeValue, "active_alerts", "Series that are not OK, by the level that BigPanda was told last; several may make one alert.", []string{"level"},
 		func(s *sample, add func(float64, ...string)) {
 			if s.Process == 0 || s.Counters == nil {
 				return
@@ -152,39 +166,45 @@ var table = []metric{
 				add(float64(s.Counters.Active[i+1]), level)
 			}
 		}),
-	gauge("last_success_timestamp_seconds", "When BigPanda last accepted an alert, 0 for not since the process began.", func(s *sample) float64 { return at(s.LastSuccess) }),
-	gauge("last_error_timestamp_seconds", "When BigPanda last did not accept one, 0 for not since the process began.", func(s *sample) float64 { return at(s.LastErrorTime) }),
 	gauge("disk_refuses", "1 while the disk refuses to be written, and changes are kept in memory.", func(s *sample) float64 { return oneIf(s.DiskRefuses) }),
 	gauge("unwritten_changes", "Changes that are in memory alone, since the disk refuses them.", func(s *sample) float64 { return float64(s.KeptInMemory) }),
 	gauge("damaged_files", "Databases that could not be read and were moved aside.", func(s *sample) float64 { return float64(len(s.Damaged)) }),
 	gauge("outbox_size_bytes", "Size of the outbox's file.", func(s *sample) float64 { return float64(s.FileSize) }),
 	gauge("outbox_free_bytes", "Bytes that may still be written where the outbox is.", func(s *sample) float64 { return float64(s.Free) }),
 
-	count("points_total", "Points that came.", func(c *counters.Counters) int { return c.Points }),
-	count("points_without_level_total", "Points that make no alert, as nothing says what their level is.", func(c *counters.Counters) int { return c.NoLevel }),
-	count("points_unknown_level_total", "Points that make no alert, as their level is a word that is none.", func(c *counters.Counters) int { return c.UnknownLevel }),
-	counts("changes_total", "Alerts that were made, each of a change of level, by the level that it is to.", "level",
+	count(ofOutbox, "points_total", "Points that came.", func(c *counters.Counters) int { return c.Points }),
+	count(ofOutbox, "points_without_level_total", "Points that make no alert, as nothing says what their level is.", func(c *counters.Counters) int { return c.NoLevel }),
+	count(ofOutbox, "points_unknown_level_total", "Points that make no alert, as their level is a word that is none.", func(c *counters.Counters) int { return c.UnknownLevel }),
+	counts(ofOutbox, "changes_total", "Alerts that were made, each of a change of level, by the level that it is to.", "level",
 		func(c *counters.Counters, add func(int, ...string)) {
 			for i, level := range counters.Levels {
 				add(c.Changes[i], level)
 			}
 		}),
-	count("changes_too_old_total", "Changes that were not sent, as they are older than maxAge.", func(c *counters.Counters) int { return c.TooOld }),
-	count("template_failures_total", "Templates that failed on a point.", func(c *counters.Counters) int { return c.Templates }),
-	count("panics_total", "Panics that were survived: please report them.", func(c *counters.Counters) int { return c.Panics }),
-	count("alerts_delivered_total", "Alerts that BigPanda accepted.", func(c *counters.Counters) int { return c.Delivered }),
-	count("alerts_duplicate_total", "Alerts of those that were delivered that BigPanda had already (204).", func(c *counters.Counters) int { return c.Duplicates }),
-	count("alerts_retried_total", "Alerts in requests that failed, each of which is sent again.", func(c *counters.Counters) int { return c.Retries }),
-	counts("requests_total", "Requests to BigPanda, by what came of them: accepted, or the reason why not.", "outcome",
-		func(c *counters.Counters, add func(int, ...string)) {
-			add(c.Requests[counters.Accepted], counters.Accepted)
-			for _, reason := range bigpanda.Reasons {
-				add(c.Requests[string(reason)], string(reason))
-			}
-		}),
-	count("dead_letters_total", "Alerts that BigPanda refused for good.", func(c *counters.Counters) int { return c.Dead }),
-	count("given_up_total", "Intermediate changes that were dropped at the size limit.", func(c *counters.Counters) int { return c.GivenUp }),
-	histogram("request_duration_seconds", "How long requests to BigPanda took, whatever came of them.", func(c *counters.Counters) counters.Histogram { return c.Answered }),
-	histogram("point_to_durable_seconds", "From when the function had a point to when the change that it made was on disk.", func(c *counters.Counters) counters.Histogram { return c.ToDurable }),
-	histogram("durable_to_delivered_seconds", "From when a change was on disk to when BigPanda had accepted it.", func(c *counters.Counters) counters.Histogram { return c.ToDelivered }),
+	count(ofOutbox, "changes_too_old_total", "Changes that were not sent, as they are older than maxAge.", func(c *counters.Counters) int { return c.TooOld }),
+	count(ofOutbox, "template_failures_total", "Templates that failed on a point.", func(c *counters.Counters) int { return c.Templates }),
+	count(ofOutbox, "panics_total", "Panics that were survived: please report them.", func(c *counters.Counters) int { return c.Panics }),
+	count(ofOutbox, "given_up_total", "Intermediate changes that were dropped at the size limit.", func(c *counters.Counters) int { return c.GivenUp }),
+	histogram(ofOutbox, "point_to_durable_seconds", "From when the function had a point to when the change that it made was on disk.", func(c *counters.Counters) counters.Histogram { return c.ToDurable }),
+	histogram(ofOutbox, "durable_to_delivered_seconds", "From when a change was on disk to when BigPanda had accepted it.", func(c *counters.Counters) counters.Histogram { return c.ToDelivered }),
+}, deliveries(ofOutbox))
+
+// deliveries are the metrics of whoever sends to BigPanda, an outbox or a deliverer.
+func deliveries(f family) []metric[*sample] {
+	return []metric[*sample]{
+		gaugeOf(f, "last_success_timestamp_seconds", "When BigPanda last accepted an alert, 0 for not since the process began.", func(s *sample) float64 { return at(s.LastSuccess) }),
+		gaugeOf(f, "last_error_timestamp_seconds", "When BigPanda last did not accept one, 0 for not since the process began.", func(s *sample) float64 { return at(s.LastErrorTime) }),
+		count(f, "alerts_delivered_total", "Alerts that BigPanda accepted.", func(c *counters.Counters) int { return c.Delivered }),
+		count(f, "alerts_duplicate_total", "Alerts of those that were delivered that BigPanda had already (204).", func(c *counters.Counters) int { return c.Duplicates }),
+		count(f, "alerts_retried_total", "Alerts in requests that failed, each of which is sent again.", func(c *counters.Counters) int { return c.Retries }),
+		counts(f, "requests_total", "Requests to BigPanda, by what came of them: accepted, or the reason why not.", "outcome",
+			func(c *counters.Counters, add func(int, ...string)) {
+				add(c.Requests[counters.Accepted], counters.Accepted)
+				for _, reason := range bigpanda.Reasons {
+					add(c.Requests[string(reason)], string(reason))
+				}
+			}),
+		count(f, "dead_letters_total", "Alerts that BigPanda refused for good.", func(c *counters.Counters) int { return c.Dead }),
+		histogram(f, "request_duration_seconds", "How long requests to BigPanda took, whatever came of them.", func(c *counters.Counters) counters.Histogram { return c.Answered }),
+	}
 }

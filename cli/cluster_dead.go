@@ -1,0 +1,174 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+
+	"bigpanda-udf/outbox"
+	"bigpanda-udf/stream"
+)
+
+// deadPage is how many dead letters are asked for at once.
+const deadPage = 500
+
+type clusterDeadFlags struct {
+	howMany
+	After   entryID `placeholder:"ID" help:"Only what follows this one."`
+	Payload bool    `help:"Show also what was sent."`
+}
+
+func (f *clusterDeadFlags) do(ctx context.Context, p Process, in *cluster) error {
+	now := time.Now()
+	head := "ID\tDIED\tLEVEL\tAPP KEY\tALERT\tSTATUS\tANSWER"
+	if f.Payload {
+		head += "\tPAYLOAD"
+	}
+	t := newTable(p.Stdout, head)
+	last, more, err := in.eachDead(ctx, uint64(f.After), f.Limit, func(l stream.DeadLetter) error {
+		if !f.Payload {
+			l.Payload = nil
+		}
+		if in.asJSON {
+			return p.printRedacted(in.hidden, l)
+		}
+		row := []string{strconv.FormatUint(l.Seq, 10), age(l.Died, now) + " ago", in.cell(l.Level), in.cell(l.AppKey), in.cell(l.Alert), strconv.Itoa(l.Status), in.cell(l.Answer)}
+		if f.Payload {
+			row = append(row, plain(in.hidden.redact(string(l.Payload))))
+		}
+		return t.row(row...)
+	})
+	if err := cmp.Or(err, t.flush()); err != nil {
+		return err
+	}
+	switch {
+	case more:
+		p.say("there are more: --limit 0 shows all, --after %d what follows", last)
+	case t.rows == 0 && last == uint64(f.After) && !in.asJSON:
+		fmt.Fprintln(p.Stdout, "no dead letters")
+	}
+	return nil
+}
+
+// eachDead calls do with the dead letters behind an ID, up to a limit, 0 for none, and
+// returns the last one's ID. more says that there are others behind.
+func (in *cluster) eachDead(ctx context.Context, after uint64, limit int, do func(stream.DeadLetter) error) (last uint64, more bool, err error) {
+	last = after
+	for left := cmp.Or(limit, math.MaxInt); left > 0; {
+		letters, more, err := in.page(ctx, last, min(left, deadPage))
+		if err != nil {
+			return last, false, err
+		}
+		for _, l := range letters {
+			if err := do(l); err != nil {
+				return last, false, err
+			}
+			last = l.Seq
+		}
+		if left -= len(letters); !more || left <= 0 {
+			return last, more, nil
+		}
+	}
+	return last, false, nil
+}
+
+func (in *cluster) page(ctx context.Context, after uint64, limit int) ([]stream.DeadLetter, bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, clusterAnswers)
+	defer cancel()
+	return in.DeadLetters(ctx, after, limit)
+}
+
+type clusterRetryFlags struct{ selectedIDs }
+
+func (f *clusterRetryFlags) do(ctx context.Context, p Process, in *cluster) error {
+	ids, err := in.selected(ctx, f.selectedIDs)
+	if err != nil {
+		return err
+	}
+	return in.change(ctx, p, ids, "retry", "dead letter is back in the stream", "dead letters are back in the stream", in.RetryDead)
+}
+
+type clusterDropFlags struct {
+	selectedIDs
+	asking
+}
+
+// AfterApply is called by kong.
+func (f clusterDropFlags) AfterApply() error {
+	return cmp.Or(f.selectedIDs.AfterApply(), f.yesWithoutAll(f.All, "an ID"))
+}
+
+func (f *clusterDropFlags) do(ctx context.Context, p Process, in *cluster) error {
+	ids, err := in.selected(ctx, f.selectedIDs)
+	if err != nil {
+		return err
+	}
+	if f.All && len(ids) > 0 {
+		if err := f.refused(p, fmt.Sprintf("Drop %s for good?", counted(len(ids), "dead letter", "dead letters")), "dropped"); err != nil {
+			return err
+		}
+	}
+	return in.change(ctx, p, ids, "drop", "dead letter was dropped", "dead letters were dropped", in.DropDead)
+}
+
+// selected returns the IDs of the dead letters that are meant.
+func (in *cluster) selected(ctx context.Context, f selectedIDs) (ids []uint64, err error) {
+	if !f.All {
+		return f.selection().IDs, nil
+	}
+	_, _, err = in.eachDead(ctx, 0, 0, func(l stream.DeadLetter) error {
+		ids = append(ids, l.Seq)
+		return nil
+	})
+	return ids, err
+}
+
+// A clusterResult is what was done to dead letters, as JSON has it.
+type clusterResult struct {
+	Action string `json:"action"`
+	Kind   string `json:"kind"`
+	Done   int    `json:"done"`
+}
+
+// change does something to dead letters, and says what became of them.
+func (in *cluster) change(ctx context.Context, p Process, ids []uint64, action, one, many string,
+	run func(context.Context, ...uint64) (done int, missing []uint64, err error)) error {
+	if len(ids) == 0 && !in.asJSON {
+		return printed(fmt.Fprintf(p.Stdout, "nothing to %s: there is no dead letter\n", action))
+	}
+	ctx, cancel := context.WithTimeout(ctx, clusterAnswers)
+	defer cancel()
+	done, missing, err := run(ctx, ids...)
+	if len(missing) > 0 {
+		err = errors.Join(err, fmt.Errorf("there is no dead letter with the ID %s", joined(missing)))
+	}
+	if in.asJSON {
+		return errors.Join(p.printJSON(clusterResult{action, outbox.KindDead, done}), err)
+	}
+	if done > 0 {
+		fmt.Fprintln(p.Stdout, counted(done, one, many))
+	}
+	return err
+}
+
+type clusterHandOverFlags struct{}
+
+func (f *clusterHandOverFlags) do(ctx context.Context, p Process, in *cluster) error {
+	ctx, cancel := context.WithTimeout(ctx, clusterAnswers)
+	defer cancel()
+	if err := in.HandOver(ctx); err != nil {
+		return err
+	}
+	status, err := in.Conn.Status(ctx)
+	if err != nil {
+		return err
+	}
+	if in.asJSON {
+		return p.printRedacted(in.hidden, status.Lease)
+	}
+	return printed(fmt.Fprintf(p.Stdout, "%s delivers now\n", cell(cmp.Or(status.Lease.Owner, "nobody"))))
+}

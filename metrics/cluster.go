@@ -1,0 +1,90 @@
+package metrics
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"bigpanda-udf/counters"
+	"bigpanda-udf/outbox"
+	"bigpanda-udf/stream"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// ClusterOptions of a Cluster.
+type ClusterOptions struct {
+	// Status asks what is in the stream, at each scrape. Required.
+	Status func(context.Context) (stream.Status, error)
+	// Deliverer is the one of this process; nil if it has none.
+	Deliverer interface {
+		Ready() error
+		Report() outbox.Delivery
+		Count(*counters.Counters)
+	}
+	// Redact takes what is secret out of a text. Required.
+	Redact func(string) string
+	// Log gets why the stream cannot be asked about. Required.
+	Log *slog.Logger
+	// Within is how long a scrape waits for the servers; 0 means 4 s.
+	Within time.Duration
+}
+
+// A Cluster asks at each scrape what is in the stream and who delivers it, and counts
+// what this process has delivered of it. One scrape waits for the other.
+type Cluster struct {
+	options ClusterOptions
+
+	mu      sync.Mutex // held for a scrape; guards failure
+	failure string     // that was logged
+}
+
+// NewCluster returns a Cluster.
+func NewCluster(o ClusterOptions) *Cluster {
+	o.Within = cmp.Or(o.Within, answersWithin)
+	return &Cluster{options: o}
+}
+
+// Describe is part of prometheus.Collector.
+func (c *Cluster) Describe(descs chan<- *prometheus.Desc) {
+	for _, m := range clusterTable {
+		descs <- m.desc
+	}
+	for _, m := range delivererTable {
+		descs <- m.desc
+	}
+}
+
+// Collect is part of prometheus.Collector.
+func (c *Cluster) Collect(out chan<- prometheus.Metric) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	o := c.options
+	ctx, cancel := context.WithTimeout(context.Background(), o.Within)
+	defer cancel()
+	status, err := o.Status(ctx)
+	failure := ""
+	if err != nil {
+		failure = err.Error()
+	}
+	if failure != c.failure && failure != "" {
+		o.Log.Warn("the stream cannot be asked about for its metrics", "error", failure)
+	}
+	c.failure = failure
+	s := clusterSample{Status: status, now: time.Now(), ok: err == nil, text: func(text string) string { return label(o.Redact, text) }}
+	for _, m := range clusterTable {
+		if s.ok || m.always {
+			m.emit(out, &s, nil)
+		}
+	}
+	if d := o.Deliverer; d != nil {
+		s := sample{ok: d.Ready() == nil}
+		s.Delivery, s.Counters = d.Report(), new(counters.Counters)
+		d.Count(s.Counters)
+		for _, m := range delivererTable {
+			m.emit(out, &s, nil)
+		}
+	}
+}
