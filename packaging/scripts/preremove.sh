@@ -4,6 +4,6 @@
 set -e
 if [ -d /run/systemd/system ]; then
 	case $1 in
-	remove | 0) systemctl --quiet disable --now bigpanda-udf.socket bigpanda-udf.service bigpanda-udf-metrics.service ;;
+	remove | 0) systemctl --quiet disable --now bigpanda-udf.socket bigpanda-udf.service bigpanda-udf-metrics.service bigpanda-udf-deliver.service ;;
 	esac
 fi
