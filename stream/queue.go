@@ -21,8 +21,9 @@ const (
 	changeBytes = 400
 	// farBehind is how many numbers are not read through to what was left.
 	farBehind = 10_000
-	// deadWithin is how long a dead letter is tried to be stored before others go on.
-	deadWithin = 5 * time.Second
+	// deadWithin is how long a dead letter is tried to be stored before others go on, and
+	// deadAgain after what time BigPanda is asked once more.
+	deadWithin, deadAgain = 5 * time.Second, 10 * time.Second
 )
 
 // A queue is the udf.Queue of one term. What is put into its Memory has its number in
@@ -75,8 +76,8 @@ func (q *queue) settle(ids ...uint64) error {
 	return err
 }
 
-// Dead stores a change as a dead letter, and then removes it. With an error it is tried
-// again later, behind others.
+// Dead stores a change as a dead letter, and then removes it. With an error it is queued
+// again after a while: until then it holds up its alert alone.
 func (q *queue) Dead(id uint64, status int, answer string) error {
 	c, ok := q.Change(id)
 	if !ok {
@@ -84,7 +85,7 @@ func (q *queue) Dead(id uint64, status int, answer string) error {
 	}
 	err := q.storeDead(outbox.DeadLetter{Change: c, Status: status, Answer: answer})
 	if err != nil {
-		q.Postpone(id)
+		time.AfterFunc(deadAgain, func() { q.Postpone(id) })
 		return err
 	}
 	return q.Ack(id)

@@ -145,11 +145,9 @@ func (r *reader) follow(ctx context.Context) error {
 // subject, until each fails. Without a subject it waits for more at the end, with one it
 // returns nil there.
 func (r *reader) consume(ctx context.Context, from uint64, subject string, each func(message) error) error {
-	consumer, err := ask(ctx, r.conn, "$JS.API.CONSUMER.CREATE."+r.conn.o.Stream, func(ctx context.Context) (jetstream.Consumer, error) {
-		return r.stream.CreateConsumer(ctx, jetstream.ConsumerConfig{
-			DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, FilterSubject: subject,
-			AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: consumerIdle, Replicas: 1, MemoryStorage: true,
-		})
+	consumer, err := r.conn.newConsumer(ctx, r.stream, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, FilterSubject: subject,
+		InactiveThreshold: consumerIdle,
 	})
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nuid"
 )
 
 const (
@@ -79,14 +80,25 @@ func (r *reader) sameMessage(ctx context.Context, seq uint64, at time.Time) bool
 // firstSince returns the number of the first message that was stored at a time or later,
 // of the next one if there is none. A consumer that begins there knows.
 func (c *Conn) firstSince(ctx context.Context, alerts jetstream.Stream, at time.Time) (uint64, error) {
-	return ask(ctx, c, "$JS.API.CONSUMER.CREATE."+c.o.Stream, func(ctx context.Context) (uint64, error) {
-		consumer, err := alerts.CreateConsumer(ctx, jetstream.ConsumerConfig{
-			DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at,
-			AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: time.Second, Replicas: 1, MemoryStorage: true,
-		})
-		if err != nil {
-			return 0, err
-		}
-		return consumer.CachedInfo().Delivered.Stream + 1, nil
+	consumer, err := c.newConsumer(ctx, alerts, jetstream.ConsumerConfig{
+		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at, InactiveThreshold: time.Second,
+	})
+	if err != nil {
+		return 0, err
+	}
+	return consumer.CachedInfo().Delivered.Stream + 1, nil
+}
+
+// newConsumer makes a consumer that has no acknowledgements, and lives in the memory of
+// one server.
+func (c *Conn) newConsumer(ctx context.Context, alerts jetstream.Stream, config jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	config.AckPolicy, config.Replicas, config.MemoryStorage = jetstream.AckNonePolicy, 1, true
+	config.Name = nuid.Next()
+	subject := "$JS.API.CONSUMER.CREATE." + c.o.Stream + "." + config.Name
+	if config.FilterSubject != "" {
+		subject += "." + config.FilterSubject
+	}
+	return ask(ctx, c, subject, func(ctx context.Context) (jetstream.Consumer, error) {
+		return alerts.CreateConsumer(ctx, config)
 	})
 }
