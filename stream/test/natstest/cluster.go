@@ -19,7 +19,7 @@ var nextPort atomic.Uint32
 
 func init() { nextPort.Store(rand.Uint32()) }
 
-// A Cluster is a number of servers that know one another.
+// A Cluster is a number of servers that know one another, or one alone.
 type Cluster struct {
 	t       testing.TB
 	Servers []*Server
@@ -37,13 +37,16 @@ func StartCluster(t testing.TB, n int, o Options) *Cluster {
 		routes[i] = fmt.Sprintf("nats://127.0.0.1:%d", ports[i])
 	}
 	for i := range n {
-		name := fmt.Sprintf("s%d", i)
-		c.Servers = append(c.Servers, newServer(t, name, filepath.Join(dir, name), o, fmt.Sprintf(`cluster {
+		name, config := fmt.Sprintf("s%d", i), ""
+		if n > 1 { // with a cluster of itself a server waits for others
+			config = fmt.Sprintf(`cluster {
   name: test
   listen: "127.0.0.1:%d"
   routes: [%s]
   no_advertise: true
-}`, ports[i], strings.Join(routes, ", "))))
+}`, ports[i], strings.Join(routes, ", "))
+		}
+		c.Servers = append(c.Servers, newServer(t, name, filepath.Join(dir, name), o, config))
 	}
 	for _, s := range c.Servers {
 		s.begin()
@@ -66,7 +69,7 @@ func (c *Cluster) Await() {
 			running++
 		}
 	}
-	if 2*running > len(c.Servers) {
+	if len(c.Servers) > 1 && 2*running > len(c.Servers) {
 		Await(c.t, "JetStream has a leader", func() error {
 			_, err := c.Leader()
 			return err
@@ -82,6 +85,9 @@ func (c *Cluster) Leader() (*Server, error) {
 // StreamLeader returns the server that leads a stream, and waits until there is one.
 func (c *Cluster) StreamLeader(t testing.TB, stream string) (leader *Server) {
 	t.Helper()
+	if len(c.Servers) == 1 {
+		return c.Servers[0]
+	}
 	Await(t, "stream "+stream+" has a leader", func() (err error) {
 		leader, err = c.lookUp("/jsz?streams=true&accounts=true", func(j jsz) string {
 			for _, a := range j.Accounts {

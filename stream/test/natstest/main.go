@@ -22,13 +22,7 @@ const configVariable = "BIGPANDA_UDF_TEST_NATS"
 // by Start, StartCluster or Server.Command, a NATS server, or, where it was started by
 // package test (test.Start, test.Command), the program bigpanda-udf.
 func Main(m *testing.M) {
-	if config := os.Getenv(configVariable); config != "" {
-		if err := Serve(config); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
+	ServeIfChild()
 	test.Main(m, func() {
 		os.Exit(cli.Run(context.Background(), cli.Process{
 			Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv,
@@ -36,8 +30,22 @@ func Main(m *testing.M) {
 	})
 }
 
-// Serve runs a server with a configuration file until SIGTERM, or the end of stdin.
-func Serve(config string) error {
+// ServeIfChild is what Main does first, for a TestMain that calls something else then: it
+// runs a NATS server where this binary was started for that, and does not return.
+func ServeIfChild() {
+	config := os.Getenv(configVariable)
+	if config == "" {
+		return
+	}
+	if err := serve(config); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// serve runs a server with a configuration file until SIGTERM, or the end of stdin.
+func serve(config string) error {
 	options, err := server.ProcessConfigFile(config)
 	if err != nil {
 		return err

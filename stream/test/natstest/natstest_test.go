@@ -1,6 +1,7 @@
 package natstest_test
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -80,5 +81,26 @@ func TestCluster(t *testing.T) {
 	c.Await()
 	if seq := publish(t, js, "c"); seq != 3 {
 		t.Errorf("the third message has sequence %d", seq)
+	}
+}
+
+func TestProxy(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, natstest.Options{})
+	p := natstest.StartProxy(t, s)
+	js := client(t, p.URL())
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "TEST"}); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, js, "a")
+	p.Cut()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := js.Publish(ctx, "TEST", []byte("b"), jetstream.WithMsgID("b")); err == nil {
+		t.Error("a message went through a proxy that is cut")
+	}
+	p.Heal()
+	if seq := publish(t, js, "b"); seq != 2 {
+		t.Errorf("the second message has sequence %d", seq)
 	}
 }

@@ -6,6 +6,7 @@ package natstest
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -20,13 +21,15 @@ import (
 	"time"
 )
 
-// Options say how servers differ from the usual: JetStream with
-// `sync_interval: always`, no accounts, no TLS.
+// Options say how servers differ from the usual: JetStream that syncs each write, no
+// accounts, no TLS.
 type Options struct {
 	// Config is appended to nats-server.conf: accounts, users, tls.
 	Config string
 	// JetStream is appended to the block jetstream { }: max_file, limits.
 	JetStream string
+	// SyncInterval is the setting sync_interval; "" is always.
+	SyncInterval string
 	// Dir is where the server's files are. "" is a folder of the test. It must be empty
 	// or what a server of before has left; of a cluster, server i has the folder si in it.
 	Dir string
@@ -73,12 +76,12 @@ log_file: %q
 logtime: true
 jetstream {
   store_dir: %q
-  sync_interval: always
+  sync_interval: %s
   %s
 }
 %s
 %s
-`, name, s.port, s.monitor, s.logFile(), s.StoreDir(), o.JetStream, cluster, o.Config)
+`, name, s.port, s.monitor, s.logFile(), s.StoreDir(), cmp.Or(o.SyncInterval, "always"), o.JetStream, cluster, o.Config)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
