@@ -2,7 +2,7 @@
 # Go than the program does.
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build dashboard test lint docs-lint e2e e2e-oldest bench bench-kapacitor bench-topics crash screenshots release release-test
+.PHONY: build dashboard test lint docs-lint e2e e2e-oldest bench bench-kapacitor bench-topics crash storm-ha screenshots release release-test
 
 build: ## the program, as one static binary
 	CGO_ENABLED=0 go build -trimpath -o bigpanda-udf .
@@ -46,6 +46,11 @@ bench-topics: ## storms in a topic of the real Kapacitor, by its post handler an
 crash: ## kill the program 1,000 times, and ask what became of every change; then the outbox's own tests at length
 	go test -run '^TestCrash$$' -count=1 -timeout 15m -v ./test -crash.kills=1000
 	go test -count=1 ./outbox -outbox.full
+
+# Twenty minutes on an idle machine with two cores; the power losses need root.
+storm-ha: ## nodes, NATS servers and deliverers that are killed, hang and are cut off, ten times each; then losses of power
+	cd stream/test && go test -run '^TestStorm$$' -count=1 -timeout 60m -parallel 6 -v ./storm -storm.full -storm.runs=10
+	cd stream/test && go test -count=1 -timeout 20m -v ./powerloss -powerloss.rounds=20
 
 # It needs Chromium (apt-get install chromium, or BIGPANDA_CHROMIUM), and no
 # Kapacitor, so none is built.
