@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+
+	"bigpanda-udf/stream/test/natstest"
 )
 
 // parallel is how many tests run at once unless -parallel says otherwise.
@@ -19,6 +21,7 @@ const parallel = "8"
 func init() { syscall.Umask(0o022) }
 
 func TestMain(m *testing.M) {
+	natstest.ServeIfChild()
 	if kind := os.Getenv(asMirror); kind != "" {
 		os.Exit(runMirror(kind))
 	}
