@@ -202,7 +202,8 @@ func TestInstalledFiles(t *testing.T) {
 	variable := regexp.MustCompile(`BIGPANDA_[A-Z_]*[A-Z]`)
 	for _, name := range []string{
 		"packaging/etc/bigpanda-udf.env", "packaging/systemd/bigpanda-udf.service", "packaging/systemd/bigpanda-udf-metrics.service", "packaging/image/Dockerfile",
-		"packaging/systemd/bigpanda-udf-deliver.service", "examples/containers/compose.yaml", "examples/kubernetes/deliver.yaml", "docs/install.md",
+		"packaging/systemd/bigpanda-udf-deliver.service", "examples/containers/compose.yaml", "examples/kubernetes/deliver.yaml",
+		"examples/nats/compose/compose.yaml", "examples/nats/compose/kapacitor.conf", "docs/install.md",
 	} {
 		found := variable.FindAllString(read(name), -1)
 		if len(found) == 0 {

@@ -207,8 +207,9 @@ func TestBadOptions(t *testing.T) {
 	}
 }
 
-// certificates are files of a CA, and of a server and a client that it vouches for.
-func certificates(t *testing.T) (ca, certFile, keyFile string) {
+// certificates are files of a CA, and of a server and a client that it vouches for, at
+// 127.0.0.2 and the addresses.
+func certificates(t *testing.T, addresses ...net.IP) (ca, certFile, keyFile string) {
 	t.Helper()
 	dir := t.TempDir()
 	write := func(name, kind string, der []byte) string {
@@ -235,7 +236,7 @@ func certificates(t *testing.T) (ca, certFile, keyFile string) {
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "test"}, DNSNames: []string{"nats.example"},
 		NotBefore: root.NotBefore, NotAfter: root.NotAfter, KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 2)},
+		IPAddresses: append(addresses, net.IPv4(127, 0, 0, 2)),
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"bigpanda-udf/stream"
 	"bigpanda-udf/test"
 )
 
@@ -35,7 +36,7 @@ func helpOf(t *testing.T, command ...string) string {
 
 // othersFlags are of other programs.
 var othersFlags = []string{
-	"--strip-components", "--from", "--include", "--now", "--noscripts", "--oldpackage", "--data-binary",
+	"--strip-components", "--from", "--signal", "--server", "--tlsca", "--nkey", "--force", "--output", "--include", "--now", "--noscripts", "--oldpackage", "--data-binary",
 }
 
 // Every flag and variable of the program that a page names is in its help, and every
@@ -44,7 +45,8 @@ func TestNames(t *testing.T) {
 	t.Parallel()
 	help := helps(t)
 	variables := regexp.MustCompile(`BIGPANDA_[A-Z_]+[A-Z]`).FindAllString(help, -1)
-	variables = append(variables, "BIGPANDA_TOKEN", "BIGPANDA_CHROMIUM") // the second is of e2e
+	variables = append(variables, "BIGPANDA_TOKEN", "BIGPANDA_CHROMIUM", // the second is of e2e
+		stream.DefaultStream+"_DEAD", stream.DefaultStream+"_LEASE") // and these are none
 	flags := append(regexp.MustCompile(`--[a-z][a-z-]+`).FindAllString(help, -1), othersFlags...)
 	code, files := source(t)
 	for _, page := range pages(t) {

@@ -22,7 +22,9 @@ var project, _ = filepath.Abs(filepath.Join("..", ".."))
 
 // runElsewhere are the pages of which each block is run by another test.
 var runElsewhere = map[string]string{
-	"docs/getting-started.md": "e2e/docs_test.go", // with the real Kapacitor
+	"docs/getting-started.md": "e2e/docs_test.go",              // with the real Kapacitor
+	"docs/nats.md":            "stream/test/docs_nats_test.go", // with real NATS servers
+	"docs/nats-operating.md":  "stream/test/docs_nats_test.go",
 }
 
 // pages reads them all.
