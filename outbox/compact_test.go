@@ -84,8 +84,8 @@ func TestFileShrinksAtOpen(t *testing.T) {
 	dir := memoryDir(t)
 	r := openIn(t, dir, leaping)
 	var changes []Change
-	for n := range 50_000 {
-		changes = append(changes, sized(n+1, "a", 100))
+	for n := range 5_000 {
+		changes = append(changes, sized(n+1, "a", 1_600))
 	}
 	r.Append(changes, nil)
 	r.mu.Lock()
@@ -115,8 +115,8 @@ func TestCompactingFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	var changes []Change
-	for n := range 50_000 {
-		changes = append(changes, sized(n+1, "a", 100))
+	for n := range 5_000 {
+		changes = append(changes, sized(n+1, "a", 1_600))
 	}
 	r.Append(changes, nil)
 	if all := r.drain(); len(all) != len(changes) {
@@ -139,8 +139,8 @@ func TestNoShrinkingBetweenChanges(t *testing.T) {
 	now := time.Now()
 	r := openIn(t, memoryDir(t), func(o *Options) { o.Now = func() time.Time { return now } })
 	var changes []Change
-	for n := range 50_000 {
-		changes = append(changes, sized(n+1, "a", 100))
+	for n := range 5_000 {
+		changes = append(changes, sized(n+1, "a", 1_600))
 	}
 	r.Append(changes, nil)
 	r.drain()
