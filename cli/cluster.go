@@ -18,7 +18,7 @@ import (
 
 // clusterAnswers is how long the servers may take to answer: an election among them
 // takes some seconds.
-const clusterAnswers = 15 * time.Second
+const clusterAnswers = 10 * time.Second
 
 // clusterFlags say which stream is meant. What is done with it is a command of its own.
 type clusterFlags struct {
