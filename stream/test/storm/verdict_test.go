@@ -53,8 +53,7 @@ func (v *verdict) problem(format string, args ...any) {
 	}
 }
 
-// judge holds what BigPanda has taken against what was accepted. Perhaps some are dead
-// letters: those of hosts with the prefix bad.
+// judge holds what BigPanda has taken against what was accepted.
 func (s *storm) judge() verdict {
 	v := verdict{runs: 1}
 	accepted := make(map[change]time.Time)
