@@ -133,7 +133,8 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		next := seen
 		epoch = seen.Epoch + 1
 		next.Owner, next.Epoch, next.Since = d.options.Owner, epoch, time.Now()
-		if err := store.set(ctx, next); err == nil {
+		// Also when it is stopped meanwhile: what may be taken has to be handed over.
+		if err := store.set(context.WithoutCancel(ctx), next); err == nil {
 			return d.newLease(store, next), nil
 		}
 		since = time.Time{}
