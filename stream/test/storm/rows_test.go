@@ -287,6 +287,8 @@ func tooOld(s *storm) {
 		return nil
 	})
 	s.expired = len(during)
+	// The rest is to be delivered however long a deliverer takes to begin.
+	s.edit(func(c *jetstream.StreamConfig) { c.MaxAge, c.Duplicates = time.Hour, time.Hour })
 	for _, d := range s.deliverers {
 		s.start(d, s.cluster.URLs())
 	}
