@@ -37,10 +37,10 @@ func TestExampleOfNATS(t *testing.T) {
 		t.Fatal(err)
 	}
 	k.start()
-	k.eventually("the task is loaded", func() string {
+	k.eventually("the task is loaded and runs", func() string {
 		if answer, err := k.try(http.MethodGet, "/tasks/cpu", nil); err != nil {
 			return err.Error()
-		} else if !strings.Contains(string(answer), `"status": "enabled"`) {
+		} else if !strings.Contains(string(answer), `"executing": true`) {
 			return string(answer)
 		}
 		return ""
