@@ -80,6 +80,15 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 // What the servers say of missing rights, as nats.go hands it on.
+// What somebody else has put into the stream is no alert, however deep it is nested, and
+// ends nobody.
+func TestDeepMessage(t *testing.T) {
+	t.Parallel()
+	if _, ok := decodeData([]byte(`{"app_key":"k","status":"ok","x":` + strings.Repeat("[", 8_000_000))); ok {
+		t.Error("it is an alert")
+	}
+}
+
 func TestParseDenial(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]*deniedError{
