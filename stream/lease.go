@@ -127,7 +127,10 @@ func (l *lease) write(ctx context.Context, owner string) error {
 		}
 		// It may be written all the same. What is there under this epoch is one's own.
 		current, readErr := l.store.get(ctx)
-		l.lost = readErr == nil && (current.Epoch > record.Epoch ||
+		// Also of one that cannot be read, if a later version of this program wrote it: what
+		// is no record at all is written over.
+		read := readErr == nil || errors.Is(readErr, errRecord)
+		l.lost = read && (current.Epoch > record.Epoch ||
 			current.Epoch == record.Epoch && current.Owner != "" && current.Owner != l.base.Owner)
 		if !l.lost && !retry.Sleep(ctx, wait.NextBackOff()) {
 			return err

@@ -15,7 +15,8 @@ const (
 	// memoryBytes is how large what is in memory may be, more or less (P7): enough for
 	// some 50,000 alerts of 600 bytes.
 	memoryBytes = 32 << 20
-	// leastBytes is what each app key may have of it, however much others have.
+	// leastBytes is what each app key may have of it, however much others have, while
+	// that is not more than all of it.
 	leastBytes = 256 << 10
 	// changeBytes is what a change takes besides its payload and its alert.
 	changeBytes = 400
@@ -202,7 +203,9 @@ func (q *queue) expired(n uint64) {
 // hasRoom reports whether an app key may have more in memory: as much as is still free,
 // so that some is free whoever is held. mu is locked.
 func (q *queue) hasRoom(b *backlog) bool { return b.bytes < q.share() }
-func (q *queue) share() int              { return max(leastBytes, memoryBytes-q.bytes) }
+func (q *queue) share() int {
+	return max(min(leastBytes, memoryBytes/max(1, len(q.appKeys))), memoryBytes-q.bytes)
+}
 
 func sizeOf(c outbox.Change) int { return len(c.Payload) + len(c.Alert) + changeBytes }
 

@@ -5,11 +5,13 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 )
 
 // maxHoles is how many holes a record has in all. With more, the last ones of an app
-// key become one: what was delivered between them is sent again after a failover.
+// key become one: what was delivered between them is sent again after a failover. Of
+// more app keys than that it says only where the first hole begins.
 const (
 	maxHoles  = 4096
 	fewHoles  = 8       // that each app key may have, however many there are
@@ -97,7 +99,7 @@ func (h *holes) UnmarshalText(text []byte) error {
 		if short || from <= end || to < from {
 			return errRecord
 		}
-		*h = append(*h, hole{from, to, n})
+		*h = append(*h, hole{from, to, min(n, length+1)})
 		end = to
 	}
 	return nil
@@ -137,12 +139,26 @@ func (r leaseRecord) upTo(last uint64) leaseRecord {
 	return r
 }
 
+// decodeRecord reads what may be anything. With errRecord the owner and the epoch are
+// there all the same, if they can be read: a later version of this program may write
+// the others in another way.
 func decodeRecord(value []byte) (r leaseRecord, err error) {
 	if len(value) > maxRecord {
 		return r, errRecord
 	}
-	if err := json.Unmarshal(value, &r); err != nil {
-		return leaseRecord{}, errRecord
+	if json.Unmarshal(value, &r) != nil {
+		var who struct {
+			Owner string
+			Epoch uint64
+		}
+		_ = json.Unmarshal(value, &who) // else they are empty
+		return leaseRecord{Owner: who.Owner, Epoch: who.Epoch}, errRecord
+	}
+	for token, h := range r.AppKeys {
+		// Of what is no token nothing could be read, and what is behind Read is read anyway.
+		if r.AppKeys[token] = h.upTo(r.Read); token == "" || strings.Trim(token, streamCharacters) != "" {
+			delete(r.AppKeys, token)
+		}
 	}
 	return r, nil
 }

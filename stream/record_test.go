@@ -44,6 +44,25 @@ func TestRecordIsRefused(t *testing.T) {
 	}
 }
 
+// What a record says that cannot be is left out; that it is of a later version shows.
+func TestRecordOfOthers(t *testing.T) {
+	t.Parallel()
+	token := hash([]byte("k"))
+	text, _ := holes{{3, 5, 99}, {9, 30, 7}, {40, 41, 2}}.MarshalText()
+	record := fmt.Sprintf(`{"owner":"o","epoch":7,"read":20,"app_keys":{%q:%q,">":%[2]q,"a.b":%[2]q,"":%[2]q},"later":[1]}`, token, text)
+	got, err := decodeRecord([]byte(record))
+	if want := (holes{{3, 5, 3}, {9, 20, 7}}); err != nil || got.Epoch != 7 || len(got.AppKeys) != 1 || !slices.Equal(got.AppKeys[token], want) {
+		t.Errorf("it is read as %+v (%v)", got, err)
+	}
+	if _, err := decodeRecord(got.encode()); err != nil {
+		t.Errorf("written again it is: %v", err)
+	}
+	got, err = decodeRecord([]byte(`{"app_keys":["new"],"epoch":8,"owner":"later"}`))
+	if err == nil || got.Epoch != 8 || got.Owner != "later" {
+		t.Errorf("of a later version it is %+v (%v)", got, err)
+	}
+}
+
 // A modelMessage is what a model knows of a message of the stream.
 type modelMessage struct {
 	seq  uint64
@@ -182,6 +201,32 @@ func TestRecordSize(t *testing.T) {
 		if n := record.deliveredTo("other"); n != 40_000 {
 			t.Errorf("%s: the other app key is delivered up to %d", tt.name, n)
 		}
+	}
+}
+
+// P5, P7: however many app keys are held, as somebody makes up who may publish, the
+// servers take the record, what is in memory is bounded, and nothing undelivered is left
+// out.
+func TestManyAppKeys(t *testing.T) {
+	t.Parallel()
+	const appKeys, each = 20_000, 4
+	q := newQueue(t.Context(), leaseRecord{}, nil)
+	for seq := uint64(1); seq <= appKeys*each; seq++ {
+		token := hash(fmt.Append(nil, seq%appKeys))
+		q.admit(token, outbox.Change{ID: seq, Alert: fmt.Sprint("alert", seq), AppKey: token, Payload: make([]byte, 4000)}, time.Now())
+	}
+	if most := memoryBytes + appKeys*5000; q.bytes > most {
+		t.Errorf("%d bytes are in memory, want %d at most", q.bytes, most)
+	}
+	q.mu.Lock()
+	q.done([]uint64{1, 2, 4}) // of app keys that have more
+	q.mu.Unlock()
+	r := q.known()
+	if size := len(r.encode()); size > 512<<10 {
+		t.Errorf("the record has %d bytes", size)
+	}
+	if r.Read != 2 || !r.ReadAt.IsZero() {
+		t.Errorf("it says that all is delivered up to %d, read at %v", r.Read, r.ReadAt)
 	}
 }
 
