@@ -3,7 +3,6 @@ package stream
 import (
 	"context"
 	"strings"
-	"time"
 
 	"bigpanda-udf/retry"
 
@@ -26,7 +25,6 @@ func (d *Deliverer) purge(ctx context.Context, t *term) {
 
 func (d *Deliverer) purgeOnce(ctx context.Context, t *term) error {
 	name := d.conn.o.Stream
-	old := time.Now().Add(-d.conn.o.Window - d.conn.o.Window/purges)
 	alerts, err := d.conn.stream(ctx)
 	if err != nil {
 		return err
@@ -34,9 +32,16 @@ func (d *Deliverer) purgeOnce(ctx context.Context, t *term) error {
 	info, err := ask(ctx, d.conn, infoSubject(name), func(ctx context.Context) (*jetstream.StreamInfo, error) {
 		return alerts.Info(ctx, jetstream.WithSubjectFilter(d.conn.o.alertSubjects()))
 	})
-	record := t.lease.record()
-	if err != nil || info.State.Msgs == 0 || !info.State.FirstTime.Before(old) || !info.Created.Equal(record.Created) {
+	if err != nil {
 		return err
+	}
+	// The stream's own window, and the servers' clock: ids that are purged within the
+	// window are accepted again.
+	window := info.Config.Duplicates
+	old := info.TimeStamp.Add(-window - window/purges)
+	record := t.lease.record()
+	if info.State.Msgs == 0 || !info.State.FirstTime.Before(old) || !info.Created.Equal(record.Created) {
+		return nil
 	}
 	recent, err := d.conn.firstSince(ctx, alerts, old)
 	if err != nil {

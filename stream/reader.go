@@ -18,8 +18,15 @@ import (
 
 const (
 	// What the servers send ahead, at most. A message is at most as large as the
-	// request to BigPanda that it is made for, 6 MB, and a few would do.
+	// request to BigPanda that it is made for, 6 MB, and a few would do; what somebody
+	// else has put into the stream is as large as the servers allow.
 	aheadMessages, aheadBytes = 500, 8 << 20
+	// maxSubject is more than the subjects of a message take (nats-server,
+	// max_control_line).
+	maxSubject = 64 << 10
+	// handedOver is how many messages wait for the queue: besides what the servers have
+	// sent ahead, whose bytes are bounded.
+	handedOver = 8
 	// A consumer that is gone shows after two heartbeats that did not come.
 	pullExpiry, heartbeat = 10 * time.Second, time.Second
 	// consumerIdle is how long the servers keep a consumer that nobody asks.
@@ -67,7 +74,7 @@ func (m message) token() string { return m.subject[strings.LastIndexByte(m.subje
 func newReader(conn *Conn, stream jetstream.Stream, q *queue, log *slog.Logger) *reader {
 	return &reader{
 		conn: conn, stream: stream, queue: q, log: log,
-		messages: make(chan message, aheadMessages), failed: make(chan error, 1),
+		messages: make(chan message, handedOver), failed: make(chan error, 1),
 		backoff: retry.NewBackoff(askInitial, retry.FailureMax),
 	}
 }
@@ -156,8 +163,10 @@ func (r *reader) consume(ctx context.Context, from uint64, subject string, each 
 	if subject != "" && consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
+	// Else the servers send nothing from a larger message on, for good.
+	largest := int(r.conn.nc.MaxPayload()) + maxSubject
 	pulled, err := consumer.Messages(
-		jetstream.PullMaxMessagesWithBytesLimit(aheadMessages, aheadBytes),
+		jetstream.PullMaxMessagesWithBytesLimit(aheadMessages, max(aheadBytes, largest)),
 		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return err
