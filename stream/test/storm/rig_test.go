@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -203,6 +204,13 @@ func (d *deliverer) metric(name string) int {
 	count, _, _ := strings.Cut(rest, "\n")
 	n, _ := strconv.Atoi(count)
 	return n
+}
+
+// brokeOff reports whether a deliverer broke off a request for want of a renewal.
+func (s *storm) brokeOff() bool {
+	return slices.ContainsFunc(s.deliverers, func(d *deliverer) bool {
+		return strings.Contains(d.f.Log.String(), "the request was broken off")
+	})
 }
 
 // kill ends a deliverer with SIGKILL. It is safe on one that has ended.

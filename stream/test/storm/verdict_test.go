@@ -144,13 +144,15 @@ func beyond(requests []*request, perSecond int) (n int) {
 
 func clock(t time.Time) string { return t.UTC().Format("04:05.000") }
 
-// check fails a test for what must not be (P4, P5).
-func (v verdict) check(t *testing.T, r row) {
+// check fails a test for what must not be (P4, P5). Alerts may come twice where the row
+// says so, and where a lease could not be renewed in time, as on a machine with far too
+// much to do: requests are broken off then, and their answers are lost.
+func (v verdict) check(t *testing.T, r row, brokenOff bool) {
 	t.Helper()
 	if v.accepted == 0 {
 		t.Error("nothing was accepted")
 	}
-	if v.lost+v.disordered+v.beyond > 0 || v.duplicates > 0 && !r.repeats {
+	if v.lost+v.disordered+v.beyond > 0 || v.duplicates > 0 && !r.repeats && !brokenOff {
 		t.Errorf("lost %d, out of order %d, beyond the rate %d, duplicates %d:\n%s", v.lost, v.disordered, v.beyond, v.duplicates, strings.Join(v.problems, "\n"))
 	}
 	if v.dead != r.dead*v.runs {
