@@ -47,9 +47,10 @@ crash: ## kill the program 1,000 times, and ask what became of every change; the
 	go test -run '^TestCrash$$' -count=1 -timeout 15m -v ./test -crash.kills=1000
 	go test -count=1 ./outbox -outbox.full
 
-# Twenty minutes on an idle machine with two cores; the power losses need root.
+# The servers' files are in memory: eighteen servers that sync each write to one disk are
+# a test of that disk. The power losses need root.
 storm-ha: ## nodes, NATS servers and deliverers that are killed, hang and are cut off, ten times each; then losses of power
-	cd stream/test && go test -run '^TestStorm$$' -count=1 -timeout 60m -parallel 6 -v ./storm -storm.full -storm.runs=10
+	cd stream/test && TMPDIR=/dev/shm GOTMPDIR=/tmp go test -run '^TestStorm$$' -count=1 -timeout 60m -parallel 6 -v ./storm -storm.full -storm.runs=10
 	cd stream/test && go test -count=1 -timeout 20m -v ./powerloss -powerloss.rounds=20
 
 # It needs Chromium (apt-get install chromium, or BIGPANDA_CHROMIUM), and no

@@ -52,7 +52,6 @@ type request struct {
 	answered time.Time
 	outcome  outcome
 	appKey   string
-	body     []byte
 	changes  []change
 }
 
@@ -76,13 +75,12 @@ func (b *bigPanda) serve(w http.ResponseWriter, r *http.Request, sender int) {
 	b.came++
 	n := b.came
 	b.mu.Unlock()
-	var err error
-	if q.body, err = io.ReadAll(r.Body); err != nil {
+	if body, err := io.ReadAll(r.Body); err != nil {
 		q.outcome = abandoned
 	} else {
 		time.Sleep(b.latency)
 		q.outcome = taken
-		if q.read(); q.outcome == taken && b.outcome != nil {
+		if q.read(body); q.outcome == taken && b.outcome != nil {
 			q.outcome = b.outcome(n, q)
 		}
 	}
@@ -121,25 +119,25 @@ func (b *bigPanda) record(q *request) {
 func (q *request) isTaken() bool { return q.outcome == taken || q.outcome == lost }
 
 // read reads which changes a request holds.
-func (q *request) read() {
+func (q *request) read(body []byte) {
 	type alert struct {
 		Host string      `json:"host"`
 		Seq  json.Number `json:"seq"`
 	}
-	var body struct {
+	var all struct {
 		AppKey string `json:"app_key"`
 		alert
 		Alerts []alert `json:"alerts"`
 	}
-	if err := json.Unmarshal(q.body, &body); err != nil {
+	if err := json.Unmarshal(body, &all); err != nil {
 		q.outcome = abandoned
 		return
 	}
-	q.appKey = body.AppKey
-	if body.Alerts == nil {
-		body.Alerts = []alert{body.alert}
+	q.appKey = all.AppKey
+	if all.Alerts == nil {
+		all.Alerts = []alert{all.alert}
 	}
-	for _, a := range body.Alerts {
+	for _, a := range all.Alerts {
 		seq, err := a.Seq.Int64()
 		if err != nil {
 			q.outcome = abandoned

@@ -43,7 +43,7 @@ type storm struct {
 	nodes      []*node
 	deliverers []*deliverer
 	js         jetstream.JetStream
-	expired    int
+	expired    int // alerts that deliverers have counted as such
 }
 
 // A deliverer is a process of `bigpanda-udf deliver`.
@@ -158,6 +158,8 @@ func (s *storm) launch(d *deliverer) {
 	s.t.Helper()
 	f := d.f
 	f.Cmd.Stderr = f.Log
+	// It must not outlive the test binary, whatever ends that.
+	f.Cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := f.Cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}
