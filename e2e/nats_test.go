@@ -139,7 +139,7 @@ func TestPairOnNATS(t *testing.T) {
 	p.deliverers[dead].Wait()
 	p.tell(30, hosts, critical, b)
 	p.tell(40, hosts, ok, b)
-	events := p.changes(5 * hosts)
+	p.changes(5 * hosts)
 	if p.last.Load() == dead {
 		t.Error("the last request is of a deliverer that was killed")
 	}
@@ -148,10 +148,10 @@ func TestPairOnNATS(t *testing.T) {
 	// from the next incident on the two are one again.
 	a.start()
 	p.tell(50, hosts, ok, a, b)
-	events = p.changes(6 * hosts)
+	p.changes(6 * hosts)
 	p.tell(60, hosts, critical, a, b)
 	p.tell(70, hosts, ok, a, b)
-	events = p.changes(8 * hosts)
+	events := p.changes(8 * hosts)
 	for i, k := range p.kapacitors {
 		k.waitForQueue(t, p.outboxes[i], 0)
 	}
