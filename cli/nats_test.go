@@ -79,6 +79,21 @@ func TestMistakesWithNATS(t *testing.T) {
 	}
 }
 
+// A file that was taken for one of a secret is refused at once, however large it is.
+func TestHugeSecretFiles(t *testing.T) {
+	t.Parallel()
+	file := write(t, "huge", strings.Repeat("a", 1_000_000))
+	for _, args := range [][]string{
+		{"--nats-token-file", file}, {"--nats-nkey-file", file}, {"--nats-creds-file", file}, {"--nats-password-file", file, "--nats-user=me"},
+	} {
+		args = append([]string{"cluster", "--nats=nats://127.0.0.1:1"}, args...)
+		r := run(t, nil, nil, args...)
+		if want := "file " + file + ": it is larger than 65536 bytes; name a file"; r.code != exitUsage || !strings.Contains(r.stderr, want) {
+			t.Errorf("exit code %d, and it says\n%s, want %s", r.code, r.stderr, want)
+		}
+	}
+}
+
 // P2: what is wrong with NATS is said at Init, and without a token.
 func TestBadNATSFailsInit(t *testing.T) {
 	t.Parallel()

@@ -21,8 +21,10 @@ type Secrets struct {
 }
 
 type secret struct {
-	text, shown string         // what stands in its place
-	echo        *regexp.Regexp // the text as others may write it
+	text, shown string // what stands in its place
+	// The text as others may write it. It is made when it is needed: of a file of a
+	// megabyte that was taken for a token it takes minutes.
+	echo func() *regexp.Regexp
 }
 
 // Add adds secrets, without the blanks around them; shown is what stands in their
@@ -34,7 +36,7 @@ func (s *Secrets) Add(shown string, texts ...string) {
 		text = strings.TrimSpace(text)
 		known := func(other secret) bool { return other.text == text }
 		if len(text) >= MinSecret && !slices.ContainsFunc(s.all, known) {
-			s.all = append(s.all, secret{text, shown, echoOf(text)})
+			s.all = append(s.all, secret{text, shown, sync.OnceValue(func() *regexp.Regexp { return echoOf(text) })})
 		}
 	}
 	slices.SortStableFunc(s.all, func(a, b secret) int { return len(b.text) - len(a.text) })
@@ -57,7 +59,7 @@ func (s *Secrets) RedactEchoes(text string, cut bool) string {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for _, secret := range s.all {
-		text = secret.echo.ReplaceAllString(text, secret.shown)
+		text = secret.echo().ReplaceAllString(text, secret.shown)
 	}
 	for _, secret := range s.all {
 		for n := len(secret.text) - 1; n > 0 && cut; n-- {
