@@ -148,8 +148,10 @@ func (c *Conn) readDead(m *jetstream.RawStreamMsg) DeadLetter {
 	var r refusal
 	_ = json.Unmarshal([]byte(m.Header.Get(headerRefusal)), &r)
 	letter := DeadLetter{Seq: m.Sequence, Status: r.Status, Answer: r.Answer, Died: m.Time}
-	if r.Died != 0 {
-		letter.Died = time.Unix(r.Died, 0).UTC()
+	// Not later than it was stored: JSON has no year 10000, and one such letter would hide
+	// all others.
+	if died := time.Unix(r.Died, 0).UTC(); r.Died > 0 && died.Before(m.Time) {
+		letter.Died = died
 	}
 	if change, ok := decodeData(m.Data); ok {
 		letter.AppKey, letter.Alert, letter.Level, letter.Payload = change.AppKey, change.Alert, change.Level, change.Payload

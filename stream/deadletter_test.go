@@ -2,10 +2,13 @@ package stream
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Whatever BigPanda has answered, an alert that a Publisher takes has room for it when
@@ -31,6 +34,20 @@ func TestRefusalFits(t *testing.T) {
 		dead.Header.Set(headerRefusal, value)
 		if more := dead.Size() - alert.Size(); more > maxRefusal || strings.ContainsAny(value, "\r\n") {
 			t.Errorf("%s: it takes %d bytes more, and at most %d are left for it", name, more, maxRefusal)
+		}
+	}
+}
+
+// A time that somebody else has made up does not keep the letters from being listed.
+func TestDeadLetterOfOthers(t *testing.T) {
+	t.Parallel()
+	c := &Conn{o: options}
+	stored := time.Unix(1_700_000_000, 0)
+	for died, want := range map[int64]int64{1_699_999_999: 1_699_999_999, 1 << 60: 1_700_000_000, -1 << 60: 1_700_000_000, 0: 1_700_000_000} {
+		header := nats.Header{headerRefusal: {fmt.Sprintf(`{"died":%d}`, died)}}
+		letter := c.readDead(&jetstream.RawStreamMsg{Time: stored, Header: header, Data: []byte("\x1b[2J")})
+		if _, err := json.Marshal(letter); err != nil || letter.Died.Unix() != want {
+			t.Errorf("who died at %d is said to have died at %v (%v)", died, letter.Died, err)
 		}
 	}
 }

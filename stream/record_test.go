@@ -209,7 +209,7 @@ func TestRecordSize(t *testing.T) {
 // out.
 func TestManyAppKeys(t *testing.T) {
 	t.Parallel()
-	const appKeys, each = 20_000, 4
+	const appKeys, each = 6_000, 4
 	q := newQueue(t.Context(), leaseRecord{}, nil)
 	for seq := uint64(1); seq <= appKeys*each; seq++ {
 		token := hash(fmt.Append(nil, seq%appKeys))
