@@ -257,10 +257,10 @@ func TestErrorText(t *testing.T) {
 		e    Error
 		want string
 	}{
-		{Error{Status: 503, Hint: "wait"}, "send alerts: the answer was 503 Service Unavailable; wait"},
-		{Error{Reason: ReasonNetwork}, "send alerts: network"},
-		{Error{Err: io.ErrUnexpectedEOF}, "send alerts: unexpected EOF"},
-		{Error{Status: 799}, "send alerts: the answer was 799"},
+		{Error{Status: 503, Hint: "wait"}, "the answer was 503 Service Unavailable; wait"},
+		{Error{Reason: ReasonNetwork}, "network"},
+		{Error{Err: io.ErrUnexpectedEOF}, "unexpected EOF"},
+		{Error{Status: 799}, "the answer was 799"},
 	}
 	for _, tt := range tests {
 		if got := tt.e.Error(); got != tt.want {

@@ -74,14 +74,12 @@ type Error struct {
 
 // Error returns what happened and the hint.
 func (e *Error) Error() string {
-	text := "send alerts: "
+	text := string(e.Reason)
 	switch {
 	case e.Err != nil:
-		text += e.Err.Error()
+		text = e.Err.Error()
 	case e.Status != 0:
-		text += "the answer was " + StatusText(e.Status)
-	default:
-		text += string(e.Reason)
+		text = "the answer was " + StatusText(e.Status)
 	}
 	if e.Hint != "" {
 		text += "; " + e.Hint

@@ -30,7 +30,7 @@ func TestReplaySends(t *testing.T) {
 		{name: "more than fits in memory's window", points: many.String(), events: 2500, stderr: "2,500 delivered\n"},
 		{name: "again after a failure", points: fleetPoints, faults: sandbox.Faults{Status: 503, Count: 1}, events: 4, stderr: "4 delivered\n"},
 		{name: "a wrong token", points: fleetPoints, faults: sandbox.Faults{Token: "another"}, args: []string{"--drain-timeout=2s"}, code: 1,
-			stderr: "4 of 4 alerts are not delivered after 2s (--drain-timeout): send alerts: 127.0.0.1"},
+			stderr: "4 of 4 alerts are not delivered after 2s (--drain-timeout): 127.0.0.1"},
 		{name: "no answer", points: fleetPoints, faults: sandbox.Faults{Hang: true}, args: []string{"--drain-timeout=100ms"}, code: 1, stderr: "0 delivered\n"},
 		{name: "refused", points: fleetPoints, faults: sandbox.Faults{Status: 400, Match: "web-1"}, code: 1, events: 2,
 			stderr: "2 delivered\nbigpanda-udf replay: BigPanda refused 2 alerts for good: see above\n"},
