@@ -54,5 +54,5 @@ func TestExampleOfNATS(t *testing.T) {
 	if answer.StatusCode != http.StatusNoContent {
 		t.Fatalf("the point is answered with %s", answer.Status)
 	}
-	k.waitForQueue(t, filepath.Join(k.dir, "bigpanda-udf"), 1)
+	k.waitForQueue(filepath.Join(k.dir, "bigpanda-udf"), 1)
 }

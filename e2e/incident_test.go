@@ -262,7 +262,7 @@ func TestInterruptedIncidents(t *testing.T) {
 			panda.waitForCount(delivered)
 			panda.fail(sandbox.Faults{Status: 503})
 			tell(func(s story) level { return s.queued })
-			i.waitForQueue(t, outbox, waiting)
+			i.waitForQueue(outbox, waiting)
 
 			test.interrupt(i)
 			if got := len(panda.Events()); got != delivered {
@@ -315,11 +315,11 @@ func TestInterruptedIncidents(t *testing.T) {
 
 // waitForQueue waits until so many changes wait in the outbox: then all others
 // have arrived, and the outbox knows it.
-func (k *kapacitor) waitForQueue(t *testing.T, outbox string, want int) {
-	t.Helper()
+func (k *kapacitor) waitForQueue(outbox string, want int) {
+	k.t.Helper()
 	k.eventually(fmt.Sprintf("%d changes wait in the outbox", want), func() string {
-		if n := queued(t, outbox); n != want {
-			return fmt.Sprintf("%d do", n)
+		if n, err := queued(outbox); n != want {
+			return fmt.Sprintf("%d do, %v", n, err)
 		}
 		return ""
 	})

@@ -40,8 +40,8 @@ func TestKilledDuringAnOutage(t *testing.T) {
 	tell(ok)
 	tell(critical)
 	k.eventually("all changes are in the outbox", func() string {
-		if n := queued(t, outbox); n != 3*hosts {
-			return fmt.Sprintf("%d of %d are", n, 3*hosts)
+		if n, err := queued(outbox); n != 3*hosts {
+			return fmt.Sprintf("%d of %d are, %v", n, 3*hosts, err)
 		}
 		return ""
 	})
@@ -63,20 +63,19 @@ func TestKilledDuringAnOutage(t *testing.T) {
 	}
 }
 
-// queued asks `bigpanda-udf outbox status` how many changes wait.
-func queued(t *testing.T, outbox string) int {
-	t.Helper()
-	out, err := exec.Command(function, "outbox", "status", "--outbox", outbox, "--json").Output()
+// queued asks `bigpanda-udf outbox status` how many changes wait. The error may be that
+// the function has not made its outbox yet; -1 are queued then.
+func queued(outbox string) (n int, err error) {
+	out, err := exec.Command(function, "outbox", "status", "--outbox", outbox, "--json").CombinedOutput()
 	if err != nil {
-		t.Fatalf("outbox status: %v: %s", err, out)
+		return -1, fmt.Errorf("outbox status: %w: %s", err, out)
 	}
-	n := 0
 	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		var one struct{ Queued int } // a line for each outbox
 		if err := d.Decode(&one); errors.Is(err, io.EOF) {
-			return n
+			return n, nil
 		} else if err != nil {
-			t.Fatalf("outbox status: %v in %s", err, out)
+			return -1, fmt.Errorf("outbox status: %w in %s", err, out)
 		}
 		n += one.Queued
 	}

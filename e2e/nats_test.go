@@ -128,7 +128,7 @@ func TestPairOnNATS(t *testing.T) {
 	p.tell(10, hosts, critical, a, b)
 	p.changes(2 * hosts)
 	for i, k := range p.kapacitors {
-		k.waitForQueue(t, p.outboxes[i], 0)
+		k.waitForQueue(p.outboxes[i], 0)
 	}
 	a.kill()
 	p.tell(20, hosts, warning, b)
@@ -153,7 +153,7 @@ func TestPairOnNATS(t *testing.T) {
 	p.tell(70, hosts, ok, a, b)
 	events := p.changes(8 * hosts)
 	for i, k := range p.kapacitors {
-		k.waitForQueue(t, p.outboxes[i], 0)
+		k.waitForQueue(p.outboxes[i], 0)
 	}
 
 	wantClean(t, events)

@@ -141,7 +141,7 @@ stream
 	for _, got := range byCheck(events) {
 		wantStatuses(t, got, "warning", "critical", "ok")
 	}
-	k.waitForQueue(t, filepath.Join(dir, "outbox"), 0) // else what BigPanda has is sent again
+	k.waitForQueue(filepath.Join(dir, "outbox"), 0) // else what BigPanda has is sent again
 	// It is killed: they end when they have noticed.
 	daemon.Process.Kill()
 	daemon.Wait()

@@ -73,7 +73,7 @@ func TestSameSeriesTwice(t *testing.T) {
 			}
 			tell(warning)
 			tell(critical)
-			k.waitForQueue(t, outbox, 0) // else something may come twice
+			k.waitForQueue(outbox, 0) // else something may come twice
 			k.kill()
 			k.start()
 			panda.failure = k.failure
