@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"sync"
 	"syscall"
 
 	"bigpanda-udf/bigpanda"
@@ -138,17 +137,11 @@ func (d *deliverer) run(ctx context.Context) error {
 
 // start delivers beside something else until end is called.
 func (d *deliverer) start() (end func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
+	return beside(context.Background(), func(ctx context.Context) {
 		if err := d.run(ctx); err != nil {
 			d.log.Error("alerts of the stream are no longer delivered from here: start this anew", "error", err)
 		}
 	})
-	return func() {
-		cancel()
-		running.Wait()
-	}
 }
 
 // serve answers probes and scrapes until ctx is done.

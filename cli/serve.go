@@ -129,17 +129,23 @@ func (f *serveFlags) startMetrics(ctx context.Context, s settings, d *deliverer,
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	var serving sync.WaitGroup
-	serving.Go(func() {
+	return beside(ctx, func(ctx context.Context) {
 		if err := serveMetrics(ctx, l, server, log); err != nil {
 			log.Error("metrics are no longer served: start this anew", "error", err)
 		}
-	})
+	}), nil
+}
+
+// beside runs something beside the daemon until ctx is done or end is called, which waits
+// until it has ended.
+func beside(ctx context.Context, run func(ctx context.Context)) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	running.Go(func() { run(ctx) })
 	return func() {
 		cancel()
-		serving.Wait()
-	}, nil
+		running.Wait()
+	}
 }
 
 // daemonOptions makes what the daemon needs out of the settings.
