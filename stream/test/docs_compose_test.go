@@ -42,18 +42,18 @@ func TestCompose(t *testing.T) {
 	}
 	s := newSite(t)
 	passwords := exec.Command("sh", "-ec", between(t, text, "for user in", "> passwords.conf"))
-	passwords.Dir = s.path("/work")
+	passwords.Dir = s.path("/home")
 	if out, err := passwords.CombinedOutput(); err != nil {
 		t.Fatalf("the passwords: %v\n%s", err, out)
 	}
-	made, err := os.ReadFile(s.path("/work/passwords.conf"))
+	made, err := os.ReadFile(s.path("/home/passwords.conf"))
 	s.must(err)
 
 	// Where the services are here.
 	sandbox := fmt.Sprintf("127.0.0.1:%d", natstest.FreePort(t))
 	pairs := []string{"sandbox:8089", sandbox, "0.0.0.0:8089", sandbox, "/var/lib/kapacitor", s.path("/var/lib/kapacitor")}
 	for name, secret := range file.Secrets {
-		pairs = append(pairs, "/run/secrets/"+name, s.path("/work/"+secret.File))
+		pairs = append(pairs, "/run/secrets/"+name, s.path("/home/"+secret.File))
 	}
 	routes := make([]string, len(s.servers))
 	for i, server := range s.servers {

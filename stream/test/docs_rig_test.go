@@ -53,12 +53,12 @@ var users = []string{"functions", "deliverers", "administrators", "system"}
 func newSite(t *testing.T) *site {
 	t.Helper()
 	s := &site{t: t, root: t.TempDir(), keys: make(map[string]string), units: make(map[string]*unit), does: make(map[string]func())}
-	for _, dir := range []string{"/usr/local/bin", "/etc/nats", "/etc/bigpanda-udf", "/var/lib/kapacitor", "/keys", "/work"} {
+	for _, dir := range []string{"/usr/local/bin", "/etc/nats", "/etc/bigpanda-udf", "/var/lib/kapacitor", "/keys", "/home"} {
 		s.must(os.MkdirAll(s.path(dir), 0o755))
 	}
 	panda, env := test.NewBigPanda(t)
 	s.panda = panda
-	s.env = append(os.Environ(), env[0], "PATH="+s.path("/usr/local/bin")+":"+os.Getenv("PATH"), "HOME="+s.path("/work"))
+	s.env = append(os.Environ(), env[0], "PATH="+s.path("/usr/local/bin")+":"+os.Getenv("PATH"), "HOME="+s.path("/home"))
 	s.file("/etc/bigpanda-udf/token", test.Token, 0o600)
 	ca, cert, key := certificates(t, net.IPv4(127, 0, 0, 1))
 	for path, from := range map[string]string{"/etc/nats/ca.pem": ca, "/etc/bigpanda-udf/nats-ca.pem": ca, "/etc/nats/server.pem": cert, "/etc/nats/server.key": key} {
@@ -159,7 +159,7 @@ func (s *site) run(command string) (string, error) {
 		}
 	}
 	cmd := exec.CommandContext(s.t.Context(), "sh", "-ec", s.before.Replace(command))
-	cmd.Dir, cmd.Env, cmd.WaitDelay = s.path("/work"), slices.Concat(s.env, s.exported), time.Second
+	cmd.Dir, cmd.Env, cmd.WaitDelay = s.path("/home"), slices.Concat(s.env, s.exported), time.Second
 	out, err := cmd.CombinedOutput()
 	return s.after.Replace(string(out)), err
 }
@@ -168,7 +168,7 @@ func (s *site) run(command string) (string, error) {
 func (s *site) start(name string, env []string, args ...string) {
 	s.t.Helper()
 	u := &unit{cmd: test.Command(append(slices.Clone(s.env), env...), args...)}
-	u.cmd.Stderr, u.cmd.Dir = &u.log, s.path("/work")
+	u.cmd.Stderr, u.cmd.Dir = &u.log, s.path("/home")
 	s.must(u.cmd.Start())
 	s.units[name] = u
 	s.t.Cleanup(func() {
