@@ -113,24 +113,6 @@ func (i *incident) bringBack() {
 	i.eachTask(i.reload)
 }
 
-// killFunctions kills each function, and returns when they are dead.
-func (i *incident) killFunctions() {
-	i.t.Helper()
-	for _, p := range i.functions() {
-		if err := syscall.Kill(p.id, syscall.SIGKILL); err != nil {
-			i.t.Fatal(err)
-		}
-	}
-	i.eventually("the functions are dead", func() string {
-		for _, p := range i.functions() {
-			if p.state != "Z" {
-				return fmt.Sprintf("%+v", p)
-			}
-		}
-		return ""
-	})
-}
-
 // exes returns how many functions run of each file; one that has been replaced
 // is called deleted.
 func (i *incident) exes() map[string]int {
@@ -193,11 +175,11 @@ func TestInterruptedIncidents(t *testing.T) {
 		{name: "kapacitord stopped and started", interrupt: func(i *incident) { i.stop(); i.start() }},
 		{name: "kapacitord killed and started", interrupt: func(i *incident) { i.kill(); i.start() }},
 		{name: "function killed and task enabled again", interrupt: func(i *incident) {
-			i.killFunctions()
+			i.endFunctions(syscall.SIGKILL)
 			i.bringBack()
 		}},
 		{name: "function killed and kapacitord restarted", interrupt: func(i *incident) {
-			i.killFunctions()
+			i.endFunctions(syscall.SIGKILL)
 			i.stop()
 			i.start()
 		}},

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -74,6 +75,24 @@ func (k *kapacitor) waitForFunctions(want int) {
 	k.eventually(fmt.Sprintf("%d functions run", want), func() string {
 		if got := k.functions(); len(got) != want {
 			return fmt.Sprintf("there are %d: %v", len(got), got)
+		}
+		return ""
+	})
+}
+
+// endFunctions sends the signal to each function, and returns when they are over.
+func (k *kapacitor) endFunctions(signal syscall.Signal) {
+	k.t.Helper()
+	for _, p := range k.functions() {
+		if err := syscall.Kill(p.id, signal); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+	k.eventually("the functions are over", func() string {
+		for _, p := range k.functions() {
+			if p.state != "Z" {
+				return fmt.Sprintf("%+v", p)
+			}
 		}
 		return ""
 	})
