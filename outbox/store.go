@@ -73,10 +73,7 @@ func (s *store) open() error {
 }
 
 // isThere reports whether the file that is open is the one that has the name.
-func (s *store) isThere() bool {
-	info, err := os.Stat(s.path())
-	return err == nil && os.SameFile(info, s.file)
-}
+func (s *store) isThere() bool { return system.IsFileAt(s.path(), s.file) }
 
 // view runs a transaction that reads.
 func (s *store) view(f func(*bolt.Tx) error) error {

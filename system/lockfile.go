@@ -30,10 +30,6 @@ func Release(f *os.File) error { return errors.Join(Unlock(f), f.Close()) }
 
 // IsAt reports whether an open file is the one that has a name.
 func IsAt(f *os.File, path string) bool {
-	mine, err := f.Stat()
-	if err != nil {
-		return false
-	}
-	there, err := os.Stat(path)
-	return err == nil && os.SameFile(mine, there)
+	info, err := f.Stat()
+	return err == nil && IsFileAt(path, info)
 }
