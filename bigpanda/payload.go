@@ -6,9 +6,9 @@
 // not try again by itself and knows nothing of where alerts come from. It knows the
 // form of a payload; which properties an alert has is package udf's.
 //
-// What becomes of alerts that were not delivered is their [Class]: answer.go gives
-// one to each answer, failure.go to a request that got none. The sender of package udf,
-// package retry and the command's check go by it.
+// What becomes of alerts that were not delivered is their [Class]: class.go lists them,
+// answer.go gives one to each answer, failure.go to a request that got none. The sender of
+// package udf, package retry and the command's check go by it.
 package bigpanda
 
 import (

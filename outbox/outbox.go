@@ -46,6 +46,7 @@
 // Operations are each one transaction. Those that change something, or must see all
 // levels, run while the Owner, who has the levels in its memory, changes nothing: it
 // is asked before Disk.mu is taken. While the disk refuses they change nothing.
+// What all share is operation.go; cli/outbox_*.go asks for them.
 //
 // Orphans. The folder belongs to who holds its flock, for an orphan as well: there a
 // piece at a time, so that its own process can have it back. A change is written here
