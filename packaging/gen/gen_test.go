@@ -203,7 +203,7 @@ func TestInstalledFiles(t *testing.T) {
 	for _, name := range []string{
 		"packaging/etc/bigpanda-udf.env", "packaging/systemd/bigpanda-udf.service", "packaging/systemd/bigpanda-udf-metrics.service", "packaging/image/Dockerfile",
 		"packaging/systemd/bigpanda-udf-deliver.service", "examples/containers/compose.yaml", "examples/kubernetes/deliver.yaml",
-		"examples/nats/compose/compose.yaml", "examples/nats/compose/kapacitor.conf", "docs/install.md",
+		"examples/nats/compose/compose.yaml", "examples/nats/compose/kapacitor.conf", "docs/containers.md",
 	} {
 		found := variable.FindAllString(read(name), -1)
 		if len(found) == 0 {
@@ -215,7 +215,7 @@ func TestInstalledFiles(t *testing.T) {
 			}
 		}
 	}
-	if !strings.Contains(read("docs/install.md"), "```Dockerfile\n"+read("examples/containers/Dockerfile")+"```\n") {
-		t.Error("docs/install.md has another Dockerfile than examples/containers")
+	if !strings.Contains(read("docs/containers.md"), "```Dockerfile\n"+read("examples/containers/Dockerfile")+"```\n") {
+		t.Error("docs/containers.md has another Dockerfile than examples/containers")
 	}
 }

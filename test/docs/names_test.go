@@ -36,7 +36,7 @@ func helpOf(t *testing.T, command ...string) string {
 
 // othersFlags are of other programs.
 var othersFlags = []string{
-	"--strip-components", "--from", "--signal", "--server", "--tlsca", "--nkey", "--force", "--output", "--include", "--now", "--noscripts", "--oldpackage", "--data-binary",
+	"--strip-components", "--from", "--from-file", "--file", "--filename", "--detach", "--signal", "--server", "--tlsca", "--nkey", "--force", "--output", "--include", "--now", "--noscripts", "--oldpackage", "--data-binary",
 }
 
 // Every flag and variable of the program that a page names is in its help, and every
