@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,18 +17,90 @@ import (
 	"bigpanda-udf/stream/test/natstest"
 	"bigpanda-udf/test"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/types"
 )
 
-// composed is what is read of compose.yaml.
-type composed struct {
-	Services map[string]struct {
-		Command     []string
-		Environment map[string]string
-		Volumes     []string
-		Secrets     []string
+// compose reads a compose file of examples/ as docker compose does, which refuses what is
+// not in its schema, and looks for the files that it names, but for those that the reader
+// brings or makes. It takes nothing from the environment.
+func compose(t *testing.T, name string, brings ...string) *types.Project {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "..", "examples", name))
+	if err != nil {
+		t.Fatal(err)
 	}
-	Secrets map[string]struct{ File string }
+	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
+		WorkingDir: filepath.Dir(path), ConfigFiles: []types.ConfigFile{{Filename: path}},
+	}, func(o *loader.Options) {
+		o.SetProjectName("test", true)
+		o.Interpolate.LookupValue = func(variable string) (string, bool) {
+			t.Errorf("%s asks the environment for %s", name, variable)
+			return "", false
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	exists := func(of, path string) {
+		if _, err := os.Stat(path); err != nil && !slices.Contains(brings, filepath.Base(path)) {
+			t.Errorf("%s: %s has a file that is not there: %v", name, of, err)
+		}
+	}
+	for _, service := range project.Services {
+		for _, volume := range service.Volumes {
+			if volume.Type == types.VolumeTypeBind {
+				exists(service.Name, volume.Source)
+			}
+		}
+		if build := service.Build; build != nil {
+			exists(service.Name, filepath.Join(build.Context, build.Dockerfile))
+		}
+		for _, secret := range service.Secrets {
+			exists(secret.Source, project.Secrets[secret.Source].File)
+			// The program is told where Compose puts it.
+			place := "/run/secrets/" + secret.Source
+			for variable, value := range service.Environment {
+				if strings.HasPrefix(*value, "/run/secrets/") && *value != place {
+					t.Errorf("%s: %s has %s=%s, and its secret is at %s", name, service.Name, variable, *value, place)
+				}
+			}
+		}
+	}
+	return project
+}
+
+// mounted is what a service reads at a path, which is in one of its volumes.
+func mounted(t *testing.T, service types.ServiceConfig, path string) string {
+	t.Helper()
+	for _, volume := range service.Volumes {
+		if rest, in := strings.CutPrefix(path, volume.Target+"/"); in && volume.Type == types.VolumeTypeBind {
+			text, err := os.ReadFile(filepath.Join(volume.Source, rest))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(text)
+		}
+	}
+	t.Fatalf("%s has no file %s", service.Name, path)
+	return ""
+}
+
+// The compose example of the daemon beside Kapacitor is one, and its image has what is
+// mounted there: else a volume belongs to root. That it works is a test of packaging/.
+func TestComposeOfDaemon(t *testing.T) {
+	t.Parallel()
+	project := compose(t, "containers/compose.yaml", "kapacitor.conf", "bigpanda.token")
+	image, err := os.ReadFile(filepath.Join("..", "..", "packaging", "image", "Dockerfile"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	volumes := strings.Fields(between(t, string(image), "VOLUME", "\n"))[1:]
+	for _, volume := range project.Services["bigpanda-udf"].Volumes {
+		if !slices.Contains(volumes, volume.Target) {
+			t.Errorf("%s is no volume of the image, whose volumes are %q", volume.Target, volumes)
+		}
+	}
 }
 
 // The compose example does what its head says, with its commands, settings and files: each
@@ -36,10 +109,7 @@ type composed struct {
 func TestCompose(t *testing.T) {
 	t.Parallel()
 	text := example(t, "compose/compose.yaml")
-	var file composed
-	if err := yaml.Unmarshal([]byte(text), &file); err != nil {
-		t.Fatal(err)
-	}
+	project := compose(t, "nats/compose/compose.yaml", "functions.password", "deliverers.password")
 	s := newSite(t)
 	passwords := exec.Command("sh", "-ec", between(t, text, "for user in", "> passwords.conf"))
 	passwords.Dir = s.path("/home")
@@ -52,8 +122,8 @@ func TestCompose(t *testing.T) {
 	// Where the services are here.
 	sandbox := fmt.Sprintf("127.0.0.1:%d", natstest.FreePort(t))
 	pairs := []string{"sandbox:8089", sandbox, "0.0.0.0:8089", sandbox, "/var/lib/kapacitor", s.path("/var/lib/kapacitor")}
-	for name, secret := range file.Secrets {
-		pairs = append(pairs, "/run/secrets/"+name, s.path("/home/"+secret.File))
+	for name, secret := range project.Secrets {
+		pairs = append(pairs, "/run/secrets/"+name, s.path("/home/"+filepath.Base(secret.File)))
 	}
 	routes := make([]string, len(s.servers))
 	for i, server := range s.servers {
@@ -63,25 +133,24 @@ func TestCompose(t *testing.T) {
 	here := strings.NewReplacer(pairs...)
 
 	for i, server := range s.servers {
-		service := file.Services[server.Name()]
-		conf := strings.TrimPrefix(service.Command[1], strings.TrimPrefix(strings.TrimSuffix(service.Volumes[0], ":ro"), "..:")+"/")
-		own := strings.NewReplacer("$SERVER_NAME", service.Environment["SERVER_NAME"], "/var/lib/nats", server.StoreDir(),
+		service := project.Services[server.Name()]
+		own := strings.NewReplacer("$SERVER_NAME", *service.Environment["SERVER_NAME"], "/var/lib/nats", server.StoreDir(),
 			"0.0.0.0:4222", strings.TrimPrefix(server.URL(), "nats://"), "0.0.0.0:6222", routes[i])
-		server.Configure(own.Replace(here.Replace(example(t, conf))) + fmt.Sprintf("\nhttp: %q\nlog_file: %q\n",
+		server.Configure(own.Replace(here.Replace(mounted(t, service, service.Command[1]))) + fmt.Sprintf("\nhttp: %q\nlog_file: %q\n",
 			strings.TrimPrefix(server.MonitorURL(), "http://"), filepath.Join(server.Dir(), "nats-server.log")))
 		s.must(os.WriteFile(filepath.Join(server.Dir(), "passwords.conf"), made, 0o600))
 		s.must(os.WriteFile(filepath.Join(filepath.Dir(server.Dir()), "rights.conf"), []byte(example(t, "rights.conf")), 0o600))
 	}
 	s.cluster = natstest.StartPlaced(t, s.servers...)
 	environment := func(name string) (env []string) {
-		for variable, value := range file.Services[name].Environment {
-			env = append(env, variable+"="+here.Replace(value))
+		for variable, value := range project.Services[name].Environment {
+			env = append(env, variable+"="+here.Replace(*value))
 		}
 		return append(env, "BIGPANDA_DELIVER_LISTEN=127.0.0.1:0")
 	}
 	for _, name := range []string{"sandbox", "deliver-1", "deliver-2"} {
 		var args []string
-		for _, arg := range file.Services[name].Command {
+		for _, arg := range project.Services[name].Command {
 			args = append(args, here.Replace(arg))
 		}
 		s.start(name, environment(name), args...)
