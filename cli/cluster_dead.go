@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"time"
 
@@ -54,32 +53,14 @@ func (f *clusterDeadFlags) do(ctx context.Context, p Process, in *cluster) error
 	return nil
 }
 
-// eachDead calls do with the dead letters behind an ID, up to a limit, 0 for none, and
-// returns the last one's ID. more says that there are others behind.
+// eachDead is eachOf for dead letters.
 func (in *cluster) eachDead(ctx context.Context, after uint64, limit int, do func(stream.DeadLetter) error) (last uint64, more bool, err error) {
-	last = after
-	for left := cmp.Or(limit, math.MaxInt); left > 0; {
-		letters, more, err := in.page(ctx, last, min(left, deadPage))
-		if err != nil {
-			return last, false, err
-		}
-		for _, l := range letters {
-			if err := do(l); err != nil {
-				return last, false, err
-			}
-			last = l.Seq
-		}
-		if left -= len(letters); !more || left <= 0 {
-			return last, more, nil
-		}
+	page := func(after uint64, limit int) ([]stream.DeadLetter, bool, error) {
+		ctx, cancel := context.WithTimeout(ctx, clusterAnswers)
+		defer cancel()
+		return in.DeadLetters(ctx, after, min(limit, deadPage))
 	}
-	return last, false, nil
-}
-
-func (in *cluster) page(ctx context.Context, after uint64, limit int) ([]stream.DeadLetter, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, clusterAnswers)
-	defer cancel()
-	return in.DeadLetters(ctx, after, limit)
+	return eachOf(after, limit, page, func(l stream.DeadLetter) uint64 { return l.Seq }, do)
 }
 
 type clusterRetryFlags struct{ selectedIDs }

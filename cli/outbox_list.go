@@ -100,9 +100,11 @@ func (f pageFlags) print(ctx context.Context, p Process, in targets, lists ...en
 			columns += "\tPAYLOAD"
 		}
 		err := p.printListings(in, columns, func(out *listing) error {
-			last := uint64(f.After)
-			more, err := list.each(ctx, out.tgt, f, func(e outbox.Entry) error {
-				last = e.ID
+			page := func(after uint64, limit int) ([]outbox.Entry, bool, error) {
+				page, err := list.next(out.tgt.control, ctx, after, limit, f.Payload)
+				return page.Entries, page.More, err
+			}
+			last, more, err := eachOf(uint64(f.After), f.Limit, page, func(e outbox.Entry) uint64 { return e.ID }, func(e outbox.Entry) error {
 				row := list.cells(e, now)
 				if f.Payload {
 					row = append(row, plain(string(e.Payload)))
@@ -121,27 +123,30 @@ func (f pageFlags) print(ctx context.Context, p Process, in targets, lists ...en
 	return nil
 }
 
-// each calls do with what the list holds behind an ID, up to the limit. more says
-// that there are others behind.
-func (list entryList) each(ctx context.Context, tgt target, f pageFlags, do func(outbox.Entry) error) (more bool, err error) {
+// eachOf calls do with the entries behind an ID, up to a limit, 0 for none, which page
+// returns piece by piece, and returns the last one's ID. more says that there are others
+// behind.
+func eachOf[E any](after uint64, limit int, page func(after uint64, limit int) (entries []E, more bool, err error),
+	id func(E) uint64, do func(E) error,
+) (last uint64, more bool, err error) {
 	const pageful = 1000
-	after := uint64(f.After)
-	for left := cmp.Or(f.Limit, math.MaxInt); left > 0; {
-		page, err := list.next(tgt.control, ctx, after, min(left, pageful), f.Payload)
+	last = after
+	for left := cmp.Or(limit, math.MaxInt); left > 0; {
+		entries, more, err := page(last, min(left, pageful))
 		if err != nil {
-			return false, err
+			return last, false, err
 		}
-		for _, e := range page.Entries {
+		for _, e := range entries {
 			if err := do(e); err != nil {
-				return false, err
+				return last, false, err
 			}
-			after = e.ID
+			last = id(e)
 		}
-		if left -= len(page.Entries); !page.More {
-			return false, nil
+		if left -= len(entries); !more || left <= 0 {
+			return last, more, nil
 		}
 	}
-	return true, nil
+	return last, false, nil
 }
 
 // listing prints what an outbox holds, as a table or as lines of JSON.
