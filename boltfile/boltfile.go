@@ -24,8 +24,12 @@ import (
 var ErrDamaged = errors.New("not a database of this program")
 
 // Open opens a database file, with o.OpenFile if there is one. What bbolt cannot make sense of is
-// ErrDamaged; ErrTimeout of bbolt is the error when another process has it.
+// ErrDamaged, as is an empty file; ErrTimeout of bbolt is the error when another process has it.
 func Open(path string, o bolt.Options) (db *bolt.DB, err error) {
+	if info, err := os.Stat(path); err == nil && info.Size() == 0 {
+		// bbolt would take it for a new one, but one was here.
+		return nil, fmt.Errorf("%w: it is empty", ErrDamaged)
+	}
 	var file *os.File
 	open := o.OpenFile
 	if open == nil {

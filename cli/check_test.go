@@ -290,7 +290,7 @@ func TestCheckQueue(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			d.Dead(taken[0].ID, 400, "no")
+			d.Dead(taken[0], 400, "no")
 		}, true, 1, "1 dead, held by process "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

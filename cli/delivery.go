@@ -37,7 +37,6 @@ const summaryEvery = time.Minute
 type anOutbox interface {
 	udf.Store
 	udf.Queue
-	Drain(ctx context.Context) error
 	Stats() outbox.Stats
 	Close() error
 }
@@ -123,6 +122,7 @@ type delivery struct {
 	of      *deliveries
 	log     *slog.Logger
 	queue   anOutbox
+	memory  *outbox.Memory // the same, where nothing outlasts the process
 	sender  *udf.Sender
 	dead    int // letters of earlier deliveries
 	cancel  context.CancelFunc
@@ -141,6 +141,7 @@ func (a *deliveries) open(u udf.Use, o outbox.Options, log *slog.Logger) (*deliv
 	if d.queue, err = a.openOutbox(o, log); err != nil {
 		return nil, a.settings.hidden.redactError(err)
 	}
+	d.memory, _ = d.queue.(*outbox.Memory)
 	d.dead = d.queue.Stats().Dead // before there is a sender
 	d.sender = udf.NewSender(d.queue, to.api, udf.SenderOptions{
 		BatchSize: a.settings.BatchSize,
@@ -209,18 +210,17 @@ func (d *delivery) Store() udf.Store { return d.queue }
 // outbox is delivered before, for as long as the settings say and hurrying has not
 // ended, since nothing else would keep it; what was lost is said.
 func (d *delivery) Close() {
-	s := d.of.settings
-	inMemory := s.Outbox == config.OutboxMemory
+	limit := d.of.settings.DrainTimeout
 	var err error
-	if inMemory {
-		ctx, cancel := context.WithTimeout(d.of.hurrying, s.DrainTimeout)
+	if d.memory != nil {
+		ctx, cancel := context.WithTimeout(d.of.hurrying, limit)
 		defer cancel()
-		err = d.queue.Drain(ctx)
+		err = d.memory.Drain(ctx)
 	}
 	d.stop()
 	left := d.queue.Stats()
-	if inMemory && left.Queued > 0 {
-		d.log.Error(fmt.Sprintf("changes were not delivered and are lost: give --drain-timeout (now %s) more time", s.DrainTimeout),
+	if d.memory != nil && left.Queued > 0 {
+		d.log.Error(fmt.Sprintf("changes were not delivered and are lost: give --drain-timeout (now %s) more time", limit),
 			"lost", left.Queued, "error", err)
 		left.Queued = 0
 	}

@@ -53,7 +53,7 @@ func fillBox(t *testing.T, d *outbox.Disk) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Dead(taken[0].ID, 400, "no \""+testToken+"\"\nhere"); err != nil {
+	if err := d.Dead(taken[0], 400, "no \""+testToken+"\"\nhere"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.Next(t.Context(), 1, nil); err != nil {

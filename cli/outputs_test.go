@@ -38,7 +38,7 @@ func TestOutputsDoNothingToATerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := box.Dead(taken[0].ID, 400, hostile); err != nil {
+	if err := box.Dead(taken[0], 400, hostile); err != nil {
 		t.Fatal(err)
 	}
 	raise(box, hostile)

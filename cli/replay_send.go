@@ -42,7 +42,7 @@ func (r *replayStore) drain(ctx context.Context) error {
 	limit := r.of.settings.DrainTimeout
 	within, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if r.queue.Drain(within) == nil {
+	if r.memory.Drain(within) == nil {
 		return nil
 	}
 	r.failed = errors.New("interrupted")

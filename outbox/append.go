@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"bigpanda-udf/boltfile"
 
@@ -35,8 +34,8 @@ func (d *Disk) append(changes []Change, levels []Level) {
 		changes[i].ID = d.lastID
 	}
 	failed := d.writeFailed
-	if failed == nil {
-		failed = d.try(changes, levels)
+	if failed == nil { // else it is much to write, and not worth the time of every point
+		failed = d.commit(changes, levels)
 	}
 	// Not before: what that has found damaged is not counted any more.
 	d.queued += len(changes)
@@ -78,16 +77,6 @@ func (d *Disk) hold(c Change) {
 	d.pending.changes[c.ID], d.pending.newest[c.Alert] = c, c.ID
 }
 
-// try commits. While the disk refuses, that is not worth the time of every point: what
-// it refused before is much to write.
-func (d *Disk) try(changes []Change, levels []Level) error {
-	err := d.commit(changes, levels)
-	if err != nil {
-		d.noteFailure(err)
-	}
-	return err
-}
-
 // commit writes what is new and all that is pending, as one. It goes a second
 // way round a failure: with the database opened anew, or, on a full disk, after
 // what is done with has made room.
@@ -107,14 +96,15 @@ func (d *Disk) commit(changes []Change, levels []Level) error {
 	case !boltfile.IsFull(err):
 		err = d.update(write)
 	case len(d.pending.done) > 0:
-		if err := d.update(d.pending.removeDone); err != nil {
-			return err
+		if err = d.update(d.pending.removeDone); err == nil {
+			clear(d.pending.done)
+			err = d.update(write)
 		}
-		clear(d.pending.done)
-		err = d.update(write)
 	}
 	if err == nil {
 		d.noteSuccess()
+	} else {
+		d.noteFailure(err)
 	}
 	return err
 }
@@ -138,22 +128,23 @@ func (d *Disk) noteFailure(err error) {
 	if d.writeFailed == nil {
 		d.log.Error("the outbox cannot be written: the newest change of each alert is kept in memory, and lost if the process ends before it can be",
 			"folder", d.folder, "error", err)
-	} else {
-		d.retry.Stop()
 	}
 	d.writeFailed = err
-	d.retry = time.AfterFunc(d.options.Times.Retry, func() {
-		d.locked(func() error {
-			d.try(nil, nil)
-			d.awake()
-			return nil
-		})
+	d.retry.Reset(d.options.Times.Retry)
+}
+
+// tryAgain writes what the disk has refused.
+func (d *Disk) tryAgain() {
+	d.locked(func() error {
+		d.commit(nil, nil)
+		d.awake()
+		return nil
 	})
 }
 
 // noteSuccess takes note that the disk took everything.
 func (d *Disk) noteSuccess() {
-	*d.pending = newPending()
+	*d.pending = *newPending()
 	if d.writeFailed != nil {
 		d.retry.Stop()
 		d.writeFailed = nil
@@ -178,24 +169,12 @@ func (d *Disk) Ack(ids ...uint64) error {
 }
 
 // Dead removes a change that was refused for good and keeps it, with the
-// answer, as a dead letter. One that cannot be read now is released.
-func (d *Disk) Dead(id uint64, status int, answer string) error {
+// answer, as a dead letter.
+func (d *Disk) Dead(c Change, status int, answer string) error {
 	return d.locked(func() error {
-		q := d.inFlight[id]
-		if q == nil {
-			return nil
+		if d.inFlight[c.ID] != nil {
+			d.deadLetter(c, status, answer)
 		}
-		var c Change
-		err := d.store.view(func(tx *bolt.Tx) error {
-			c, _ = d.read(tx, q, id)
-			return nil
-		})
-		if err != nil {
-			d.release(id)
-			d.noteFailure(err)
-			return fmt.Errorf("keep a dead letter: %w", err)
-		}
-		d.deadLetter(c, status, answer)
 		return d.settle()
 	})
 }
@@ -229,7 +208,7 @@ func (d *Disk) settle() error {
 	}
 	err := d.writeFailed
 	if err == nil {
-		err = d.try(nil, nil)
+		err = d.commit(nil, nil)
 	}
 	if err != nil {
 		return fmt.Errorf("remove from outbox: %w", err)

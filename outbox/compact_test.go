@@ -36,7 +36,7 @@ func TestFileShrinks(t *testing.T) {
 	for r.Stats().Queued > 0 {
 		got := r.next(1000)
 		if c := got[len(got)-1]; c.Alert == "refused" {
-			r.Dead(c.ID, 400, "no")
+			r.Dead(c, 400, "no")
 			got = got[:len(got)-1]
 		}
 		r.ack(got)

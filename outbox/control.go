@@ -49,7 +49,7 @@ type failed struct {
 
 // serveControl begins to serve the operations: HTTP with JSON over a socket in the
 // folder, so that others can ask the process that holds the lock. An operation is a
-// path; its input is the body, which one without input has not. Where that is not
+// path; its input is the body. Where that is not
 // possible the log says so: delivery does not need it.
 func (d *Disk) serveControl() {
 	if d.closed || d.options.noControl {
@@ -164,11 +164,7 @@ func (c *Control) ask(ctx context.Context, op served, request []byte, into any) 
 
 // askProcess asks the process that works on the outbox.
 func (c *Control) askProcess(ctx context.Context, op served, request []byte, into any) error {
-	method := http.MethodPost
-	if request == nil {
-		method = http.MethodGet // as earlier releases have it for the status
-	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://outbox/"+op.name, bytes.NewReader(request))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://outbox/"+op.name, bytes.NewReader(request))
 	if err != nil {
 		return err
 	}

@@ -60,7 +60,7 @@ func fill(t *testing.T, d *outbox.Disk) {
 	}
 	for i := range 2 {
 		taken := take(t, d, 1)
-		if err := d.Dead(taken[0].ID, 400+i, fmt.Sprint("no to ", i)); err != nil {
+		if err := d.Dead(taken[0], 400+i, fmt.Sprint("no to ", i)); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -215,7 +215,7 @@ func TestAnyFlippedBit(t *testing.T) {
 	}
 	r.ack(r.next(10))
 	inFlight := r.next(1)
-	r.Dead(inFlight[0].ID, 400, "no")
+	r.Dead(inFlight[0], 400, "no")
 	small := filepath.Join(dir, "small.db")
 	if err := r.copyTo(small); err != nil { // no byte in it means nothing
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"bigpanda-udf/boltfile"
+	"bigpanda-udf/counters"
 	"bigpanda-udf/system"
 
 	bolt "go.etcd.io/bbolt"
@@ -28,11 +29,7 @@ var openFile = os.OpenFile
 // openDatabase opens or begins a database. What can be told of a file that is
 // damaged, empty or no database at all is boltfile.ErrDamaged.
 func openDatabase(path string, o Options) (db *bolt.DB, b begun, err error) {
-	info, statErr := os.Stat(path)
-	if statErr == nil && info.Size() == 0 {
-		// bbolt would take it for a new one, but one was here.
-		return nil, b, fmt.Errorf("open outbox %s: %w: it is empty", path, boltfile.ErrDamaged)
-	}
+	_, statErr := os.Stat(path)
 	none := errors.Is(statErr, os.ErrNotExist)
 	if none {
 		err := boltfile.Begin(path, path+compacting, bolt.Options{OpenFile: openFile}, func(db *bolt.DB) error {
@@ -71,6 +68,8 @@ type begun struct {
 	isNew bool
 	id    []byte // of the store
 	last  int    // the newest transaction
+	// counted is what was counted until then.
+	counted counters.Counters
 	// formerURL is where its alerts went before, if that was another one.
 	formerURL string
 }
@@ -96,10 +95,10 @@ func prepare(db *bolt.DB, o Options) (b begun, err error) {
 			return err
 		}
 		meta := tx.Bucket(bucketMeta)
-		b.id, b.last = slices.Clone(meta.Get(keyStore)), tx.ID()
+		b.id, b.last, b.counted = slices.Clone(meta.Get(keyStore)), tx.ID(), readCounters(tx)
 		is := []struct{ key, value []byte }{
 			{keyVersion, boltfile.EncodeID(formatVersion)}, {keyTask, []byte(o.Task)}, {keyNode, []byte(o.Node)},
-			{keyURL, []byte(o.URL)}, {keyToken, o.Fingerprint(b.id)}, {keyOrphan, nil}, {keyHeir, nil}, {keyBegins, nil},
+			{keyURL, []byte(o.URL)}, {keyToken, o.Fingerprint(b.id)}, {keyOrphan, nil},
 		}
 		prepared := !b.isNew
 		for _, m := range is {
@@ -109,7 +108,7 @@ func prepare(db *bolt.DB, o Options) (b begun, err error) {
 			b.last--
 			return errPrepared
 		}
-		if err := upgrade(tx); err != nil {
+		if _, err := tx.CreateBucketIfNotExists(bucketAgain); err != nil { // there is none in format 1
 			return err
 		}
 		if former := normalURL(string(meta.Get(keyURL))); !b.isNew && former != o.URL {
@@ -145,16 +144,6 @@ func makeBuckets(tx *bolt.Tx) error {
 	id := make([]byte, storeSize)
 	rand.Read(id)
 	return tx.Bucket(bucketMeta).Put(keyStore, id)
-}
-
-// upgrade makes a database of format 1 one of today's.
-func upgrade(tx *bolt.Tx) error {
-	if tx.Bucket(bucketMeta).Get(keyHeir) != nil {
-		// Its levels were copied to another outbox, and are told from there.
-		return dropLevels(tx)
-	}
-	_, err := tx.CreateBucketIfNotExists(bucketAgain)
-	return err
 }
 
 // checkFormat tells whether a database can be read: the error is that of one that

@@ -37,7 +37,7 @@ func TestDeadLettersAreKept(t *testing.T) { // P5
 	r.put(7, "a", "b")
 	r.put(8, "a")
 	inFlight := r.next(2)
-	if err := r.Dead(inFlight[0].ID, 422, "no such thing"); err != nil {
+	if err := r.Dead(inFlight[0], 422, "no such thing"); err != nil {
 		t.Fatal(err)
 	}
 	r.close()
@@ -84,12 +84,12 @@ func TestDeadLettersAreBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.put(1, "a")
-			last := r.next(1)[0].ID
+			last := r.next(1)[0]
 			if err := r.Dead(last, 400, "no"); err != nil {
 				t.Fatal(err)
 			}
 			letters := r.letters()
-			if len(letters) != tt.want || letters[len(letters)-1].ID != last {
+			if len(letters) != tt.want || letters[len(letters)-1].ID != last.ID {
 				t.Errorf("%d are kept, want %d, the last is %d", len(letters), tt.want, letters[len(letters)-1].ID)
 			}
 		})

@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -9,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -38,7 +38,6 @@ type Disk struct {
 	met     chan struct{}        // closed when others, alive and othersErr are known
 
 	mu       sync.Mutex // guards all that follows
-	closed   bool
 	folder   string
 	lock     *os.File
 	numbered bool         // it works beside the node's own outbox, which takes its levels over in the end
@@ -79,29 +78,26 @@ func Open(dir string, o Options) (*Disk, error) {
 		o.Now = time.Now
 	}
 	o.Times = o.Times.withDefaults()
-	o.URL, o.givenURL = normalURL(o.URL), o.URL
-	folder, lock, err := lockFolder(dir, o)
+	o.URL = normalURL(o.URL)
+	base := filepath.Join(dir, folderName(o.Task, o.Node))
+	takeFolder(dir, base, o)
+	folder, lock, err := lockFolder(base, time.Now().Add(o.Wait), func(string) bool { return true })
 	if err != nil {
-		return nil, err
+		return nil, unwritable(dir, err)
 	}
 	d := &Disk{
 		options: o, log: o.Log, seen: make(map[string]time.Time), met: make(chan struct{}),
 		folder: folder, lock: lock, numbered: numberOf(folder) > 1,
-		store: &store{folder: folder, options: o}, pending: new(pending),
+		store: &store{folder: folder, options: o}, pending: newPending(),
 	}
-	*d.pending = newPending()
+	d.retry = time.AfterFunc(o.Times.Retry, d.tryAgain)
+	d.retry.Stop()
 	d.opened = o.Now()
 	d.window = newWindow(d.store, d.pending, d.noteFailure)
 	d.store.lost = d.lost
 	err = d.recount()
 	if boltfile.IsDamage(err) {
 		err = d.recount() // of a new one: that is put aside
-	}
-	if err == nil {
-		err = d.store.view(func(tx *bolt.Tx) error {
-			d.counted = readCounters(tx)
-			return nil
-		})
 	}
 	if err != nil {
 		if d.store.db != nil {
@@ -110,6 +106,7 @@ func Open(dir string, o Options) (*Disk, error) {
 		system.Release(lock)
 		return nil, unwritable(dir, err)
 	}
+	d.counted = d.store.begun.counted
 	if name, ok := networkFileSystem(folder); ok {
 		d.log.Warn("the outbox is on a network file system, where it may be damaged: set --outbox (BIGPANDA_OUTBOX) to a folder on a disk of this host",
 			"folder", folder, "file_system", name)
@@ -212,9 +209,6 @@ func (d *Disk) locked(f func() error) error {
 // Next takes the oldest changes of one app key for delivery, as Memory.Next does.
 func (d *Disk) Next(ctx context.Context, max int, skip func(appKey string) bool) (taken []Change, err error) {
 	err = d.await(ctx, &d.mu, func() (bool, error) {
-		if d.closed {
-			return false, ErrClosed
-		}
 		taken = d.take(max, skip)
 		return len(taken) > 0, nil
 	})
@@ -242,12 +236,16 @@ func (d *Disk) take(max int, skip func(appKey string) bool) []Change {
 	err := d.store.view(func(tx *bolt.Tx) error {
 		for _, id := range ids {
 			q := d.inFlight[id]
-			if c, err := d.read(tx, q, id); err != nil {
-				unreadable[id] = err
-			} else {
-				c.Postponed = q.postponed > 0
-				changes = append(changes, c)
+			c, inMemory := d.pending.changes[id]
+			if !inMemory {
+				var err error
+				if c, err = readChange(tx, q.appKey, id); err != nil {
+					unreadable[id] = err
+					continue
+				}
 			}
+			c.Postponed = q.postponed > 0
+			changes = append(changes, c)
 		}
 		return nil
 	})
@@ -257,35 +255,14 @@ func (d *Disk) take(max int, skip func(appKey string) bool) []Change {
 		return nil
 	}
 	for id, err := range unreadable {
-		d.deadLetter(d.inFlight[id].unread(id), 0, err.Error())
+		q := d.inFlight[id]
+		d.deadLetter(Change{ID: id, AppKey: q.appKey, Alert: q.alert}, 0, err.Error())
 		d.log.Error("a queued change cannot be read: it is now a dead letter", "id", id, "error", err)
 	}
 	if len(unreadable) > 0 {
 		d.settle()
 	}
 	return changes
-}
-
-// unread is a change as far as it is known without its record.
-func (q *alertQueue) unread(id uint64) Change {
-	return Change{ID: id, AppKey: q.appKey, Alert: q.alert}
-}
-
-// read returns one change of an alert with its payload.
-func (d *Disk) read(tx *bolt.Tx, q *alertQueue, id uint64) (Change, error) {
-	if c, there := d.pending.changes[id]; there {
-		return c, nil
-	}
-	var value []byte
-	if b := tx.Bucket(bucketQueue).Bucket([]byte(q.appKey)); b != nil {
-		value = b.Get(boltfile.EncodeID(id))
-	}
-	c, err := decodeChange(id, q.appKey, value)
-	if err != nil {
-		return q.unread(id), err
-	}
-	c.Payload = bytes.Clone(c.Payload)
-	return c, nil
 }
 
 // Stats returns what is held now, and what became of changes since Open.
@@ -308,9 +285,6 @@ func (d *Disk) Close() error {
 	d.closed = true
 	d.stop()
 	d.awake()
-	if d.retry != nil {
-		d.retry.Stop()
-	}
 	d.closeControl()
 	d.mu.Unlock()
 	d.workers.Wait()
@@ -318,6 +292,7 @@ func (d *Disk) Close() error {
 	defer d.mu.Unlock()
 	// Also when nothing is pending: the token may have been changed in its file.
 	err := d.commit(nil, nil)
+	d.retry.Stop()
 	if d.pending.empty() {
 		err = nil
 	} else if err != nil {
@@ -327,16 +302,4 @@ func (d *Disk) Close() error {
 		err = errors.Join(err, d.store.db.Close())
 	}
 	return errors.Join(err, system.Release(d.lock))
-}
-
-// Drain waits until nothing is queued or in flight, nor being taken over from
-// processes of the use that are gone when it was opened. It returns ctx's error
-// when that is over first.
-func (d *Disk) Drain(ctx context.Context) error {
-	return d.await(ctx, &d.mu, func() (bool, error) {
-		if d.closed {
-			return false, ErrClosed
-		}
-		return d.queued == 0 && !d.looking, nil
-	})
 }

@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -28,27 +27,10 @@ const maxReadable = 80
 // ownFiles are what an outbox may leave in its folder. The lock is last.
 var ownFiles = []string{databaseName, databaseName + compacting, controlName, lockName}
 
-// lockFolder makes and locks the folder of one use of the function, or a
-// numbered one beside it when others have it. The lock ends with the process.
-func lockFolder(dir string, o Options) (folder string, lock *os.File, err error) {
-	base := filepath.Join(dir, folderName(o.Task, o.Node))
-	former := filepath.Join(dir, formerName(o.Task, o.Node, o.givenURL))
-	takeFolder(dir, base, o)
-	folder, lock, err = lockFrom(base, time.Now().Add(o.Wait), func(string) bool { return true })
-	if err != nil {
-		return "", nil, unwritable(dir, err)
-	}
-	if folder == base {
-		// So that an earlier program, which looks there, finds a newer format
-		// instead of nothing. Nothing depends on it.
-		os.Symlink(filepath.Base(base), former)
-	}
-	return folder, lock, nil
-}
-
-// lockFrom makes and locks a folder, or the next of those beside it that nobody has
-// and that fits. It waits for the first one until a deadline.
-func lockFrom(first string, deadline time.Time, fits func(folder string) bool) (folder string, lock *os.File, err error) {
+// lockFolder makes and locks a folder, or the next of those beside it that nobody has
+// and that fits. It waits for the first one until a deadline. The lock ends with the
+// process.
+func lockFolder(first string, deadline time.Time, fits func(folder string) bool) (folder string, lock *os.File, err error) {
 	base := baseOf(first)
 	for n := numberOf(first); n <= maxFolders; {
 		folder = base
@@ -134,15 +116,9 @@ func numberOf(folder string) int {
 
 // folderName is a name that any file system takes, that a person can read, and
 // that no other use of the function has.
-func folderName(task, node string) string { return nameOf(task, node, "") }
-
-// formerName is the name that format 1 gave the folder, and earlier programs look
-// for.
-func formerName(task, node, url string) string { return nameOf(task, node, "\x00"+url) }
-
-func nameOf(task, node, rest string) string {
-	sum := sha256.Sum256([]byte(task + "\x00" + node + rest))
-	return readableName(task+"."+node) + "." + hex.EncodeToString(sum[:4])
+func folderName(task, node string) string {
+	sum := sha256.Sum256([]byte(task + "\x00" + node))
+	return fmt.Sprintf("%s.%x", readableName(task+"."+node), sum[:4])
 }
 
 func readableName(text string) string {

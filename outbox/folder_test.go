@@ -153,7 +153,7 @@ func TestSecrets(t *testing.T) {
 			}
 			r.Append(changes, []Level{{Key: "s", Value: []byte("v")}})
 			openIn(t, dir).put(1, "b") // a numbered one
-			r.Dead(r.next(1)[0].ID, 401, "no")
+			r.Dead(r.next(1)[0], 401, "no")
 			check := func() {
 				err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 					if err != nil {

@@ -249,7 +249,7 @@ func TestFailedWriteReopens(t *testing.T) { // P4, P5
 	f.breakFile(t)
 	r.ack(inFlight[:1])
 	f.breakFile(t)
-	if err := r.Dead(inFlight[1].ID, 400, "no"); err != nil {
+	if err := r.Dead(inFlight[1], 400, "no"); err != nil {
 		t.Error(err)
 	}
 	if s := r.Stats(); s != (Stats{Queued: 1, InFlight: 1, Dead: 1}) {

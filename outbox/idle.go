@@ -116,14 +116,12 @@ func openIdle(folder string, write bool) (*idle, error) {
 	}
 	i := &idle{lock: lock}
 	path := filepath.Join(folder, databaseName)
-	info, err := os.Stat(path)
+	_, err = os.Stat(path)
 	switch {
 	case errors.Is(err, os.ErrNotExist) && len(putAside(folder)) > 0:
 		return i, nil
 	case errors.Is(err, os.ErrNotExist):
 		err = fmt.Errorf("it has no database: %w", err)
-	case err == nil && info.Size() == 0:
-		err = fmt.Errorf("%w: it is empty", boltfile.ErrDamaged)
 	case err == nil:
 		i.db, err = boltfile.Open(path, bolt.Options{ReadOnly: !write, OpenFile: func(name string, flag int, mode os.FileMode) (*os.File, error) {
 			return openFile(name, flag&^os.O_CREATE, mode)

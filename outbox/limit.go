@@ -93,20 +93,15 @@ func (d *Disk) onePiece(from uint64, f func(Change) bool) (next uint64, more boo
 	})
 	if err == nil && len(gone) > 0 {
 		d.countGivenUp(len(gone))
-		err = d.remove(gone)
+		for _, c := range gone {
+			d.queued--
+			d.pending.done[c.ID] = c.AppKey
+			d.forget(c)
+		}
+		for _, c := range gone {
+			d.refill(c.Alert, c.AppKey)
+		}
+		err = d.settle()
 	}
 	return next, more && err == nil
-}
-
-// remove takes queued changes off the disk, whose bytes are no longer counted.
-func (d *Disk) remove(gone []Change) error {
-	for _, c := range gone {
-		d.queued--
-		d.pending.done[c.ID] = c.AppKey
-		d.forget(c)
-	}
-	for _, c := range gone {
-		d.refill(c.Alert, c.AppKey)
-	}
-	return d.settle()
 }

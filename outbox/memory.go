@@ -12,22 +12,17 @@ import (
 // bytes. The newest change of every alert is kept beyond it.
 const DefaultMemoryLimit = 64 << 20
 
-// memoryDeadLetters is how many dead letters a memory outbox keeps, the newest.
-const memoryDeadLetters = 100
-
 // Memory is an outbox that lives and dies with its process. Safe for
 // concurrent use.
 type Memory struct {
 	limit int64
 
 	mu       sync.Mutex
-	closed   bool
 	lastID   uint64
 	bytes    int64             // of all payloads, queued and in flight
 	full     int64             // the bytes above which changes are given up
 	changes  map[uint64]Change // queued and in flight
 	schedule schedule
-	dead     []DeadLetter
 	stats    Stats
 }
 
@@ -47,43 +42,34 @@ func (m *Memory) Levels(func(Level) bool) (isNew bool, err error) { return true,
 // Append queues the changes, which get their IDs in their order. The levels
 // are not kept: there is nobody left to read them after the process.
 func (m *Memory) Append(changes []Change, _ []Level) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.closed {
-		return
-	}
-	for _, c := range changes {
-		m.lastID++
-		c.ID = m.lastID
-		m.changes[c.ID] = c
-		m.bytes += int64(len(c.Payload))
-		m.schedule.add(c.Alert, c.AppKey, entry{c.ID, len(c.Payload)})
-	}
-	m.schedule.awake()
-	if m.bytes > m.full {
-		m.giveUp()
-	}
+	m.do(func() {
+		if m.schedule.closed {
+			return
+		}
+		for i := range changes {
+			m.lastID++
+			changes[i].ID = m.lastID
+		}
+		m.put(changes)
+		if m.bytes > m.full {
+			m.giveUp()
+		}
+	})
 }
 
 // Put queues changes that have their IDs from elsewhere: each one's is new, and
 // higher than those of the alert that were put before. None is given up, whatever the
 // limit; who puts them sees to their size.
 func (m *Memory) Put(changes ...Change) {
-	m.do(func() {
-		for _, c := range changes {
-			m.changes[c.ID] = c
-			m.bytes += int64(len(c.Payload))
-			m.schedule.add(c.Alert, c.AppKey, entry{c.ID, len(c.Payload)})
-		}
-	})
+	m.do(func() { m.put(changes) })
 }
 
-// Change returns a change that is queued or in flight.
-func (m *Memory) Change(id uint64) (c Change, ok bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	c, ok = m.changes[id]
-	return c, ok
+func (m *Memory) put(changes []Change) {
+	for _, c := range changes {
+		m.changes[c.ID] = c
+		m.bytes += int64(len(c.Payload))
+		m.schedule.add(c.Alert, c.AppKey, entry{c.ID, len(c.Payload)})
+	}
 }
 
 // giveUp drops intermediate changes, the oldest first, until a tenth of the
@@ -103,7 +89,7 @@ func (m *Memory) giveUp() {
 			break
 		}
 		m.schedule.drop(c.Alert, c.ID)
-		m.forget(c)
+		m.forget(c.ID)
 		m.stats.GivenUp++
 	}
 	m.full = max(m.limit, m.bytes+m.room())
@@ -112,9 +98,9 @@ func (m *Memory) giveUp() {
 // room is what giveUp makes, in bytes.
 func (m *Memory) room() int64 { return m.limit / 10 }
 
-func (m *Memory) forget(c Change) {
-	delete(m.changes, c.ID)
-	m.bytes -= int64(len(c.Payload))
+func (m *Memory) forget(id uint64) {
+	m.bytes -= int64(len(m.changes[id].Payload))
+	delete(m.changes, id)
 	m.full = max(m.limit, min(m.full, m.bytes+m.room()))
 }
 
@@ -127,9 +113,6 @@ func (m *Memory) forget(c Change) {
 // flight until Ack, Dead or Release.
 func (m *Memory) Next(ctx context.Context, max int, skip func(appKey string) bool) (taken []Change, err error) {
 	err = m.schedule.await(ctx, &m.mu, func() (bool, error) {
-		if m.closed {
-			return false, ErrClosed
-		}
 		for _, id := range m.schedule.take(max, skip) {
 			c := m.changes[id]
 			c.Postponed = m.schedule.inFlight[id].postponed > 0
@@ -158,29 +141,24 @@ func (m *Memory) Ack(ids ...uint64) error {
 	return nil
 }
 
-// Dead removes a change that was refused for good and keeps it, with the
-// answer, among the newest dead letters.
-func (m *Memory) Dead(id uint64, status int, answer string) error {
+// Dead removes a change that was refused for good. With the process the answer would be
+// gone anyway: it is in the log.
+func (m *Memory) Dead(c Change, _ int, _ string) error {
 	m.do(func() {
-		c, ok := m.complete(id)
-		if !ok {
-			return
+		if m.complete(c.ID) {
+			m.stats.Dead++
 		}
-		m.stats.Dead++
-		m.dead = append(m.dead, DeadLetter{Change: c, Status: status, Answer: answer})
-		m.dead = m.dead[max(0, len(m.dead)-memoryDeadLetters):]
 	})
 	return nil
 }
 
 // complete ends the flight of a change that is done with.
-func (m *Memory) complete(id uint64) (Change, bool) {
-	if l, _ := m.schedule.complete(id); l == nil {
-		return Change{}, false
+func (m *Memory) complete(id uint64) bool {
+	q, _ := m.schedule.complete(id)
+	if q != nil {
+		m.forget(id)
 	}
-	c := m.changes[id]
-	m.forget(c)
-	return c, true
+	return q != nil
 }
 
 // Release puts changes that were not delivered back in their places.
@@ -201,9 +179,6 @@ func (m *Memory) Postpone(ids ...uint64) {
 // ErrClosed, when that comes first.
 func (m *Memory) Drain(ctx context.Context) error {
 	return m.schedule.await(ctx, &m.mu, func() (bool, error) {
-		if m.closed && len(m.changes) > 0 {
-			return false, ErrClosed
-		}
 		return len(m.changes) == 0, nil
 	})
 }
@@ -230,16 +205,9 @@ func (m *Memory) Undelivered() []Change {
 	return all
 }
 
-// DeadLetters returns the newest dead letters, oldest first.
-func (m *Memory) DeadLetters() []DeadLetter {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return slices.Clone(m.dead)
-}
-
-// Close ends every Next, and every Drain while something is left, which
-// Undelivered still returns. It may be called twice.
+// Close ends every Next and Drain. What is left Undelivered still returns. It may be
+// called twice.
 func (m *Memory) Close() error {
-	m.do(func() { m.closed = true })
+	m.do(func() { m.schedule.closed = true })
 	return nil
 }

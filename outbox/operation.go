@@ -206,7 +206,7 @@ func (d *Disk) runNow(op served, do func(*target) (any, error), t *target) (out 
 		return out, err
 	}
 	if !d.pending.empty() {
-		if err := d.try(nil, nil); err != nil {
+		if err := d.commit(nil, nil); err != nil {
 			return nil, fmt.Errorf("the disk refuses to be written, so nothing was changed: %w", err)
 		}
 	}
@@ -248,11 +248,9 @@ func runIdle(folder string, op served, do func(*target) (any, error)) (out any, 
 
 // ask has a control do an operation.
 func (o operation[In, Out]) ask(ctx context.Context, c *Control, in In) (out Out, err error) {
-	var request []byte
-	if _, none := any(in).(struct{}); !none {
-		if request, err = json.Marshal(in); err != nil {
-			return out, err
-		}
+	request, err := json.Marshal(in)
+	if err != nil {
+		return out, err
 	}
 	if err := c.ask(ctx, o.served, request, &out); err != nil {
 		return out, fmt.Errorf("%s %s: %w", o.what, c.folder, readable(c.folder, err))

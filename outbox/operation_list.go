@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"bigpanda-udf/boltfile"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 // The kinds of what an outbox lists and drops.
@@ -102,10 +100,11 @@ func (c *Control) DeadLetters(ctx context.Context, after uint64, limit int, payl
 }
 
 var listDead = define("dead", "read the outbox", reads, func(t *target, q pageQuery) (page Page, err error) {
-	for id, v := range deadAfter(t.tx, q.After) {
+	c := t.tx.Bucket(bucketDead).Cursor()
+	for k, v := c.Seek(behind(boltfile.EncodeID(q.After))); k != nil; k, v = c.Next() {
 		var letter DeadLetter
 		err := json.Unmarshal(v, &letter)
-		letter.ID = id
+		letter.ID = boltfile.DecodeID(k)
 		e := newEntry(letter.Change, q.Payload)
 		e.Status, e.Answer = letter.Status, letter.Answer
 		if err != nil {
@@ -120,17 +119,8 @@ var listDead = define("dead", "read the outbox", reads, func(t *target, q pageQu
 	return page, nil
 })
 
-// deadAfter goes through the dead letters behind an ID.
-func deadAfter(tx *bolt.Tx, after uint64) func(yield func(id uint64, value []byte) bool) {
-	return func(yield func(uint64, []byte) bool) {
-		if after == 1<<64-1 {
-			return
-		}
-		c := tx.Bucket(bucketDead).Cursor()
-		for k, v := c.Seek(boltfile.EncodeID(after + 1)); k != nil && yield(boltfile.DecodeID(k), v); k, v = c.Next() {
-		}
-	}
-}
+// behind is the first key that may follow one.
+func behind(key []byte) []byte { return append(key[:len(key):len(key)], 0) }
 
 func newEntry(c Change, payload bool) Entry {
 	e := Entry{
@@ -146,55 +136,47 @@ func newEntry(c Change, payload bool) Entry {
 	return e
 }
 
-// A levelPage is a piece of all levels. Keys are bytes: JSON texts would not
-// keep what is no UTF-8.
+// A levelPage is a piece of all levels.
 type levelPage struct {
 	Levels []levelEntry `json:"levels"`
 	// Next is what to ask for the next page with; nil after the last.
 	Next []byte `json:"next,omitempty"`
 }
 
+// A levelEntry is a level whose key is bytes: a text of JSON would not keep what is no
+// UTF-8.
 type levelEntry struct {
-	Key   []byte `json:"key"`
-	Time  int64  `json:"time"`
-	Value []byte `json:"value"`
-	Seen  int64  `json:"seen,omitempty"`
-}
-
-// levelQuery asks for what is behind a levelPage.Next.
-type levelQuery struct {
-	After []byte `json:"after"`
+	Level
+	Key []byte
 }
 
 // Levels calls each with the level of every series, in no order. Those that the
 // disk refuses, and a process has in its memory, are not among them.
 func (c *Control) Levels(ctx context.Context, each func(Level)) error {
-	for q, more := (levelQuery{}), true; more; {
-		page, err := listLevels.ask(ctx, c, q)
+	for after, more := []byte(nil), true; more; {
+		page, err := listLevels.ask(ctx, c, after)
 		if err != nil {
 			return err
 		}
 		for _, l := range page.Levels {
-			each(Level{Key: string(l.Key), Time: l.Time, Value: l.Value, Seen: l.Seen})
+			l.Level.Key = string(l.Key)
+			each(l.Level)
 		}
-		q.After, more = page.Next, page.Next != nil
+		after, more = page.Next, page.Next != nil
 	}
 	return nil
 }
 
-var listLevels = define("levels", "read the outbox", asks, func(t *target, q levelQuery) (page levelPage, err error) {
+var listLevels = define("levels", "read the outbox", asks, func(t *target, after []byte) (page levelPage, err error) {
 	c := t.tx.Bucket(bucketLevels).Cursor()
-	k, v := c.Seek(q.After)
-	if q.After != nil && slices.Equal(k, q.After) {
-		k, v = c.Next()
-	}
-	for n := 0; k != nil; k, v = c.Next() {
+	n := 0
+	for k, v := c.Seek(behind(after)); k != nil; k, v = c.Next() {
 		if l, err := decodeLevel(v); err == nil && len(l.Value) > 0 {
-			e := levelEntry{Key: []byte(l.Key), Time: l.Time, Value: bytes.Clone(l.Value)}
+			l.Value = bytes.Clone(l.Value)
 			if t.known != nil {
-				e.Seen = t.known.Seen(l.Key)
+				l.Seen = t.known.Seen(l.Key)
 			}
-			page.Levels = append(page.Levels, e)
+			page.Levels = append(page.Levels, levelEntry{l, []byte(l.Key)})
 		}
 		if n++; n == maxPage {
 			page.Next = slices.Clone(k)

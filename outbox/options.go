@@ -42,8 +42,7 @@ type Options struct {
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
 
-	givenURL  string // URL, as it was given
-	noControl bool   // nothing waits for the network, as a fake clock needs it
+	noControl bool // nothing waits for the network, as a fake clock needs it
 }
 
 // TopicNode is the node of a use that is a handler of a topic, and no node of a task:

@@ -142,14 +142,10 @@ func (d *Disk) movePiece(o *idle) (int, error) {
 func (d *Disk) markOrphan(o *idle, tx *bolt.Tx) error {
 	meta := tx.Bucket(bucketMeta)
 	now := d.options.Now()
-	since := boltfile.Number(meta.Get(keyOrphan))
-	if since == 0 {
-		since = now.Unix()
-		if err := boltfile.PutNumber(meta, keyOrphan, since); err != nil {
-			return err
-		}
-	}
-	if !o.isOf(d.options) && (meta.Get(keyHeir) != nil || now.Sub(time.Unix(since, 0)) > maxOrphanAge) {
+	switch since := boltfile.Number(meta.Get(keyOrphan)); {
+	case since == 0:
+		return boltfile.PutNumber(meta, keyOrphan, now.Unix())
+	case !o.isOf(d.options) && now.Sub(time.Unix(since, 0)) > maxOrphanAge:
 		return dropLevels(tx)
 	}
 	return nil
@@ -189,50 +185,28 @@ func (d *Disk) lookAfter(o *idle) (empty bool, err error) {
 }
 
 // insert queues changes of an orphan, in their places.
-func (d *Disk) insert(changes []Change) error {
+func (d *Disk) insert(theirs []Change) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.closed {
-		return ErrClosed
-	}
-	if d.writeFailed != nil {
-		return d.writeFailed // what is kept in memory comes first
-	}
-	var count int
-	var size int64
-	err := d.update(func(tx *bolt.Tx) error {
-		count, size = 0, 0
-		for _, c := range changes {
-			b, err := tx.Bucket(bucketQueue).CreateBucketIfNotExists([]byte(c.AppKey))
-			if err != nil {
-				return err
-			}
-			there := b.Get(boltfile.EncodeID(c.ID))
-			for ; there != nil && !bytes.Equal(there, encodeChange(c)); there = b.Get(boltfile.EncodeID(c.ID)) {
+	_, err := d.runNow(served{mode: changes}, func(t *target) (any, error) {
+		last := t.tx.Bucket(bucketQueue).Sequence()
+		count, size := 0, int64(0)
+		for _, c := range theirs {
+			there := recordOf(t.tx, c.AppKey, c.ID)
+			for ; there != nil && !bytes.Equal(there, encodeChange(c)); there = recordOf(t.tx, c.AppKey, c.ID) {
 				c.ID++
 			}
 			if there != nil {
 				continue // a process that was here before died in between
 			}
-			if err := b.Put(boltfile.EncodeID(c.ID), encodeChange(c)); err != nil {
-				return err
+			if err := putChange(t.tx, c); err != nil {
+				return nil, err
 			}
-			count++
-			size += int64(len(c.Payload))
-			d.lastID = max(d.lastID, c.ID)
+			count, size, last = count+1, size+int64(len(c.Payload)), max(last, c.ID)
 		}
-		return d.putCounts(tx, count, size)
-	})
-	if err != nil {
-		return err
-	}
-	d.queued += count
-	d.bytes += size
-	for _, c := range changes {
-		d.rewind(c.AppKey)
-	}
-	d.awake()
-	return nil
+		return nil, errors.Join(t.tx.Bucket(bucketQueue).SetSequence(last), t.count(count, size))
+	}, new(target))
+	return err
 }
 
 // oldestChanges returns the oldest changes that can be read, up to movePiece, of about
@@ -315,20 +289,8 @@ func removeFolder(folder string) error {
 			return err
 		}
 	}
-	switch err := os.Remove(folder); {
-	case errors.Is(err, syscall.ENOTEMPTY):
-		return nil
-	case err != nil:
+	if err := os.Remove(folder); !errors.Is(err, syscall.ENOTEMPTY) {
 		return err
 	}
-	// And the links to it.
-	dir := filepath.Dir(folder)
-	entries, err := os.ReadDir(dir)
-	for _, e := range entries {
-		link := filepath.Join(dir, e.Name())
-		if to, err := os.Readlink(link); err == nil && to == filepath.Base(folder) {
-			os.Remove(link)
-		}
-	}
-	return err
+	return nil
 }

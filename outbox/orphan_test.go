@@ -233,7 +233,7 @@ func TestWhatStays(t *testing.T) {
 			}
 		}, false},
 		{"levels of another node", func(_ *testing.T, r *rig) { r.Append(nil, []Level{{Key: "s", Value: []byte("v")}}) }, true},
-		{"a dead letter", func(_ *testing.T, r *rig) { r.put(1, "a"); r.Dead(r.next(1)[0].ID, 400, "no") }, true},
+		{"a dead letter", func(_ *testing.T, r *rig) { r.put(1, "a"); r.Dead(r.next(1)[0], 400, "no") }, true},
 		{"a damaged change", func(t *testing.T, r *rig) {
 			r.mu.Lock()
 			defer r.mu.Unlock()

@@ -18,8 +18,8 @@ type pending struct {
 	dead    []DeadLetter
 }
 
-func newPending() pending {
-	return pending{
+func newPending() *pending {
+	return &pending{
 		changes: make(map[uint64]Change), newest: make(map[string]uint64),
 		levels: make(map[string]Level), done: make(map[uint64]string),
 	}

@@ -39,7 +39,11 @@ func takeFolder(dir, base string, o Options) {
 		o.Log.Warn("the outbox of another node of the task, which nobody has, cannot be taken over: open alerts are told again", "folder", folder, "error", err)
 		return
 	}
-	if !own {
+	if own {
+		// So that an earlier program, which looks there, finds a newer format
+		// instead of nothing. Nothing depends on it.
+		os.Symlink(filepath.Base(base), folder)
+	} else {
 		o.Log.Info("the outbox of another node of the task, which nobody has, is this one's now", "was", folder, "folder", base)
 	}
 }
@@ -123,7 +127,7 @@ func (d *Disk) comeBack() error {
 	d.log.Error("the outbox's file was deleted, moved or replaced while it is in use: it is written anew where it was", "folder", d.folder)
 	if !system.IsAt(d.lock, filepath.Join(d.folder, lockName)) {
 		// Another process may have begun in its place meanwhile.
-		folder, lock, err := lockFrom(d.folder, time.Time{}, func(folder string) bool {
+		folder, lock, err := lockFolder(d.folder, time.Time{}, func(folder string) bool {
 			return folder == d.folder || !isOutbox(folder)
 		})
 		if err != nil {

@@ -26,9 +26,7 @@ const formatVersion = 2
 //	again  hash of the series key → 1, for each level that is to be told again
 //	dead   id → dead letter, as JSON
 //
-// Format 1 had no again, and named the folder by the URL, too. In its meta, heir
-// says that another outbox has the levels, and beginning that it was looking for
-// such ones.
+// Format 1 had no again, and named the folder by the URL, too.
 //
 // A change:
 //
@@ -54,9 +52,6 @@ var (
 	keyOrphan  = []byte("orphan")
 
 	keyCounters = []byte("counters")
-
-	keyHeir   = []byte("heir")      // of format 1
-	keyBegins = []byte("beginning") // of format 1
 )
 
 // storeSize is the size of a store's id, in bytes.
@@ -95,6 +90,21 @@ func putChange(tx *bolt.Tx, c Change) error {
 	}
 	b.FillPercent = 1 // ids only ascend
 	return b.Put(boltfile.EncodeID(c.ID), encodeChange(c))
+}
+
+// recordOf returns the record of a change; nil when there is none.
+func recordOf(tx *bolt.Tx, appKey string, id uint64) []byte {
+	if b := tx.Bucket(bucketQueue).Bucket([]byte(appKey)); b != nil {
+		return b.Get(boltfile.EncodeID(id))
+	}
+	return nil
+}
+
+// readChange reads one change. Its payload is a copy.
+func readChange(tx *bolt.Tx, appKey string, id uint64) (Change, error) {
+	c, err := decodeChange(id, appKey, recordOf(tx, appKey, id))
+	c.Payload = bytes.Clone(c.Payload)
+	return c, err
 }
 
 func dropChange(tx *bolt.Tx, appKey string, id uint64) error {

@@ -158,7 +158,7 @@ func TestAfterCloseNothingIsTouched(t *testing.T) {
 		if err := r.Ack(inFlight[0].ID); err != ErrClosed {
 			t.Errorf("Ack: %v", err)
 		}
-		if err := r.Dead(inFlight[0].ID, 400, "no"); err != ErrClosed {
+		if err := r.Dead(inFlight[0], 400, "no"); err != ErrClosed {
 			t.Errorf("Dead: %v", err)
 		}
 		r.Release(inFlight[0].ID)

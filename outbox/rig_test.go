@@ -84,6 +84,12 @@ type rig struct {
 	log *logged
 }
 
+// formerName is the name that format 1 gave the folder of a use.
+func formerName(task, node, url string) string {
+	sum := sha256.Sum256([]byte(task + "\x00" + node + "\x00" + url))
+	return fmt.Sprintf("%s.%x", readableName(task+"."+node), sum[:4])
+}
+
 // readAll collects what Levels gives.
 func readAll(o interface {
 	Levels(func(Level) bool) (bool, error)
@@ -111,6 +117,15 @@ func openIn(t *testing.T, dir string, change ...func(*Options)) *rig {
 	r.Disk = d
 	t.Cleanup(func() { d.Close() })
 	return r
+}
+
+// Drain waits until nothing is queued or in flight, nor being taken over from
+// processes of the use that are gone when it was opened. It returns ctx's error
+// when that is over first.
+func (d *Disk) Drain(ctx context.Context) error {
+	return d.await(ctx, &d.mu, func() (bool, error) {
+		return d.queued == 0 && !d.looking, nil
+	})
 }
 
 // OpenUndisturbed is Open while no other test starts a process: that has all open files

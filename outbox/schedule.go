@@ -21,6 +21,7 @@ type schedule struct {
 	inFlight map[uint64]*alertQueue // whose entry is in flight
 	ready    map[string]*readyHeap  // every app key that has a ready alert
 	wake     chan struct{}          // closed, and made anew, when something may have become ready or done
+	closed   bool                   // nothing leaves any more
 
 	postponed uint64 // how often something was
 }
@@ -150,19 +151,10 @@ func (s *schedule) postpone(ids ...uint64) {
 
 // release puts entries that are in flight back in their places.
 func (s *schedule) release(ids ...uint64) {
-	back := make(map[*alertQueue][]entry)
 	for _, id := range ids {
 		if q := s.inFlight[id]; q != nil {
-			back[q] = append(back[q], s.recall(q, id))
+			s.add(q.alert, q.appKey, s.recall(q, id))
 		}
-	}
-	for q, entries := range back {
-		// All of them at once: an alert that flaps has many behind them to move.
-		q.queued = slices.Concat(entries, q.queued)
-		if !slices.IsSortedFunc(q.queued, byID) {
-			slices.SortFunc(q.queued, byID)
-		}
-		s.reorder(q)
 	}
 }
 
@@ -191,9 +183,9 @@ func (s *schedule) empty(q *alertQueue) {
 
 // clear forgets all entries, also those in flight.
 func (s *schedule) clear() {
-	wake := s.wake
+	wake, closed := s.wake, s.closed
 	*s = newSchedule()
-	s.wake = wake
+	s.wake, s.closed = wake, closed
 }
 
 // recall takes an entry out of its alert's flight.
@@ -230,11 +222,14 @@ func (s *schedule) reorder(q *alertQueue) {
 }
 
 // await calls look, with a lock held, until it is done or fails, and waits in between
-// until it is worth another try. The error is look's, or ctx's.
+// until it is worth another try. The error is look's, ctx's, or ErrClosed.
 func (s *schedule) await(ctx context.Context, mu *sync.Mutex, look func() (done bool, err error)) error {
 	locked := func() (done bool, wake <-chan struct{}, err error) {
 		mu.Lock()
 		defer mu.Unlock()
+		if s.closed {
+			return false, nil, ErrClosed
+		}
 		wake = s.wake // look may find itself that it is worth another try
 		done, err = look()
 		return done, wake, err

@@ -36,11 +36,11 @@ func TestControlWhileTheDiskRefuses(t *testing.T) {
 	f.set(syscall.EIO)
 	f.breakFile(t)
 	r.put(2, "b", "c")
-	if err := r.Dead(inFlight[0].ID, 400, "no"); err == nil {
+	if err := r.Dead(inFlight[0], 400, "no"); err == nil {
 		t.Error("a dead letter that the disk refuses has no error")
 	}
 	s, err := c.Status(t.Context())
-	if err != nil || s.Queued != 4 || s.KeptInMemory != 2 || !s.DiskRefuses || s.Oldest.IsZero() {
+	if err != nil || s.Queued != 3 || s.Dead != 1 || s.KeptInMemory != 2 || !s.DiskRefuses || s.Oldest.IsZero() {
 		t.Errorf("the status is %+v, %v", s, err)
 	}
 	all := Selection{All: true}
@@ -58,10 +58,10 @@ func TestControlWhileTheDiskRefuses(t *testing.T) {
 	}
 	f.set(nil)
 	until(t, "the outbox is written again", func() bool { return r.log.count("the outbox is written again") == 1 })
-	if s, err := c.Status(t.Context()); err != nil || s.Queued != 4 || s.KeptInMemory != 0 || s.DiskRefuses {
+	if s, err := c.Status(t.Context()); err != nil || s.Queued != 3 || s.Dead != 1 || s.KeptInMemory != 0 || s.DiskRefuses {
 		t.Errorf("the status is %+v, %v", s, err)
 	}
-	if o, err := c.Drop(t.Context(), KindQueued, all); err != nil || o.Done != 4 || len(o.InFlight) != 0 {
+	if o, err := c.Drop(t.Context(), KindQueued, all); err != nil || o.Done != 3 || len(o.InFlight) != 0 {
 		t.Errorf("drop: %+v, %v", o, err)
 	}
 	if s := r.Stats(); s.Queued != 0 {

@@ -161,7 +161,7 @@ func TestNodeNumberedAnew(t *testing.T) {
 	dir := memoryDir(t)
 	r := openIn(t, dir, node("cpu", "bigpanda2"))
 	r.put(1, "dead")
-	r.Dead(r.next(1)[0].ID, 400, "no")
+	r.Dead(r.next(1)[0], 400, "no")
 	for n, number := range []string{"bigpanda2", "bigpanda3", "bigpanda4", "bigpanda2"} {
 		r.Append([]Change{aChange(n+1, "x")}, []Level{open(number, int64(n))})
 		r.close()

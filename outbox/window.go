@@ -161,14 +161,12 @@ func (w *window) forget(c Change) {
 // rewind may have others before it that are not known yet: then its place is on
 // the disk alone, until it is read again.
 func (w *window) release(ids ...uint64) {
-	queues := make(map[uint64]*alertQueue, len(ids))
 	for _, id := range ids {
-		if q := w.inFlight[id]; q != nil {
-			queues[id] = q
+		q := w.inFlight[id]
+		if q == nil {
+			continue
 		}
-	}
-	w.schedule.release(ids...)
-	for id, q := range queues {
+		w.schedule.release(id)
 		r := w.reader(q.appKey)
 		from, behind := r.skipped[q.alert]
 		if (id >= r.next || behind && id > from) && w.drop(q.alert, id) {

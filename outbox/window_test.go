@@ -232,7 +232,7 @@ func TestSmallWindow(t *testing.T) {
 				n := r.IntN(len(all) + 1)
 				for _, c := range all[:n] {
 					if r.IntN(10) == 0 {
-						if err := d.Dead(c.ID, 400, "no"); err != nil {
+						if err := d.Dead(c, 400, "no"); err != nil {
 							t.Fatal(err)
 						}
 					} else {

@@ -79,17 +79,13 @@ func (q *queue) settle(ids ...uint64) error {
 
 // Dead stores a change as a dead letter, and then removes it. With an error it is queued
 // again after a while: until then it holds up its alert alone.
-func (q *queue) Dead(id uint64, status int, answer string) error {
-	c, ok := q.Change(id)
-	if !ok {
-		return nil
-	}
+func (q *queue) Dead(c outbox.Change, status int, answer string) error {
 	err := q.storeDead(outbox.DeadLetter{Change: c, Status: status, Answer: answer})
 	if err != nil {
-		time.AfterFunc(deadAgain, func() { q.Postpone(id) })
+		time.AfterFunc(deadAgain, func() { q.Postpone(c.ID) })
 		return err
 	}
-	return q.Ack(id)
+	return q.Ack(c.ID)
 }
 
 func (q *queue) storeDead(letter outbox.DeadLetter) error {

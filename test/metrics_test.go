@@ -364,7 +364,7 @@ func TestMetricsOfAnOlderProgram(t *testing.T) {
 	}
 	defer l.Close()
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("/status", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, `{"task":"cpu_alert","node":"bigpanda3","process":7,"queued":3,"held":[{"app_key":"k","reason":"some text"}]}`)
 	})
 	go http.Serve(l, mux)

@@ -36,7 +36,7 @@ type Queue interface {
 	// then, so that other alerts go first. With an error the flight has ended
 	// too, but the changes may come again after a restart.
 	Ack(ids ...uint64) error
-	Dead(id uint64, status int, answer string) error
+	Dead(c outbox.Change, status int, answer string) error
 	Release(ids ...uint64)
 	Postpone(ids ...uint64)
 }

@@ -149,7 +149,7 @@ func (d *delivery) refuse(c outbox.Change, why *bigpanda.Error) {
 }
 
 func (d *delivery) dead(c outbox.Change, why *bigpanda.Error) {
-	if err := d.queue.Dead(c.ID, why.Status, why.Answer); err != nil {
+	if err := d.queue.Dead(c, why.Status, why.Answer); err != nil {
 		d.warn(&d.storing, "a dead letter cannot be kept: it may be sent again", "dead", err)
 	}
 }

@@ -21,7 +21,7 @@ import (
 // An httpRig is a running Sender with a real client and a sandbox.
 type httpRig struct {
 	t      *testing.T
-	queue  *outbox.Memory
+	queue  *rigQueue
 	box    *sandbox.Server
 	server *httptest.Server
 
@@ -32,7 +32,7 @@ const rigToken = "rig-token-81472"
 
 func startHTTP(t *testing.T, faults sandbox.Faults, client bigpanda.Options, options rigOptions) *httpRig {
 	t.Helper()
-	r := &httpRig{t: t, queue: outbox.NewMemory(0), box: sandbox.New(sandbox.Options{Token: rigToken, Faults: faults})}
+	r := &httpRig{t: t, queue: newRigQueue(), box: sandbox.New(sandbox.Options{Token: rigToken, Faults: faults})}
 	r.server = httptest.NewServer(r.box)
 	client.URL = r.server.URL + sandbox.Path
 	r.run(client, options)
@@ -205,7 +205,7 @@ func TestSenderHTTPWrongToken(t *testing.T) {
 
 func TestSenderHTTPNoTrust(t *testing.T) {
 	t.Parallel()
-	r := &httpRig{t: t, queue: outbox.NewMemory(0), box: sandbox.New(sandbox.Options{})}
+	r := &httpRig{t: t, queue: newRigQueue(), box: sandbox.New(sandbox.Options{})}
 	r.server = httptest.NewUnstartedServer(r.box)
 	r.server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
 	r.server.StartTLS()

@@ -237,10 +237,32 @@ func appKeyRule(appKey string, e *bigpanda.Error) rule {
 	}
 }
 
+// A rigQueue is an outbox in memory that keeps its dead letters.
+type rigQueue struct {
+	*outbox.Memory
+	mu      sync.Mutex
+	letters []outbox.DeadLetter
+}
+
+func newRigQueue() *rigQueue { return &rigQueue{Memory: outbox.NewMemory(0)} }
+
+func (q *rigQueue) Dead(c outbox.Change, status int, answer string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.letters = append(q.letters, outbox.DeadLetter{Change: c, Status: status, Answer: answer})
+	return q.Memory.Dead(c, status, answer)
+}
+
+func (q *rigQueue) DeadLetters() []outbox.DeadLetter {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.letters)
+}
+
 // A senderRig is a running Sender between an outbox and a fakeAPI.
 type senderRig struct {
 	t      *testing.T
-	queue  *outbox.Memory
+	queue  *rigQueue
 	api    *fakeAPI
 	cancel context.CancelFunc
 	ended  chan struct{}
@@ -264,7 +286,7 @@ func inBubble(t *testing.T, o rigOptions, test func(t *testing.T, r *senderRig))
 func newSenderRig(t *testing.T) *senderRig {
 	return &senderRig{
 		t:     t,
-		queue: outbox.NewMemory(0),
+		queue: newRigQueue(),
 		api:   &fakeAPI{t: t, start: time.Now(), latency: 50 * time.Millisecond, seen: make(map[string]bool), inFlight: make(map[string]bool), size: DefaultBatchSize},
 		count: make(map[string]int),
 	}

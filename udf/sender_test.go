@@ -214,7 +214,7 @@ func TestSenderEndsWithItsQueue(t *testing.T) {
 
 // A brokenQueue fails for a while.
 type brokenQueue struct {
-	*outbox.Memory
+	*rigQueue
 	until time.Time
 	calls atomic.Int64
 }
@@ -226,12 +226,12 @@ func (q *brokenQueue) Next(ctx context.Context, max int, skip func(string) bool)
 		q.calls.Add(1)
 		return nil, errDisk
 	}
-	return q.Memory.Next(ctx, max, skip)
+	return q.rigQueue.Next(ctx, max, skip)
 }
 
-func (q *brokenQueue) Ack(ids ...uint64) error { return errors.Join(q.Memory.Ack(ids...), q.err()) }
-func (q *brokenQueue) Dead(id uint64, status int, answer string) error {
-	return errors.Join(q.Memory.Dead(id, status, answer), q.err())
+func (q *brokenQueue) Ack(ids ...uint64) error { return errors.Join(q.rigQueue.Ack(ids...), q.err()) }
+func (q *brokenQueue) Dead(c outbox.Change, status int, answer string) error {
+	return errors.Join(q.rigQueue.Dead(c, status, answer), q.err())
 }
 
 func (q *brokenQueue) err() error {
@@ -245,7 +245,7 @@ func TestSenderBrokenQueue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newSenderRig(t)
-		q := &brokenQueue{Memory: r.queue, until: time.Now().Add(time.Hour)}
+		q := &brokenQueue{rigQueue: r.queue, until: time.Now().Add(time.Hour)}
 		r.run(newRigSender(q, r.api, rigOptions{Connections: 1, BatchSize: 1, Log: slog.New(slog.NewTextHandler(&r.log, nil))}))
 		r.append(many("x", 5)...)
 		time.Sleep(time.Hour)

@@ -95,7 +95,7 @@ func testAppendInFlight(_ *testing.T, b *box) {
 	b.append("b", "a")
 	b.want(100, "b#1")
 	b.want(100, "")
-	b.ok(b.Dead(a[0].ID, 400, "no"))
+	b.ok(b.Dead(a[0], 400, "no"))
 	b.want(100, "a#2")
 }
 
@@ -182,13 +182,13 @@ func testAnyOrder(_ *testing.T, b *box) {
 	got := b.want(100, "a#1 b#2 c#3 a#4 b#5 c#6")
 	for range 2 {
 		b.ok(b.Ack(got[3].ID, got[3].ID))
-		b.ok(b.Dead(got[4].ID, 400, "no"))
+		b.ok(b.Dead(got[4], 400, "no"))
 		b.Release(got[2].ID, got[2].ID)
 	}
 	b.stats(outbox.Stats{Queued: 4, InFlight: 3, Dead: 1})
 	// What has ended in one way does not end in another.
 	b.ok(b.Ack(got[4].ID, got[2].ID))
-	b.ok(b.Dead(got[3].ID, 400, "no"))
+	b.ok(b.Dead(got[3], 400, "no"))
 	b.Release(got[3].ID, got[4].ID)
 	b.stats(outbox.Stats{Queued: 4, InFlight: 3, Dead: 1})
 	b.Release(got[5].ID, got[1].ID, got[0].ID)
@@ -201,10 +201,10 @@ func testUnknownIDs(_ *testing.T, b *box) {
 	b.ok(b.Ack())
 	b.Release(0, 99)
 	b.Release()
-	b.ok(b.Dead(99, 400, "no"))
-	first := b.want(1, "a#1")[0].ID
-	b.Release(first)
-	b.ok(b.Ack(first)) // not in flight: this must not lose it
+	b.ok(b.Dead(outbox.Change{ID: 99}, 400, "no"))
+	first := b.want(1, "a#1")[0]
+	b.Release(first.ID)
+	b.ok(b.Ack(first.ID)) // not in flight: this must not lose it
 	b.ok(b.Dead(first, 400, "no"))
 	b.stats(outbox.Stats{Queued: 1})
 	b.want(1, "a#1")
@@ -254,7 +254,7 @@ func testNextWaits(t *testing.T, b *box) {
 func testNextWaitsForFlight(t *testing.T, b *box) {
 	ends := map[string]func(id uint64){
 		"Ack":     func(id uint64) { b.ok(b.Ack(id)) },
-		"Dead":    func(id uint64) { b.ok(b.Dead(id, 400, "no")) },
+		"Dead":    func(id uint64) { b.ok(b.Dead(outbox.Change{ID: id}, 400, "no")) },
 		"Release": func(id uint64) { b.Release(id) },
 	}
 	for name, end := range ends {
@@ -327,7 +327,7 @@ func testClose(t *testing.T, b *box) {
 		t.Errorf("Next: got error %v", err)
 	}
 	// A request may still be under way.
-	for _, err := range []error{b.Ack(inFlight[0].ID), b.Dead(inFlight[0].ID, 400, "no")} {
+	for _, err := range []error{b.Ack(inFlight[0].ID), b.Dead(inFlight[0], 400, "no")} {
 		if err != nil && !errors.Is(err, outbox.ErrClosed) {
 			t.Errorf("the end of a flight: got error %v", err)
 		}
@@ -344,7 +344,7 @@ func testDrain(t *testing.T, b *box) {
 	for _, step := range []func(){
 		func() { b.ok(b.Ack(got[0].ID)) },
 		func() { b.Release(got[1].ID) },
-		func() { b.ok(b.Dead(got[2].ID, 400, "no")) },
+		func() { b.ok(b.Dead(got[2], 400, "no")) },
 		func() { b.next(1) },
 	} {
 		step()

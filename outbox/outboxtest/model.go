@@ -200,7 +200,7 @@ func walk(t *testing.T, b *box, limit int64, steps int, r *rand.Rand) {
 			}
 		case 7:
 			id := anID()
-			b.ok(b.Dead(real(id)[0], 400, "no"))
+			b.ok(b.Dead(outbox.Change{ID: real(id)[0]}, 400, "no"))
 			if m.done(id) {
 				m.dead++
 			}
@@ -309,7 +309,7 @@ func testConcurrent(t *testing.T, open Open) {
 				}
 				b.Release(ids(piece[cut:])...)
 				if cut > 0 && r.IntN(10) == 0 {
-					b.ok(b.Dead(piece[0].ID, 400, "no"))
+					b.ok(b.Dead(piece[0], 400, "no"))
 				}
 				b.ok(b.Ack(ids(piece[:cut])...))
 			}

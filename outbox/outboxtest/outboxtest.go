@@ -20,7 +20,7 @@ type Outbox interface {
 	Append(changes []outbox.Change, levels []outbox.Level)
 	Next(ctx context.Context, max int, skip func(appKey string) bool) ([]outbox.Change, error)
 	Ack(ids ...uint64) error
-	Dead(id uint64, status int, answer string) error
+	Dead(c outbox.Change, status int, answer string) error
 	Release(ids ...uint64)
 	Postpone(ids ...uint64)
 	Drain(ctx context.Context) error

@@ -207,7 +207,11 @@ func (w *writer) append(box, count, size int) {
 
 func (w *writer) ack(box, max int) {
 	w.t.Helper()
-	ids, numbers := w.next(box, max)
+	changes, numbers := w.next(box, max)
+	var ids []uint64
+	for _, c := range changes {
+		ids = append(ids, c.ID)
+	}
 	w.say("begin ack%s", numbers)
 	if err := w.boxes[box].Ack(ids...); err != nil {
 		w.t.Fatal(err)
@@ -217,15 +221,15 @@ func (w *writer) ack(box, max int) {
 
 func (w *writer) dead(box int) {
 	w.t.Helper()
-	ids, numbers := w.next(box, 1)
+	changes, numbers := w.next(box, 1)
 	w.say("begin dead%s", numbers)
-	if err := w.boxes[box].Dead(ids[0], 400, "no"); err != nil {
+	if err := w.boxes[box].Dead(changes[0], 400, "no"); err != nil {
 		w.t.Fatal(err)
 	}
 	w.say("done")
 }
 
-func (w *writer) next(box, max int) (ids []uint64, numbers string) {
+func (w *writer) next(box, max int) (changes []outbox.Change, numbers string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	defer cancel()
@@ -234,10 +238,9 @@ func (w *writer) next(box, max int) (ids []uint64, numbers string) {
 		w.t.Fatal(err)
 	}
 	for _, c := range changes {
-		ids = append(ids, c.ID)
 		numbers += fmt.Sprint(" ", numberOf(c))
 	}
-	return ids, numbers
+	return changes, numbers
 }
 
 // file is the database of the first box, to be compared with os.SameFile.
