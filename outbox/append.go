@@ -103,7 +103,7 @@ func (d *Disk) commit(changes []Change, levels []Level) error {
 	}
 	if err == nil {
 		d.noteSuccess()
-	} else {
+	} else if !d.closed { // else Close says what is lost
 		d.noteFailure(err)
 	}
 	return err

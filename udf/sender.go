@@ -33,8 +33,8 @@ type Queue interface {
 	Next(ctx context.Context, max int, skip func(appKey string) bool) ([]outbox.Change, error)
 	// Ack, Dead, Release and Postpone end the flight of changes, in any order:
 	// they are delivered, or refused for good, or not delivered, and postponed
-	// then, so that other alerts go first. With an error the flight has ended
-	// too, but the changes may come again after a restart.
+	// then, so that other alerts go first. Dead gets the change as Next gave it. With
+	// an error the flight has ended too, but the changes may come again after a restart.
 	Ack(ids ...uint64) error
 	Dead(c outbox.Change, status int, answer string) error
 	Release(ids ...uint64)
