@@ -146,6 +146,17 @@ func (d *Disk) Levels(each func(Level) bool) (isNew bool, err error) {
 	return isNew, errors.Join(err, viewErr)
 }
 
+// LevelCount says about how many levels Levels gives.
+func (d *Disk) LevelCount() (n int) {
+	d.locked(func() error {
+		return d.store.view(func(tx *bolt.Tx) error {
+			n = tx.Bucket(bucketLevels).Stats().KeyN
+			return nil
+		})
+	})
+	return n
+}
+
 // meet finds out what other processes of the use have told, and whether one of
 // them works. The node's own outbox takes over what those that are gone have left;
 // a numbered one only reads it, and so leaves it to the node's own. It is done

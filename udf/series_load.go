@@ -17,6 +17,9 @@ func (h *Handler) load() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	defer h.survive("reading the levels failed: open alerts are sent again; please report this")
+	if c, ok := h.store.(interface{ LevelCount() int }); ok {
+		h.state.expect(c.LevelCount())
+	}
 	var isNew bool
 	var err error
 	read := make(chan []told)
@@ -89,6 +92,12 @@ func (s *state) restore(l outbox.Level) error {
 		s.take(t)
 	}
 	return err
+}
+
+// expect makes room for as many series, each with an alert of its own: a map that grows
+// to a million entries is moved twenty times.
+func (s *state) expect(n int) {
+	s.series, s.alerts = make(map[string]*series, n), make(map[string]*alert, n)
 }
 
 func (s *state) take(t told) {
