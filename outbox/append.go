@@ -133,15 +133,6 @@ func (d *Disk) noteFailure(err error) {
 	d.retry.Reset(d.options.Times.Retry)
 }
 
-// tryAgain writes what the disk has refused.
-func (d *Disk) tryAgain() {
-	d.locked(func() error {
-		d.commit(nil, nil)
-		d.awake()
-		return nil
-	})
-}
-
 // noteSuccess takes note that the disk took everything.
 func (d *Disk) noteSuccess() {
 	*d.pending = *newPending()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -88,11 +89,16 @@ func Open(dir string, o Options) (*Disk, error) {
 	d := &Disk{
 		options: o, log: o.Log, seen: make(map[string]time.Time), met: make(chan struct{}),
 		folder: folder, lock: lock, numbered: numberOf(folder) > 1,
-		store: &store{folder: folder, options: o}, pending: newPending(),
+		store: &store{folder: folder, options: o}, pending: newPending(), opened: o.Now(),
 	}
-	d.retry = time.AfterFunc(o.Times.Retry, d.tryAgain)
-	d.retry.Stop()
-	d.opened = o.Now()
+	d.retry = time.AfterFunc(math.MaxInt64, func() {
+		d.locked(func() error {
+			d.commit(nil, nil)
+			d.awake()
+			return nil
+		})
+	})
+	d.retry.Stop() // until noteFailure
 	d.window = newWindow(d.store, d.pending, d.noteFailure)
 	d.store.lost = d.lost
 	err = d.recount()

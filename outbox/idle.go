@@ -99,10 +99,9 @@ func (u use) hasToken(o Options) bool { return bytes.Equal(u.token, o.Fingerprin
 // whom it belonged to. Its lock is held until close.
 type idle struct {
 	use
-	lock   *os.File // nil where there is none to take
-	db     *bolt.DB // nil where only files that were put aside are left
-	failed error    // of the last transaction
-
+	lock    *os.File          // nil where there is none to take
+	db      *bolt.DB          // nil where only files that were put aside are left
+	failed  error             // of the last transaction
 	counted counters.Counters // as of lookAfter
 }
 

@@ -30,9 +30,7 @@ type Memory struct {
 // the payloads are together larger than limit bytes; 0 means
 // DefaultMemoryLimit.
 func NewMemory(limit int64) *Memory {
-	if limit == 0 {
-		limit = DefaultMemoryLimit
-	}
+	limit = cmp.Or(limit, DefaultMemoryLimit)
 	return &Memory{limit: limit, full: limit, changes: make(map[uint64]Change), schedule: newSchedule()}
 }
 
