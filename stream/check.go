@@ -129,7 +129,7 @@ func (k *checkup) streams(ctx context.Context) {
 		})
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound) && k.c.o.Create:
-			k.add("note", "nats stream", "", "there is no stream %s yet: it will be made", want.Name)
+			k.missing(ctx, want.Name)
 		case err != nil:
 			k.failed("nats stream", err)
 		default:
@@ -140,6 +140,17 @@ func (k *checkup) streams(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// missing says whether this user may make a stream.
+func (k *checkup) missing(ctx context.Context, stream string) {
+	var denied *deniedError
+	err := k.may(ctx, right{subject: "$JS.API.STREAM.CREATE." + stream, data: `{"name":"` + stream + `_NONE"}`})
+	if errors.As(err, &denied) {
+		k.add("fail", "nats stream", "allow it in the servers' configuration, or have another make it first", "there is no stream %s yet, and this user may not %s", stream, denied.right())
+		return
+	}
+	k.add("note", "nats stream", "", "there is no stream %s yet: it will be made", stream)
 }
 
 // settings says what of a stream is another than the options have it.
