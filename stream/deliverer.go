@@ -183,7 +183,7 @@ func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 			end(err)
 		}
 	})
-	working.Go(func() { end(d.read(ending, t.queue)) })
+	working.Go(func() { end(newReader(d.conn, t.queue, d.log).run(ending)) })
 	working.Go(func() { d.purge(ending, t) })
 	working.Go(func() { t.sender.Run(ending) })
 	// What they have to commit is committed meanwhile, if NATS answers soon.
@@ -199,22 +199,6 @@ func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 		t.failed = l.release(ctx)
 	}
 	d.finish(t, context.Cause(ending))
-}
-
-// read fills a queue from the stream.
-func (d *Deliverer) read(ctx context.Context, q *queue) error {
-	wait := retry.NewBackoff(askInitial, retry.FailureMax)
-	for {
-		alerts, err := d.conn.stream(ctx)
-		switch {
-		case err == nil:
-			return newReader(d.conn, alerts, q, d.log).run(ctx)
-		case ctx.Err() != nil:
-			return ctx.Err()
-		}
-		d.note(err)
-		retry.Sleep(ctx, wait.NextBackOff())
-	}
 }
 
 func (d *Deliverer) begin(t *term) {

@@ -43,7 +43,7 @@ func (d *Deliverer) purgeOnce(ctx context.Context, t *term) error {
 	if info.State.Msgs == 0 || !info.State.FirstTime.Before(old) || !info.Created.Equal(record.Created) {
 		return nil
 	}
-	recent, err := d.conn.firstSince(ctx, alerts, old)
+	recent, err := d.conn.firstSince(ctx, old)
 	if err != nil {
 		return err
 	}

@@ -48,10 +48,9 @@ var (
 // order and without acknowledgements; what was left of an app key, another one sends,
 // which is made for that.
 type reader struct {
-	conn   *Conn
-	stream jetstream.Stream
-	queue  *queue
-	log    *slog.Logger
+	conn  *Conn
+	queue *queue
+	log   *slog.Logger
 
 	messages chan message
 	failed   chan error  // what ended following the stream
@@ -71,9 +70,9 @@ type message struct {
 
 func (m message) token() string { return m.subject[strings.LastIndexByte(m.subject, '.')+1:] }
 
-func newReader(conn *Conn, stream jetstream.Stream, q *queue, log *slog.Logger) *reader {
+func newReader(conn *Conn, q *queue, log *slog.Logger) *reader {
 	return &reader{
-		conn: conn, stream: stream, queue: q, log: log,
+		conn: conn, queue: q, log: log,
 		messages: make(chan message, handedOver), failed: make(chan error, 1),
 		backoff: retry.NewBackoff(askInitial, retry.FailureMax),
 	}
@@ -152,7 +151,7 @@ func (r *reader) follow(ctx context.Context) error {
 // subject, until each fails. Without a subject it waits for more at the end, with one it
 // returns nil there.
 func (r *reader) consume(ctx context.Context, from uint64, subject string, each func(message) error) error {
-	consumer, err := r.conn.newConsumer(ctx, r.stream, jetstream.ConsumerConfig{
+	consumer, err := r.conn.newConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, FilterSubject: subject,
 		InactiveThreshold: consumerIdle,
 	})
@@ -203,7 +202,7 @@ func (r *reader) remove(ctx context.Context, consumer jetstream.Consumer) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout/3)
 	defer cancel()
-	_ = r.stream.DeleteConsumer(ctx, consumer.CachedInfo().Name)
+	_ = r.conn.js.DeleteConsumer(ctx, r.conn.o.Stream, consumer.CachedInfo().Name)
 }
 
 // whileConnected returns a context that ends when the connection does.

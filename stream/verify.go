@@ -28,12 +28,12 @@ var (
 // a time. It returns the number of that message: for a stream that is read for the first
 // time, that before the first.
 func (r *reader) verify(ctx context.Context, last uint64, at time.Time) (uint64, error) {
-	info, err := ask(ctx, r.conn, infoSubject(r.conn.o.Stream), func(ctx context.Context) (*jetstream.StreamInfo, error) {
-		return r.stream.Info(ctx)
-	})
+	// One that is gone is made anew here: functions often may not.
+	alerts, err := r.conn.stream(ctx)
 	if err != nil {
 		return last, err
 	}
+	info := alerts.CachedInfo()
 	known := r.queue.known()
 	anew := leaseRecord{Created: info.Created, Read: max(1, info.State.FirstSeq) - 1}
 	switch {
@@ -44,7 +44,7 @@ func (r *reader) verify(ctx context.Context, last uint64, at time.Time) (uint64,
 		r.log.Warn("the stream was made anew: all that it holds is delivered", "stream", r.conn.o.Stream, "created", info.Created)
 		r.other = anew
 		return last, errOtherStream
-	case info.State.LastSeq < last, !r.sameMessage(ctx, last, at):
+	case info.State.LastSeq < last, !sameMessage(ctx, alerts, last, at):
 		if r.doubted.IsZero() {
 			r.doubted = time.Now()
 		}
@@ -53,7 +53,7 @@ func (r *reader) verify(ctx context.Context, last uint64, at time.Time) (uint64,
 		}
 		// What was stored later than what was read last, was not read, whatever its
 		// number. The clocks of servers that led the stream may differ somewhat.
-		first, err := r.conn.firstSince(ctx, r.stream, at.Add(-clocksApart))
+		first, err := r.conn.firstSince(ctx, at.Add(-clocksApart))
 		if err != nil {
 			return last, err
 		}
@@ -67,20 +67,20 @@ func (r *reader) verify(ctx context.Context, last uint64, at time.Time) (uint64,
 }
 
 // sameMessage reports whether a message is the one that was read, as far as can be told.
-func (r *reader) sameMessage(ctx context.Context, seq uint64, at time.Time) bool {
+func sameMessage(ctx context.Context, alerts jetstream.Stream, seq uint64, at time.Time) bool {
 	if seq == 0 || at.IsZero() {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	m, err := r.stream.GetMsg(ctx, seq)
+	m, err := alerts.GetMsg(ctx, seq)
 	return err != nil || m.Time.Equal(at)
 }
 
 // firstSince returns the number of the first message that was stored at a time or later,
 // of the next one if there is none. A consumer that begins there knows.
-func (c *Conn) firstSince(ctx context.Context, alerts jetstream.Stream, at time.Time) (uint64, error) {
-	consumer, err := c.newConsumer(ctx, alerts, jetstream.ConsumerConfig{
+func (c *Conn) firstSince(ctx context.Context, at time.Time) (uint64, error) {
+	consumer, err := c.newConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartTimePolicy, OptStartTime: &at, InactiveThreshold: time.Second,
 	})
 	if err != nil {
@@ -91,7 +91,7 @@ func (c *Conn) firstSince(ctx context.Context, alerts jetstream.Stream, at time.
 
 // newConsumer makes a consumer that has no acknowledgements, and lives in the memory of
 // one server.
-func (c *Conn) newConsumer(ctx context.Context, alerts jetstream.Stream, config jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+func (c *Conn) newConsumer(ctx context.Context, config jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	config.AckPolicy, config.Replicas, config.MemoryStorage = jetstream.AckNonePolicy, 1, true
 	config.Name = nuid.Next()
 	subject := "$JS.API.CONSUMER.CREATE." + c.o.Stream + "." + config.Name
@@ -99,6 +99,6 @@ func (c *Conn) newConsumer(ctx context.Context, alerts jetstream.Stream, config 
 		subject += "." + config.FilterSubject
 	}
 	return ask(ctx, c, subject, func(ctx context.Context) (jetstream.Consumer, error) {
-		return alerts.CreateConsumer(ctx, config)
+		return c.js.CreateConsumer(ctx, c.o.Stream, config)
 	})
 }

@@ -392,11 +392,12 @@ func (r *rig) leads(owner string) {
 
 // record is the lease's, as it is stored.
 func (r *rig) record() (record struct {
-	Owner   string            `json:"owner"`
-	Epoch   uint64            `json:"epoch"`
-	Read    uint64            `json:"read"`
-	AppKeys map[string]string `json:"app_keys"`
-	size    int
+	Owner    string            `json:"owner"`
+	Epoch    uint64            `json:"epoch"`
+	Read     uint64            `json:"read"`
+	AppKeys  map[string]string `json:"app_keys"`
+	size     int
+	revision uint64
 }) {
 	kv, err := r.jetStream.KeyValue(r.t.Context(), "BIGPANDA_LEASE")
 	if err != nil {
@@ -409,7 +410,7 @@ func (r *rig) record() (record struct {
 	if err := json.Unmarshal(entry.Value(), &record); err != nil {
 		r.t.Fatal(err)
 	}
-	record.size = len(entry.Value())
+	record.size, record.revision = len(entry.Value()), entry.Revision()
 	return record
 }
 

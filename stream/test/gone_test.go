@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,6 +10,58 @@ import (
 	"bigpanda-udf/stream"
 	"bigpanda-udf/stream/test/natstest"
 )
+
+// A stream that is gone is made anew by the deliverer, since functions may not, and until
+// somebody has made it the log says what is missing, once.
+func TestDeliverStreamGone(t *testing.T) {
+	t.Parallel()
+	for _, create := range []bool{true, false} {
+		t.Run(fmt.Sprintf("the deliverer may make it: %v", create), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, natstest.Start(t, natstest.Options{}).URL(), stream.Options{})
+			r.publish("x/a") // which makes it
+			d := r.deliver("d1", deliverOptions{})
+			r.delivered("")
+			r.readTo(1)
+			maker := r.conn
+			r.options.Create = false
+			r.conn = r.connect("a function")
+			if !create {
+				d.stop()
+			}
+			if err := r.jetStream.DeleteStream(t.Context(), "BIGPANDA"); err != nil {
+				t.Fatal(err)
+			}
+			if !create {
+				r.deliver("d2", deliverOptions{})
+				natstest.Await(t, "it says so", func() error {
+					if said := strings.Count(r.log.String(), "there is no stream BIGPANDA"); said < 1 {
+						return fmt.Errorf("it does not")
+					}
+					return nil
+				})
+				r.leads("d2")
+				revision := r.record().revision
+				natstest.Await(t, "it renews its lease", func() error {
+					if got := r.record().revision; got < revision+2 {
+						return fmt.Errorf("the revision is %d", got)
+					}
+					return nil
+				})
+				if said := r.log.String(); strings.Count(said, "there is no stream BIGPANDA") != 1 || !strings.Contains(said, "the stream cannot be read") {
+					t.Error("the log does not say once what is missing")
+				}
+				r.conn = maker
+			}
+			r.publish("x/a")
+			r.delivered("")
+			r.readTo(1)
+			if n := r.inOrder(); n != 0 {
+				t.Errorf("%d duplicates", n)
+			}
+		})
+	}
+}
 
 // What was left of a held app key in the stream, and has expired before its turn, is
 // counted and waited for no longer: with the rights that the documentation lists.
