@@ -73,7 +73,9 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	for ctx.Err() == nil && !d.conn.nc.IsClosed() {
 		lease, err := d.standBy(ctx)
 		if err != nil {
-			d.note(err)
+			if ctx.Err() == nil { // else it is only told to end
+				d.note(err)
+			}
 			retry.Sleep(ctx, wait.NextBackOff())
 			continue
 		}
@@ -93,7 +95,6 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		return nil, err
 	}
 	store := &leaseStore{conn: d.conn, kv: kv, heard: d.note}
-	ttl := d.conn.o.LeaseTTL
 	var (
 		seen     leaseRecord
 		revision uint64
@@ -116,7 +117,7 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		}
 		// One that is gone holds for a TTL, too: its owner writes it anew.
 		free := seen.Owner == "" && (revision == 0 || revision != d.handedOver())
-		still := time.Since(since)
+		still, ttl := time.Since(since), max(d.conn.o.LeaseTTL, seen.TTL)
 		if !free && still < ttl/2 {
 			continue
 		}
@@ -132,7 +133,7 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		}
 		next := seen
 		epoch = seen.Epoch + 1
-		next.Owner, next.Epoch, next.Since = d.options.Owner, epoch, time.Now()
+		next.Owner, next.Epoch, next.Since, next.TTL = d.options.Owner, epoch, time.Now(), d.conn.o.LeaseTTL
 		// Also when it is stopped meanwhile: what may be taken has to be handed over.
 		if err := store.set(context.WithoutCancel(ctx), next); err == nil {
 			return d.newLease(store, next), nil

@@ -23,8 +23,8 @@ import (
 //	                                                │     requests are broken off
 //	                                                none starts
 //
-// Another takes it when the revision has not moved for a TTL by its own clock. No clocks
-// are compared. That a term has outlasted the TTL ends nothing: it only sends nothing
+// Another takes it when the revision has not moved for a TTL, the owner's or its own if that
+// is longer, by its own clock. No clocks are compared. That a term has outlasted the TTL ends nothing: it only sends nothing
 // until it has renewed. What ends it is a record with a higher epoch.
 const (
 	leaseKey = "sender"

@@ -28,6 +28,8 @@ type leaseRecord struct {
 	Owner string    `json:"owner,omitempty"` // none: it was handed over
 	Epoch uint64    `json:"epoch"`           // one more with each owner
 	Since time.Time `json:"since"`           // when the owner took it
+	// TTL is the owner's: by it alone is known until when it may send.
+	TTL time.Duration `json:"ttl_ns,omitempty"`
 
 	Created time.Time        `json:"created"`          // of the stream that is meant; another one has other numbers
 	Read    uint64           `json:"read"`             // the last message that was looked at

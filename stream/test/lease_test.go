@@ -3,6 +3,7 @@ package test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"syscall"
@@ -119,6 +120,32 @@ func TestLeaseOwnerIsKilled(t *testing.T) {
 	}
 	if n := r.inOrder(); n > 4*500 {
 		t.Errorf("%d duplicates, more than were under way", n)
+	}
+}
+
+// While the TTL is changed, on one host after the other, the lease is its owner's for as
+// long as that may send.
+func TestLeaseOfALongerTTL(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, natstest.Start(t, natstest.Options{}).URL(), stream.Options{LeaseTTL: 10 * time.Second})
+	r.deliver("d1", deliverOptions{})
+	r.leads("d1")
+	r.options.LeaseTTL = time.Second
+	d2 := r.deliver("d2", deliverOptions{})
+	natstest.Await(t, "d2 stands by", d2.Ready)
+	revision := r.record().revision
+	natstest.Await(t, "the lease is renewed", func() error {
+		if got := r.record(); got.revision < revision+2 && got.Owner == "d1" {
+			return fmt.Errorf("the revision is %d", got.revision)
+		}
+		return nil
+	})
+	if got := r.record(); got.Owner != "d1" {
+		t.Errorf("%s has the lease", got.Owner)
+	}
+	d2.stop()
+	if strings.Contains(r.log.String(), "level=WARN") {
+		t.Error("that one is told to end is a warning")
 	}
 }
 
