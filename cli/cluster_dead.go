@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -12,8 +13,9 @@ import (
 	"bigpanda-udf/stream"
 )
 
-// deadPage is how many dead letters are asked for at once.
-const deadPage = 500
+// deadPage is how many dead letters are asked for, or changed, within clusterAnswers: each
+// takes some requests, which a server far away answers late, and one that syncs each write.
+const deadPage = 20
 
 type clusterDeadFlags struct {
 	howMany
@@ -117,13 +119,11 @@ type clusterResult struct {
 
 // change does something to dead letters, and says what became of them.
 func (in *cluster) change(ctx context.Context, p Process, ids []uint64, action, one, many string,
-	run func(context.Context, ...uint64) (done int, missing []uint64, err error)) error {
+	run func(context.Context, ...uint64) (int, []uint64, error)) error {
 	if len(ids) == 0 && !in.asJSON {
 		return printed(fmt.Fprintf(p.Stdout, "nothing to %s: there is no dead letter\n", action))
 	}
-	ctx, cancel := context.WithTimeout(ctx, clusterAnswers)
-	defer cancel()
-	done, missing, err := run(ctx, ids...)
+	done, missing, err := in.inPieces(ctx, ids, run)
 	if len(missing) > 0 {
 		err = errors.Join(err, fmt.Errorf("there is no dead letter with the ID %s", joined(missing)))
 	}
@@ -134,6 +134,20 @@ func (in *cluster) change(ctx context.Context, p Process, ids []uint64, action, 
 		fmt.Fprintln(p.Stdout, counted(done, one, many))
 	}
 	return err
+}
+
+// inPieces does something to dead letters, to a page of them after the other.
+func (in *cluster) inPieces(ctx context.Context, ids []uint64, run func(context.Context, ...uint64) (int, []uint64, error)) (done int, missing []uint64, err error) {
+	for piece := range slices.Chunk(ids, deadPage) {
+		within, cancel := context.WithTimeout(ctx, clusterAnswers)
+		n, none, err := run(within, piece...)
+		cancel()
+		done, missing = done+n, append(missing, none...)
+		if err != nil {
+			return done, missing, err
+		}
+	}
+	return done, missing, nil
 }
 
 type clusterHandOverFlags struct{}

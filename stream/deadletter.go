@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"strconv"
 	"time"
 
@@ -95,7 +96,7 @@ type DeadLetter struct {
 // *bigpanda.Error.
 func (c *Conn) DeadLetters(ctx context.Context, after uint64, limit int) (letters []DeadLetter, more bool, err error) {
 	s, err := c.deadIfAny(ctx)
-	if s == nil {
+	if s == nil || after == math.MaxUint64 {
 		return nil, false, err
 	}
 	for seq := after + 1; ; {

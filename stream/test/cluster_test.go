@@ -10,6 +10,8 @@ import (
 	"bigpanda-udf/sandbox"
 	"bigpanda-udf/stream/test/natstest"
 	"bigpanda-udf/test"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // P1, P3, P10: two functions that compute the same, with no token, and two deliverers:
@@ -149,6 +151,39 @@ func TestClusterDeadLetters(t *testing.T) {
 	p.wantRun([]string{`{"action":"drop","kind":"dead","done":1}` + "\n"}, "cluster", "drop", "--all", "--json")
 	p.wantRun([]string{"nothing to retry: there is no dead letter\n"}, "cluster", "retry", "--all")
 	p.wantRun([]string{"no dead letters\n"}, "cluster", "dead")
+}
+
+// However many dead letters there are, and however slow the way to them is, --all is for
+// all of them.
+func TestClusterManyDeadLetters(t *testing.T) {
+	t.Parallel()
+	const letters = 45
+	s := natstest.Start(t, natstest.Options{})
+	p := newProgram(t, s)
+	p.deliver()
+	_, js := admin(t, s.URL())
+	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "BIGPANDA_DEAD", Subjects: []string{"BIGPANDA.d.*"}, AllowDirect: true}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range letters {
+		data := fmt.Sprintf(`{"app_key":"app","status":"critical","timestamp":1700000000,"host":"web-%d","check":"cpu"}`, i)
+		if _, err := js.Publish(t.Context(), "BIGPANDA.d.app", []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.awaitCluster("there is a stream", func(c clusterJSON) bool { return c.Dead == letters })
+	proxy := natstest.StartProxy(t, s)
+	proxy.Slow(40 * time.Millisecond)
+	stdout, stderr, code := p.runWith([]string{"BIGPANDA_NATS=" + proxy.URL()}, "cluster", "retry", "--all")
+	if want := fmt.Sprintf("%d dead letters are back in the stream\n", letters); code != 0 || stdout != want {
+		t.Errorf("exit code %d, and it says %q%s", code, stdout, stderr)
+	}
+	test.WaitEvents(t, p.bigPanda, letters)
+	const behindAll = "18446744073709551615"
+	p.wantRun([]string{"no dead letters\n"}, "cluster", "dead", "--after", behindAll)
+	if _, stderr, code := p.run("cluster", "drop", behindAll, "0"); code != 1 || !strings.Contains(stderr, "there is no dead letter with the ID "+behindAll+", 0") {
+		t.Errorf("exit code %d and %q of IDs that no dead letter has", code, stderr)
+	}
 }
 
 // Delivery is handed over when somebody says so, and not to nobody.

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // A Proxy stands between clients and a server, and can cut them off: while it does, what
@@ -20,6 +21,7 @@ type Proxy struct {
 	open  *sync.Cond // of mu: not cut, or closed
 	cut   bool
 	ended bool
+	delay time.Duration
 	conns map[net.Conn]struct{}
 }
 
@@ -49,6 +51,13 @@ func (p *Proxy) Cut() { p.set(true) }
 
 // Heal lets everything through again, and first what was kept.
 func (p *Proxy) Heal() { p.set(false) }
+
+// Slow has whatever comes from now on take so much longer, either way.
+func (p *Proxy) Slow(delay time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = delay
+}
 
 func (p *Proxy) set(cut bool) {
 	p.mu.Lock()
@@ -111,8 +120,13 @@ func (p *Proxy) copy(to io.Writer, from io.Reader) {
 	}
 }
 
-// await waits while the proxy is cut, and reports whether it goes on.
+// await waits while the proxy is cut, and as long as it is slow, and reports whether it
+// goes on.
 func (p *Proxy) await() bool {
+	p.mu.Lock()
+	delay := p.delay
+	p.mu.Unlock()
+	time.Sleep(delay)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.cut && !p.ended {
