@@ -14,6 +14,8 @@ import (
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/topic"
 	"bigpanda-udf/udf"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 type serveFlags struct {
@@ -117,14 +119,22 @@ func (f *serveFlags) startMetrics(ctx context.Context, s settings, d *deliverer,
 	if f.MetricsListen == "" {
 		return func() {}, nil
 	}
-	collector, err := s.newCollector(log)
-	if err != nil {
-		return nil, err
-	}
-	server := metrics.NewServer(nil, collector)
+	var (
+		ready func() error
+		all   []prometheus.Collector
+	)
 	if d != nil {
-		server = metrics.NewServer(d.Ready, collector, d.collector)
+		ready, all = d.Ready, append(all, d.collector)
 	}
+	// A deliverer has something to tell also where nobody can ask about the outbox.
+	if d == nil || s.Outbox != config.OutboxMemory {
+		collector, err := s.newCollector(log)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, collector)
+	}
+	server := metrics.NewServer(ready, all...)
 	l, _, err := listen("metrics-listen", f.MetricsListen)
 	if err != nil {
 		return nil, err

@@ -58,6 +58,20 @@ func TestServeDelivers(t *testing.T) {
 	p.awaitCluster("it has handed over", func(c clusterJSON) bool { return c.Lease.Owner == "" })
 }
 
+// With the outbox in memory the deliverer of a daemon has its probe and metrics, too.
+func TestServeDeliversFromMemory(t *testing.T) {
+	t.Parallel()
+	p := newProgram(t, natstest.Start(t, natstest.Options{}))
+	socket := filepath.Join(t.TempDir(), "s")
+	address := fmt.Sprintf("127.0.0.1:%d", natstest.FreePort(t))
+	env := slices.Concat(p.toPanda, p.toNATS, []string{"BIGPANDA_OUTBOX=memory"})
+	d := p.start(address, env, "serve", "--socket", socket, "--deliver", "--metrics-listen", address)
+	use(t, socket, test.Point("web-1", "CRITICAL", 1000))
+	d.wantMetrics("cluster_stored_alerts 1\n", "deliverer_ready 1\n")
+	d.end()
+	p.wantStatuses(map[string][]string{"web-1": {"critical"}})
+}
+
 // A daemon without a token publishes, in memory, too: what it holds at its end is in the
 // stream before it ends.
 func TestServePublishesFromMemory(t *testing.T) {
