@@ -48,6 +48,7 @@ type Deliverer struct {
 	mu       sync.Mutex // guards what follows
 	heard    time.Time  // when NATS answered last
 	failure  error      // since then
+	denied   time.Time  // when it was told last that a right is missing
 	term     *term      // nil while it stands by
 	report   outbox.Delivery
 	counted  counters.Counters // of ended terms
@@ -237,15 +238,26 @@ func (d *Deliverer) bucket(ctx context.Context) (jetstream.KeyValue, error) {
 	return d.conn.lease(ctx)
 }
 
+// deniedFor is how long a missing right counts: others, which are there, are made use of
+// meanwhile, and say nothing of it.
+const deniedFor = 2 * askTimeout
+
 // note is told how a request to NATS went, nil for well.
 func (d *Deliverer) note(err error) {
-	d.mu.Lock()
-	d.failure = err
-	if err == nil {
-		d.heard = time.Now()
-	}
-	d.mu.Unlock()
 	var failure *bigpanda.Error
+	now := time.Now()
+	d.mu.Lock()
+	switch {
+	case err == nil && now.Sub(d.denied) < deniedFor:
+		d.mu.Unlock()
+		return
+	case err == nil:
+		d.heard = now
+	case errors.As(err, &failure) && failure.Reason == bigpanda.ReasonForbidden:
+		d.denied = now
+	}
+	d.failure = err
+	d.mu.Unlock()
 	switch {
 	case err == nil:
 		if d.lines.Over() {
@@ -262,6 +274,8 @@ func (d *Deliverer) Ready() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
+	case d.failure != nil && time.Since(d.denied) < deniedFor:
+		return fmt.Errorf("deliver: %w", d.failure)
 	case d.heard.IsZero() && d.failure == nil:
 		return errors.New("deliver: NATS has not answered yet; wait a little")
 	case d.heard.IsZero() || time.Since(d.heard) > d.conn.o.LeaseTTL+askTimeout:

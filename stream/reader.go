@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -56,6 +57,7 @@ type reader struct {
 	failed   chan error  // what ended following the stream
 	other    leaseRecord // where to begin with what is another stream
 	doubted  time.Time   // since when it may be another one
+	judged   bool        // its settings were looked at
 	backoff  *backoff.ExponentialBackOff
 	pause    time.Time // nothing is reread before
 }
@@ -162,6 +164,8 @@ func (r *reader) consume(ctx context.Context, from uint64, subject string, each 
 	if subject != "" && consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
+	allowed, stop := r.conn.denials.watch(ctx, "$JS.API.CONSUMER.MSG.NEXT."+r.conn.o.Stream+"."+consumer.CachedInfo().Name)
+	defer stop()
 	// Else the servers send nothing from a larger message on, for good.
 	largest := int(r.conn.nc.MaxPayload()) + maxSubject
 	pulled, err := consumer.Messages(
@@ -171,12 +175,12 @@ func (r *reader) consume(ctx context.Context, from uint64, subject string, each 
 		return err
 	}
 	defer pulled.Stop()
-	connected, cancel := r.conn.whileConnected(ctx) // what was under way is lost with a connection
+	connected, cancel := r.conn.whileConnected(allowed) // what was under way is lost with a connection
 	defer cancel()
 	for n := uint64(1); ; n++ {
 		got, err := pulled.Next(jetstream.NextContext(connected))
 		if err != nil {
-			return err
+			return cmp.Or(context.Cause(connected), err)
 		}
 		at, err := got.Metadata()
 		if err != nil {

@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,5 +94,57 @@ func TestDeliverExpiredOfAHeldAppKey(t *testing.T) {
 	d.Count(&all)
 	if delivered := len(r.firsts("")); all.Expired == 0 || all.Expired+delivered != 700 {
 		t.Errorf("%d are delivered, and %d are counted as expired", delivered, all.Expired)
+	}
+}
+
+// A right that is missing is named, once, and who can not deliver for it is not ready;
+// once it is there all is delivered.
+func TestDeliverWithoutARight(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		missing, said string
+		ready         bool // it has the lease
+	}{
+		{"$KV.BIGPANDA_LEASE.sender", "publish $KV.BIGPANDA_LEASE.sender", false},
+		{"$JS.API.DIRECT.GET.KV_BIGPANDA_LEASE.>", "publish $JS.API.DIRECT.GET.KV_BIGPANDA_LEASE.", false},
+		{"$JS.API.CONSUMER.MSG.NEXT.BIGPANDA.*", "publish $JS.API.CONSUMER.MSG.NEXT.BIGPANDA.", true},
+	} {
+		t.Run(tt.missing, func(t *testing.T) {
+			t.Parallel()
+			all := rightsOfADeliverer(t)
+			lacking := slices.DeleteFunc(slices.Clone(all), func(right string) bool { return right == tt.missing })
+			less, more := userMay(lacking, "_INBOX_deliverers.>", "BIGPANDA_LEASE.*"), userMay(all, "_INBOX_deliverers.>", "BIGPANDA_LEASE.*")
+			s := natstest.Start(t, natstest.Options{Config: less})
+			r := newRig(t, s.URL(), stream.Options{LeaseTTL: time.Second})
+			r.publish("x/a", "x/b", "x/a")
+			r.options.User, r.options.PasswordFile, r.options.InboxPrefix = "kapacitor", file(t, "password", "kapacitor"), "_INBOX_deliverers"
+			d := r.deliver("d1", deliverOptions{})
+			says := func(text string) int { return strings.Count(r.log.String(), "configuration: "+text) }
+			natstest.Await(t, "it says so", func() error {
+				if says(tt.said) == 0 {
+					return fmt.Errorf("it is %v", d.Ready())
+				}
+				return nil
+			})
+			began := time.Now()
+			natstest.Await(t, "it is tried again and again", func() error {
+				if err := d.Ready(); (err == nil) != tt.ready {
+					t.Fatalf("it is ready: %v", err)
+				}
+				if took := time.Since(began); took < 3*time.Second {
+					return fmt.Errorf("it is, since %v", took)
+				}
+				return nil
+			})
+			if n := says(tt.said); n != 1 || strings.Contains(r.log.String(), "is reached again") {
+				t.Errorf("it is said %d times", n)
+			}
+			configure(t, s, less, more)
+			r.delivered("")
+			natstest.Await(t, "it is ready", d.Ready)
+			if n := r.inOrder(); n != 0 {
+				t.Errorf("%d duplicates", n)
+			}
+		})
 	}
 }
