@@ -153,29 +153,40 @@ func (k *checkup) missing(ctx context.Context, stream string) {
 	k.add("note", "nats stream", "", "there is no stream %s yet: it will be made", stream)
 }
 
+// differences says of each setting that differs what it is.
+type differences []string
+
+func (d *differences) add(yes bool, format string, args ...any) {
+	if yes {
+		*d = append(*d, fmt.Sprintf(format, args...))
+	}
+}
+
+// wrongSettings are those of a stream with which alerts are held or lost.
+func wrongSettings(have, want jetstream.StreamConfig) (wrong differences) {
+	wrong.add(have.Retention != want.Retention, "retention is %s, not %s", have.Retention, want.Retention)
+	wrong.add(have.Storage != want.Storage, "storage is %s, not %s", have.Storage, want.Storage)
+	wrong.add(have.Discard != want.Discard, "discard is %s, not %s", have.Discard, want.Discard)
+	wrong.add(!slices.Equal(have.Subjects, want.Subjects), "subjects are %s, not %s", strings.Join(have.Subjects, " "), strings.Join(want.Subjects, " "))
+	wrong.add(want.AllowDirect && !have.AllowDirect, "allow_direct is off")
+	wrong.add(have.NoAck, "no_ack is on")
+	wrong.add(have.Sealed, "it is sealed")
+	wrong.add(want.MaxMsgs < 0 && have.MaxMsgs >= 0, "max_msgs is %d, not unlimited", have.MaxMsgs)
+	wrong.add(max(have.MaxMsgsPerSubject, 0) != want.MaxMsgsPerSubject, "max_msgs_per_subject is %d, not %d (0: unlimited)", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+	return wrong
+}
+
 // settings says what of a stream is another than the options have it.
 func (k *checkup) settings(info *jetstream.StreamInfo, want jetstream.StreamConfig) {
 	have := info.Config
-	var wrong, other []string
-	differs := func(list *[]string, yes bool, format string, args ...any) {
-		if yes {
-			*list = append(*list, fmt.Sprintf(format, args...))
-		}
-	}
-	differs(&wrong, have.Retention != want.Retention, "retention is %s, not %s", have.Retention, want.Retention)
-	differs(&wrong, have.Storage != want.Storage, "storage is %s, not %s", have.Storage, want.Storage)
-	differs(&wrong, have.Discard != want.Discard, "discard is %s, not %s", have.Discard, want.Discard)
-	differs(&wrong, !slices.Equal(have.Subjects, want.Subjects), "subjects are %s, not %s", strings.Join(have.Subjects, " "), strings.Join(want.Subjects, " "))
-	differs(&wrong, want.AllowDirect && !have.AllowDirect, "allow_direct is off")
-	differs(&wrong, have.NoAck, "no_ack is on")
-	differs(&wrong, have.Sealed, "it is sealed")
-	differs(&wrong, have.MaxMsgs != want.MaxMsgs && want.Name == k.c.o.Stream, "max_msgs is %d, not unlimited", have.MaxMsgs)
-	differs(&wrong, max(have.MaxMsgsPerSubject, 0) != want.MaxMsgsPerSubject, "max_msgs_per_subject is %d, not %d (0: unlimited)", have.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
-	differs(&other, have.Replicas != want.Replicas, "%d replicas, not %d", have.Replicas, want.Replicas)
-	differs(&other, have.MaxAge != want.MaxAge, "max_age %v, not %v", have.MaxAge, want.MaxAge)
-	differs(&other, have.Duplicates != want.Duplicates, "duplicate_window %v, not %v", have.Duplicates, want.Duplicates)
-	differs(&other, have.MaxBytes != want.MaxBytes, "max_bytes %d, not %d", have.MaxBytes, want.MaxBytes)
-	differs(&other, want.DenyDelete && !have.DenyDelete, "deny_delete off")
+	wrong := wrongSettings(have, want)
+	var other differences
+	other.add(have.Replicas != want.Replicas, "%d replicas, not %d", have.Replicas, want.Replicas)
+	other.add(have.MaxAge != want.MaxAge, "max_age %v, not %v", have.MaxAge, want.MaxAge)
+	other.add(have.Duplicates != want.Duplicates, "duplicate_window %v, not %v", have.Duplicates, want.Duplicates)
+	other.add(have.MaxBytes != want.MaxBytes, "max_bytes %d, not %d", have.MaxBytes, want.MaxBytes)
+	other.add(have.MaxMsgSize > 0, "max_msg_size %d, not unlimited", have.MaxMsgSize)
+	other.add(want.DenyDelete && !have.DenyDelete, "deny_delete off")
 	name := "stream " + have.Name
 	switch {
 	case len(wrong) > 0:

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -34,6 +35,11 @@ func (r *reader) verify(ctx context.Context, last uint64, at time.Time) (uint64,
 		return last, err
 	}
 	info := alerts.CachedInfo()
+	if wrong := wrongSettings(info.Config, r.conn.o.alertConfig()); len(wrong) > 0 && !r.judged {
+		r.log.Error("the stream has settings with which alerts are held or lost: correct it, as check says",
+			"stream", info.Config.Name, "settings", strings.Join(wrong, "; "))
+	}
+	r.judged = true
 	known := r.queue.known()
 	anew := leaseRecord{Created: info.Created, Read: max(1, info.State.FirstSeq) - 1}
 	switch {

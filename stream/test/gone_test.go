@@ -10,6 +10,8 @@ import (
 	"bigpanda-udf/counters"
 	"bigpanda-udf/stream"
 	"bigpanda-udf/stream/test/natstest"
+
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // A stream that is gone is made anew by the deliverer, since functions may not, and until
@@ -147,4 +149,25 @@ func TestDeliverWithoutARight(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever delivers a stream that somebody has made in another way says what is wrong with
+// it, and check does.
+func TestDeliverStreamOfOtherSettings(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, natstest.Start(t, natstest.Options{}).URL(), stream.Options{})
+	if _, err := r.jetStream.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: "BIGPANDA", Subjects: []string{"BIGPANDA.a.*"}, Retention: jetstream.InterestPolicy, MaxMsgSize: 1000, AllowDirect: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	r.deliver("d1", deliverOptions{})
+	const wrong = "retention is Interest, not Limits; discard is DiscardOld, not DiscardNew"
+	natstest.Await(t, "it says so", func() error {
+		if log := r.log.String(); !strings.Contains(log, "the stream has settings with which alerts are held or lost") || !strings.Contains(log, wrong) {
+			return fmt.Errorf("it does not")
+		}
+		return nil
+	})
+	wantFindings(t, r.conn.Check(t.Context(), false), "fail nats stream: stream BIGPANDA: "+wrong+"|max_msg_size 1000, not unlimited")
 }
