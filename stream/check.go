@@ -273,29 +273,17 @@ type jsz struct {
 	} `json:"data"`
 }
 
-// eachServer asks all servers, and returns what has come within a second.
+// eachServer asks all servers for their state.
 func (k *checkup) eachServer(ctx context.Context) (answers []jsz) {
 	const subject = "$SYS.REQ.SERVER.PING.JSZ"
 	ctx, stop := k.c.denials.watch(ctx, subject)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	inbox, err := k.c.nc.SubscribeSync(k.c.nc.NewInbox())
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = inbox.Unsubscribe() }()
-	if err := k.c.nc.PublishRequest(subject, inbox.Subject, []byte(`{"config":true}`)); err != nil {
-		return nil
-	}
-	for {
-		m, err := inbox.NextMsgWithContext(ctx)
-		if err != nil {
-			return answers
-		}
+	all, _ := k.c.askAll(ctx, subject, []byte(`{"config":true}`)) // none: it cannot be told
+	for _, data := range all {
 		var j jsz
-		if json.Unmarshal(m.Data, &j) == nil {
+		if json.Unmarshal(data, &j) == nil {
 			answers = append(answers, j)
 		}
 	}
+	return answers
 }

@@ -91,14 +91,18 @@ type DeadLetter struct {
 	Payload json.RawMessage `json:"payload"`
 }
 
-// DeadLetters returns up to limit dead letters with numbers above after, ascending, and
-// whether there are more. There are none while the stream is missing. The error is
-// *bigpanda.Error.
+// deadPage is how many bytes of dead letters are held at once, and one letter more.
+const deadPage = 8 << 20
+
+// DeadLetters returns up to limit dead letters with numbers above after, ascending, fewer
+// of large ones, and whether there are more. There are none while the stream is missing.
+// The error is *bigpanda.Error.
 func (c *Conn) DeadLetters(ctx context.Context, after uint64, limit int) (letters []DeadLetter, more bool, err error) {
 	s, err := c.deadIfAny(ctx)
 	if s == nil || after == math.MaxUint64 {
 		return nil, false, err
 	}
+	size := 0
 	for seq := after + 1; ; {
 		m, err := c.nextDead(ctx, s, seq)
 		switch {
@@ -106,9 +110,10 @@ func (c *Conn) DeadLetters(ctx context.Context, after uint64, limit int) (letter
 			return letters, false, nil
 		case err != nil:
 			return nil, false, err
-		case len(letters) == limit:
+		case len(letters) == limit, size > deadPage:
 			return letters, true, nil
 		}
+		size += len(m.Data)
 		letters = append(letters, c.readDead(m))
 		seq = m.Sequence + 1
 	}

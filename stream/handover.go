@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/printable"
 
 	"github.com/nats-io/nats.go"
 )
@@ -22,8 +23,10 @@ const (
 	answersWithin = 300 * time.Millisecond
 	// handOverWithin is how long it may take until another delivers.
 	handOverWithin = 5 * time.Second
-	// maxDeliverers is how many answers are waited for.
-	maxDeliverers = 100
+	// How many answers are held, and how large each is, in bytes: others may answer, too.
+	maxAnswers, maxAnswer = 100, 64 << 10
+	// maxName is how much of a name, or an error, is shown that comes from another process.
+	maxName = 300
 )
 
 // A DelivererInfo is what a deliverer tells of itself.
@@ -46,14 +49,24 @@ func (d *Deliverer) info() DelivererInfo {
 	return info
 }
 
+// answer is what it tells of itself, as others take it: of very many held app keys, some.
+func (d *Deliverer) answer() []byte {
+	info := d.info()
+	for {
+		data, err := json.Marshal(info)
+		held := len(info.Delivery.Held)
+		if err != nil || held == 0 || len(data) <= min(maxAnswer, int(d.conn.nc.MaxPayload())) {
+			return data
+		}
+		info.Delivery.Held = info.Delivery.Held[:held/2]
+	}
+}
+
 // listen answers until stop is called.
 func (d *Deliverer) listen() (stop func(), err error) {
-	answer := func(m *nats.Msg, text any) {
-		if data, err := json.Marshal(text); err == nil {
-			_ = m.Respond(data) // who asks has a deadline
-		}
-	}
-	info, err := d.conn.nc.Subscribe(d.conn.o.infoSubject(), func(m *nats.Msg) { answer(m, d.info()) })
+	info, err := d.conn.nc.Subscribe(d.conn.o.infoSubject(), func(m *nats.Msg) {
+		_ = m.Respond(d.answer()) // who asks has a deadline
+	})
 	if err != nil {
 		return nil, fmt.Errorf("deliver: %w", d.conn.failure(d.conn.o.infoSubject(), err))
 	}
@@ -67,11 +80,11 @@ func (d *Deliverer) listen() (stop func(), err error) {
 		t.end(errHandOver)
 		go func() {
 			<-t.ended
-			text := ""
+			text := "" // it went well
 			if t.failed != nil {
 				text = t.failed.Error()
 			}
-			answer(m, text)
+			_ = m.Respond([]byte(text))
 		}()
 	})
 	if err != nil {
@@ -84,37 +97,60 @@ func (d *Deliverer) listen() (stop func(), err error) {
 	}, nil
 }
 
-// deliverers asks all that run, and returns the answers that come soon.
-func (c *Conn) deliverers(ctx context.Context) ([]DelivererInfo, error) {
-	return c.deliverersUntil(ctx, func([]DelivererInfo) bool { return false })
-}
-
-// deliverersUntil is deliverers until there are enough answers.
-func (c *Conn) deliverersUntil(ctx context.Context, enough func([]DelivererInfo) bool) (all []DelivererInfo, err error) {
+// deliverers asks all that run, and returns the answers that come soon, with what others
+// have a say in made fit to be shown.
+func (c *Conn) deliverers(ctx context.Context) (all []DelivererInfo, err error) {
 	if err := c.reach(ctx); err != nil {
 		return nil, err
 	}
-	answers, err := c.nc.SubscribeSync(c.nc.NewInbox())
+	answers, err := c.askAll(ctx, c.o.infoSubject(), nil)
 	if err != nil {
 		return nil, c.failure(c.o.infoSubject(), err)
 	}
-	defer answers.Unsubscribe()
-	if err := c.nc.PublishRequest(c.o.infoSubject(), answers.Subject, nil); err != nil {
-		return nil, c.failure(c.o.infoSubject(), err)
-	}
-	for len(all) < maxDeliverers && !enough(all) {
-		waiting, cancel := context.WithTimeout(ctx, answersWithin)
-		m, err := answers.NextMsgWithContext(waiting)
-		cancel()
-		if err != nil {
-			break // there are no more, or none at all
-		}
+	for _, data := range answers {
 		var one DelivererInfo
-		if json.Unmarshal(m.Data, &one) == nil && one.Owner != "" {
-			all = append(all, one)
+		if json.Unmarshal(data, &one) != nil || one.Owner == "" {
+			continue
+		}
+		one.Owner, one.Delivery.LastError = shown(one.Owner), printable.Text(one.Delivery.LastError)
+		for i, held := range one.Delivery.Held {
+			one.Delivery.Held[i].AppKey, one.Delivery.Held[i].Reason = printable.Text(held.AppKey), printable.Text(held.Reason)
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+// shown makes a text of another process fit to be shown.
+func shown(text string) string { return printable.Text(printable.Cut(text, maxName)) }
+
+// askAll asks all that listen to a subject, and returns what they answer until nothing
+// has come for a while. What is larger than maxAnswer is left out.
+func (c *Conn) askAll(ctx context.Context, subject string, data []byte) (answers [][]byte, err error) {
+	inbox, err := c.nc.SubscribeSync(c.nc.NewInbox())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = inbox.Unsubscribe() }()
+	if err := inbox.SetPendingLimits(maxAnswers, maxAnswers*maxAnswer); err != nil {
+		return nil, err
+	}
+	if err := c.nc.PublishRequest(subject, inbox.Subject, data); err != nil {
+		return nil, err
+	}
+	for range maxAnswers {
+		waiting, cancel := context.WithTimeout(ctx, answersWithin)
+		m, err := inbox.NextMsgWithContext(waiting)
+		cancel()
+		switch {
+		case errors.Is(err, nats.ErrSlowConsumer): // those that came first are there
+		case err != nil:
+			return answers, ctx.Err() // there are no more, or none at all
+		case len(m.Data) <= maxAnswer:
+			answers = append(answers, m.Data)
 		}
 	}
-	return all, ctx.Err()
+	return answers, ctx.Err()
 }
 
 // HandOver asks the deliverer that has the lease to give it to another, and waits until
@@ -123,21 +159,11 @@ func (c *Conn) deliverersUntil(ctx context.Context, enough func([]DelivererInfo)
 func (c *Conn) HandOver(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, handOverWithin)
 	defer cancel()
-	var owner DelivererInfo
-	leads := func(all []DelivererInfo, after uint64) (found bool) {
-		for _, one := range all {
-			if one.Leads && one.Epoch > after {
-				owner, found = one, true
-			}
-		}
-		return found
-	}
-	all, err := c.deliverersUntil(ctx, func(all []DelivererInfo) bool { return leads(all, 0) && len(all) > 1 })
-	if err != nil {
-		return fmt.Errorf("hand over: %w", err)
-	}
+	all, owner, err := c.whoLeads(ctx)
 	switch {
-	case owner.Owner == "":
+	case err != nil:
+		return fmt.Errorf("hand over: %w", err)
+	case !owner.Leads:
 		return errors.New("hand over: no deliverer that answers has the lease; wait until one has it, or start one")
 	case len(all) < 2:
 		return fmt.Errorf("hand over: %s is the only deliverer that answers; start another first", owner.Owner)
@@ -146,15 +172,25 @@ func (c *Conn) HandOver(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("hand over: %w", c.failure(c.o.handOverSubject(), err))
 	}
-	var failed string
-	if err := json.Unmarshal(m.Data, &failed); err != nil || failed != "" {
-		return fmt.Errorf("hand over: %s could not: %s; it is taken over when it has not renewed it for %v", owner.Owner, failed, c.o.LeaseTTL)
+	if len(m.Data) > 0 {
+		return fmt.Errorf("hand over: %s could not: %s; it is taken over when it has not renewed it for %v", owner.Owner, shown(string(m.Data)), c.o.LeaseTTL)
 	}
-	before := owner
-	for owner.Epoch == before.Epoch {
-		if _, err := c.deliverersUntil(ctx, func(all []DelivererInfo) bool { return leads(all, before.Epoch) }); err != nil {
-			return fmt.Errorf("hand over: %s has given the lease back, and no other has taken it within %v; look at the others' logs", before.Owner, handOverWithin)
+	for next := owner; next.Epoch <= owner.Epoch; {
+		if _, next, err = c.whoLeads(ctx); err != nil {
+			return fmt.Errorf("hand over: %s has given the lease back, and no other has taken it within %v; look at the others' logs", owner.Owner, handOverWithin)
 		}
 	}
 	return nil
+}
+
+// whoLeads returns all deliverers that answer, and of those that say that they have the
+// lease the one that took it last, an empty one if there is none.
+func (c *Conn) whoLeads(ctx context.Context) (all []DelivererInfo, owner DelivererInfo, err error) {
+	all, err = c.deliverers(ctx)
+	for _, one := range all {
+		if one.Leads && one.Epoch >= owner.Epoch {
+			owner = one
+		}
+	}
+	return all, owner, err
 }

@@ -128,7 +128,7 @@ func (c *Conn) readLease(ctx context.Context, s *LeaseStatus) (r leaseRecord, er
 	if r, err = decodeRecord(entry.Value()); err != nil {
 		return r, c.failure("", err)
 	}
-	s.Owner, s.Epoch, s.Since, s.Renewed = r.Owner, r.Epoch, r.Since, entry.Created()
+	s.Owner, s.Epoch, s.Since, s.Renewed = shown(r.Owner), r.Epoch, r.Since, entry.Created()
 	return r, nil
 }
 
@@ -183,21 +183,21 @@ func (c *Conn) countBehind(ctx context.Context, alerts jetstream.Stream, subject
 
 // whoDelivers asks the deliverers. One that has died has the lease for a while still.
 func (c *Conn) whoDelivers(ctx context.Context, s *Status, now time.Time) error {
-	all, err := c.deliverers(ctx)
+	all, owner, err := c.whoLeads(ctx)
 	if err != nil {
 		return err
 	}
 	if now.Sub(s.Lease.Renewed) > 2*c.o.LeaseTTL {
 		s.Lease.Owner, s.Lease.Since = "", time.Time{}
 	}
+	if owner.Leads && owner.Epoch >= s.Lease.Epoch {
+		s.Lease.Owner, s.Lease.Epoch, s.Lease.Since = owner.Owner, owner.Epoch, owner.Since
+		s.Delivery = owner.Delivery
+	}
 	s.Lease.Standby = []string{}
 	for _, one := range all {
-		switch {
-		case !one.Leads:
+		if !one.Leads {
 			s.Lease.Standby = append(s.Lease.Standby, one.Owner)
-		case one.Epoch >= s.Lease.Epoch:
-			s.Lease.Owner, s.Lease.Epoch, s.Lease.Since = one.Owner, one.Epoch, one.Since
-			s.Delivery = one.Delivery
 		}
 	}
 	slices.Sort(s.Lease.Standby)
