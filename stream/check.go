@@ -72,6 +72,10 @@ func (c *Conn) Check(ctx context.Context, deliverer bool) []Finding {
 	if !k.rights(ctx) {
 		return k.found
 	}
+	// An account's limit is told with the first answer.
+	if limit := c.nc.MaxPayload(); limit < leastPayload {
+		k.add("fail", "nats", hintPayload, "a message may have %d bytes here: larger alerts wait in the outboxes, the others go", limit)
+	}
 	k.streams(ctx)
 	k.synced(ctx)
 	return k.found
@@ -169,6 +173,7 @@ func wrongSettings(have, want jetstream.StreamConfig) (wrong differences) {
 	wrong.add(have.Discard != want.Discard, "discard is %s, not %s", have.Discard, want.Discard)
 	wrong.add(!slices.Equal(have.Subjects, want.Subjects), "subjects are %s, not %s", strings.Join(have.Subjects, " "), strings.Join(want.Subjects, " "))
 	wrong.add(want.AllowDirect && !have.AllowDirect, "allow_direct is off")
+	wrong.add(have.MaxMsgSize > 0 && have.MaxMsgSize < leastPayload, "max_msg_size is %d, which alerts may be above", have.MaxMsgSize)
 	wrong.add(have.NoAck, "no_ack is on")
 	wrong.add(have.Sealed, "it is sealed")
 	wrong.add(want.MaxMsgs < 0 && have.MaxMsgs >= 0, "max_msgs is %d, not unlimited", have.MaxMsgs)
@@ -185,7 +190,7 @@ func (k *checkup) settings(info *jetstream.StreamInfo, want jetstream.StreamConf
 	other.add(have.MaxAge != want.MaxAge, "max_age %v, not %v", have.MaxAge, want.MaxAge)
 	other.add(have.Duplicates != want.Duplicates, "duplicate_window %v, not %v", have.Duplicates, want.Duplicates)
 	other.add(have.MaxBytes != want.MaxBytes, "max_bytes %d, not %d", have.MaxBytes, want.MaxBytes)
-	other.add(have.MaxMsgSize > 0, "max_msg_size %d, not unlimited", have.MaxMsgSize)
+	other.add(have.MaxMsgSize >= leastPayload, "max_msg_size %d, not unlimited", have.MaxMsgSize)
 	other.add(want.DenyDelete && !have.DenyDelete, "deny_delete off")
 	name := "stream " + have.Name
 	switch {

@@ -25,9 +25,12 @@ import (
 //	data     {"app_key":"…","status":"…",…}
 const headerRefusal = "Bigpanda-Refusal"
 
-// maxRefusal is how large the header is at most, in bytes. A Publisher leaves as much
-// room in a message, so that each may become a dead letter.
-const maxRefusal = 4 << 10
+// How large the header is, in bytes. leastRefusal holds all of it but the answer.
+const maxRefusal, leastRefusal = 4 << 10, 256
+
+// refusalRoom is how much of what the servers take the header may have. A Publisher leaves
+// as much in a message, so that each may become a dead letter.
+func refusalRoom(limit int) int { return min(maxRefusal, max(leastRefusal, limit/4)) }
 
 type refusal struct {
 	Status int    `json:"status"`
@@ -35,12 +38,14 @@ type refusal struct {
 	Died   int64  `json:"died"` // Unix seconds
 }
 
-// encode makes the header's value. An answer that would make it too large is cut.
-func (r refusal) encode() (string, error) {
-	for most := maxRefusal / 2; ; most /= 2 {
-		r.Answer = printable.Cut(r.Answer, most)
+// encode makes the header's value. An answer is cut that would make the header larger than
+// room.
+func (r refusal) encode(room int) (string, error) {
+	answer := r.Answer
+	for most := room / 2; ; most /= 2 {
+		r.Answer = printable.Cut(answer, most)
 		text, err := json.Marshal(r)
-		if err != nil || len(text) < maxRefusal-len(headerRefusal)-4 {
+		if err != nil || most == 0 || len(text) < room-len(headerRefusal)-4 {
 			return string(text), err
 		}
 	}
@@ -51,7 +56,7 @@ func (r refusal) encode() (string, error) {
 func (c *Conn) putDead(ctx context.Context, seq uint64, created time.Time, letter outbox.DeadLetter) error {
 	m := nats.NewMsg(c.o.deadSubject(letter.AppKey))
 	m.Data = bigpanda.Body(letter.AppKey, [][]byte{letter.Payload})
-	value, err := refusal{letter.Status, letter.Answer, cmp.Or(letter.Died, time.Now().Unix())}.encode()
+	value, err := refusal{letter.Status, letter.Answer, cmp.Or(letter.Died, time.Now().Unix())}.encode(refusalRoom(int(c.nc.MaxPayload())))
 	if err != nil {
 		return c.failure(m.Subject, err)
 	}

@@ -19,21 +19,23 @@ func TestRefusalFits(t *testing.T) {
 		"none": "", "usual": `{"error":"no primary property"}`, "long": strings.Repeat("x", 100_000),
 		"of control characters": strings.Repeat("\x01\n", 50_000), "of another alphabet": strings.Repeat("ü\u2028", 50_000),
 	} {
-		value, err := refusal{400, answer, 1_700_000_000}.encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		var r refusal
-		if err := json.Unmarshal([]byte(value), &r); err != nil || r.Status != 400 || answer != "" && r.Answer == "" {
-			t.Errorf("%s: it became %+v, %v", name, r, err)
-		}
-		alert := options.encode("app", []byte(`{"status":"ok","timestamp":5}`))
-		dead := nats.NewMsg(options.deadSubject("app"))
-		dead.Data = alert.Data
-		dead.Header.Set(headerID, hash())
-		dead.Header.Set(headerRefusal, value)
-		if more := dead.Size() - alert.Size(); more > maxRefusal || strings.ContainsAny(value, "\r\n") {
-			t.Errorf("%s: it takes %d bytes more, and at most %d are left for it", name, more, maxRefusal)
+		for _, room := range []int{maxRefusal, 1 << 10, leastRefusal} {
+			value, err := refusal{400, answer, 1_700_000_000}.encode(room)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var r refusal
+			if err := json.Unmarshal([]byte(value), &r); err != nil || r.Status != 400 || answer != "" && r.Answer == "" {
+				t.Errorf("%s: it became %+v, %v", name, r, err)
+			}
+			alert := options.encode("app", []byte(`{"status":"ok","timestamp":5}`))
+			dead := nats.NewMsg(options.deadSubject("app"))
+			dead.Data = alert.Data
+			dead.Header.Set(headerID, hash())
+			dead.Header.Set(headerRefusal, value)
+			if more := dead.Size() - alert.Size(); more > room || strings.ContainsAny(value, "\r\n") {
+				t.Errorf("%s: it takes %d bytes more, and at most %d are left for it", name, more, room)
+			}
 		}
 	}
 }

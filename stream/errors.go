@@ -32,14 +32,23 @@ func held(reason bigpanda.Reason, hint, format string, args ...any) *bigpanda.Er
 	return &bigpanda.Error{Class: bigpanda.Hold, Reason: reason, Hint: hint, Err: fmt.Errorf(format, args...)}
 }
 
-// refused makes the error of an alert that NATS will never take.
-func refused(hint, format string, args ...any) *bigpanda.Error {
-	e := held(bigpanda.ReasonTooLarge, hint, format, args...)
-	e.Class = bigpanda.Refused
+// leastPayload is a limit of the servers, in bytes, that usual alerts keep to.
+const leastPayload = 16 << 10
+
+const hintPayload = "set max_payload to 1MB, which is the default, on each server, or for the account"
+
+// tooLarge makes the error of a message that NATS does not take for its size: Refused, so
+// that it becomes a dead letter, and Retry where the servers' limit is so low that it is
+// at fault, and not the message: then this alert waits until it is raised.
+func (c *Conn) tooLarge(format string, args ...any) *bigpanda.Error {
+	e := held(bigpanda.ReasonTooLarge, hintPayload, format, args...)
+	e.Class = bigpanda.Retry
+	if c.nc.MaxPayload() >= leastPayload {
+		e.Class = bigpanda.Refused
+		e.Hint = "make it smaller, such as its details or the number of its attributes, or raise the servers' max_payload or the stream's max_msg_size"
+	}
 	return e
 }
-
-const hintTooLarge = "make it smaller, such as its details or the number of its attributes, or raise the servers' max_payload or the stream's max_msg_size"
 
 // canceled makes the error of what the caller's context has ended.
 func canceled(err error) *bigpanda.Error {
@@ -88,7 +97,7 @@ func (c *Conn) failure(subject string, err error) *bigpanda.Error {
 	case errors.As(err, &api):
 		return c.answered(subject, api)
 	case errors.Is(err, nats.ErrMaxPayload):
-		return refused(hintTooLarge, "a message is too large: %w", clean(err))
+		return c.tooLarge("a message is larger than may be, %d bytes", c.nc.MaxPayload())
 	case errors.Is(err, nats.ErrConnectionClosed):
 		return held(bigpanda.ReasonCanceled, "", "the connection to NATS was closed")
 	case errors.Is(err, context.Canceled):
@@ -111,7 +120,7 @@ func (c *Conn) answered(subject string, api *jetstream.APIError) *bigpanda.Error
 	case jetstream.JSErrCodeStreamNotFound:
 		return held(bigpanda.ReasonNotFound, "make it, or let this program do so (--nats-create)", "there is no stream for %s: %w", subject, said)
 	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
-		return refused(hintTooLarge, "a message is too large for the stream %s: %w", o.Stream, said)
+		return c.tooLarge("a message is too large for the stream %s: %w", o.Stream, said)
 	case codeStoreFailed:
 		if strings.Contains(api.Description, "maximum") {
 			return held(bigpanda.ReasonFull, "raise its limit (nats stream edit), or shorten how long alerts are kept: nothing is lost meanwhile", "the stream %s is full: %w", o.Stream, said)

@@ -36,6 +36,8 @@ const (
 	standbyPoll = 200 * time.Millisecond
 	// notAllowed is when it is asked again whether a request may start.
 	notAllowed = 20 * time.Millisecond
+	// recordHeaders are the bytes beside the record in a message.
+	recordHeaders = 200
 	// releaseWithin is how long it may take to hand the lease over.
 	releaseWithin = time.Second
 )
@@ -117,6 +119,7 @@ func (l *lease) write(ctx context.Context, owner string) error {
 	record := l.base
 	record.Owner = owner
 	l.fill(&record)
+	record = l.store.fit(record)
 	wait := retry.NewBackoff(askInitial/4, askMax/2)
 	for !l.lost {
 		began := time.Now()
@@ -252,6 +255,14 @@ func (s *leaseStore) get(ctx context.Context) (leaseRecord, error) {
 		s.heard(held(bigpanda.ReasonServer, "", "%w", err))
 	}
 	return r, err
+}
+
+// fit returns the record, a short one if the servers would not take it for its size.
+func (s *leaseStore) fit(r leaseRecord) leaseRecord {
+	if int64(len(r.encode())+recordHeaders) > s.conn.nc.MaxPayload() {
+		return r.short()
+	}
+	return r
 }
 
 // set writes the record if there is still what was read or written last.

@@ -53,6 +53,10 @@ func hash(parts ...[]byte) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
 }
 
+// isToken reports whether a token of a subject may be that of an app key. Others may
+// stand for those of all.
+func isToken(token string) bool { return token != "" && strings.Trim(token, streamCharacters) == "" }
+
 // errMessage says that a message is none of this package's.
 var errMessage = errors.New("it is not an alert as a publisher makes it")
 

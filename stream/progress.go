@@ -166,18 +166,12 @@ func (b *backlog) holes() (all holes) {
 // fill writes what is known into a record.
 func (p *progress) fill(r *leaseRecord) {
 	r.Created, r.Read, r.ReadAt = p.created, p.read, p.readAt
-	r.AppKeys = nil
-	if len(p.appKeys) > maxHoles {
-		// The servers would not take it: all behind the first that is undelivered is sent
-		// again after a failover.
-		for _, b := range p.appKeys {
-			r.Read, r.ReadAt = min(r.Read, b.holes()[0].from-1), time.Time{}
-		}
-		return
-	}
 	r.AppKeys = make(map[string]holes, len(p.appKeys))
 	limit := max(fewHoles, maxHoles/max(1, len(p.appKeys)))
 	for token, b := range p.appKeys {
 		r.AppKeys[token] = b.holes().within(limit)
+	}
+	if len(p.appKeys) > maxHoles { // it would be too much to write with each ack
+		*r = r.short()
 	}
 }

@@ -38,8 +38,9 @@ var _ retry.API = (*Publisher)(nil)
 // Send publishes alerts, which are results of bigpanda.Payload.Encode, for one app key.
 // No error means that the stream has them all: the status is 201, or 204 when it had
 // all of them before. Else some may be stored, and are again published with the
-// others, which changes nothing. The error is *bigpanda.Error: Refused for an alert
-// that is too large, before any is published; Retry when ctx has ended; else Hold.
+// others, which changes nothing. The error is *bigpanda.Error: of the reason too_large for
+// an alert that is (see Conn.tooLarge), before any is published; Retry when ctx has ended;
+// else Hold.
 func (p *Publisher) Send(ctx context.Context, appKey string, alerts [][]byte) (bigpanda.Answer, error) {
 	if len(alerts) == 0 {
 		return bigpanda.Answer{}, nil
@@ -80,8 +81,9 @@ func (p *Publisher) waves(appKey string, alerts [][]byte) (waves [][]*nats.Msg, 
 	changes := make(map[string]int, len(alerts)) // of each alert so far
 	for _, alert := range alerts {
 		m := p.c.o.encode(appKey, alert)
-		if most := p.c.nc.MaxPayload() - maxRefusal; int64(m.Size()) > most {
-			return nil, refused(hintTooLarge, "an alert of %d bytes is larger than may be, %d bytes", len(m.Data), most)
+		limit := int(p.c.nc.MaxPayload())
+		if most := limit - refusalRoom(limit); m.Size() > most {
+			return nil, p.c.tooLarge("an alert of %d bytes is larger than may be, %d bytes", len(m.Data), most)
 		}
 		key := alertOf(appKey, alert).Identity().Key()
 		if changes[key] == len(waves) {

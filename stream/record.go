@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
-	"strings"
 	"time"
 )
 
@@ -35,6 +34,17 @@ type leaseRecord struct {
 	Read    uint64           `json:"read"`             // the last message that was looked at
 	ReadAt  time.Time        `json:"read_at,omitzero"` // when it was stored, to know it by
 	AppKeys map[string]holes `json:"app_keys,omitempty"`
+}
+
+// short returns a record that says only up to where all app keys are delivered: what is
+// behind that is sent again after a failover.
+func (r leaseRecord) short() leaseRecord {
+	read := r.Read
+	for token := range r.AppKeys {
+		read = min(read, r.deliveredTo(token))
+	}
+	r.Read, r.ReadAt, r.AppKeys = read, time.Time{}, nil
+	return r
 }
 
 // deliveredTo returns the number up to which all of an app key is delivered.
@@ -158,7 +168,7 @@ func decodeRecord(value []byte) (r leaseRecord, err error) {
 	}
 	for token, h := range r.AppKeys {
 		// Of what is no token nothing could be read, and what is behind Read is read anyway.
-		if r.AppKeys[token] = h.upTo(r.Read); token == "" || strings.Trim(token, streamCharacters) != "" {
+		if r.AppKeys[token] = h.upTo(r.Read); !isToken(token) {
 			delete(r.AppKeys, token)
 		}
 	}

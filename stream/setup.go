@@ -179,9 +179,6 @@ func (c *Conn) reach(ctx context.Context) error {
 		c.denials.reconnected()
 		_ = c.nc.ForceReconnect()
 	}
-	if c.nc.IsConnected() {
-		return nil
-	}
 	changed := c.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
 	defer c.nc.RemoveStatusListener(changed)
 	for !c.nc.IsConnected() {
@@ -192,6 +189,15 @@ func (c *Conn) reach(ctx context.Context) error {
 		case <-changed:
 		case <-ctx.Done():
 			return c.unconnected()
+		}
+	}
+	// How large a message an account may send is told with the first answer: for a larger
+	// one the connection would be closed, for good.
+	if connection := c.nc.Stats().Reconnects; c.flushed.Load() != connection {
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		defer cancel()
+		if c.nc.FlushWithContext(ctx) == nil {
+			c.flushed.Store(connection)
 		}
 	}
 	return nil

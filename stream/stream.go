@@ -188,7 +188,8 @@ type Conn struct {
 	log     *slog.Logger
 	denials denials
 
-	apart retry.LogLimiter // the connection is gone
+	apart   retry.LogLimiter // the connection is gone
+	flushed atomic.Uint64    // the last connection on which something was answered
 
 	mu    sync.Mutex // guards what follows
 	cause error      // why there is no connection, as far as it is known

@@ -45,7 +45,7 @@ func TestLogin(t *testing.T) {
 	}
 	seed, _ := user.Seed()
 	public, _ := user.PublicKey()
-	operator, creds := operatorMode(t)
+	operator, creds := operatorMode(t, jwt.NoLimit)
 	for _, tt := range []struct {
 		name, config string
 		options      stream.Options
@@ -72,8 +72,8 @@ func TestLogin(t *testing.T) {
 }
 
 // operatorMode returns the configuration of a server with an operator and accounts, and
-// the creds of a user.
-func operatorMode(t *testing.T) (config, creds string) {
+// the creds of a user, who may send messages of up to payload bytes.
+func operatorMode(t *testing.T, payload int64) (config, creds string) {
 	t.Helper()
 	key := func(create func() (nkeys.KeyPair, error)) (nkeys.KeyPair, string) {
 		pair, err := create()
@@ -100,6 +100,7 @@ func operatorMode(t *testing.T) (config, creds string) {
 	oc := jwt.NewOperatorClaims(operatorKey)
 	oc.SystemAccount = systemKey
 	ac := jwt.NewAccountClaims(accountKey)
+	ac.Limits.Payload = payload
 	ac.Limits.JetStreamLimits.DiskStorage = -1
 	ac.Limits.JetStreamLimits.Streams = -1
 	ac.Limits.JetStreamLimits.Consumer = -1

@@ -296,9 +296,6 @@ func TestTooLarge(t *testing.T) {
 	t.Parallel()
 	s := natstest.Start(t, natstest.Options{Config: "max_payload: 20000"})
 	p := connect(t, s.URL(), stream.Options{}).NewPublisher()
-	sized := func(host string, n int) []byte {
-		return bigpanda.Payload{Status: "ok", Timestamp: 1, Properties: map[string]string{"host": host, "details": strings.Repeat("x", n)}}.Encode()
-	}
 	fails(t, p, bigpanda.Refused, bigpanda.ReasonTooLarge, "max_payload", change("a", 0), sized("b", 20_000))
 	fails(t, p, bigpanda.Refused, bigpanda.ReasonTooLarge, "max_payload", sized("b", 16_000))
 	send(t, p, http.StatusCreated, sized("b", 15_000)) // the rest is for the answer beside a dead letter
