@@ -132,7 +132,7 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		if !free && still < ttl {
 			continue
 		}
-		next := seen
+		next := store.fit(seen)
 		epoch = seen.Epoch + 1
 		next.Owner, next.Epoch, next.Since, next.TTL = d.options.Owner, epoch, time.Now(), d.conn.o.LeaseTTL
 		// Also when it is stopped meanwhile: what may be taken has to be handed over.
@@ -171,7 +171,7 @@ func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 	d.log.Info("this deliverer has the lease, and delivers", "owner", record.Owner, "epoch", record.Epoch)
 	ending, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	t := &term{lease: l, queue: newQueue(ending, record, d.log), end: end, ended: make(chan struct{})}
+	t := &term{lease: l, queue: newQueue(record, d.log), end: end, ended: make(chan struct{})}
 	t.queue.commit, t.queue.putDead, l.fill = l.commit, d.conn.putDead, t.queue.record
 	limited := retry.NewLimitedAPI(&fencedAPI{d.options.API, l}, d.options.Connections, d.options.Rate)
 	limited.AfterAnother(l.allowed)
@@ -187,6 +187,7 @@ func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 	})
 	working.Go(func() { end(newReader(d.conn, t.queue, d.log).run(ending)) })
 	working.Go(func() { d.purge(ending, t) })
+	working.Go(func() { t.queue.storeLetters(ending) })
 	working.Go(func() { t.sender.Run(ending) })
 	// What they have to commit is committed meanwhile, if NATS answers soon.
 	context.AfterFunc(ending, func() {

@@ -48,8 +48,12 @@ func (d *Deliverer) purgeOnce(ctx context.Context, t *term) error {
 		return err
 	}
 	for subject := range info.State.Subjects {
+		token := subject[strings.LastIndexByte(subject, '.')+1:]
+		if !isToken(token) {
+			continue
+		}
 		_, err := ask(ctx, d.conn, "$JS.API.STREAM.PURGE."+name, func(ctx context.Context) (struct{}, error) {
-			below := min(recent, record.deliveredTo(subject[strings.LastIndexByte(subject, '.')+1:])+1)
+			below := min(recent, record.deliveredTo(token)+1)
 			return struct{}{}, alerts.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(below))
 		})
 		if err != nil {

@@ -2,13 +2,16 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
+	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/counters"
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/retry"
 )
 
 const (
@@ -22,9 +25,8 @@ const (
 	changeBytes = 400
 	// farBehind is how many numbers are not read through to what was left.
 	farBehind = 10_000
-	// deadWithin is how long a dead letter is tried to be stored before others go on, and
-	// deadAgain after what time BigPanda is asked once more.
-	deadWithin, deadAgain = 5 * time.Second, 10 * time.Second
+	// deadWithin is how long a dead letter is tried to be stored before the next one is.
+	deadWithin = 5 * time.Second
 )
 
 // A queue is the udf.Queue of one term. What is put into its Memory has its number in
@@ -39,69 +41,109 @@ type queue struct {
 	// putDead stores a dead letter, of the message with a number in the stream that was
 	// made at a time.
 	putDead func(ctx context.Context, seq uint64, created time.Time, letter outbox.DeadLetter) error
-	ctx     context.Context // of the term
 	log     *slog.Logger
 	room    chan struct{} // has one when there may be more room
+	more    chan struct{} // has one when there may be more letters
 
 	mu sync.Mutex // guards what follows
 	progress
+	letters []outbox.DeadLetter // to be stored: of messages in memory, and undelivered until then
+	foreign retry.LogLimiter    // what is no alert
 	counted counters.Queue
 }
 
-func newQueue(ctx context.Context, r leaseRecord, log *slog.Logger) *queue {
+func newQueue(r leaseRecord, log *slog.Logger) *queue {
 	return &queue{
-		Memory: outbox.NewMemory(0), ctx: ctx, log: log, room: make(chan struct{}, 1),
+		Memory: outbox.NewMemory(0), log: log, room: make(chan struct{}, 1), more: make(chan struct{}, 1),
 		progress: newProgress(r),
+	}
+}
+
+func notify(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 
 // Ack removes delivered changes. The error is that the lease is lost, or the term has
 // ended: then they stay undelivered in the record.
 func (q *queue) Ack(ids ...uint64) error {
-	if err := q.settle(ids...); err != nil {
+	q.mu.Lock()
+	q.done(ids)
+	q.mu.Unlock()
+	err := q.commit()
+	notify(q.room)
+	if err != nil {
 		return err
 	}
 	return q.Memory.Ack(ids...)
 }
 
-// settle notes that messages are done with, and commits that.
-func (q *queue) settle(ids ...uint64) error {
-	q.mu.Lock()
-	q.done(ids)
-	q.mu.Unlock()
-	err := q.commit()
-	select {
-	case q.room <- struct{}{}:
-	default:
-	}
-	return err
-}
-
-// Dead stores a change as a dead letter, and then removes it. With an error it is queued
-// again after a while: until then it holds up its alert alone.
+// Dead has a change stored as a dead letter, and removed then. Until then it holds up its
+// alert, and nothing else.
 func (q *queue) Dead(c outbox.Change, status int, answer string) error {
-	err := q.storeDead(outbox.DeadLetter{Change: c, Status: status, Answer: answer})
-	if err != nil {
-		time.AfterFunc(deadAgain, func() { q.Postpone(c.ID) })
-		return err
-	}
-	return q.Ack(c.ID)
-}
-
-func (q *queue) storeDead(letter outbox.DeadLetter) error {
-	ctx, cancel := context.WithTimeout(q.ctx, deadWithin)
-	defer cancel()
-	letter.Died = time.Now().Unix()
-	q.mu.Lock()
-	created := q.created
-	q.mu.Unlock()
-	if err := q.putDead(ctx, letter.ID, created, letter); err != nil {
-		return fmt.Errorf("store a dead letter: %w", err)
-	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.counted.Dead++
+	q.letter(outbox.DeadLetter{Change: c, Status: status, Answer: answer})
 	return nil
+}
+
+// letter adds one to those that are to be stored. mu is locked.
+func (q *queue) letter(l outbox.DeadLetter) {
+	l.Died = time.Now().Unix()
+	q.letters = append(q.letters, l)
+	notify(q.more)
+}
+
+// storeLetters stores dead letters, one after the other, until ctx ends. One that cannot
+// be stored goes behind the others.
+func (q *queue) storeLetters(ctx context.Context) {
+	var lines retry.LogLimiter
+	wait := retry.NewBackoff(askInitial, retry.FailureMax)
+	for ctx.Err() == nil {
+		letter, created, ok := q.nextLetter()
+		if !ok {
+			select {
+			case <-q.more:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		trying, cancel := context.WithTimeout(ctx, deadWithin)
+		err := q.putDead(trying, letter.ID, created, letter)
+		cancel()
+		if err == nil {
+			err = q.Ack(letter.ID)
+		}
+		q.mu.Lock()
+		q.letters = q.letters[1:]
+		if err == nil {
+			q.counted.Dead++
+		} else {
+			q.letters = append(q.letters, letter)
+		}
+		q.mu.Unlock()
+		var failure *bigpanda.Error
+		switch {
+		case err == nil:
+			wait.Reset()
+			lines.Over()
+			continue
+		case errors.As(err, &failure) && lines.Met(failure.Reason):
+			q.log.Error("a dead letter cannot be kept in its stream: its alert waits, and it is tried again", "number", letter.ID, "error", err)
+		}
+		retry.Sleep(ctx, wait.NextBackOff())
+	}
+}
+
+func (q *queue) nextLetter() (l outbox.DeadLetter, created time.Time, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.letters) == 0 {
+		return l, created, false
+	}
+	return q.letters[0], q.created, true
 }
 
 // admit takes the next message of the stream, in memory if there is room for it and
@@ -116,7 +158,20 @@ func (q *queue) admit(token string, c outbox.Change, at time.Time) {
 		return
 	}
 	q.load(b, c.ID, sizeOf(c))
-	q.Put(c)
+	q.put(c)
+}
+
+// put takes what was loaded: an alert to be sent, or to be a dead letter if it is none.
+// mu is locked.
+func (q *queue) put(c outbox.Change) {
+	if c.Alert != "" {
+		q.Put(c)
+		return
+	}
+	if q.foreign.Met(bigpanda.ReasonNotBigPanda) {
+		q.log.Error("the stream holds what no publisher of this program makes: it becomes a dead letter", "number", c.ID)
+	}
+	q.letter(outbox.DeadLetter{Change: c, Answer: fmt.Sprintf("message %d of the stream: %v", c.ID, errMessage)})
 }
 
 // pass goes on behind a message that is done with.
@@ -149,7 +204,7 @@ func (q *queue) readmit(token string, c outbox.Change) (enough bool) {
 	b := q.backlog(token)
 	undelivered, gone := q.reread(b, c.ID, sizeOf(c))
 	if undelivered {
-		q.Put(c)
+		q.put(c)
 	}
 	q.expired(gone)
 	return len(b.left) == 0 || !q.hasRoom(b) || b.left[0].from > c.ID+farBehind

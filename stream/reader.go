@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/printable"
 	"bigpanda-udf/retry"
 
 	"github.com/cenkalti/backoff/v5"
@@ -189,7 +191,11 @@ func (r *reader) consume(ctx context.Context, from uint64, subject string, each 
 		if at.Sequence.Consumer != n {
 			return errMissed
 		}
-		m := message{seq: at.Sequence.Stream, at: at.Timestamp, subject: got.Subject(), data: got.Data(), pending: at.NumPending}
+		data := got.Data()
+		if len(data) > aheadBytes { // no alert is so large, and several are held at once
+			data = bytes.Clone(data[:maxRefusal])
+		}
+		m := message{seq: at.Sequence.Stream, at: at.Timestamp, subject: got.Subject(), data: data, pending: at.NumPending}
 		if err := each(m); err != nil {
 			return err
 		}
@@ -227,8 +233,11 @@ func (c *Conn) whileConnected(ctx context.Context) (context.Context, context.Can
 // take puts the next message of the stream in the queue. It waits a little for room: what
 // is left is read twice.
 func (r *reader) take(ctx context.Context, m message) {
-	c, ok := r.decode(m)
-	if !ok {
+	if !isToken(m.token()) {
+		// Somebody else has put it at a subject that stands for those of others, and so
+		// cannot be asked for.
+		r.log.Error("the stream holds something at a subject that no publisher of this program uses: it is left there",
+			"subject", printable.Text(m.subject), "number", m.seq)
 		r.queue.pass(m.seq, m.at)
 		return
 	}
@@ -245,23 +254,19 @@ func (r *reader) take(ctx context.Context, m message) {
 			return
 		}
 	}
-	r.queue.admit(m.token(), c, m.at)
+	r.queue.admit(m.token(), r.change(m), m.at)
 }
 
-// decode returns the change of a message. What is none becomes a dead letter.
-func (r *reader) decode(m message) (outbox.Change, bool) {
+// change returns the change of a message, one of no alert if it is none.
+func (r *reader) change(m message) outbox.Change {
 	c, err := r.conn.decode(m.subject, m.data)
+	if err != nil {
+		// An object, as all payloads are, that fits in a message whatever is in it.
+		begin := printable.Cut(string(m.data), min(maxRefusal, int(r.conn.nc.MaxPayload())/16))
+		c.Payload, _ = json.Marshal(map[string]string{"data": begin})
+	}
 	c.ID = m.seq
-	if err == nil {
-		return c, true
-	}
-	r.log.Error("the stream holds what no publisher of this program makes: it becomes a dead letter",
-		"subject", m.subject, "number", m.seq, "error", err)
-	c.Payload, _ = json.Marshal(map[string]string{"data": string(m.data)}) // an object, as all payloads are
-	if err := r.queue.storeDead(outbox.DeadLetter{Change: c, Answer: err.Error()}); err != nil {
-		r.log.Error("it cannot be stored as a dead letter, and is left in the stream", "number", m.seq, "error", err)
-	}
-	return c, false
+	return c
 }
 
 // reread takes on what was left of an app key that has room for it, and reports whether
@@ -278,12 +283,7 @@ func (r *reader) reread(ctx context.Context) bool {
 	n := 0
 	err := r.consume(ctx, from, subject, func(m message) error {
 		n++
-		c, err := r.conn.decode(m.subject, m.data)
-		if err != nil {
-			return nil // it was a dead letter when it was read first
-		}
-		c.ID = m.seq
-		if r.queue.readmit(token, c) || n == inARow {
+		if r.queue.readmit(token, r.change(m)) || n == inARow {
 			return errEnough
 		}
 		return nil

@@ -210,7 +210,7 @@ func TestRecordSize(t *testing.T) {
 func TestManyAppKeys(t *testing.T) {
 	t.Parallel()
 	const appKeys, each = 6_000, 4
-	q := newQueue(t.Context(), leaseRecord{}, nil)
+	q := newQueue(leaseRecord{}, nil)
 	for seq := uint64(1); seq <= appKeys*each; seq++ {
 		token := hash(fmt.Append(nil, seq%appKeys))
 		q.admit(token, outbox.Change{ID: seq, Alert: fmt.Sprint("alert", seq), AppKey: token, Payload: make([]byte, 4000)}, time.Now())
@@ -233,7 +233,7 @@ func TestManyAppKeys(t *testing.T) {
 // P7: however many app keys are held, what is in memory is bounded, and each has some.
 func TestQueueMemory(t *testing.T) {
 	t.Parallel()
-	q := newQueue(t.Context(), leaseRecord{}, nil)
+	q := newQueue(leaseRecord{}, nil)
 	const appKeys, each = 30, 4000
 	seq := uint64(0)
 	for k := range appKeys {

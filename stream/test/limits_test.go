@@ -21,6 +21,7 @@ import (
 	"bigpanda-udf/udf"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // sized is an alert of about n bytes.
@@ -28,6 +29,8 @@ func sized(host string, n int) []byte {
 	return bigpanda.Payload{Status: "ok", Timestamp: 1, Properties: map[string]string{"host": host, "details": strings.Repeat("x", n)}}.Encode()
 }
 
+// P5: where the servers take small messages alone, an alert that fits is sent, and one
+// that does not waits, and is no dead letter; it goes once the limit is raised. The check
 // says so.
 func TestSmallMaxPayload(t *testing.T) {
 	t.Parallel()
@@ -69,6 +72,7 @@ func TestSmallMaxPayload(t *testing.T) {
 	left(0)
 }
 
+// P5: the deliverer keeps its lease where the servers take small messages alone, however
 // many app keys are held, and those that ask get an answer.
 func TestDeliverSmallMaxPayload(t *testing.T) {
 	t.Parallel()
@@ -162,6 +166,89 @@ func TestAnswersOfOthers(t *testing.T) {
 			t.Errorf("%.500q stands by", owner)
 		}
 	}
+}
+
+// P5, P7: while no dead letter can be stored, what is no alert and what BigPanda refuses
+// holds up nobody else, and becomes one when it can be, also by another deliverer.
+func TestDeadLettersWait(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, natstest.Start(t, natstest.Options{}).URL(), stream.Options{})
+	dead := jetstream.StreamConfig{Name: "BIGPANDA_DEAD", Subjects: []string{"BIGPANDA.d.*"}, AllowDirect: true, NoAck: true}
+	if _, err := r.jetStream.CreateStream(t.Context(), dead); err != nil {
+		t.Fatal(err)
+	}
+	const each = 100
+	for i := range each {
+		r.publish(fmt.Sprintf("x/h%d", i))
+		if _, err := r.jetStream.Publish(t.Context(), "BIGPANDA.a.other", fmt.Appendf(nil, "no alert %d", i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.publish("bad/a", "bad/b")
+	r.publish(many("y", each)...)
+	r.bigPanda.set(time.Millisecond, func(appKey string, _ []event) int {
+		if appKey == "bad" {
+			return http.StatusBadRequest
+		}
+		return 0
+	})
+	began := time.Now()
+	d := r.deliver("d1", deliverOptions{})
+	r.delivered("x/")
+	r.delivered("y/")
+	if took := time.Since(began); took > 20*time.Second {
+		t.Errorf("the others took %v", took)
+	}
+	d.stop()
+	r.deliver("d2", deliverOptions{})
+	r.leads("d2")
+	dead.NoAck = false
+	if _, err := r.jetStream.UpdateStream(t.Context(), dead); err != nil {
+		t.Fatal(err)
+	}
+	natstest.Await(t, "nothing is undelivered", func() error {
+		if got := r.record(); len(got.AppKeys) > 0 {
+			return fmt.Errorf("it has %+v", got)
+		}
+		return nil
+	})
+	letters, more, err := r.conn.DeadLetters(t.Context(), 0, 1000)
+	if err != nil || more || len(letters) != each+2 {
+		t.Errorf("there are %d, %v, %v", len(letters), more, err)
+	}
+	if n := r.inOrder(); n != 0 {
+		t.Errorf("%d duplicates", n)
+	}
+}
+
+// P5: a subject that stands for those of others takes none of them along when what is
+// delivered is purged.
+func TestPurgeWildcard(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, natstest.Start(t, natstest.Options{}).URL(), stream.Options{Window: time.Second})
+	r.bigPanda.set(time.Millisecond, heldAppKey("held"))
+	r.publish(many("held", 10)...)
+	for _, subject := range []string{"BIGPANDA.a.*", "BIGPANDA.a.>"} {
+		if _, err := r.jetStream.Publish(t.Context(), subject, []byte("x")); err != nil {
+			t.Logf("%s is refused: %v", subject, err)
+		}
+	}
+	r.deliver("d1", deliverOptions{})
+	r.publish(many("x", 10)...)
+	r.delivered("x/")
+	alerts, err := r.jetStream.Stream(t.Context(), "BIGPANDA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	natstest.Await(t, "what is delivered is purged", func() error {
+		info, err := alerts.Info(t.Context())
+		if err == nil && info.State.Msgs > 12 {
+			err = fmt.Errorf("%d are left", info.State.Msgs)
+		}
+		return err
+	})
+	r.bigPanda.set(time.Millisecond, nil)
+	r.delivered("")
 }
 
 // restartWith starts a server anew with a line of its configuration replaced.
