@@ -74,73 +74,43 @@ func (o Options) login() ([]nats.Option, error) {
 // creds logs in with a file as nsc makes it.
 func (o Options) creds() ([]nats.Option, error) {
 	const what = "creds file"
-	jwt := func() (string, error) {
-		text, err := readSecret(what, o.CredsFile)
-		if err != nil {
-			return "", err
-		}
-		jwt, err := nkeys.ParseDecoratedJWT([]byte(text))
-		if err != nil || strings.Count(jwt, ".") != 2 {
-			return "", fmt.Errorf("%s %s: it holds no JWT of a user; name one that nsc has made", what, o.CredsFile)
-		}
-		return jwt, nil
-	}
-	key := func() (nkeys.KeyPair, error) {
-		text, err := readSecret(what, o.CredsFile)
-		if err != nil {
-			return nil, err
-		}
-		return userKey(what, o.CredsFile, text)
-	}
-	if _, err := jwt(); err != nil {
+	text, err := readSecret(what, o.CredsFile)
+	if err != nil {
 		return nil, err
 	}
-	if _, err := key(); err != nil {
+	if jwt, err := nkeys.ParseDecoratedJWT([]byte(text)); err != nil || strings.Count(jwt, ".") != 2 {
+		return nil, fmt.Errorf("%s %s: it holds no JWT of a user; name one that nsc has made", what, o.CredsFile)
+	}
+	if err := checkSeed(what, o.CredsFile, text); err != nil {
 		return nil, err
 	}
-	return []nats.Option{nats.UserJWT(jwt, signer(key))}, nil
+	return []nats.Option{nats.UserCredentials(o.CredsFile)}, nil
 }
 
 // nkey logs in with the seed of a user's key. The key itself stays as it is.
 func (o Options) nkey() ([]nats.Option, error) {
 	const what = "nkey file"
-	key := func() (nkeys.KeyPair, error) {
-		text, err := readSecret(what, o.NKeyFile)
-		if err != nil {
-			return nil, err
-		}
-		return userKey(what, o.NKeyFile, text)
-	}
-	pair, err := key()
+	text, err := readSecret(what, o.NKeyFile)
 	if err != nil {
 		return nil, err
 	}
-	defer pair.Wipe()
-	public, err := pair.PublicKey()
+	if err := checkSeed(what, o.NKeyFile, text); err != nil {
+		return nil, err
+	}
+	option, err := nats.NkeyOptionFromSeed(o.NKeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("%s %s: %w; name one that holds the seed of a user", what, o.NKeyFile, err)
 	}
-	return []nats.Option{nats.Nkey(public, signer(key))}, nil
+	return []nats.Option{option}, nil
 }
 
-func userKey(what, file, text string) (nkeys.KeyPair, error) {
+func checkSeed(what, file, text string) error {
 	pair, err := nkeys.ParseDecoratedUserNKey([]byte(text))
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: it holds no seed of a user (SU…); name one that nsc or nk has made", what, file)
+		return fmt.Errorf("%s %s: it holds no seed of a user (SU…); name one that nsc or nk has made", what, file)
 	}
-	return pair, nil
-}
-
-// signer proves that the key is known, and forgets it.
-func signer(key func() (nkeys.KeyPair, error)) nats.SignatureHandler {
-	return func(nonce []byte) ([]byte, error) {
-		pair, err := key()
-		if err != nil {
-			return nil, err
-		}
-		defer pair.Wipe()
-		return pair.Sign(nonce)
-	}
+	pair.Wipe()
+	return nil
 }
 
 // tls makes the options of a connection that is encrypted, none if the options do
