@@ -119,7 +119,7 @@ func (s settings) newDeliverer(log *slog.Logger) (*deliverer, error) {
 	d.Deliverer = conn.NewDeliverer(stream.DelivererOptions{
 		// Of two processes on hosts of one name, as containers may be, each is itself.
 		Owner: fmt.Sprintf("%s/%d-%.4s", thisHost(), os.Getpid(), rand.Text()),
-		API:   client, Connections: s.Connections, BatchSize: s.BatchSize, Rate: s.Rate, Log: log,
+		API:   client, Connections: s.Connections, BatchSize: s.BatchSize, Rate: s.Rate,
 	})
 	d.collector = metrics.NewCluster(metrics.ClusterOptions{
 		Status: conn.Status, Deliverer: d.Deliverer, Redact: s.hidden.redact, Log: log,

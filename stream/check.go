@@ -199,13 +199,10 @@ func (k *checkup) settings(info *jetstream.StreamInfo, want jetstream.StreamConf
 	case len(other) > 0:
 		k.add("warn", "nats stream", "set what is right: here, or there with `nats stream edit`", "%s has other settings than here: %s", name, strings.Join(other, "; "))
 	default:
-		k.add("ok", "nats stream", "", "%s: %s", name, describe(have))
+		k.add("ok", "nats stream", "", "%s: %d replicas, max_age %v, duplicate_window %v, max_bytes %d",
+			name, have.Replicas, have.MaxAge, have.Duplicates, have.MaxBytes)
 	}
 	k.replicas(name, info.Cluster)
-}
-
-func describe(c jetstream.StreamConfig) string {
-	return fmt.Sprintf("%d replicas, max_age %v, duplicate_window %v, max_bytes %d", c.Replicas, c.MaxAge, c.Duplicates, c.MaxBytes)
 }
 
 // replicas says which servers are behind.
@@ -246,49 +243,36 @@ func (k *checkup) clock(server, asked time.Time) {
 // synced says whether the servers sync each write, where they tell: to who may ask the
 // system account, or has imported this service of it.
 func (k *checkup) synced(ctx context.Context) {
+	const subject = "$SYS.REQ.SERVER.PING.JSZ"
 	const hint = "set sync_interval: always in the block jetstream { } of each server"
+	ctx, stop := k.c.denials.watch(ctx, subject)
+	defer stop()
+	answers, _ := k.c.askAll(ctx, subject, []byte(`{"config":true}`)) // none: it cannot be told
 	told := 0
-	for _, j := range k.eachServer(ctx) {
-		name, every := printable.Text(j.Server.Name), j.Data.Config.SyncInterval
-		switch {
+	for _, data := range answers {
+		var j struct {
+			Server struct {
+				Name string `json:"name"`
+			} `json:"server"`
+			Data struct {
+				Config struct {
+					SyncInterval time.Duration `json:"sync_interval"`
+					SyncAlways   bool          `json:"sync_always"`
+				} `json:"config"`
+			} `json:"data"`
+		}
+		_ = json.Unmarshal(data, &j) // else it has no name
+		switch name := shown(j.Server.Name); {
 		case name == "":
 			continue
 		case j.Data.Config.SyncAlways:
 			k.add("ok", "nats sync", "", "server %s syncs each write", name)
 		default:
-			k.add("fail", "nats sync", hint, "server %s syncs every %v: a loss of power loses what it has acknowledged", name, every)
+			k.add("fail", "nats sync", hint, "server %s syncs every %v: a loss of power loses what it has acknowledged", name, j.Data.Config.SyncInterval)
 		}
 		told++
 	}
 	if told == 0 {
 		k.add("note", "nats sync", hint+", if it is not", "whether the servers sync each write cannot be told with this login")
 	}
-}
-
-// jsz is what is read of a server's state.
-type jsz struct {
-	Server struct {
-		Name string `json:"name"`
-	} `json:"server"`
-	Data struct {
-		Config struct {
-			SyncInterval time.Duration `json:"sync_interval"`
-			SyncAlways   bool          `json:"sync_always"`
-		} `json:"config"`
-	} `json:"data"`
-}
-
-// eachServer asks all servers for their state.
-func (k *checkup) eachServer(ctx context.Context) (answers []jsz) {
-	const subject = "$SYS.REQ.SERVER.PING.JSZ"
-	ctx, stop := k.c.denials.watch(ctx, subject)
-	defer stop()
-	all, _ := k.c.askAll(ctx, subject, []byte(`{"config":true}`)) // none: it cannot be told
-	for _, data := range all {
-		var j jsz
-		if json.Unmarshal(data, &j) == nil {
-			answers = append(answers, j)
-		}
-	}
-	return answers
 }

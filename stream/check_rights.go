@@ -27,15 +27,14 @@ func (k *checkup) needed() []right {
 	if !k.deliverer {
 		return all
 	}
-	key := "$KV." + o.leaseBucket() + "." + leaseKey
 	return append(all,
 		right{subject: o.Stream + ".d.check", stored: true},
-		right{subject: key, stored: true},
+		right{subject: o.leaseSubject(), stored: true},
 		right{subject: infoSubject(o.deadStream())},
-		right{subject: infoSubject("KV_" + o.leaseBucket())},
+		right{subject: infoSubject(o.leaseStream())},
 		right{subject: directSubject(o.Stream), data: `{"seq":1}`},
 		right{subject: "$JS.API.STREAM.MSG.GET." + o.Stream, data: `{"seq":1}`},
-		right{subject: directSubject("KV_"+o.leaseBucket()) + "." + key},
+		right{subject: directSubject(o.leaseStream()) + "." + o.leaseSubject()},
 		right{subject: "$JS.API.CONSUMER.CREATE." + o.Stream + ".check", data: `{"stream_name":"` + o.Stream + `_NONE","config":{}}`},
 		right{subject: "$JS.API.CONSUMER.DELETE." + o.Stream + ".check"},
 		right{subject: "$JS.API.CONSUMER.MSG.NEXT." + o.Stream + ".check"},

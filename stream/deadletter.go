@@ -103,7 +103,7 @@ const deadPage = 8 << 20
 // of large ones, and whether there are more. There are none while the stream is missing.
 // The error is *bigpanda.Error.
 func (c *Conn) DeadLetters(ctx context.Context, after uint64, limit int) (letters []DeadLetter, more bool, err error) {
-	s, err := c.deadIfAny(ctx)
+	s, err := c.streamIfAny(ctx, c.o.deadStream())
 	if s == nil || after == math.MaxUint64 {
 		return nil, false, err
 	}
@@ -124,24 +124,15 @@ func (c *Conn) DeadLetters(ctx context.Context, after uint64, limit int) (letter
 	}
 }
 
-// deadIfAny returns the stream of dead letters, nil if there is none.
-func (c *Conn) deadIfAny(ctx context.Context) (jetstream.Stream, error) {
-	s, err := ask(ctx, c, infoSubject(c.o.deadStream()), func(ctx context.Context) (jetstream.Stream, error) {
-		return c.js.Stream(ctx, c.o.deadStream())
+// streamIfAny returns a stream, nil if there is none.
+func (c *Conn) streamIfAny(ctx context.Context, name string) (jetstream.Stream, error) {
+	s, err := ask(ctx, c, infoSubject(name), func(ctx context.Context) (jetstream.Stream, error) {
+		return c.js.Stream(ctx, name)
 	})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil
 	}
 	return s, err
-}
-
-// countDead returns how many dead letters there are.
-func (c *Conn) countDead(ctx context.Context) (int, error) {
-	s, err := c.deadIfAny(ctx)
-	if s == nil {
-		return 0, err
-	}
-	return int(s.CachedInfo().State.Msgs), nil
 }
 
 // nextDead returns the first dead letter with a number of at least seq.
@@ -197,7 +188,7 @@ func (c *Conn) DropDead(ctx context.Context, seqs ...uint64) (done int, missing 
 
 // eachDead does something with dead letters, and removes them.
 func (c *Conn) eachDead(ctx context.Context, seqs []uint64, do func(*jetstream.RawStreamMsg) error) (done int, missing []uint64, err error) {
-	s, err := c.deadIfAny(ctx)
+	s, err := c.streamIfAny(ctx, c.o.deadStream())
 	if err != nil {
 		return 0, nil, err
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -14,8 +13,6 @@ import (
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/retry"
 	"bigpanda-udf/udf"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // DelivererOptions are those of a Deliverer.
@@ -25,7 +22,6 @@ type DelivererOptions struct {
 	Connections int       // requests at once at most; bigpanda.DefaultConnections if 0
 	BatchSize   int       // alerts in a request; udf.DefaultBatchSize if 0
 	Rate        float64   // requests started in a second, over all deliverers; 0: no limit
-	Log         *slog.Logger
 }
 
 // A Deliverer sends what the stream holds to BigPanda while it has the lease, and stands
@@ -41,24 +37,23 @@ type DelivererOptions struct {
 type Deliverer struct {
 	conn    *Conn
 	options DelivererOptions
-	log     *slog.Logger
 
-	lines retry.LogLimiter // NATS does not answer
+	lines    retry.LogLimiter // NATS does not answer
+	passedOn uint64           // of Run: the revision with which the lease was handed over on request
 
-	mu       sync.Mutex // guards what follows
-	heard    time.Time  // when NATS answered last
-	failure  error      // since then
-	denied   time.Time  // when it was told last that a right is missing
-	term     *term      // nil while it stands by
-	report   outbox.Delivery
-	counted  counters.Counters // of ended terms
-	passedOn uint64            // the revision with which the lease was handed over on request
+	mu      sync.Mutex // guards what follows
+	heard   time.Time  // when NATS answered last
+	failure error      // since then
+	denied  time.Time  // when it was told last that a right is missing
+	term    *term      // nil while it stands by
+	report  outbox.Delivery
+	counted counters.Counters // of ended terms
 }
 
 // NewDeliverer returns a Deliverer that waits for Run.
 func (c *Conn) NewDeliverer(o DelivererOptions) *Deliverer {
 	o.Connections = cmp.Or(o.Connections, bigpanda.DefaultConnections)
-	return &Deliverer{conn: c, options: o, log: cmp.Or(o.Log, slog.New(slog.DiscardHandler))}
+	return &Deliverer{conn: c, options: o}
 }
 
 // Run delivers, or stands by, until ctx ends; then it hands the lease over. Requests that
@@ -91,11 +86,13 @@ func (d *Deliverer) Run(ctx context.Context) error {
 
 // standBy waits until the lease can be taken, and takes it.
 func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
-	kv, err := d.bucket(ctx)
+	lookingUp, cancel := context.WithTimeout(ctx, 2*askTimeout)
+	bucket, err := d.conn.lease(lookingUp)
+	cancel()
 	if err != nil {
 		return nil, err
 	}
-	store := &leaseStore{conn: d.conn, kv: kv, heard: d.note}
+	store := &leaseStore{conn: d.conn, bucket: bucket, heard: d.note}
 	var (
 		seen     leaseRecord
 		revision uint64
@@ -112,12 +109,12 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 			return d.newLease(store, record), nil // it was taken, and the answer lost
 		case since.IsZero() || store.revision != revision:
 			since, revision = time.Now(), store.revision
-			if revision > 0 || seen.Epoch == 0 {
+			if record.Epoch > 0 || seen.Epoch == 0 {
 				seen = record
 			}
 		}
 		// One that is gone holds for a TTL, too: its owner writes it anew.
-		free := seen.Owner == "" && (revision == 0 || revision != d.handedOver())
+		free := seen.Owner == "" && (revision == 0 || revision != d.passedOn)
 		still, ttl := time.Since(since), max(d.conn.o.LeaseTTL, seen.TTL)
 		if !free && still < ttl/2 {
 			continue
@@ -125,7 +122,7 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		// Any server tells what it has, also while the bucket has no leader, and so nobody
 		// can renew. Only a leader answers this: else that would be taken for an owner
 		// that is gone, whose requests under way are sent again.
-		if _, err := request(ctx, store, infoSubject("KV_"+kv.Bucket()), d.conn.lease); err != nil {
+		if store.answers(ctx) != nil {
 			since = time.Time{}
 			continue
 		}
@@ -146,7 +143,7 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 
 func (d *Deliverer) newLease(store *leaseStore, taken leaseRecord) *lease {
 	return &lease{
-		store: store, ttl: d.conn.o.LeaseTTL, log: d.log, base: taken, written: taken,
+		store: store, ttl: d.conn.o.LeaseTTL, base: taken, written: taken,
 		commits: make(chan chan error), ended: make(chan struct{}),
 	}
 }
@@ -168,15 +165,17 @@ var errHandOver = errors.New("the lease is handed over")
 func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 	record := l.base
 	l.base.AppKeys = nil // they are the queue's
-	d.log.Info("this deliverer has the lease, and delivers", "owner", record.Owner, "epoch", record.Epoch)
+	d.conn.log.Info("this deliverer has the lease, and delivers", "owner", record.Owner, "epoch", record.Epoch)
 	ending, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	t := &term{lease: l, queue: newQueue(record, d.log), end: end, ended: make(chan struct{})}
+	t := &term{lease: l, queue: newQueue(record, d.conn.log), end: end, ended: make(chan struct{})}
 	t.queue.commit, t.queue.putDead, l.fill = l.commit, d.conn.putDead, t.queue.record
 	limited := retry.NewLimitedAPI(&fencedAPI{d.options.API, l}, d.options.Connections, d.options.Rate)
 	limited.AfterAnother(l.allowed)
-	t.sender = udf.NewSender(t.queue, limited, udf.SenderOptions{BatchSize: d.options.BatchSize, Log: d.log})
-	d.begin(t)
+	t.sender = udf.NewSender(t.queue, limited, udf.SenderOptions{BatchSize: d.options.BatchSize, Log: d.conn.log})
+	d.mu.Lock()
+	d.term = t
+	d.mu.Unlock()
 
 	renewing, stopRenewing := context.WithCancel(context.WithoutCancel(ctx))
 	var keeping, working sync.WaitGroup
@@ -185,7 +184,7 @@ func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 			end(err)
 		}
 	})
-	working.Go(func() { end(newReader(d.conn, t.queue, d.log).run(ending)) })
+	working.Go(func() { end(newReader(d.conn, t.queue).run(ending)) })
 	working.Go(func() { d.purge(ending, t) })
 	working.Go(func() { t.queue.storeLetters(ending) })
 	working.Go(func() { t.sender.Run(ending) })
@@ -204,12 +203,6 @@ func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 	d.finish(t, context.Cause(ending))
 }
 
-func (d *Deliverer) begin(t *term) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.term = t
-}
-
 // finish takes over what is to outlast a term.
 func (d *Deliverer) finish(t *term, why error) {
 	d.mu.Lock()
@@ -223,20 +216,7 @@ func (d *Deliverer) finish(t *term, why error) {
 		d.passedOn = t.lease.store.revision
 	}
 	close(t.ended)
-	d.log.Info("this deliverer delivers no longer", "owner", d.options.Owner, "epoch", t.lease.base.Epoch, "why", why)
-}
-
-func (d *Deliverer) handedOver() uint64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.passedOn
-}
-
-// bucket returns that of the lease.
-func (d *Deliverer) bucket(ctx context.Context) (jetstream.KeyValue, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*askTimeout)
-	defer cancel()
-	return d.conn.lease(ctx)
+	d.conn.log.Info("this deliverer delivers no longer", "owner", d.options.Owner, "epoch", t.lease.base.Epoch, "why", why)
 }
 
 // deniedFor is how long a missing right counts: others, which are there, are made use of
@@ -262,10 +242,10 @@ func (d *Deliverer) note(err error) {
 	switch {
 	case err == nil:
 		if d.lines.Over() {
-			d.log.Info("the lease is reached again")
+			d.conn.log.Info("the lease is reached again")
 		}
 	case errors.As(err, &failure) && d.lines.Met(failure.Reason):
-		d.log.Warn("who delivers cannot be found out: it is tried again", "reason", failure.Reason, "error", err)
+		d.conn.log.Warn("who delivers cannot be found out: it is tried again", "reason", failure.Reason, "error", err)
 	}
 }
 
@@ -296,18 +276,13 @@ func (d *Deliverer) Report() outbox.Delivery {
 		return d.report
 	}
 	report := d.term.sender.Report()
-	report.LastSuccess = later(report.LastSuccess, d.report.LastSuccess)
+	if report.LastSuccess.IsZero() {
+		report.LastSuccess = d.report.LastSuccess
+	}
 	if report.LastErrorTime.IsZero() {
 		report.LastError, report.LastErrorTime = d.report.LastError, d.report.LastErrorTime
 	}
 	return report
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
 }
 
 // Count adds what was counted so far, over all terms.

@@ -38,20 +38,16 @@ type DelivererInfo struct {
 	Delivery outbox.Delivery `json:"delivery"`
 }
 
-func (d *Deliverer) info() DelivererInfo {
+// answer is what a deliverer tells of itself, as others take it: of very many held app
+// keys, some.
+func (d *Deliverer) answer() []byte {
 	info := DelivererInfo{Owner: d.options.Owner, Delivery: d.Report()}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.term != nil {
 		base := d.term.lease.base
 		info.Leads, info.Epoch, info.Since = true, base.Epoch, base.Since
 	}
-	return info
-}
-
-// answer is what it tells of itself, as others take it: of very many held app keys, some.
-func (d *Deliverer) answer() []byte {
-	info := d.info()
+	d.mu.Unlock()
 	for {
 		data, err := json.Marshal(info)
 		held := len(info.Delivery.Held)

@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"sync"
 	"time"
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/retry"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -51,7 +51,6 @@ var (
 type lease struct {
 	store *leaseStore
 	ttl   time.Duration
-	log   *slog.Logger
 
 	base    leaseRecord        // owner, epoch, since
 	fill    func(*leaseRecord) // fills in what is known of the stream
@@ -223,38 +222,49 @@ func (f *fencedAPI) Send(ctx context.Context, appKey string, alerts [][]byte) (b
 // A leaseStore reads and writes the lease's key. One goroutine uses it.
 type leaseStore struct {
 	conn     *Conn
-	kv       jetstream.KeyValue
+	bucket   jetstream.Stream
 	revision uint64      // of what was read or written last; 0: there is nothing
-	at       time.Time   // when what was read was stored
 	heard    func(error) // is told whether NATS answers
 }
 
 // get reads the record; an empty one when there is none.
 func (s *leaseStore) get(ctx context.Context) (leaseRecord, error) {
-	entry, err := request(ctx, s, "$JS.API.DIRECT.GET.KV_"+s.kv.Bucket()+"."+s.subject(), func(ctx context.Context) (jetstream.KeyValueEntry, error) {
-		entry, err := s.kv.Get(ctx, leaseKey)
-		if errors.Is(err, jetstream.ErrKeyNotFound) {
-			return nil, nil
-		}
-		return entry, err
+	o := s.conn.o
+	m, err := request(ctx, s, directSubject(o.leaseStream()), func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return o.readLease(ctx, s.bucket)
 	})
 	if err != nil {
 		if s.conn.nc.IsConnected() { // the bucket may be gone: then it is made anew
-			_, _ = request(ctx, s, infoSubject("KV_"+s.kv.Bucket()), s.conn.lease)
+			_ = s.answers(ctx)
 		}
 		return leaseRecord{}, err
 	}
-	s.revision, s.at = 0, time.Time{}
-	if entry == nil {
+	s.revision = m.Sequence
+	if len(m.Data) == 0 {
 		return leaseRecord{}, nil
 	}
-	s.revision, s.at = entry.Revision(), entry.Created()
-	r, err := decodeRecord(entry.Value())
+	r, err := decodeRecord(m.Data)
 	if err != nil {
-		err = fmt.Errorf("read the key %s of the bucket %s: %w; delete it, and all that the stream holds is delivered again", leaseKey, s.kv.Bucket(), err)
+		err = fmt.Errorf("read the key %s of the bucket %s: %w; delete it, and all that the stream holds is delivered again", leaseKey, o.leaseBucket(), err)
 		s.heard(held(bigpanda.ReasonServer, "", "%w", err))
 	}
 	return r, err
+}
+
+// readLease reads the message that is the lease's key. It has no data if there is none, or
+// it was deleted.
+func (o Options) readLease(ctx context.Context, bucket jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+	m, err := bucket.GetLastMsgForSubject(ctx, o.leaseSubject())
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return &jetstream.RawStreamMsg{}, nil
+	}
+	return m, err
+}
+
+// answers asks the bucket's leader, and makes the bucket if it is missing.
+func (s *leaseStore) answers(ctx context.Context) error {
+	_, err := request(ctx, s, infoSubject(s.conn.o.leaseStream()), s.conn.lease)
+	return err
 }
 
 // fit returns the record, a short one if the servers would not take it for its size.
@@ -267,19 +277,16 @@ func (s *leaseStore) fit(r leaseRecord) leaseRecord {
 
 // set writes the record if there is still what was read or written last.
 func (s *leaseStore) set(ctx context.Context, r leaseRecord) error {
-	revision, err := request(ctx, s, s.subject(), func(ctx context.Context) (uint64, error) {
-		if s.revision == 0 {
-			return s.kv.Create(ctx, leaseKey, r.encode())
-		}
-		return s.kv.Update(ctx, leaseKey, r.encode(), s.revision)
+	m := nats.NewMsg(s.conn.o.leaseSubject())
+	m.Data = r.encode()
+	ack, err := request(ctx, s, m.Subject, func(ctx context.Context) (*jetstream.PubAck, error) {
+		return s.conn.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(s.revision), jetstream.WithRetryAttempts(0))
 	})
 	if err == nil {
-		s.revision = revision
+		s.revision = ack.Sequence
 	}
 	return err
 }
-
-func (s *leaseStore) subject() string { return "$KV." + s.kv.Bucket() + "." + leaseKey }
 
 // request asks once, more or less: what has no answer within a part of the TTL is asked
 // anew, with what is known by then.

@@ -53,6 +53,9 @@ func hash(parts ...[]byte) string {
 	return base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:16])
 }
 
+// tokenOf returns the last token of a subject.
+func tokenOf(subject string) string { return subject[strings.LastIndexByte(subject, '.')+1:] }
+
 // isToken reports whether a token of a subject may be that of an app key. Others may
 // stand for those of all.
 func isToken(token string) bool { return token != "" && strings.Trim(token, streamCharacters) == "" }
@@ -84,7 +87,7 @@ func decodeData(data []byte) (c outbox.Change, ok bool) {
 	}
 	return outbox.Change{
 		Alert: p.Identity().Key(), AppKey: appKey,
-		Time: p.Timestamp, Level: levelOf(p.Status), Payload: payload,
+		Time: p.Timestamp, Level: strings.ToUpper(p.Status), Payload: payload,
 	}, true
 }
 
@@ -107,21 +110,14 @@ func alertOf(appKey string, payload []byte) bigpanda.Payload {
 
 // cutAppKey takes apart what bigpanda.Body has made of an app key and one alert.
 func cutAppKey(data []byte) (appKey string, payload []byte, ok bool) {
-	rest, ok := bytes.CutPrefix(data, []byte(`{"app_key":"`))
-	end := 0
-	for end < len(rest) && rest[end] != '"' {
-		if rest[end] == '\\' {
-			end++
-		}
-		end++
-	}
-	if !ok || end+1 >= len(rest) || rest[end+1] != ',' {
+	const head = `{"app_key":`
+	if !bytes.HasPrefix(data, []byte(head)) {
 		return "", nil, false
 	}
-	appKey = gjson.ParseBytes(data[len(`{"app_key":`) : len(data)-len(rest)+end+1]).Str
-	payload = append([]byte{'{'}, rest[end+2:]...)
-	return appKey, payload, true
+	value := gjson.GetBytes(data, "app_key")
+	end := value.Index + len(value.Raw)
+	if value.Type != gjson.String || value.Index != len(head) || end+1 >= len(data) || data[end] != ',' {
+		return "", nil, false
+	}
+	return value.Str, append([]byte{'{'}, data[end+1:]...), true
 }
-
-// levelOf returns the level that people read for a status.
-func levelOf(status string) string { return strings.ToUpper(status) }

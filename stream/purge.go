@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"strings"
 
 	"bigpanda-udf/retry"
 
@@ -18,20 +17,13 @@ const purges = 24
 func (d *Deliverer) purge(ctx context.Context, t *term) {
 	for retry.Sleep(ctx, d.conn.o.Window/purges) {
 		if err := d.purgeOnce(ctx, t); err != nil && ctx.Err() == nil {
-			d.log.Debug("what is delivered cannot be purged now", "error", err)
+			d.conn.log.Debug("what is delivered cannot be purged now", "error", err)
 		}
 	}
 }
 
 func (d *Deliverer) purgeOnce(ctx context.Context, t *term) error {
-	name := d.conn.o.Stream
-	alerts, err := d.conn.stream(ctx)
-	if err != nil {
-		return err
-	}
-	info, err := ask(ctx, d.conn, infoSubject(name), func(ctx context.Context) (*jetstream.StreamInfo, error) {
-		return alerts.Info(ctx, jetstream.WithSubjectFilter(d.conn.o.alertSubjects()))
-	})
+	alerts, info, err := d.conn.bySubject(ctx)
 	if err != nil {
 		return err
 	}
@@ -48,11 +40,11 @@ func (d *Deliverer) purgeOnce(ctx context.Context, t *term) error {
 		return err
 	}
 	for subject := range info.State.Subjects {
-		token := subject[strings.LastIndexByte(subject, '.')+1:]
+		token := tokenOf(subject)
 		if !isToken(token) {
 			continue
 		}
-		_, err := ask(ctx, d.conn, "$JS.API.STREAM.PURGE."+name, func(ctx context.Context) (struct{}, error) {
+		_, err := ask(ctx, d.conn, "$JS.API.STREAM.PURGE."+d.conn.o.Stream, func(ctx context.Context) (struct{}, error) {
 			below := min(recent, record.deliveredTo(token)+1)
 			return struct{}{}, alerts.Purge(ctx, jetstream.WithPurgeSubject(subject), jetstream.WithPurgeSequence(below))
 		})

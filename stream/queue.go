@@ -260,13 +260,6 @@ func (q *queue) share() int {
 
 func sizeOf(c outbox.Change) int { return len(c.Payload) + len(c.Alert) + changeBytes }
 
-// position returns the message that was read last.
-func (q *queue) position() (seq uint64, at time.Time) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.read, q.readAt
-}
-
 // record fills in what is known of the stream.
 func (q *queue) record(r *leaseRecord) {
 	q.mu.Lock()
@@ -274,6 +267,7 @@ func (q *queue) record(r *leaseRecord) {
 	q.fill(r)
 }
 
+// known is a record of what is known of the stream, without who delivers.
 func (q *queue) known() (r leaseRecord) {
 	q.record(&r)
 	return r

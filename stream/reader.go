@@ -6,8 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"log/slog"
-	"strings"
 	"time"
 
 	"bigpanda-udf/outbox"
@@ -53,7 +51,6 @@ var (
 type reader struct {
 	conn  *Conn
 	queue *queue
-	log   *slog.Logger
 
 	messages chan message
 	failed   chan error  // what ended following the stream
@@ -72,11 +69,11 @@ type message struct {
 	pending uint64 // how many are behind it
 }
 
-func (m message) token() string { return m.subject[strings.LastIndexByte(m.subject, '.')+1:] }
+func (m message) token() string { return tokenOf(m.subject) }
 
-func newReader(conn *Conn, q *queue, log *slog.Logger) *reader {
+func newReader(conn *Conn, q *queue) *reader {
 	return &reader{
-		conn: conn, queue: q, log: log,
+		conn: conn, queue: q,
 		messages: make(chan message, handedOver), failed: make(chan error, 1),
 		backoff: retry.NewBackoff(askInitial, retry.FailureMax),
 	}
@@ -117,14 +114,15 @@ func (r *reader) run(ctx context.Context) error {
 func (r *reader) follow(ctx context.Context) error {
 	var lines retry.LogLimiter
 	wait := retry.NewBackoff(askInitial, askMax)
-	last, at := r.queue.position()
+	known := r.queue.known()
+	last, at := known.Read, known.ReadAt
 	for {
 		var err error
 		if last, err = r.verify(ctx, last, at); err == nil {
 			err = r.consume(ctx, last+1, "", func(m message) error {
 				wait.Reset()
 				if lines.Over() {
-					r.log.Info("the stream is read again")
+					r.conn.log.Info("the stream is read again")
 				}
 				last, at = m.seq, m.at
 				select {
@@ -142,7 +140,7 @@ func (r *reader) follow(ctx context.Context) error {
 			return err
 		case !errors.Is(err, errMissed) && !errors.Is(err, errDoubt):
 			if failure := r.conn.failure(r.conn.o.Stream, err); lines.Met(failure.Reason) {
-				r.log.Warn("the stream cannot be read: it is tried again", "reason", failure.Reason, "error", failure)
+				r.conn.log.Warn("the stream cannot be read: it is tried again", "reason", failure.Reason, "error", failure)
 			}
 		}
 		if !retry.Sleep(ctx, wait.NextBackOff()) {
@@ -236,7 +234,7 @@ func (r *reader) take(ctx context.Context, m message) {
 	if !isToken(m.token()) {
 		// Somebody else has put it at a subject that stands for those of others, and so
 		// cannot be asked for.
-		r.log.Error("the stream holds something at a subject that no publisher of this program uses: it is left there",
+		r.conn.log.Error("the stream holds something at a subject that no publisher of this program uses: it is left there",
 			"subject", printable.Text(m.subject), "number", m.seq)
 		r.queue.pass(m.seq, m.at)
 		return
@@ -294,7 +292,7 @@ func (r *reader) reread(ctx context.Context) bool {
 	if err == nil || errors.Is(err, errEnough) {
 		r.backoff.Reset()
 	} else if ctx.Err() == nil {
-		r.log.Debug("what was left of an app key cannot be read now", "subject", subject, "error", err)
+		r.conn.log.Debug("what was left of an app key cannot be read now", "subject", subject, "error", err)
 		r.pause = time.Now().Add(r.backoff.NextBackOff())
 	}
 	return true

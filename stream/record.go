@@ -139,12 +139,16 @@ func (h holes) upTo(last uint64) (cut holes) {
 	return cut
 }
 
-// upTo returns the record of a stream that ends earlier than what was read of it.
+// upTo returns the record of a stream that ends earlier than what was read of it. Of what
+// is no token nothing could be read.
 func (r leaseRecord) upTo(last uint64) leaseRecord {
+	if last != r.Read {
+		r.Read, r.ReadAt = last, time.Time{}
+	}
 	all := r.AppKeys
-	r.Read, r.ReadAt, r.AppKeys = last, time.Time{}, make(map[string]holes)
+	r.AppKeys = make(map[string]holes, len(all))
 	for token, h := range all {
-		if cut := h.upTo(last); len(cut) > 0 {
+		if cut := h.upTo(last); len(cut) > 0 && isToken(token) {
 			r.AppKeys[token] = cut
 		}
 	}
@@ -166,13 +170,7 @@ func decodeRecord(value []byte) (r leaseRecord, err error) {
 		_ = json.Unmarshal(value, &who) // else they are empty
 		return leaseRecord{Owner: who.Owner, Epoch: who.Epoch}, errRecord
 	}
-	for token, h := range r.AppKeys {
-		// Of what is no token nothing could be read, and what is behind Read is read anyway.
-		if r.AppKeys[token] = h.upTo(r.Read); !isToken(token) {
-			delete(r.AppKeys, token)
-		}
-	}
-	return r, nil
+	return r.upTo(r.Read), nil // what is behind that is read anyway
 }
 
 func (r leaseRecord) encode() []byte {

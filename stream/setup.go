@@ -60,7 +60,7 @@ func (o Options) deadConfig() jetstream.StreamConfig {
 // CreateKeyValue would: that needs a right more.
 func (o Options) leaseConfig() jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name: "KV_" + o.leaseBucket(), Subjects: []string{"$KV." + o.leaseBucket() + ".>"},
+		Name: o.leaseStream(), Subjects: []string{"$KV." + o.leaseBucket() + ".>"},
 		Description: "who delivers, and up to where (bigpanda-udf)",
 		Retention:   jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: o.Replicas,
 		MaxMsgsPerSubject: 1, MaxBytes: -1, MaxMsgs: -1, MaxMsgSize: -1, MaxConsumers: -1,
@@ -81,15 +81,9 @@ func (c *Conn) dead(ctx context.Context) (jetstream.Stream, error) {
 	return c.lookUp(ctx, c.o.deadConfig())
 }
 
-// lease is stream for the lease's bucket.
-func (c *Conn) lease(ctx context.Context) (jetstream.KeyValue, error) {
-	config := c.o.leaseConfig()
-	if _, err := c.lookUp(ctx, config); err != nil {
-		return nil, err
-	}
-	return ask(ctx, c, infoSubject(config.Name), func(ctx context.Context) (jetstream.KeyValue, error) {
-		return c.js.KeyValue(ctx, c.o.leaseBucket())
-	})
+// lease is stream for that of the lease's bucket.
+func (c *Conn) lease(ctx context.Context) (jetstream.Stream, error) {
+	return c.lookUp(ctx, c.o.leaseConfig())
 }
 
 func infoSubject(stream string) string { return "$JS.API.STREAM.INFO." + stream }
@@ -156,8 +150,7 @@ func definite(err error) bool {
 		known  *bigpanda.Error
 	)
 	switch {
-	case errors.As(err, &denied), errors.As(err, &known), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrMaxPayload),
-		errors.Is(err, jetstream.ErrBucketNotFound), errors.Is(err, jetstream.ErrKeyNotFound):
+	case errors.As(err, &denied), errors.As(err, &known), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrMaxPayload):
 		return true
 	case errors.As(err, &api):
 		switch api.ErrorCode {

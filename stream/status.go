@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"bigpanda-udf/outbox"
@@ -60,13 +59,7 @@ type AppKeyStatus struct {
 // Status asks the servers and the deliverers. It needs the rights of a deliverer. The
 // error is *bigpanda.Error, of the class Hold.
 func (c *Conn) Status(ctx context.Context) (s Status, err error) {
-	alerts, err := c.stream(ctx)
-	if err != nil {
-		return s, err
-	}
-	info, err := ask(ctx, c, infoSubject(c.o.Stream), func(ctx context.Context) (*jetstream.StreamInfo, error) {
-		return alerts.Info(ctx, jetstream.WithSubjectFilter(c.o.alertSubjects()))
-	})
+	alerts, info, err := c.bySubject(ctx)
 	if err != nil {
 		return s, err
 	}
@@ -78,7 +71,7 @@ func (c *Conn) Status(ctx context.Context) (s Status, err error) {
 	if info.Cluster != nil {
 		s.Stream.Leader = info.Cluster.Leader
 	}
-	record, err := c.readLease(ctx, &s.Lease)
+	record, err := c.lastLease(ctx, &s.Lease)
 	if err != nil {
 		return s, err
 	}
@@ -97,51 +90,65 @@ func (c *Conn) Status(ctx context.Context) (s Status, err error) {
 		s.AppKeys = append(s.AppKeys, of)
 	}
 	slices.SortFunc(s.AppKeys, func(a, b AppKeyStatus) int { return cmp.Compare(a.AppKey, b.AppKey) })
-	if s.Dead, err = c.countDead(ctx); err != nil {
+	dead, err := c.streamIfAny(ctx, c.o.deadStream())
+	if err != nil {
 		return s, err
+	}
+	if dead != nil {
+		s.Dead = int(dead.CachedInfo().State.Msgs)
 	}
 	return s, c.whoDelivers(ctx, &s, info.TimeStamp)
 }
 
-// readLease returns the lease's record, an empty one if there is none, and says whose it
+// bySubject returns the stream, and what it holds, by subject too.
+func (c *Conn) bySubject(ctx context.Context) (jetstream.Stream, *jetstream.StreamInfo, error) {
+	alerts, err := c.stream(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := ask(ctx, c, infoSubject(c.o.Stream), func(ctx context.Context) (*jetstream.StreamInfo, error) {
+		return alerts.Info(ctx, jetstream.WithSubjectFilter(c.o.alertSubjects()))
+	})
+	return alerts, info, err
+}
+
+// lastLease returns the lease's record, an empty one if there is none, and says whose it
 // is.
-func (c *Conn) readLease(ctx context.Context, s *LeaseStatus) (r leaseRecord, err error) {
-	name := "KV_" + c.o.leaseBucket()
-	kv, err := ask(ctx, c, infoSubject(name), func(ctx context.Context) (jetstream.KeyValue, error) {
-		return c.js.KeyValue(ctx, c.o.leaseBucket())
-	})
-	if errors.Is(err, jetstream.ErrBucketNotFound) {
-		return r, nil
-	}
-	if err != nil {
+func (c *Conn) lastLease(ctx context.Context, s *LeaseStatus) (r leaseRecord, err error) {
+	name := c.o.leaseStream()
+	bucket, err := c.streamIfAny(ctx, name)
+	if bucket == nil {
 		return r, err
 	}
-	entry, err := ask(ctx, c, directSubject(name), func(ctx context.Context) (jetstream.KeyValueEntry, error) {
-		return kv.Get(ctx, leaseKey)
+	m, err := ask(ctx, c, directSubject(name), func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return c.o.readLease(ctx, bucket)
 	})
-	if errors.Is(err, jetstream.ErrKeyNotFound) {
-		return r, nil
-	}
-	if err != nil {
+	if err != nil || len(m.Data) == 0 {
 		return r, err
 	}
-	if r, err = decodeRecord(entry.Value()); err != nil {
+	if r, err = decodeRecord(m.Data); err != nil {
 		return r, c.failure("", err)
 	}
-	s.Owner, s.Epoch, s.Since, s.Renewed = shown(r.Owner), r.Epoch, r.Since, entry.Created()
+	s.Owner, s.Epoch, s.Since, s.Renewed = shown(r.Owner), r.Epoch, r.Since, m.Time
 	return r, nil
 }
 
 // appKey tells of the messages of a subject what is delivered.
 func (c *Conn) appKey(ctx context.Context, alerts jetstream.Stream, subject string, r leaseRecord) (of AppKeyStatus, err error) {
-	token := subject[strings.LastIndexByte(subject, '.')+1:]
+	token := tokenOf(subject)
 	of.DeliveredTo = r.deliveredTo(token)
 	of.Lag = r.undelivered(token)
-	behind, err := c.countBehind(ctx, alerts, subject, r.Read)
-	if err != nil {
-		return of, err
+	if r.Read < alerts.CachedInfo().State.LastSeq {
+		// How many are behind it, a consumer knows that begins there.
+		consumer, err := c.newConsumer(ctx, jetstream.ConsumerConfig{
+			FilterSubject: subject, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: r.Read + 1,
+			InactiveThreshold: time.Second,
+		})
+		if err != nil {
+			return of, err
+		}
+		of.Lag += consumer.CachedInfo().NumPending
 	}
-	of.Lag += behind
 	first := uint64(1)
 	if of.Lag > 0 {
 		first = of.DeliveredTo + 1
@@ -161,24 +168,6 @@ func (c *Conn) appKey(ctx context.Context, alerts jetstream.Stream, subject stri
 		of.AppKey = token // somebody else's
 	}
 	return of, nil
-}
-
-// countBehind returns how many messages of a subject have higher numbers. A consumer
-// that begins there knows.
-func (c *Conn) countBehind(ctx context.Context, alerts jetstream.Stream, subject string, seq uint64) (uint64, error) {
-	if seq >= alerts.CachedInfo().State.LastSeq {
-		return 0, nil
-	}
-	return ask(ctx, c, "$JS.API.CONSUMER.CREATE."+c.o.Stream, func(ctx context.Context) (uint64, error) {
-		consumer, err := alerts.CreateConsumer(ctx, jetstream.ConsumerConfig{
-			FilterSubject: subject, DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: seq + 1,
-			AckPolicy: jetstream.AckNonePolicy, InactiveThreshold: time.Second, Replicas: 1, MemoryStorage: true,
-		})
-		if err != nil {
-			return 0, err
-		}
-		return consumer.CachedInfo().NumPending, nil
-	})
 }
 
 // whoDelivers asks the deliverers. One that has died has the lease for a while still.

@@ -27,8 +27,19 @@
 // letter of its host. All errors are *bigpanda.Error; they say which right or setting is
 // missing.
 //
-// stream.go has the options and the connection, setup.go makes what is missing on the
-// servers, errors.go says what each of NATS's errors means.
+// The parts:
+//
+//	stream.go, login.go     the options, and the connection, which is kept up
+//	setup.go, errors.go     requests to the servers, what is missing there, what errors mean
+//	message.go              an alert as a message (P10)
+//	publisher.go            from the outbox of a host into the stream (P5: in order)
+//	deliverer.go            a term after the other, for as long as the lease is had
+//	lease.go, record.go     who delivers, and up to where: fenced by compare-and-set (P5)
+//	queue.go, progress.go   what of the stream is in memory, and undelivered (P5, P7)
+//	reader.go, verify.go    from the stream into the queue; whether it is still the same
+//	deadletter.go, purge.go what is refused, and what is delivered and old
+//	handover.go, status.go  what deliverers tell of themselves, and the stream of all
+//	check.go, check_rights.go
 package stream
 
 import (
@@ -135,10 +146,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("stream name: it has up to 64 letters, digits, - and _; give one like " + DefaultStream)
 	case o.Replicas < 1 || o.Replicas > 5:
 		return o, fmt.Errorf("stream replicas: there are 1 to 5, not %d; give 3, or 1 for a single server", o.Replicas)
-	case o.MaxAge < 0 || o.Window < 0 || o.MaxBytes < 0 || o.LeaseTTL < 0:
-		return o, errors.New("use NATS: a time, or the size, is negative; leave it out for the default")
-	case o.Window < 100*time.Millisecond || o.MaxAge < 100*time.Millisecond:
-		return o, errors.New("use NATS: the window and the age are 100 ms at least; leave them out for the defaults")
+	case o.Window < 100*time.Millisecond || o.MaxAge < 100*time.Millisecond || o.MaxBytes < 0:
+		return o, errors.New("use NATS: the window and the age are 100 ms at least, and the size is not negative; leave them out for the defaults")
 	case o.MaxAge < o.Window:
 		return o, fmt.Errorf("use NATS: alerts are kept for %v, which is shorter than the window of %v; make it longer, so that a held app key loses none", o.MaxAge, o.Window)
 	case o.LeaseTTL < 500*time.Millisecond:
@@ -178,6 +187,8 @@ func (o Options) alertSubjects() string { return o.Stream + ".a.*" }
 func (o Options) deadSubjects() string  { return o.Stream + ".d.*" }
 func (o Options) deadStream() string    { return o.Stream + "_DEAD" }
 func (o Options) leaseBucket() string   { return o.Stream + "_LEASE" }
+func (o Options) leaseStream() string   { return "KV_" + o.leaseBucket() }
+func (o Options) leaseSubject() string  { return "$KV." + o.leaseBucket() + "." + leaseKey }
 
 // A Conn is a connection to the servers, which is made, and made again, by itself.
 // Its methods may be called concurrently.

@@ -36,7 +36,7 @@ func (r *reader) verify(ctx context.Context, last uint64, at time.Time) (uint64,
 	}
 	info := alerts.CachedInfo()
 	if wrong := wrongSettings(info.Config, r.conn.o.alertConfig()); len(wrong) > 0 && !r.judged {
-		r.log.Error("the stream has settings with which alerts are held or lost: correct it, as check says",
+		r.conn.log.Error("the stream has settings with which alerts are held or lost: correct it, as check says",
 			"stream", info.Config.Name, "settings", strings.Join(wrong, "; "))
 	}
 	r.judged = true
@@ -47,7 +47,7 @@ func (r *reader) verify(ctx context.Context, last uint64, at time.Time) (uint64,
 		r.queue.restart(anew)
 		return anew.Read, nil
 	case !known.Created.Equal(info.Created):
-		r.log.Warn("the stream was made anew: all that it holds is delivered", "stream", r.conn.o.Stream, "created", info.Created)
+		r.conn.log.Warn("the stream was made anew: all that it holds is delivered", "stream", r.conn.o.Stream, "created", info.Created)
 		r.other = anew
 		return last, errOtherStream
 	case info.State.LastSeq < last, !sameMessage(ctx, alerts, last, at):
@@ -63,7 +63,7 @@ func (r *reader) verify(ctx context.Context, last uint64, at time.Time) (uint64,
 		if err != nil {
 			return last, err
 		}
-		r.log.Warn("the stream is not as it was read, as one that was restored: what it has of the last minute before, and since, is delivered",
+		r.conn.log.Warn("the stream is not as it was read, as one that was restored: what it has of the last minute before, and since, is delivered",
 			"stream", r.conn.o.Stream, "read", last, "read_at", at, "first", first)
 		r.other = known.upTo(first - 1)
 		return last, errOtherStream

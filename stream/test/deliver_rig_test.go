@@ -233,7 +233,6 @@ func (r *rig) deliver(owner string, o deliverOptions) *deliverer {
 	d := &deliverer{conn: r.connect(owner), owner: owner, ended: make(chan struct{})}
 	d.Deliverer = d.conn.NewDeliverer(stream.DelivererOptions{
 		Owner: owner, API: r.bigPanda.client(r.t, owner), Rate: o.rate, Connections: o.connections, BatchSize: o.batchSize,
-		Log: slog.New(slog.NewTextHandler(&r.log, nil)).With("deliverer", owner),
 	})
 	ctx, end := context.WithCancel(context.Background())
 	d.end = end
@@ -290,7 +289,7 @@ func init() {
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		cancel()
 	}()
-	_ = conn.NewDeliverer(stream.DelivererOptions{Owner: o.Owner, API: client, Rate: o.Rate, Log: log}).Run(ctx)
+	_ = conn.NewDeliverer(stream.DelivererOptions{Owner: o.Owner, API: client, Rate: o.Rate}).Run(ctx)
 	os.Exit(0)
 }
 

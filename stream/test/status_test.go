@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -238,7 +237,7 @@ func TestRightsOfADeliverer(t *testing.T) {
 // deliverBy runs a deliverer over a connection until the test ends.
 func deliverBy(t *testing.T, c *stream.Conn, bigPanda *fakeBigPanda, owner string) {
 	t.Helper()
-	d := c.NewDeliverer(stream.DelivererOptions{Owner: owner, API: bigPanda.client(t, owner), Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
+	d := c.NewDeliverer(stream.DelivererOptions{Owner: owner, API: bigPanda.client(t, owner)})
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { _ = d.Run(ctx) })
