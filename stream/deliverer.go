@@ -163,13 +163,11 @@ var errHandOver = errors.New("the lease is handed over")
 
 // deliver is one term. It returns when that has ended.
 func (d *Deliverer) deliver(ctx context.Context, l *lease) {
-	record := l.base
-	l.base.AppKeys = nil // they are the queue's
-	d.conn.log.Info("this deliverer has the lease, and delivers", "owner", record.Owner, "epoch", record.Epoch)
+	d.conn.log.Info("this deliverer has the lease, and delivers", "owner", l.base.Owner, "epoch", l.base.Epoch)
 	ending, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	t := &term{lease: l, queue: newQueue(record, d.conn.log), end: end, ended: make(chan struct{})}
-	t.queue.commit, t.queue.putDead, l.fill = l.commit, d.conn.putDead, t.queue.record
+	t := &term{lease: l, queue: newQueue(l.base, d.conn.log), end: end, ended: make(chan struct{})}
+	t.queue.commit, t.queue.putDead, l.known = l.commit, d.conn.putDead, t.queue.known
 	limited := retry.NewLimitedAPI(&fencedAPI{d.options.API, l}, d.options.Connections, d.options.Rate)
 	limited.AfterAnother(l.allowed)
 	t.sender = udf.NewSender(t.queue, limited, udf.SenderOptions{BatchSize: d.options.BatchSize, Log: d.conn.log})

@@ -52,8 +52,8 @@ type lease struct {
 	store *leaseStore
 	ttl   time.Duration
 
-	base    leaseRecord        // owner, epoch, since
-	fill    func(*leaseRecord) // fills in what is known of the stream
+	base    leaseRecord        // as it was taken: owner, epoch, since
+	known   func() leaseRecord // what is known of the stream
 	commits chan chan error
 	ended   chan struct{} // keep has returned
 	lost    bool          // what is stored is another's, and not to be written over; of who writes
@@ -115,9 +115,8 @@ func (l *lease) commit() error {
 // write stores the record under an owner's name. It tries until it is done, ctx ends or
 // the lease is lost.
 func (l *lease) write(ctx context.Context, owner string) error {
-	record := l.base
-	record.Owner = owner
-	l.fill(&record)
+	record := l.known()
+	record.Owner, record.Epoch, record.Since = owner, l.base.Epoch, l.base.Since
 	record = l.store.fit(record)
 	wait := retry.NewBackoff(askInitial/4, askMax/2)
 	for !l.lost {

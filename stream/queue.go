@@ -260,16 +260,11 @@ func (q *queue) share() int {
 
 func sizeOf(c outbox.Change) int { return len(c.Payload) + len(c.Alert) + changeBytes }
 
-// record fills in what is known of the stream.
-func (q *queue) record(r *leaseRecord) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.fill(r)
-}
-
 // known is a record of what is known of the stream, without who delivers.
 func (q *queue) known() (r leaseRecord) {
-	q.record(&r)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.fill(&r)
 	return r
 }
 

@@ -53,7 +53,6 @@ type reader struct {
 	queue *queue
 
 	messages chan message
-	failed   chan error  // what ended following the stream
 	other    leaseRecord // where to begin with what is another stream
 	doubted  time.Time   // since when it may be another one
 	judged   bool        // its settings were looked at
@@ -74,15 +73,16 @@ func (m message) token() string { return tokenOf(m.subject) }
 func newReader(conn *Conn, q *queue) *reader {
 	return &reader{
 		conn: conn, queue: q,
-		messages: make(chan message, handedOver), failed: make(chan error, 1),
-		backoff: retry.NewBackoff(askInitial, retry.FailureMax),
+		messages: make(chan message, handedOver),
+		backoff:  retry.NewBackoff(askInitial, retry.FailureMax),
 	}
 }
 
 // run reads until ctx ends, or the stream turns out to be another one: then the queue
 // knows from where to read that.
 func (r *reader) run(ctx context.Context) error {
-	go func() { r.failed <- r.follow(ctx) }()
+	failed := make(chan error, 1)
+	go func() { failed <- r.follow(ctx) }()
 	for {
 		busy := r.reread(ctx)
 		for n := 0; n < inARow && len(r.messages) > 0; n++ {
@@ -100,7 +100,7 @@ func (r *reader) run(ctx context.Context) error {
 			r.take(ctx, m)
 		case <-r.queue.room:
 		case <-due:
-		case err := <-r.failed:
+		case err := <-failed:
 			if errors.Is(err, errOtherStream) {
 				r.queue.restart(r.other)
 			}

@@ -30,43 +30,41 @@ const (
 	askInitial, askMax = 250 * time.Millisecond, time.Second
 )
 
-// alertConfig is how the stream of alerts is made.
-func (o Options) alertConfig() jetstream.StreamConfig {
+// config is what all streams have that are made.
+func (o Options) config(name, description string, subjects ...string) jetstream.StreamConfig {
 	return jetstream.StreamConfig{
-		Name: o.Stream, Subjects: []string{o.alertSubjects()},
-		Description: "alerts for BigPanda, one in each message (bigpanda-udf)",
+		Name: name, Subjects: subjects, Description: description + " (bigpanda-udf)",
 		// Limits and not WorkQueue: the ids of the window are kept with the messages,
 		// and those of a queue would be forgotten with what is delivered.
 		Retention: jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: o.Replicas,
-		MaxAge: o.MaxAge, Duplicates: o.Window, MaxBytes: o.MaxBytes, MaxMsgs: -1, MaxConsumers: -1,
-		// New ones wait in the outboxes, and old ones are not dropped undelivered.
-		Discard: jetstream.DiscardNew, DenyDelete: true,
-		AllowDirect: true,
+		MaxMsgs: -1, MaxBytes: -1, MaxConsumers: -1, AllowDirect: true,
 	}
+}
+
+// alertConfig is how the stream of alerts is made.
+func (o Options) alertConfig() jetstream.StreamConfig {
+	c := o.config(o.Stream, "alerts for BigPanda, one in each message", o.alertSubjects())
+	c.MaxAge, c.Duplicates, c.MaxBytes = o.MaxAge, o.Window, o.MaxBytes
+	// New ones wait in the outboxes, and old ones are not dropped undelivered.
+	c.Discard, c.DenyDelete = jetstream.DiscardNew, true
+	return c
 }
 
 // deadConfig is how the stream of dead letters is made.
 func (o Options) deadConfig() jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name: o.deadStream(), Subjects: []string{o.deadSubjects()},
-		Description: "alerts that BigPanda refused (bigpanda-udf)",
-		Retention:   jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: o.Replicas,
-		MaxAge: maxDeadLetterAge, Duplicates: deadWindow, MaxBytes: maxDeadBytes, MaxMsgs: maxDeadLetters, MaxConsumers: -1,
-		Discard: jetstream.DiscardOld, AllowDirect: true,
-	}
+	c := o.config(o.deadStream(), "alerts that BigPanda refused", o.deadSubjects())
+	c.MaxAge, c.Duplicates, c.MaxBytes, c.MaxMsgs = maxDeadLetterAge, deadWindow, maxDeadBytes, maxDeadLetters
+	c.Discard = jetstream.DiscardOld
+	return c
 }
 
 // leaseConfig is how the stream of the lease's bucket is made, as nats.go's
 // CreateKeyValue would: that needs a right more.
 func (o Options) leaseConfig() jetstream.StreamConfig {
-	return jetstream.StreamConfig{
-		Name: o.leaseStream(), Subjects: []string{"$KV." + o.leaseBucket() + ".>"},
-		Description: "who delivers, and up to where (bigpanda-udf)",
-		Retention:   jetstream.LimitsPolicy, Storage: jetstream.FileStorage, Replicas: o.Replicas,
-		MaxMsgsPerSubject: 1, MaxBytes: -1, MaxMsgs: -1, MaxMsgSize: -1, MaxConsumers: -1,
-		Duplicates: 2 * time.Minute,
-		Discard:    jetstream.DiscardNew, DenyDelete: true, AllowRollup: true, AllowDirect: true,
-	}
+	c := o.config(o.leaseStream(), "who delivers, and up to where", "$KV."+o.leaseBucket()+".>")
+	c.MaxMsgsPerSubject, c.Duplicates = 1, 2*time.Minute
+	c.Discard, c.DenyDelete, c.AllowRollup = jetstream.DiscardNew, true, true
+	return c
 }
 
 // stream looks the stream of alerts up, and makes it if it is missing and
