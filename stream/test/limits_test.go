@@ -233,7 +233,7 @@ func TestPurgeWildcard(t *testing.T) {
 			t.Logf("%s is refused: %v", subject, err)
 		}
 	}
-	r.deliver("d1", deliverOptions{})
+	d := r.deliver("d1", deliverOptions{})
 	r.publish(many("x", 10)...)
 	r.delivered("x/")
 	alerts, err := r.jetStream.Stream(t.Context(), "BIGPANDA")
@@ -247,6 +247,8 @@ func TestPurgeWildcard(t *testing.T) {
 		}
 		return err
 	})
+	d.stop()
+	r.deliver("d2", deliverOptions{}) // which has none of them in memory
 	r.bigPanda.set(time.Millisecond, nil)
 	r.delivered("")
 }
