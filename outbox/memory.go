@@ -176,9 +176,7 @@ func (m *Memory) Postpone(ids ...uint64) {
 // Drain waits until nothing is queued or in flight. It returns ctx's error, or
 // ErrClosed, when that comes first.
 func (m *Memory) Drain(ctx context.Context) error {
-	return m.schedule.await(ctx, &m.mu, func() (bool, error) {
-		return len(m.changes) == 0, nil
-	})
+	return m.schedule.await(ctx, &m.mu, func() (bool, error) { return len(m.changes) == 0, nil })
 }
 
 // Stats returns what is held now, and what became of changes so far.
