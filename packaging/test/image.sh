@@ -87,8 +87,8 @@ podman exec daemon /usr/bin/bigpanda-udf outbox status
 
 echo '-- metrics of the outboxes in the same volume'
 run --name metrics --read-only --cap-drop all --volume outbox:/var/lib/bigpanda-udf "bigpanda-udf:$version" \
-	metrics --listen 127.0.0.1:19786 >/dev/null
-until curl -fsS http://127.0.0.1:19786/metrics 2>/dev/null | grep '^bigpanda_udf_alerts_delivered_total{.*task="cpu"} 1$'; do sleep 0.2; done
+	metrics --listen 127.0.0.1:19788 >/dev/null
+until curl -fsS http://127.0.0.1:19788/metrics 2>/dev/null | grep '^bigpanda_udf_alerts_delivered_total{.*task="cpu"} 1$'; do sleep 0.2; done
 
 echo '-- the function in an image of Kapacitor'
 mkdir "$work/prog"

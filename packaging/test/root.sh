@@ -6,10 +6,8 @@ api=127.0.0.1:18089 # nobody listens there until deliver
 say() { printf -- '-- %s\n' "$*"; }
 
 new_root() {
-	local base=packaging/.build/bookworm
-	[ -d "$base" ] || debootstrap --variant=minbase bookworm "$base" >"$work/debootstrap.log"
 	root=$(mktemp -d "$work/root.XXXXXX")
-	cp -a "$base/." "$root"
+	cp -a packaging/.build/bookworm/. "$root"
 }
 
 in_root() { chroot "$root" "$@"; }
