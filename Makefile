@@ -43,9 +43,12 @@ bench-kapacitor: ## points through a task of the real Kapacitor, with and withou
 bench-topics: ## storms in a topic of the real Kapacitor, by its post handler and by its own
 	cd e2e && go test -run '^$$' -bench 'BenchmarkTopic' -benchtime 1x -timeout 30m .
 
-crash: ## kill the program 1,000 times, and ask what became of every change; then the outbox's own tests at length
+crash: ## kill the program 1,000 times, and ask what became of every change; then the tests that go by chance, at length
 	go test -run '^TestCrash$$' -count=1 -timeout 15m -v ./test -crash.kills=1000
 	go test -count=1 ./outbox -outbox.full
+	go test -count=1 ./outbox/powerloss -rounds=200
+	go test -count=1 ./udf -udf.full
+	go test -count=1 ./wire -wire.full
 
 # The servers' files are in memory: eighteen servers that sync each write to one disk are
 # a test of that disk. The power losses need root.

@@ -15,7 +15,10 @@ import (
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
-func TestMain(m *testing.M) { test.Main(m, main) }
+func TestMain(m *testing.M) {
+	test.InMemory()
+	test.Main(m, main)
+}
 
 // P2: Kapacitor asks every function for Info when it starts, with nothing set,
 // and does not start when that fails.

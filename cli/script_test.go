@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -24,7 +25,7 @@ import (
 // are processors, as most of them wait.
 func TestMain(m *testing.M) {
 	flag.Set("test.parallel", "8") // a -parallel of the command line wins
-	testscript.Main(m, map[string]func(){programName: func() {
+	testscript.Main(inMemory{m}, map[string]func(){programName: func() {
 		times := testTimes
 		if os.Getenv(noLooks) != "" {
 			times.Outbox.Look = time.Hour
@@ -34,6 +35,15 @@ func TestMain(m *testing.M) {
 			Times: times, passingFileSystem: lasting,
 		}))
 	}})
+}
+
+// inMemory are the tests with their folders in memory; testscript's own folder, which the
+// program is executed from, is not.
+type inMemory struct{ *testing.M }
+
+func (m inMemory) Run() int {
+	test.InMemory()
+	return m.M.Run()
 }
 
 // noLooks in the environment has the program look for orphans never: for sessions in

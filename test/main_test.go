@@ -11,6 +11,7 @@ import (
 func TestMain(m *testing.M) {
 	switch c := child(os.Getenv(asChild)); c {
 	case "", asProgram:
+		InMemory()
 		Main(m, func() { os.Exit(program(os.Args[1:])) })
 	default:
 		os.Exit(benchmarked(c))

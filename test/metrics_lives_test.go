@@ -19,7 +19,7 @@ func TestMetricsWhileTasksComeAndGo(t *testing.T) {
 	t.Parallel()
 	_, env := NewBigPanda(t)
 	urls := []string{served(t, env, "metrics", "--listen=127.0.0.1:0"), served(t, env, "metrics", "--listen=127.0.0.1:0")}
-	const tasks, lives = 3, 6
+	const tasks, lives = 3, 4
 	var living, looking sync.WaitGroup
 	over := make(chan struct{})
 	for _, url := range urls {

@@ -234,7 +234,7 @@ func TestIsolateRetryAfter(t *testing.T) {
 // them is bad.
 func TestIsolateKeepsOrder(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(30) {
+	for seed := range rounds(30, 15) {
 		random := rand.New(rand.NewPCG(seed, 3))
 		inBubble(t, rigOptions{Connections: 1 + random.IntN(3)}, func(t *testing.T, r *senderRig) {
 			refused, poisoned := make(map[string]bool), make(map[string]bool)

@@ -57,8 +57,7 @@ func (c *randomFaults) answer(q request) *bigpanda.Error {
 // refused for good, and in order for each alert.
 func TestSenderModel(t *testing.T) {
 	t.Parallel()
-	const seeds = 60
-	for seed := range uint64(seeds) {
+	for seed := range rounds(60, 15) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { runModel(t, seed, 6, 3) })
 		})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -19,6 +20,17 @@ import (
 	"bigpanda-udf/retry"
 	"bigpanda-udf/test"
 )
+
+// Full is for both packages of tests.
+var Full = flag.Bool("udf.full", false, "all rounds of the tests that go by chance")
+
+// rounds is how many of them there are: all if that was asked for.
+func rounds(long, short uint64) uint64 {
+	if *Full {
+		return long
+	}
+	return short
+}
 
 // A request is what a fakeAPI was sent.
 type request struct {

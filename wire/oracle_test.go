@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -12,6 +13,8 @@ import (
 	"github.com/influxdata/kapacitor/udf/agent"
 	"google.golang.org/protobuf/proto"
 )
+
+var full = flag.Bool("wire.full", false, "all seeds of the test that goes by chance")
 
 // The stock agent is the oracle: whatever the input and the handler, Run asks
 // the handler the same and says the same to Kapacitor. On the stock agent, a relay
@@ -28,7 +31,11 @@ import (
 // agent goes on after an Init without Success, which therefore comes last here.
 func TestRunSaysWhatTheStockAgentSays(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(300) {
+	seeds := 100
+	if *full {
+		seeds = 300
+	}
+	for seed := range uint64(seeds) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			s := newScript(seed)
 			stock, ours := newActor(s), newActor(s)

@@ -19,7 +19,7 @@ import (
 )
 
 var (
-	rounds = flag.Int("rounds", 200, "losses of power per trace")
+	rounds = flag.Int("rounds", 60, "losses of power per trace")
 	seed   = flag.Uint64("seed", 1, "of the losses")
 	only   = flag.Int("round", -1, "only this one of the rounds")
 )
@@ -79,7 +79,7 @@ func TestPowerLossIsNoticed(t *testing.T) {
 			if len(planted) == len(ops) {
 				t.Fatal("nothing was left out")
 			}
-			r := run(t, planted, 150, 5)
+			r := run(t, planted, 150, 1)
 			if len(r.failures) == 0 {
 				t.Fatalf("nothing was found: %v", r)
 			}
