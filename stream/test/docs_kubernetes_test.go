@@ -13,6 +13,7 @@ import (
 	"bigpanda-udf/stream/test/natstest"
 	"bigpanda-udf/test"
 
+	"github.com/nats-io/jwt/v2"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -67,7 +68,7 @@ func TestKubernetes(t *testing.T) {
 	if mount.Name != volume.Name || volume.Secret == nil || volume.Secret.SecretName != made[0] {
 		t.Errorf("%q is mounted, of the volume %q with the secret %+v, and the head makes %q", mount.Name, volume.Name, volume.Secret, made[0])
 	}
-	server, creds := operatorMode(t)
+	server, creds := operatorMode(t, jwt.NoLimit)
 	nats := natstest.Start(t, natstest.Options{Config: server})
 	s := newSite(t)
 	contents := map[string]string{"token": test.Token, "nats.creds": creds}
