@@ -23,9 +23,10 @@ import (
 //	                                                │     requests are broken off
 //	                                                none starts
 //
-// Another takes it when the revision has not moved for a TTL, the owner's or its own if that
-// is longer, by its own clock. No clocks are compared. That a term has outlasted the TTL ends nothing: it only sends nothing
-// until it has renewed. What ends it is a record with a higher epoch.
+// Another takes it when the revision has not moved for a TTL, the owner's or its own if
+// that is longer, by its own clock. No clocks are compared. That a term has outlasted the
+// TTL ends nothing: it only sends nothing until it has renewed. What ends it is a record
+// with a higher epoch.
 const (
 	leaseKey = "sender"
 	// renewals in a TTL: some may fail.
@@ -116,7 +117,7 @@ func (l *lease) commit() error {
 // the lease is lost.
 func (l *lease) write(ctx context.Context, owner string) error {
 	record := l.known()
-	record.Owner, record.Epoch, record.Since = owner, l.base.Epoch, l.base.Since
+	record.Owner, record.Epoch, record.Since, record.TTL = owner, l.base.Epoch, l.base.Since, l.base.TTL
 	record = l.store.fit(record)
 	wait := retry.NewBackoff(askInitial/4, askMax/2)
 	for !l.lost {
