@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"bigpanda-udf/sandbox"
 )
@@ -54,14 +55,20 @@ func TestSecretsAreNotSeen(t *testing.T) {
 			f := Start(t, env, "--log-level=debug")
 			f.MustInit(Option("attribute", "env", `{{ .Tags.token }}{{ .Name }}`))
 			repeated := strings.Join(secrets, " ")
-			for _, faults := range []sandbox.Faults{
-				{Status: 400, Count: 1, Body: `{"error":"` + repeated + `"}`},
-				{Status: 401, Count: 1, Body: "bad token " + repeated},
+			for i, fault := range []struct {
+				sandbox.Faults
+				says string
+			}{
+				{sandbox.Faults{Status: 400, Count: 1, Body: `{"error":"` + repeated + `"}`}, "it is now a dead letter"},
+				{sandbox.Faults{Status: 401, Count: 1, Body: "bad token " + repeated}, "all alerts are held"},
 			} {
-				SetFaults(t, bp, faults)
-				requests := bp.Stats().Requests
-				f.Send(Point(fmt.Sprint("web", requests), "CRITICAL", 1000))
-				WaitFor(t, bp, func(s sandbox.Stats) bool { return s.Requests > requests })
+				SetFaults(t, bp, fault.Faults)
+				f.Send(Point(fmt.Sprint("web", i), "CRITICAL", 1000))
+				for end := time.Now().Add(Patient); !strings.Contains(f.Log.String(), fault.says); time.Sleep(time.Millisecond) {
+					if time.Now().After(end) {
+						t.Fatalf("the log has no line %q", fault.says)
+					}
+				}
 			}
 			f.Send(Snapshot())
 			for f.Receive().GetSnapshot() == nil {
