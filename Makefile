@@ -20,7 +20,7 @@ lint: ## go.mod and the code of the program, then of the end-to-end suite, NATS'
 	cd stream/test && go mod tidy -diff && $(STATICCHECK) ./...
 	cd monitoring/dashboard && go mod tidy -diff && $(STATICCHECK) ./...
 
-docs-lint: ## the form of README.md and docs/; needs npm. What they say is a test: test/docs
+docs-lint: ## the form of README.md and docs/; needs npm. What they say is a test: test/docs, e2e/blocks
 	npx --yes markdownlint-cli2@0.22.1
 
 e2e: ## the end-to-end suite, with the real Kapacitor

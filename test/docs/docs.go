@@ -1,6 +1,7 @@
 // Package docs reads what README.md and the pages of docs/ show, for the tests that
-// run it: those of this folder, and those of e2e with a real Kapacitor. No program
-// imports it.
+// run it: e2e/blocks, those of e2e with a real Kapacitor and of stream/test with real NATS
+// servers. The tests of this folder look at what needs no run: links, names and tables. No
+// program imports it.
 package docs
 
 import (

@@ -11,6 +11,19 @@ import (
 	"unicode"
 )
 
+// project is its folder.
+var project, _ = filepath.Abs(filepath.Join("..", ".."))
+
+// pages reads them all.
+func pages(t *testing.T) []Page {
+	t.Helper()
+	all, err := Pages(project)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
 var (
 	link    = regexp.MustCompile(`\]\(([^()\s]+)\)`)
 	heading = regexp.MustCompile(`(?m)^#{1,6} (.+)$`)

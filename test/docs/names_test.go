@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"bigpanda-udf/cli"
 	"bigpanda-udf/stream"
-	"bigpanda-udf/test"
 )
 
 // helps is the help of a command, and of all that it has below it.
@@ -27,11 +27,15 @@ func helps(t *testing.T, command ...string) string {
 
 func helpOf(t *testing.T, command ...string) string {
 	t.Helper()
-	out, err := test.Command(nil, append(command, "--help")...).Output()
-	if err != nil {
-		t.Fatalf("the help of %q: %v", command, err)
+	var out strings.Builder
+	code := cli.Run(t.Context(), cli.Process{
+		Args: append(command, "--help"), Stdout: &out, Stderr: &out,
+		LookupEnv: func(string) (string, bool) { return "", false },
+	})
+	if code != 0 {
+		t.Fatalf("the help of %q: exit code %d, %s", command, code, out.String())
 	}
-	return string(out)
+	return out.String()
 }
 
 // othersFlags are of other programs.

@@ -1,4 +1,4 @@
-package docs
+package blocks
 
 import (
 	"crypto/x509"

@@ -1,4 +1,6 @@
-package docs
+// Package blocks runs each block of README.md and of docs/, but those that need a real
+// Kapacitor or real NATS servers.
+package blocks
 
 import (
 	"context"
@@ -13,6 +15,7 @@ import (
 
 	"bigpanda-udf/config"
 	"bigpanda-udf/test"
+	"bigpanda-udf/test/docs"
 
 	"github.com/BurntSushi/toml"
 )
@@ -27,22 +30,16 @@ var runElsewhere = map[string]string{
 	"docs/nats-operating.md":  "stream/test/docs_nats_test.go",
 }
 
-// pages reads them all.
-func pages(t *testing.T) []Page {
-	t.Helper()
-	all, err := Pages(project)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
-
 // Each block of README.md and of docs/ is run: a page is one session on a machine of
 // its own, see machine. A block of a language that is not known here fails, unless
 // it shows a file of the project.
 func TestBlocks(t *testing.T) {
 	t.Parallel()
-	for _, page := range pages(t) {
+	pages, err := docs.Pages(project)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, page := range pages {
 		if file, elsewhere := runElsewhere[page.Path]; elsewhere {
 			text, err := os.ReadFile(filepath.Join(project, file))
 			if err != nil || !strings.Contains(string(text), filepath.Base(page.Path)) {
@@ -84,14 +81,14 @@ func TestBlocks(t *testing.T) {
 }
 
 // session runs the commands of a block, and compares what they print.
-func (m *machine) session(block Block) {
+func (m *machine) session(block docs.Block) {
 	steps, err := block.Steps()
 	if err != nil {
 		m.t.Error(err)
 	}
 	for _, step := range steps {
 		output, err := m.run(step.Command)
-		if !Shows(step.Output, output) {
+		if !docs.Shows(step.Output, output) {
 			m.t.Errorf("%s: %q prints\n%s(%v), and not\n%s", block, step.Command, output, err, step.Output)
 		}
 	}
@@ -99,7 +96,7 @@ func (m *machine) session(block Block) {
 
 // checkTOML reads a part of a kapacitor.conf: its functions start with their flags
 // and environment, as Kapacitor starts them.
-func checkTOML(t *testing.T, m *machine, block Block) {
+func checkTOML(t *testing.T, m *machine, block docs.Block) {
 	var file struct {
 		UDF struct {
 			Functions map[string]struct {
@@ -155,7 +152,7 @@ func checkTOML(t *testing.T, m *machine, block Block) {
 
 // checkScript hands a TICKscript to replay, which reads its options and groups. That
 // Kapacitor takes it is a test of e2e.
-func checkScript(t *testing.T, m *machine, block Block) {
+func checkScript(t *testing.T, m *machine, block docs.Block) {
 	m.file("shown.tick", block.Text)
 	function := "bigpanda"
 	if strings.Contains(block.Text, "@bigpandaBatch") {
