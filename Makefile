@@ -31,10 +31,10 @@ e2e-oldest: ## the same with the oldest Kapacitor that it was run with, but for 
 	cd e2e && KAPACITOR_VERSION=1.5.9 go test -count=1 -timeout 20m -skip '^TestBrowser' ./...
 
 bench: ## what a point costs compared with the stock agent, storms, memory, and what waits in the outbox
-	go test -run '^$$' -bench 'Wire|Latency' -benchtime 1x -timeout 60m ./test
+	cd e2e && go test -run '^$$' -bench 'Wire|Latency' -benchtime 1x -timeout 60m ./program
 	go test -run '^$$' -bench 'ActiveAlerts|Load' -benchtime 1x ./udf
-	go test -run '^$$' -bench Storm -benchtime 5x ./test
-	go test -run '^$$' -bench Outbox -benchtime 1x ./test
+	cd e2e && go test -run '^$$' -bench Storm -benchtime 5x ./program
+	cd e2e && go test -run '^$$' -bench Outbox -benchtime 1x ./program
 
 bench-kapacitor: ## points through a task of the real Kapacitor, with and without the function
 	cd e2e && go test -run '^$$' -bench Throughput -benchtime 1x -timeout 30m .
@@ -44,7 +44,7 @@ bench-topics: ## storms in a topic of the real Kapacitor, by its post handler an
 	cd e2e && go test -run '^$$' -bench 'BenchmarkTopic' -benchtime 1x -timeout 30m .
 
 crash: ## kill the program 1,000 times, and ask what became of every change; then the tests that go by chance, at length
-	go test -run '^TestCrash$$' -count=1 -timeout 15m -v ./test -crash.kills=1000
+	cd e2e && go test -run '^TestCrash$$' -count=1 -timeout 15m -v ./program -crash.kills=1000
 	go test -count=1 ./outbox -outbox.full
 	go test -count=1 ./outbox/powerloss -rounds=200
 	go test -count=1 ./udf -udf.full

@@ -1,7 +1,6 @@
-// Package test holds the suites that are about the whole program (kills, memory,
-// what is kept secret, benchmarks), and what tests share: a [Function], the program
-// as Kapacitor starts it; the requests that Kapacitor sends; a [LogBuffer]; a
-// BigPanda to send to. No program imports it.
+// Package test is what tests share: a [Function], the program as Kapacitor starts it; the
+// requests that Kapacitor sends; a [LogBuffer]; a BigPanda to send to. No program imports
+// it. The suites about the whole program are in e2e/program.
 package test
 
 import (
@@ -24,14 +23,12 @@ import (
 // busy.
 const Patient = 60 * time.Second
 
-// asChild in the environment says what the test binary is to be when it executes
+// AsChild in the environment says what the test binary is to be when it executes
 // itself, so that tests speak to a real process over real pipes.
-const asChild = "BIGPANDA_UDF_TEST_CHILD"
+const AsChild = "BIGPANDA_UDF_TEST_CHILD"
 
-// A child is one of the things that the test binary may be.
-type child string
-
-const asProgram child = "the program"
+// AsProgram is its value for the program itself.
+const AsProgram = "the program"
 
 // Main is to be called by TestMain of the packages that use Start. It runs the
 // tests, or, where Start or Command has started this binary, program.
@@ -39,7 +36,7 @@ func Main(m *testing.M, program func()) {
 	// A folder for outboxes that a group may write is refused, and t.TempDir makes
 	// such ones where the umask is 002.
 	system.Umask(0o022)
-	if os.Getenv(asChild) == string(asProgram) {
+	if os.Getenv(AsChild) == AsProgram {
 		program()
 		os.Exit(0)
 	}
@@ -67,7 +64,7 @@ func InMemory() {
 // environment of NAME=value.
 func Command(environment []string, args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
-	cmd.Env = append(os.Environ(), asChild+"="+string(asProgram))
+	cmd.Env = append(os.Environ(), AsChild+"="+AsProgram)
 	cmd.Env = append(cmd.Env, environment...)
 	return cmd
 }
@@ -81,7 +78,7 @@ type Function struct {
 	Log *LogBuffer // stderr
 	Raw *LogBuffer // stdout as it came, where it was started
 
-	t      testing.TB
+	T      testing.TB           // fails where the program does not do what it must
 	frames chan *agent.Response // what it answers; closed at the end of stdout
 }
 
@@ -109,13 +106,13 @@ func Start(t testing.TB, environment []string, flags ...string) *Function {
 // Launch is Start, but leaves stdout to the test.
 func Launch(t testing.TB, environment []string, flags ...string) *Function {
 	t.Helper()
-	return launch(t, Command(environment, flags...))
+	return LaunchCommand(t, Command(environment, flags...))
 }
 
-// launch starts any program that speaks on stdin and stdout.
-func launch(t testing.TB, cmd *exec.Cmd) *Function {
+// LaunchCommand starts any program that speaks on stdin and stdout.
+func LaunchCommand(t testing.TB, cmd *exec.Cmd) *Function {
 	t.Helper()
-	f := &Function{t: t, Cmd: cmd, Log: new(LogBuffer), Raw: new(LogBuffer)}
+	f := &Function{T: t, Cmd: cmd, Log: new(LogBuffer), Raw: new(LogBuffer)}
 	cmd.Stderr = f.Log
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -137,7 +134,7 @@ func launch(t testing.TB, cmd *exec.Cmd) *Function {
 		cmd.Wait()
 		out.Close()
 		if t.Failed() {
-			t.Logf("log of the program:\n%s", tail(f.Log.String()))
+			t.Logf("log of the program:\n%s", Tail(f.Log.String()))
 		}
 	})
 	return f
@@ -145,76 +142,77 @@ func launch(t testing.TB, cmd *exec.Cmd) *Function {
 
 // Send writes requests to stdin.
 func (f *Function) Send(requests ...*agent.Request) {
-	f.t.Helper()
+	f.T.Helper()
 	if _, err := f.In.Write(Frames(requests...)); err != nil {
-		f.t.Fatalf("write to the function: %v", err)
+		f.T.Fatalf("write to the function: %v", err)
 	}
 }
 
 // Receive returns the next response.
 func (f *Function) Receive() *agent.Response {
-	f.t.Helper()
+	f.T.Helper()
 	select {
 	case r, ok := <-f.frames:
 		if !ok {
-			f.t.Fatal("stdout ended")
+			f.T.Fatal("stdout ended")
 		}
 		return r
 	case <-time.After(Patient):
-		f.t.Fatal("no answer")
+		f.T.Fatal("no answer")
 	}
 	return nil
 }
 
 // Init sends Info and Init, as Kapacitor does, and returns the answer to Init.
 func (f *Function) Init(options ...*agent.Option) *agent.InitResponse {
-	f.t.Helper()
+	f.T.Helper()
 	f.Send(Info())
 	if f.Receive().GetInfo() == nil {
-		f.t.Fatal("Info was not answered")
+		f.T.Fatal("Info was not answered")
 	}
 	f.Send(Init("cpu_alert", "bigpanda3", options...))
 	answer := f.Receive().GetInit()
 	if answer == nil {
-		f.t.Fatal("Init was not answered")
+		f.T.Fatal("Init was not answered")
 	}
 	return answer
 }
 
 // MustInit is Init that succeeds.
 func (f *Function) MustInit(options ...*agent.Option) {
-	f.t.Helper()
+	f.T.Helper()
 	if answer := f.Init(options...); !answer.Success {
-		f.t.Fatalf("Init failed: %s", answer.Error)
+		f.T.Fatalf("Init failed: %s", answer.Error)
 	}
 }
 
 // End closes stdin and returns the exit code.
 func (f *Function) End() int {
-	f.t.Helper()
+	f.T.Helper()
 	f.In.Close()
 	return f.Wait()
 }
 
 // Wait waits for the end of the process and returns its exit code.
 func (f *Function) Wait() int {
-	f.t.Helper()
+	f.T.Helper()
 	ended := make(chan error, 1)
 	go func() { ended <- f.Cmd.Wait() }()
 	select {
 	case err := <-ended:
 		var exit *exec.ExitError
 		if err != nil && !errors.As(err, &exit) {
-			f.t.Fatal(err)
+			f.T.Fatal(err)
 		}
 		return f.Cmd.ProcessState.ExitCode()
 	case <-time.After(Patient):
-		f.t.Fatal("the program does not end")
+		f.T.Fatal("the program does not end")
 	}
 	return -1
 }
 
-func tail(s string) string {
+// Tail is the last 40 lines of a log.
+func Tail(s string) string {
 	lines := strings.SplitAfter(s, "\n")
 	if len(lines) > 40 {
 		return fmt.Sprintf("(%d lines before)\n%s", len(lines)-40, strings.Join(lines[len(lines)-40:], ""))

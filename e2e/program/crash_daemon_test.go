@@ -1,4 +1,4 @@
-package test
+package program
 
 import (
 	"net"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bigpanda-udf/cli"
+	"bigpanda-udf/test"
 )
 
 // crashWaitVariable is how long a program waits for another one to leave.
@@ -23,7 +24,7 @@ func crashTimes() (times cli.Times) {
 
 // launchDaemon starts a daemon, and connects to it as Kapacitor does. The function
 // that it returns has the ends of the connection for stdin and stdout.
-func launchDaemon(t testing.TB, environment []string) *Function {
+func launchDaemon(t testing.TB, environment []string) *test.Function {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "crash") // whose path leaves room for that of a socket
 	if err != nil {
@@ -31,8 +32,8 @@ func launchDaemon(t testing.TB, environment []string) *Function {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	socket := filepath.Join(dir, "s")
-	cmd := Command(environment, "serve", "--socket", socket)
-	f := &Function{Cmd: cmd, Log: new(LogBuffer), Raw: new(LogBuffer), t: t}
+	cmd := test.Command(environment, "serve", "--socket", socket)
+	f := &test.Function{Cmd: cmd, Log: new(test.LogBuffer), Raw: new(test.LogBuffer), T: t}
 	cmd.Stderr = f.Log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -41,7 +42,7 @@ func launchDaemon(t testing.TB, environment []string) *Function {
 		cmd.Process.Kill()
 		cmd.Wait()
 	})
-	for late := time.Now().Add(Patient); ; time.Sleep(time.Millisecond) {
+	for late := time.Now().Add(test.Patient); ; time.Sleep(time.Millisecond) {
 		conn, err := net.Dial("unix", socket)
 		if err == nil {
 			file, err := conn.(*net.UnixConn).File()

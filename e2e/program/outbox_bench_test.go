@@ -1,4 +1,4 @@
-package test
+package program
 
 import (
 	"bufio"
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
@@ -26,13 +27,13 @@ func BenchmarkStorm(b *testing.B) {
 	input := changesOf(alerts, alerts)
 	for b.Loop() {
 		b.StopTimer()
-		bp, env := NewBigPanda(b)
-		SetFaults(b, bp, sandbox.Faults{Latency: 50 * time.Millisecond})
+		bp, env := test.NewBigPanda(b)
+		test.SetFaults(b, bp, sandbox.Faults{Latency: 50 * time.Millisecond})
 		p := startOn(b, env, b.TempDir())
 		b.StartTimer()
 		begin := time.Now()
 		p.write(input)
-		WaitEvents(b, bp, alerts)
+		test.WaitEvents(b, bp, alerts)
 		b.ReportMetric(alerts/time.Since(begin).Seconds(), "alerts/s")
 		b.StopTimer()
 		p.end()
@@ -62,8 +63,8 @@ func benchmarkBacklog(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		// The record is too small for them all: it counts.
-		bp, env := NewBigPanda(b)
-		SetFaults(b, bp, sandbox.Faults{Status: 503})
+		bp, env := test.NewBigPanda(b)
+		test.SetFaults(b, bp, sandbox.Faults{Status: 503})
 		dir := b.TempDir()
 		p := startOn(b, env, dir)
 		b.StartTimer()
@@ -74,10 +75,10 @@ func benchmarkBacklog(b *testing.B) {
 		b.ReportMetric(p.peak(), "RssAnon-queuing-MiB")
 		b.ReportMetric(float64(sizeOf(b, dir))/(1<<20), "disk-MiB")
 
-		SetFaults(b, bp, sandbox.Faults{})
-		WaitEventsWithin(b, bp, 1, 10*Patient) // a sender that has failed often waits
+		test.SetFaults(b, bp, sandbox.Faults{})
+		test.WaitEventsWithin(b, bp, 1, 10*test.Patient) // a sender that has failed often waits
 		begin = time.Now()
-		WaitEventsWithin(b, bp, changes, 10*Patient)
+		test.WaitEventsWithin(b, bp, changes, 10*test.Patient)
 		b.ReportMetric(changes/time.Since(begin).Seconds(), "delivered/s")
 		b.StopTimer()
 		begin = time.Now()
@@ -97,12 +98,12 @@ func benchmarkActive(b *testing.B) {
 	const alerts = 1_000_000
 	input := changesOf(alerts, alerts)
 	for b.Loop() {
-		bp, env := NewBigPanda(b)
+		bp, env := test.NewBigPanda(b)
 		dir := b.TempDir()
 		p := startOn(b, env, dir)
 		p.write(input)
 		p.waitBack(alerts)
-		WaitEventsWithin(b, bp, alerts, 10*Patient)
+		test.WaitEventsWithin(b, bp, alerts, 10*test.Patient)
 		b.ReportMetric(p.peak(), "RssAnon-MiB")
 		p.end()
 
@@ -123,8 +124,8 @@ func benchmarkRestart(b *testing.B, alerts int) {
 	input := changesOf(changes, alerts)
 	for b.Loop() {
 		b.StopTimer()
-		bp, env := NewBigPanda(b)
-		SetFaults(b, bp, sandbox.Faults{Status: 503})
+		bp, env := test.NewBigPanda(b)
+		test.SetFaults(b, bp, sandbox.Faults{Status: 503})
 		dir := b.TempDir()
 		p := startOn(b, env, dir)
 		p.write(input)
@@ -138,8 +139,8 @@ func benchmarkRestart(b *testing.B, alerts int) {
 		p = startOn(b, env, dir)
 		b.ReportMetric(float64(time.Since(begin).Milliseconds()), "ms-to-start") // of the process, and to the answer to Init
 		b.ReportMetric(float64(p.inited.Microseconds())/1000, "ms-to-Init")
-		SetFaults(b, bp, sandbox.Faults{})
-		WaitEvents(b, bp, changes)
+		test.SetFaults(b, bp, sandbox.Faults{})
+		test.WaitEvents(b, bp, changes)
 		b.StopTimer()
 		p.end()
 		b.ReportMetric(p.peak(), "RssAnon-MiB")
@@ -149,7 +150,7 @@ func benchmarkRestart(b *testing.B, alerts int) {
 
 // A process is the program, measured.
 type process struct {
-	*Function
+	*test.Function
 	inited  time.Duration // from Init to its answer
 	back    atomic.Int64  // points
 	most    atomic.Int64  // RssAnon, in KiB
@@ -160,14 +161,14 @@ type process struct {
 // startOn starts the program on an outbox, and measures it from then on.
 func startOn(b *testing.B, env []string, dir string) *process {
 	b.Helper()
-	p := measure(Launch(b, append(env, "BIGPANDA_OUTBOX="+dir)))
+	p := measure(test.Launch(b, append(env, "BIGPANDA_OUTBOX="+dir)))
 	frames := p.init()
 	p.workers.Go(func() { p.countPoints(frames) })
 	return p
 }
 
 // measure samples a process's memory from now to its end.
-func measure(f *Function) *process {
+func measure(f *test.Function) *process {
 	p := &process{Function: f, stop: make(chan struct{})}
 	p.workers.Go(func() {
 		for {
@@ -184,30 +185,30 @@ func measure(f *Function) *process {
 
 // init sends Info and Init, and returns what follows of the output.
 func (p *process) init() *bufio.Reader {
-	p.t.Helper()
+	p.T.Helper()
 	frames := bufio.NewReader(p.Out)
 	var buf []byte
 	ask := func(r *agent.Request) *agent.Response {
-		p.write(Frames(r))
+		p.write(test.Frames(r))
 		answer := new(agent.Response)
 		if err := agent.ReadMessage(&buf, frames, answer); err != nil {
-			p.t.Fatal(err)
+			p.T.Fatal(err)
 		}
 		return answer
 	}
-	info := ask(Info())
+	info := ask(test.Info())
 	begin := time.Now()
-	init := ask(Init("cpu_alert", "bigpanda3"))
+	init := ask(test.Init("cpu_alert", "bigpanda3"))
 	p.inited = time.Since(begin)
 	if info.GetInfo() == nil || !init.GetInit().GetSuccess() {
-		p.t.Fatalf("Init failed: %s", init.GetInit().GetError())
+		p.T.Fatalf("Init failed: %s", init.GetInit().GetError())
 	}
 	return frames
 }
 
 func (p *process) write(input []byte) {
 	if _, err := p.In.Write(input); err != nil {
-		p.t.Fatal(err)
+		p.T.Fatal(err)
 	}
 }
 
@@ -234,10 +235,10 @@ func (p *process) countPoints(frames *bufio.Reader) {
 }
 
 func (p *process) waitBack(n int64) {
-	p.t.Helper()
-	for deadline := time.Now().Add(5 * Patient); p.back.Load() < n; time.Sleep(10 * time.Millisecond) {
+	p.T.Helper()
+	for deadline := time.Now().Add(5 * test.Patient); p.back.Load() < n; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			p.t.Fatalf("%d of %d points came back", p.back.Load(), n)
+			p.T.Fatalf("%d of %d points came back", p.back.Load(), n)
 		}
 	}
 }
@@ -259,9 +260,9 @@ func (p *process) sample() {
 func (p *process) peak() (mebibytes float64) { return float64(p.most.Load()) / 1024 }
 
 func (p *process) end() {
-	p.t.Helper()
+	p.T.Helper()
 	if code := p.Function.End(); code != 0 {
-		p.t.Errorf("exit code %d", code)
+		p.T.Errorf("exit code %d", code)
 	}
 	close(p.stop)
 	p.workers.Wait()
@@ -272,7 +273,7 @@ func changesOf(changes, alerts int) []byte {
 	levels := [...]string{"CRITICAL", "WARNING"}
 	input := make([]byte, 0, changes*256)
 	for i := range changes {
-		input = append(input, Frames(Point(fmt.Sprint("web", i%alerts), levels[i/alerts%2], 1_700_000_000+int64(i/alerts)))...)
+		input = append(input, test.Frames(test.Point(fmt.Sprint("web", i%alerts), levels[i/alerts%2], 1_700_000_000+int64(i/alerts)))...)
 	}
 	return input
 }

@@ -1,4 +1,4 @@
-package test
+package program
 
 import (
 	"bufio"
@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
@@ -49,7 +51,7 @@ type crashChange struct {
 // A crashLife is one process.
 type crashLife struct {
 	task   *crashTask
-	f      *Function
+	f      *test.Function
 	chance *rand.Rand    // of feed
 	inited chan struct{} // closed when Init has succeeded
 	quiet  chan struct{} // closed when no more is to be fed
@@ -119,7 +121,7 @@ func (k *crashTask) start() *crashLife {
 		echo: make(chan int, 1<<16), ended: make(chan struct{}),
 	}
 	began := time.Now()
-	variables := append(Environment(k.url),
+	variables := append(test.Environment(k.url),
 		"BIGPANDA_OUTBOX="+k.folder.path(), "BIGPANDA_TIMEOUT="+crashTimeout.String(), "BIGPANDA_BATCH_SIZE=5",
 		crashWaitVariable+"="+crashWait.String())
 	switch {
@@ -128,7 +130,7 @@ func (k *crashTask) start() *crashLife {
 	case k.use.posts:
 		l.f = launchPoster(k.t, variables, k.use.task, k.topic)
 	default:
-		l.f = Launch(k.t, variables)
+		l.f = test.Launch(k.t, variables)
 	}
 	go func() {
 		defer close(l.ended)
@@ -166,9 +168,9 @@ func (k *crashTask) start() *crashLife {
 func (l *crashLife) feed() {
 	defer close(l.fedAll)
 	k := l.task
-	l.f.In.Write(Frames( // an error: it was killed
-		Info(),
-		Init(k.use.task, "bigpanda3"),
+	l.f.In.Write(test.Frames( // an error: it was killed
+		test.Info(),
+		test.Init(k.use.task, "bigpanda3"),
 	))
 	select {
 	case <-l.inited:
@@ -186,7 +188,7 @@ func (l *crashLife) feed() {
 				burst = append(burst, l.change(k.alerts[l.chance.IntN(len(k.alerts))]))
 			}
 		}
-		l.f.In.Write(Frames(burst...))
+		l.f.In.Write(test.Frames(burst...))
 		for range burst {
 			select {
 			case n := <-l.echo:
@@ -237,7 +239,7 @@ func (l *crashLife) change(a *crashAlert) *agent.Request {
 	a.changes = append(a.changes, change)
 	l.fed = append(l.fed, change)
 	// The points' time is far behind the clock, and four changes share a second.
-	p := Point(a.host, level, 1_700_000_000+int64(change.seq/4))
+	p := test.Point(a.host, level, 1_700_000_000+int64(change.seq/4))
 	p.GetPoint().FieldsInt["seq"] = int64(change.seq)
 	return p
 }
@@ -270,7 +272,7 @@ func (l *crashLife) untilKilled() {
 	select {
 	case <-l.inited:
 	case <-l.ended:
-	case <-time.After(Patient):
+	case <-time.After(test.Patient):
 		k.t.Errorf("%s: Init is not answered", k.use.task)
 	}
 	switch kind {
@@ -300,7 +302,7 @@ func (l *crashLife) kill() {
 	var exit *exec.ExitError
 	<-l.ended
 	if !l.refused && (!errors.As(err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL) {
-		k.t.Errorf("%s: the program ended by itself: %v\n%s", k.use.task, err, tail(l.f.Log.String()))
+		k.t.Errorf("%s: the program ended by itself: %v\n%s", k.use.task, err, test.Tail(l.f.Log.String()))
 	}
 	l.close()
 }
@@ -315,7 +317,7 @@ func (l *crashLife) close() {
 	log := l.f.Log.String()
 	for _, word := range []string{"goroutine ", "damaged", "dead letter", "please report"} {
 		if strings.Contains(log, word) {
-			k.t.Errorf("%s: in the log:\n%s", k.use.task, tail(log))
+			k.t.Errorf("%s: in the log:\n%s", k.use.task, test.Tail(log))
 			break
 		}
 	}
@@ -326,7 +328,7 @@ func (l *crashLife) close() {
 	defer k.mu.Unlock()
 	for _, in := range refusals(log) {
 		if !k.use.fills {
-			k.t.Errorf("%s: the disk was never full, and the log says\n%s", k.use.task, tail(log))
+			k.t.Errorf("%s: the disk was never full, and the log says\n%s", k.use.task, test.Tail(log))
 		}
 		newer := make(map[*crashAlert]bool)
 		for i := len(l.fed) - 1; i >= 0; i-- {
@@ -338,5 +340,5 @@ func (l *crashLife) close() {
 			newer[c.alert] = true
 		}
 	}
-	l.f.Log, l.f.Raw, l.fed = new(LogBuffer), new(LogBuffer), nil
+	l.f.Log, l.f.Raw, l.fed = new(test.LogBuffer), new(test.LogBuffer), nil
 }

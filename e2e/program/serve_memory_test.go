@@ -1,4 +1,4 @@
-package test
+package program
 
 import (
 	"encoding/binary"
@@ -8,22 +8,24 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"bigpanda-udf/test"
 )
 
 // P7: connections with large frames that do not end cost a daemon nothing before
 // Init, and behind it nothing once they have ended.
 func TestMemoryOfADaemonGoesBack(t *testing.T) {
 	t.Parallel()
-	_, env := NewBigPanda(t)
+	_, env := test.NewBigPanda(t)
 	dir, err := os.MkdirTemp("", "serve") // short enough for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "s")
-	f := Launch(t, env, "serve", "--socket", path)
+	f := test.Launch(t, env, "serve", "--socket", path)
 	dial := func() net.Conn {
-		for deadline := time.Now().Add(Patient); ; time.Sleep(5 * time.Millisecond) {
+		for deadline := time.Now().Add(test.Patient); ; time.Sleep(5 * time.Millisecond) {
 			conn, err := net.Dial("unix", path)
 			if err == nil {
 				return conn
@@ -49,7 +51,7 @@ func TestMemoryOfADaemonGoesBack(t *testing.T) {
 	var open []net.Conn
 	for i := range connections {
 		conn := dial()
-		if _, err := conn.Write(Frames(Init(fmt.Sprint("t", i), "n"))); err != nil {
+		if _, err := conn.Write(test.Frames(test.Init(fmt.Sprint("t", i), "n"))); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := conn.Read(make([]byte, 1)); err != nil { // Init was answered
@@ -69,7 +71,7 @@ func TestMemoryOfADaemonGoesBack(t *testing.T) {
 	if raceIsOn {
 		return // what the race detector notes of the memory stays
 	}
-	for deadline := time.Now().Add(Patient); memoryOf(t, f, "VmRSS") > begin+little; time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(test.Patient); memoryOf(t, f, "VmRSS") > begin+little; time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("after the connections it has %d MiB", memoryOf(t, f, "VmRSS")>>20)
 		}

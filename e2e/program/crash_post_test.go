@@ -1,4 +1,4 @@
-package test
+package program
 
 import (
 	"bufio"
@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 	"google.golang.org/protobuf/proto"
@@ -31,10 +33,10 @@ var listensForEvents = regexp.MustCompile(`msg=listening socket=(\S+) edge=http`
 // launchPoster starts a daemon, and posts to it, as Kapacitor does, an event for each
 // point that is written to the function's In. The point comes back on Out when the
 // event was taken. An event without an answer is never posted again.
-func launchPoster(t testing.TB, environment []string, task string, topic crashTopic) *Function {
+func launchPoster(t testing.TB, environment []string, task string, topic crashTopic) *test.Function {
 	t.Helper()
-	cmd := Command(environment, "serve", "--http", "127.0.0.1:0")
-	f := &Function{Cmd: cmd, Log: new(LogBuffer), Raw: new(LogBuffer), t: t}
+	cmd := test.Command(environment, "serve", "--http", "127.0.0.1:0")
+	f := &test.Function{Cmd: cmd, Log: new(test.LogBuffer), Raw: new(test.LogBuffer), T: t}
 	cmd.Stderr = f.Log
 	var files [6]*os.File
 	for i := 0; i < len(files); i += 2 {
@@ -79,7 +81,7 @@ func launchPoster(t testing.TB, environment []string, task string, topic crashTo
 			case request.GetInit() != nil:
 				response.Message = &agent.Response_Init{Init: &agent.InitResponse{Success: true}}
 			case request.GetPoint() != nil:
-				if !f.post(gone, task, topic.event(request.GetPoint())) {
+				if !post(f, gone, task, topic.event(request.GetPoint())) {
 					continue
 				}
 				response.Message = &agent.Response_Point{Point: request.GetPoint()}
@@ -90,7 +92,7 @@ func launchPoster(t testing.TB, environment []string, task string, topic crashTo
 			if err != nil {
 				panic(err)
 			}
-			out.Write(Framed(data)) // an error: it was killed
+			out.Write(test.Framed(data)) // an error: it was killed
 		}
 	}()
 	return f
@@ -100,7 +102,7 @@ func launchPoster(t testing.TB, environment []string, task string, topic crashTo
 // any more then.
 type posterInput struct {
 	*os.File
-	f      *Function
+	f      *test.Function
 	posted <-chan struct{} // closed when the last event was
 }
 
@@ -132,9 +134,9 @@ func (c crashTopic) event(p *agent.Point) map[string]any {
 }
 
 // post reports whether an event was taken.
-func (f *Function) post(gone <-chan struct{}, task string, e map[string]any) bool {
+func post(f *test.Function, gone <-chan struct{}, task string, e map[string]any) bool {
 	found := listensForEvents.FindStringSubmatch(f.Log.String())
-	for late := time.Now().Add(Patient); found == nil && time.Now().Before(late); {
+	for late := time.Now().Add(test.Patient); found == nil && time.Now().Before(late); {
 		select {
 		case <-gone:
 			return false
@@ -155,7 +157,7 @@ func (f *Function) post(gone <-chan struct{}, task string, e map[string]any) boo
 	}
 	defer answer.Body.Close()
 	if text, _ := io.ReadAll(answer.Body); answer.StatusCode != http.StatusOK {
-		f.t.Errorf("an event of %s was answered %s: %s", task, answer.Status, text)
+		f.T.Errorf("an event of %s was answered %s: %s", task, answer.Status, text)
 		return false
 	}
 	return true

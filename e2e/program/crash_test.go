@@ -1,4 +1,4 @@
-package test
+package program
 
 import (
 	"flag"
@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 )
 
 // The crash suite kills the program with SIGKILL at random moments, while
@@ -136,7 +137,7 @@ type crash struct {
 
 func newCrash(t testing.TB, seed uint64) *crash {
 	c := &crash{t: t, seed: seed, changed: make(chan struct{}), startup: 50 * time.Millisecond}
-	c.api = sandbox.New(sandbox.Options{Token: Token, Keep: 1 << 21, OnRequest: func(sandbox.Request) { c.notify() }})
+	c.api = sandbox.New(sandbox.Options{Token: test.Token, Keep: 1 << 21, OnRequest: func(sandbox.Request) { c.notify() }})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.notify()
 		c.api.ServeHTTP(w, r)

@@ -1,4 +1,4 @@
-package test
+package program
 
 import (
 	"bytes"
@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
@@ -26,16 +28,16 @@ func TestTemplatesLeaveTimeForKeepalives(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			bp, env := NewBigPanda(t)
-			f := Start(t, env)
-			f.MustInit(Option("details", tt.text))
+			bp, env := test.NewBigPanda(t)
+			f := test.Start(t, env)
+			f.MustInit(test.Option("details", tt.text))
 			const points = 50
 			var input []*agent.Request
 			for i := range int64(points) {
-				input = append(input, Point(fmt.Sprint("web", i), "CRITICAL", 1000+i))
+				input = append(input, test.Point(fmt.Sprint("web", i), "CRITICAL", 1000+i))
 			}
 			begin := cpuOf(t, f)
-			f.Send(append(input, Keepalive(7))...)
+			f.Send(append(input, test.Keepalive(7))...)
 			for f.Receive().GetKeepalive() == nil {
 			}
 			// Kapacitor's timeout is 10 s unless set. It is the program's own time that
@@ -44,7 +46,7 @@ func TestTemplatesLeaveTimeForKeepalives(t *testing.T) {
 			if took > 10*time.Second {
 				t.Errorf("the keepalive behind %d points was answered after %s", points, took)
 			}
-			WaitEvents(t, bp, points)
+			test.WaitEvents(t, bp, points)
 			t.Logf("the keepalive was answered after %s of its time; at most %d MiB of memory", took, memoryOf(t, f, "VmHWM")>>20)
 			if code := f.End(); code != 0 {
 				t.Errorf("exit code %d", code)
@@ -58,7 +60,7 @@ func TestTemplatesLeaveTimeForKeepalives(t *testing.T) {
 
 // memoryOf is the memory that the program has (VmRSS), or had at most (VmHWM), in
 // bytes.
-func memoryOf(t testing.TB, f *Function, which string) int64 {
+func memoryOf(t testing.TB, f *test.Function, which string) int64 {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.Cmd.Process.Pid))
 	if err != nil {
@@ -73,7 +75,7 @@ func memoryOf(t testing.TB, f *Function, which string) int64 {
 }
 
 // cpuOf is how long the program has run on processors.
-func cpuOf(t testing.TB, f *Function) time.Duration {
+func cpuOf(t testing.TB, f *test.Function) time.Duration {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", f.Cmd.Process.Pid))
 	if err != nil {

@@ -1,4 +1,4 @@
-package test
+package program
 
 import (
 	"fmt"
@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 )
 
 // A scrape is what a monitor gets: values by the name and the labels of a metric.
@@ -68,9 +69,9 @@ series:
 // served starts a program that serves metrics, and returns where.
 func served(t *testing.T, env []string, args ...string) string {
 	t.Helper()
-	f := Launch(t, env, args...)
+	f := test.Launch(t, env, args...)
 	address := regexp.MustCompile(`url=(http://\S+/metrics)`)
-	for deadline := time.Now().Add(Patient); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(test.Patient); ; time.Sleep(5 * time.Millisecond) {
 		if found := address.FindStringSubmatch(f.Log.String()); found != nil {
 			return found[1]
 		}
@@ -105,7 +106,7 @@ func scraped(t testing.TB, url string) scrape {
 	if status != http.StatusOK {
 		t.Fatalf("the scrape is answered %d: %s", status, body)
 	}
-	if strings.Contains(body, Token) {
+	if strings.Contains(body, test.Token) {
 		t.Error("P9: the metrics show the token")
 	}
 	return parse(t, body)
@@ -114,13 +115,13 @@ func scraped(t testing.TB, url string) scrape {
 // waitScrape scrapes until cond holds.
 func waitScrape(t testing.TB, url, what string, cond func(scrape) bool) scrape {
 	t.Helper()
-	for deadline := time.Now().Add(Patient); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(test.Patient); ; time.Sleep(10 * time.Millisecond) {
 		s := scraped(t, url)
 		if cond(s) {
 			return s
 		}
 		if time.Now().After(deadline) {
-			t.Fatalf("not so after %s: %s; the last scrape is %v", Patient, what, s)
+			t.Fatalf("not so after %s: %s; the last scrape is %v", test.Patient, what, s)
 		}
 	}
 }
@@ -129,16 +130,16 @@ func waitScrape(t testing.TB, url, what string, cond func(scrape) bool) scrape {
 // gone it can still be read.
 func TestMetricsOverAKill(t *testing.T) {
 	t.Parallel()
-	bp, env := NewBigPanda(t)
+	bp, env := test.NewBigPanda(t)
 	url := served(t, env, "metrics", "--listen=127.0.0.1:0")
 	if s := scraped(t, url); len(s) != 0 {
 		t.Errorf("before any task there are %v", s)
 	}
 
-	f := Start(t, env)
-	f.MustInit(Option("attribute", "bad", `{{ index .Tags.host 99 }}`))
-	f.Send(Point("web1", "CRITICAL", 1000), Point("web2", "WARNING", 1000), Point("web2", "OK", 1001),
-		Point("web3", "LOUD", 1000), Point("web3", "", 1000), Keepalive(1))
+	f := test.Start(t, env)
+	f.MustInit(test.Option("attribute", "bad", `{{ index .Tags.host 99 }}`))
+	f.Send(test.Point("web1", "CRITICAL", 1000), test.Point("web2", "WARNING", 1000), test.Point("web2", "OK", 1001),
+		test.Point("web3", "LOUD", 1000), test.Point("web3", "", 1000), test.Keepalive(1))
 	f.Receive()
 	s := waitScrape(t, url, "three alerts are delivered", func(s scrape) bool { return s.of(t, "alerts_delivered_total") == 3 && s.of(t, "queued_alerts") == 0 })
 	use := []string{`task="cpu_alert"`, `node="bigpanda3"`}
@@ -165,7 +166,7 @@ func TestMetricsOverAKill(t *testing.T) {
 	if n := s.of(t, "requests_total", `outcome="accepted"`); n < 1 || n != s.of(t, "request_duration_seconds_count") {
 		t.Errorf("%v requests were accepted, %v took their time", n, s.of(t, "request_duration_seconds_count"))
 	}
-	if started := s.of(t, "start_time_seconds"); time.Since(time.Unix(int64(started), 0)).Abs() > 2*Patient {
+	if started := s.of(t, "start_time_seconds"); time.Since(time.Unix(int64(started), 0)).Abs() > 2*test.Patient {
 		t.Errorf("it has begun at %v", started)
 	}
 	if s.of(t, "outbox_size_bytes") < 4096 || s.of(t, "outbox_free_bytes") < 1 || s.of(t, "build_info") != 1 {
@@ -173,8 +174,8 @@ func TestMetricsOverAKill(t *testing.T) {
 	}
 
 	// BigPanda refuses the token, so the next alert is held.
-	SetFaults(t, bp, sandbox.Faults{Status: 401})
-	f.Send(Point("web4", "INFO", 1002), Keepalive(2))
+	test.SetFaults(t, bp, sandbox.Faults{Status: 401})
+	f.Send(test.Point("web4", "INFO", 1002), test.Keepalive(2))
 	f.Receive()
 	s = waitScrape(t, url, "all alerts are held", func(s scrape) bool { return s.of(t, "held", `app_key=""`, `reason="token"`) == 1 })
 	if s.of(t, "queued_alerts") != 1 || s.of(t, "requests_total", `outcome="token"`) < 1 || s.of(t, "alerts_retried_total") < 1 || s.of(t, "last_error_timestamp_seconds") == 0 {
@@ -193,10 +194,10 @@ func TestMetricsOverAKill(t *testing.T) {
 		}
 	}
 
-	SetFaults(t, bp, sandbox.Faults{})
-	f = Start(t, env)
+	test.SetFaults(t, bp, sandbox.Faults{})
+	f = test.Start(t, env)
 	f.MustInit()
-	f.Send(Point("web1", "CRITICAL", 1003), Keepalive(1))
+	f.Send(test.Point("web1", "CRITICAL", 1003), test.Keepalive(1))
 	f.Receive()
 	s = waitScrape(t, url, "what was queued is delivered", func(s scrape) bool { return s.of(t, "alerts_delivered_total") == 4 && s.of(t, "queued_alerts") == 0 })
 	if s.of(t, "points_total") != 7 || s.of(t, "active_alerts", `level="critical"`) != 1 || s.of(t, "active_alerts", `level="info"`) != 1 {
@@ -213,11 +214,11 @@ func TestMetricsOverAKill(t *testing.T) {
 // not read, which is told with the names that it had.
 func TestMetricsWhileAProcessHangs(t *testing.T) {
 	t.Parallel()
-	_, env := NewBigPanda(t)
+	_, env := test.NewBigPanda(t)
 	url := served(t, env, "metrics", "--listen=127.0.0.1:0")
-	hangs, works := Start(t, env), Start(t, env)
+	hangs, works := test.Start(t, env), test.Start(t, env)
 	hangs.MustInit()
-	works.Send(Init("mem_alert", "bigpanda2"))
+	works.Send(test.Init("mem_alert", "bigpanda2"))
 	if answer := works.Receive().GetInit(); !answer.GetSuccess() {
 		t.Fatal(answer)
 	}
@@ -243,12 +244,12 @@ func TestMetricsWhileAProcessHangs(t *testing.T) {
 // look the same are told apart.
 func TestMetricsOfHostileNames(t *testing.T) {
 	t.Parallel()
-	_, env := NewBigPanda(t)
+	_, env := test.NewBigPanda(t)
 	url := served(t, env, "metrics", "--listen=127.0.0.1:0")
 	long := strings.Repeat("x", 5000)
-	for _, task := range []string{"a\"} 1\nbad{x=\"", `\`, "a\x1b[2J", "a\u202e[2J", long + "1", long + "2", Token} {
-		f := Start(t, env)
-		f.Send(Init(task, "n"))
+	for _, task := range []string{"a\"} 1\nbad{x=\"", `\`, "a\x1b[2J", "a\u202e[2J", long + "1", long + "2", test.Token} {
+		f := test.Start(t, env)
+		f.Send(test.Init(task, "n"))
 		if answer := f.Receive().GetInit(); !answer.GetSuccess() {
 			t.Fatal(answer)
 		}
@@ -264,7 +265,7 @@ func TestMetricsOfHostileNames(t *testing.T) {
 			t.Errorf("there is %.300q", series)
 		}
 	}
-	if up != 7 || strings.ContainsAny(body, "\x1b\u202e") || strings.Contains(body, Token) {
+	if up != 7 || strings.ContainsAny(body, "\x1b\u202e") || strings.Contains(body, test.Token) {
 		t.Errorf("%d are up:\n%.2000s", up, body)
 	}
 }
@@ -272,7 +273,7 @@ func TestMetricsOfHostileNames(t *testing.T) {
 // The daemon gives the same text, as `outbox status --prometheus` does.
 func TestMetricsOfADaemon(t *testing.T) {
 	t.Parallel()
-	_, env := NewBigPanda(t)
+	_, env := test.NewBigPanda(t)
 	dir, err := os.MkdirTemp("", "serve") // short enough for a socket
 	if err != nil {
 		t.Fatal(err)
@@ -281,7 +282,7 @@ func TestMetricsOfADaemon(t *testing.T) {
 	socket := filepath.Join(dir, "s")
 	url := served(t, env, "serve", "--socket", socket, "--metrics-listen=127.0.0.1:0")
 	var conn net.Conn
-	for deadline := time.Now().Add(Patient); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(test.Patient); ; time.Sleep(5 * time.Millisecond) {
 		if conn, err = net.Dial("unix", socket); err == nil {
 			break
 		}
@@ -290,13 +291,13 @@ func TestMetricsOfADaemon(t *testing.T) {
 		}
 	}
 	defer conn.Close()
-	if _, err := conn.Write(Frames(Init("cpu_alert", "bigpanda3"), Point("web1", "CRITICAL", 1000), Keepalive(1))); err != nil {
+	if _, err := conn.Write(test.Frames(test.Init("cpu_alert", "bigpanda3"), test.Point("web1", "CRITICAL", 1000), test.Keepalive(1))); err != nil {
 		t.Fatal(err)
 	}
 	s := waitScrape(t, url, "an alert is delivered, and the daemon's own outbox is open", func(s scrape) bool {
 		return s.of(t, "up", `task="bigpanda-udf serve"`) == 1 && s.of(t, "alerts_delivered_total", `task="cpu_alert"`) == 1 && s.of(t, "queued_alerts", `task="cpu_alert"`) == 0
 	})
-	out, err := Command(env, "outbox", "status", "--prometheus").Output()
+	out, err := test.Command(env, "outbox", "status", "--prometheus").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +316,7 @@ func TestMetricsOfADaemon(t *testing.T) {
 // out. What cannot be served is said.
 func TestMetricsAreForThisMachine(t *testing.T) {
 	t.Parallel()
-	_, env := NewBigPanda(t)
+	_, env := test.NewBigPanda(t)
 	url := served(t, env, "metrics", "--listen=127.0.0.1:0")
 	for host, want := range map[string]int{"": 200, "localhost:9786": 200, "evil.example": 403, "evil.example:80": 403} {
 		if status, _ := get(t, url, host); status != want {
@@ -336,7 +337,7 @@ func TestMetricsAreForThisMachine(t *testing.T) {
 		{[]string{"serve", "--socket=/x", "--metrics-listen", "9786"}, `--metrics-listen is "9786": write an address with its port`, 2},
 		{[]string{"metrics", "--outbox=memory"}, "the outbox is in memory, so nobody can ask about it and there are no metrics: set --outbox (BIGPANDA_OUTBOX) to a folder", 2},
 	} {
-		cmd := Command(env, tt.args...)
+		cmd := test.Command(env, tt.args...)
 		out, _ := cmd.CombinedOutput()
 		if code := cmd.ProcessState.ExitCode(); code != tt.code || !strings.Contains(string(out), tt.want) {
 			t.Errorf("%v: exit code %d, %s", tt.args, code, out)
@@ -347,7 +348,7 @@ func TestMetricsAreForThisMachine(t *testing.T) {
 // Of a process of an older program, which knows nothing but its status, that is told;
 // and of an outbox that may not be read, that.
 func TestMetricsOfAnOlderProgram(t *testing.T) {
-	_, env := NewBigPanda(t)
+	_, env := test.NewBigPanda(t)
 	dir := strings.TrimPrefix(env[len(env)-1], "BIGPANDA_OUTBOX=")
 	for _, name := range []string{"older", "empty"} {
 		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {

@@ -1,4 +1,4 @@
-package test
+package program
 
 import (
 	"os"
@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
@@ -37,11 +38,11 @@ func TestFilesThatAreNone(t *testing.T) {
 		for _, setting := range []string{"token-file", "config", "handler", "ca-file"} {
 			t.Run(file.name+" as "+setting, func(t *testing.T) {
 				t.Parallel()
-				_, env := NewBigPanda(t)
+				_, env := test.NewBigPanda(t)
 				if setting == "token-file" {
 					env = slices.DeleteFunc(env, func(s string) bool { return strings.HasPrefix(s, "BIGPANDA_TOKEN=") })
 				}
-				f := Start(t, env, "--"+setting+"="+file.path)
+				f := test.Start(t, env, "--"+setting+"="+file.path)
 				answer := f.Init()
 				if answer.Success || !strings.Contains(answer.Error, file.want) || !strings.Contains(answer.Error, setting) {
 					t.Errorf("Init answers %v, want %q", answer, file.want)
@@ -57,7 +58,7 @@ func TestFilesThatAreNone(t *testing.T) {
 		}
 		t.Run(file.name+" as kapacitor.conf", func(t *testing.T) {
 			t.Parallel()
-			f := Start(t, nil, "check", "--kapacitor-conf="+file.path)
+			f := test.Start(t, nil, "check", "--kapacitor-conf="+file.path)
 			if code := f.Wait(); code != 2 || !strings.Contains(f.Log.String(), file.want) {
 				t.Errorf("exit code %d, %s", code, f.Log)
 			}
@@ -72,13 +73,13 @@ func TestTokenFileThatBecomesAPipe(t *testing.T) {
 	for _, how := range []string{"the end of stdin", "SIGTERM"} {
 		t.Run(how, func(t *testing.T) {
 			t.Parallel()
-			bp, env := NewBigPanda(t)
+			bp, env := test.NewBigPanda(t)
 			file := filepath.Join(t.TempDir(), "token")
-			if err := os.WriteFile(file, []byte(Token), 0o600); err != nil {
+			if err := os.WriteFile(file, []byte(test.Token), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			env = slices.DeleteFunc(env, func(s string) bool { return strings.HasPrefix(s, "BIGPANDA_TOKEN=") })
-			f := Start(t, env, "--token-file="+file)
+			f := test.Start(t, env, "--token-file="+file)
 			f.MustInit()
 			if err := os.Remove(file); err != nil {
 				t.Fatal(err)
@@ -86,15 +87,15 @@ func TestTokenFileThatBecomesAPipe(t *testing.T) {
 			if err := syscall.Mkfifo(file, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			SetFaults(t, bp, sandbox.Faults{Status: 401})
-			f.Send(Point("web", "CRITICAL", 1000))
-			WaitFor(t, bp, func(s sandbox.Stats) bool { return s.Requests > 0 })
-			f.Send(Keepalive(7))
+			test.SetFaults(t, bp, sandbox.Faults{Status: 401})
+			f.Send(test.Point("web", "CRITICAL", 1000))
+			test.WaitFor(t, bp, func(s sandbox.Stats) bool { return s.Requests > 0 })
+			f.Send(test.Keepalive(7))
 			answers := []*agent.Response{f.Receive(), f.Receive()}
 			if answers[0].GetPoint() == nil || answers[1].GetKeepalive().GetTime() != 7 {
 				t.Errorf("answered %v", answers)
 			}
-			for deadline := time.Now().Add(Patient); !strings.Contains(f.Log.String(), "it is a pipe and no regular file"); time.Sleep(5 * time.Millisecond) {
+			for deadline := time.Now().Add(test.Patient); !strings.Contains(f.Log.String(), "it is a pipe and no regular file"); time.Sleep(5 * time.Millisecond) {
 				if time.Now().After(deadline) {
 					t.Fatal("the log does not say what is wrong with the token file")
 				}

@@ -1,4 +1,4 @@
-package test
+package program
 
 import (
 	"context"
@@ -19,6 +19,7 @@ import (
 	"bigpanda-udf/cli"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/retry"
+	"bigpanda-udf/test"
 	"bigpanda-udf/test/bench"
 	"bigpanda-udf/udf"
 
@@ -101,9 +102,9 @@ func (c wireCase) input() []byte {
 		if critical[s] {
 			level = "CRITICAL"
 		}
-		p := Point(fmt.Sprintf("web%07d", s), level, 1_700_000_000+int64(i/c.series))
+		p := test.Point(fmt.Sprintf("web%07d", s), level, 1_700_000_000+int64(i/c.series))
 		p.GetPoint().FieldsInt["duration"] = 0
-		b = append(b, Frames(p)...)
+		b = append(b, test.Frames(p)...)
 	}
 	return b
 }
@@ -116,10 +117,10 @@ func startChild(b *testing.B, c child) (p *process, stats string) {
 	if c == catProgram {
 		cmd = exec.Command("cat")
 	}
-	_, env := NewBigPanda(b)
+	_, env := test.NewBigPanda(b)
 	stats = filepath.Join(b.TempDir(), "stats")
-	cmd.Env = append(append(os.Environ(), env...), asChild+"="+string(c), statsFile+"="+stats)
-	p = measure(launch(b, cmd))
+	cmd.Env = append(append(os.Environ(), env...), test.AsChild+"="+string(c), statsFile+"="+stats)
+	p = measure(test.LaunchCommand(b, cmd))
 	if c != catProgram {
 		p.init() // which leaves nothing in its buffer: no data has come
 	}

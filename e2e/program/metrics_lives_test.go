@@ -1,4 +1,4 @@
-package test
+package program
 
 import (
 	"fmt"
@@ -11,13 +11,14 @@ import (
 	"testing"
 
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/test"
 )
 
 // Two who collect look on while tasks start, end and are killed: each scrape is whole,
 // what was committed is never taken back, and no task finds its outbox taken.
 func TestMetricsWhileTasksComeAndGo(t *testing.T) {
 	t.Parallel()
-	_, env := NewBigPanda(t)
+	_, env := test.NewBigPanda(t)
 	urls := []string{served(t, env, "metrics", "--listen=127.0.0.1:0"), served(t, env, "metrics", "--listen=127.0.0.1:0")}
 	const tasks, lives = 3, 4
 	var living, looking sync.WaitGroup
@@ -49,14 +50,14 @@ func TestMetricsWhileTasksComeAndGo(t *testing.T) {
 	for task := range tasks {
 		living.Go(func() {
 			for life := range lives {
-				f := Start(t, env)
-				f.Send(Init(fmt.Sprint("task", task), "n"))
+				f := test.Start(t, env)
+				f.Send(test.Init(fmt.Sprint("task", task), "n"))
 				if answer := f.Receive().GetInit(); !answer.GetSuccess() {
 					t.Error(answer)
 					return
 				}
 				// What the function answered was committed before.
-				f.Send(Point(fmt.Sprint("web", life), "CRITICAL", int64(1000+life)), Keepalive(1))
+				f.Send(test.Point(fmt.Sprint("web", life), "CRITICAL", int64(1000+life)), test.Keepalive(1))
 				f.Receive()
 				f.Receive()
 				if life%2 == 0 {
@@ -86,7 +87,7 @@ func TestMetricsWhileTasksComeAndGo(t *testing.T) {
 // systemd may have made the socket: it is taken over, whatever --listen says.
 func TestMetricsOnASocketOfSystemd(t *testing.T) {
 	t.Parallel()
-	_, env := NewBigPanda(t)
+	_, env := test.NewBigPanda(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -99,9 +100,9 @@ func TestMetricsOnASocketOfSystemd(t *testing.T) {
 	defer file.Close()
 	// The shell becomes the program, which has the number that it names.
 	cmd := exec.Command("sh", "-c", `LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" metrics --listen=192.0.2.1:1`, os.Args[0])
-	cmd.Env = append(append(os.Environ(), asChild+"="+string(asProgram)), env...)
+	cmd.Env = append(append(os.Environ(), test.AsChild+"="+test.AsProgram), env...)
 	cmd.ExtraFiles = []*os.File{file}
-	launch(t, cmd)
+	test.LaunchCommand(t, cmd)
 	if status, body := get(t, "http://"+l.Addr().String()+"/metrics", ""); status != http.StatusOK {
 		t.Errorf("the scrape is answered %d: %s", status, body)
 	}

@@ -1,4 +1,4 @@
-package test
+package program
 
 import (
 	"fmt"
@@ -8,17 +8,18 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 )
 
 // P8: a memory outbox is emptied after the end of stdin, and says what it
 // could not deliver.
 func TestWhatIsLostIsSaid(t *testing.T) {
 	t.Parallel()
-	bp, env := NewBigPanda(t)
-	SetFaults(t, bp, sandbox.Faults{Status: 503})
-	f := Start(t, env, "--outbox=memory", "--drain-timeout=50ms")
+	bp, env := test.NewBigPanda(t)
+	test.SetFaults(t, bp, sandbox.Faults{Status: 503})
+	f := test.Start(t, env, "--outbox=memory", "--drain-timeout=50ms")
 	f.MustInit()
-	f.Send(Point("web1", "CRITICAL", 1000), Point("web2", "CRITICAL", 1000))
+	f.Send(test.Point("web1", "CRITICAL", 1000), test.Point("web2", "CRITICAL", 1000))
 	if code := f.End(); code != 0 {
 		t.Errorf("exit code %d", code)
 	}
@@ -32,10 +33,10 @@ func TestWhatIsLostIsSaid(t *testing.T) {
 // has ended.
 func TestPeerThatNeverReads(t *testing.T) {
 	t.Parallel()
-	bp, env := NewBigPanda(t)
-	f := Launch(t, env, "--outbox=memory")
-	info := Info()
-	init := Init("t", "n")
+	bp, env := test.NewBigPanda(t)
+	f := test.Launch(t, env, "--outbox=memory")
+	info := test.Info()
+	init := test.Init("t", "n")
 	f.Send(info, init)
 	aborting := make(chan struct{})
 	written := make(chan int)
@@ -49,18 +50,18 @@ func TestPeerThatNeverReads(t *testing.T) {
 				return
 			default:
 			}
-			if _, err := f.In.Write(Frames(Point(fmt.Sprint("web", n), "CRITICAL", 1000))); err != nil {
+			if _, err := f.In.Write(test.Frames(test.Point(fmt.Sprint("web", n), "CRITICAL", 1000))); err != nil {
 				written <- n
 				return
 			}
 		}
 	}()
-	WaitEvents(t, bp, 1000)
+	test.WaitEvents(t, bp, 1000)
 	close(aborting)
 	var n int
 	select {
 	case n = <-written:
-	case <-time.After(Patient):
+	case <-time.After(test.Patient):
 		t.Fatal("the peer's write does not end")
 	}
 	if code := f.Wait(); code != 0 {
@@ -74,14 +75,14 @@ func TestPeerThatNeverReads(t *testing.T) {
 // P8: with stdout broken what is left of stdin is still read and delivered.
 func TestBrokenStdout(t *testing.T) {
 	t.Parallel()
-	bp, env := NewBigPanda(t)
-	f := Launch(t, env, "--outbox=memory")
-	init := Init("t", "n")
+	bp, env := test.NewBigPanda(t)
+	f := test.Launch(t, env, "--outbox=memory")
+	init := test.Init("t", "n")
 	f.Send(init)
 	f.Out.Close()
 	const changes = 500
 	for i := range changes {
-		f.Send(Point(fmt.Sprint("web", i), "CRITICAL", 1000))
+		f.Send(test.Point(fmt.Sprint("web", i), "CRITICAL", 1000))
 	}
 	if code := f.End(); code != 1 {
 		t.Errorf("exit code %d, want 1", code)
@@ -100,15 +101,15 @@ func TestSIGTERM(t *testing.T) {
 	for _, closed := range []bool{true, false} {
 		t.Run(fmt.Sprintf("stdin closed %v", closed), func(t *testing.T) {
 			t.Parallel()
-			bp, env := NewBigPanda(t)
-			f := Start(t, env, "--outbox=memory")
+			bp, env := test.NewBigPanda(t)
+			f := test.Start(t, env, "--outbox=memory")
 			f.MustInit()
-			f.Send(Point("web1", "CRITICAL", 1000))
+			f.Send(test.Point("web1", "CRITICAL", 1000))
 			f.Receive()
 			if err := f.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
-			f.In.Write(Frames(Point("web2", "CRITICAL", 1000)))
+			f.In.Write(test.Frames(test.Point("web2", "CRITICAL", 1000)))
 			if closed {
 				f.In.Close()
 			}

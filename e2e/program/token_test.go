@@ -1,4 +1,4 @@
-package test
+package program
 
 import (
 	"encoding/base64"
@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 )
 
 // P9: the token appears nowhere but in the request's header, the URL's query
@@ -28,15 +29,15 @@ func TestSecretsAreNotSeen(t *testing.T) {
 		query    = "qu3ry-not-to-be-seen"
 		password = "pa55word-not-to-be-seen"
 	)
-	secrets := []string{Token, query, password, base64.StdEncoding.EncodeToString([]byte("proxyuser:" + password))}
+	secrets := []string{test.Token, query, password, base64.StdEncoding.EncodeToString([]byte("proxyuser:" + password))}
 	file := filepath.Join(t.TempDir(), "token")
-	if err := os.WriteFile(file, []byte(Token+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(test.Token+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, source := range []string{"BIGPANDA_TOKEN=" + Token, "BIGPANDA_TOKEN_FILE=" + file} {
+	for _, source := range []string{"BIGPANDA_TOKEN=" + test.Token, "BIGPANDA_TOKEN_FILE=" + file} {
 		t.Run(strings.SplitN(source, "=", 2)[0], func(t *testing.T) {
 			t.Parallel()
-			bp := sandbox.New(sandbox.Options{Token: Token})
+			bp := sandbox.New(sandbox.Options{Token: test.Token})
 			t.Cleanup(bp.Close)
 			var through atomic.Int64
 			proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -52,8 +53,8 @@ func TestSecretsAreNotSeen(t *testing.T) {
 				"BIGPANDA_URL=http://bigpanda.example/data/v2/alerts?key=" + query,
 				"http_proxy=" + strings.Replace(proxy.URL, "://", "://proxyuser:"+password+"@", 1), "HTTP_PROXY=",
 			}
-			f := Start(t, env, "--log-level=debug")
-			f.MustInit(Option("attribute", "env", `{{ .Tags.token }}{{ .Name }}`))
+			f := test.Start(t, env, "--log-level=debug")
+			f.MustInit(test.Option("attribute", "env", `{{ .Tags.token }}{{ .Name }}`))
 			repeated := strings.Join(secrets, " ")
 			for i, fault := range []struct {
 				sandbox.Faults
@@ -62,25 +63,25 @@ func TestSecretsAreNotSeen(t *testing.T) {
 				{sandbox.Faults{Status: 400, Count: 1, Body: `{"error":"` + repeated + `"}`}, "it is now a dead letter"},
 				{sandbox.Faults{Status: 401, Count: 1, Body: "bad token " + repeated}, "all alerts are held"},
 			} {
-				SetFaults(t, bp, fault.Faults)
-				f.Send(Point(fmt.Sprint("web", i), "CRITICAL", 1000))
-				for end := time.Now().Add(Patient); !strings.Contains(f.Log.String(), fault.says); time.Sleep(time.Millisecond) {
+				test.SetFaults(t, bp, fault.Faults)
+				f.Send(test.Point(fmt.Sprint("web", i), "CRITICAL", 1000))
+				for end := time.Now().Add(test.Patient); !strings.Contains(f.Log.String(), fault.says); time.Sleep(time.Millisecond) {
 					if time.Now().After(end) {
 						t.Fatalf("the log has no line %q", fault.says)
 					}
 				}
 			}
-			f.Send(Snapshot())
+			f.Send(test.Snapshot())
 			for f.Receive().GetSnapshot() == nil {
 			}
-			WaitEvents(t, bp, 1) // the first is a dead letter by then
+			test.WaitEvents(t, bp, 1) // the first is a dead letter by then
 			cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", f.Cmd.Process.Pid))
 			if err != nil && !os.IsNotExist(err) {
 				t.Fatal(err)
 			}
 			seen := map[string]string{"ps": string(cmdline)}
 			command := func(args ...string) {
-				out, err := Command(env, args...).CombinedOutput()
+				out, err := test.Command(env, args...).CombinedOutput()
 				if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 					t.Fatal(err)
 				}
@@ -103,7 +104,7 @@ func TestSecretsAreNotSeen(t *testing.T) {
 			command("check")
 			command("check", "--json")
 			for _, status := range []int{200, 400, 407, 500} {
-				SetFaults(t, bp, sandbox.Faults{Status: status, Body: repeated})
+				test.SetFaults(t, bp, sandbox.Faults{Status: status, Body: repeated})
 				command("send", "--attribute=x="+repeated)
 				command("send", "--json")
 				command("check")
@@ -118,7 +119,7 @@ func TestSecretsAreNotSeen(t *testing.T) {
   args = ["--url", "http://bigpanda.example/?key=`+query+`"]
   timeout = "10s"
   [udf.functions.bigpanda.env]
-    BIGPANDA_TOKEN = "`+Token+`"
+    BIGPANDA_TOKEN = "`+test.Token+`"
     HTTP_PROXY = "`+strings.Replace(proxy.URL, "://", "://proxyuser:"+password+"@", 1)+`"
 `), 0o600); err != nil {
 				t.Fatal(err)
@@ -147,7 +148,7 @@ func TestSecretsAreNotSeen(t *testing.T) {
 			for where, text := range seen {
 				for _, secret := range secrets {
 					if strings.Contains(text, secret) {
-						t.Errorf("%s is in %s:\n%s", secret, where, tail(text))
+						t.Errorf("%s is in %s:\n%s", secret, where, test.Tail(text))
 					}
 				}
 			}
@@ -162,13 +163,13 @@ func TestTokenFileIsReadAnew(t *testing.T) {
 	if err := os.WriteFile(file, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	bp, env := NewBigPanda(t)
-	f := Start(t, append(env, "BIGPANDA_TOKEN=", "BIGPANDA_TOKEN_FILE="+file))
+	bp, env := test.NewBigPanda(t)
+	f := test.Start(t, append(env, "BIGPANDA_TOKEN=", "BIGPANDA_TOKEN_FILE="+file))
 	f.MustInit()
-	f.Send(Point("web1", "CRITICAL", 1000))
-	WaitFor(t, bp, func(s sandbox.Stats) bool { return s.Statuses[401] > 0 })
-	if err := os.WriteFile(file, []byte(Token), 0o600); err != nil {
+	f.Send(test.Point("web1", "CRITICAL", 1000))
+	test.WaitFor(t, bp, func(s sandbox.Stats) bool { return s.Statuses[401] > 0 })
+	if err := os.WriteFile(file, []byte(test.Token), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	WaitEvents(t, bp, 1)
+	test.WaitEvents(t, bp, 1)
 }
