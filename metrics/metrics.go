@@ -1,7 +1,7 @@
 // Package metrics gives the state of all outboxes of a host to Prometheus: it asks the
 // processes that work on them, and reads those whose process is gone. It changes
-// nothing, and counts nothing itself (that is package counters). A
-// metric is a row of table.go, one of the cluster a row of cluster_table.go.
+// nothing, and counts nothing itself (that is package counters). A metric is a row of
+// table.go, one of the cluster a row of cluster_table.go.
 package metrics
 
 import (

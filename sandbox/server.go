@@ -5,8 +5,8 @@
 // tests can hold the two against each other.
 //
 // Where the documentation is silent, the sandbox takes the harsher reading,
-// and says so in the reason of its answer. What it says of
-// a payload is a rule of rules.go.
+// and says so in the reason of its answer. What it says of a payload is a rule of
+// rules.go.
 //
 // # The API
 //

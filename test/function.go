@@ -163,6 +163,23 @@ func (f *Function) Receive() *agent.Response {
 	return nil
 }
 
+// WaitLog waits until the log has a text.
+func (f *Function) WaitLog(text string) {
+	f.T.Helper()
+	late := time.After(Patient)
+	for {
+		written, more := f.Log.has(text)
+		if written {
+			return
+		}
+		select {
+		case <-more:
+		case <-late:
+			f.T.Fatalf("the log has no %q", text)
+		}
+	}
+}
+
 // Init sends Info and Init, as Kapacitor does, and returns the answer to Init.
 func (f *Function) Init(options ...*agent.Option) *agent.InitResponse {
 	f.T.Helper()
