@@ -20,7 +20,7 @@ func (d *Disk) Append(changes []Change, levels []Level) {
 }
 
 func (d *Disk) append(changes []Change, levels []Level) {
-	if d.numbered {
+	if numberOf(d.store.folder) > 1 {
 		// What it forgets leaves a mark, or the node's own outbox would not know.
 		levels = slices.Clone(levels)
 		for i := range levels {
@@ -28,9 +28,10 @@ func (d *Disk) append(changes []Change, levels []Level) {
 		}
 	}
 	d.full = max(d.options.MaxSize, min(d.full, d.bytes+d.room()))
-	d.appended = d.options.Now()
+	now := d.options.Now()
+	d.store.appended = now
 	for i := range changes {
-		d.lastID = nextID(d.lastID, d.appended)
+		d.lastID = nextID(d.lastID, now)
 		changes[i].ID = d.lastID
 	}
 	failed := d.writeFailed
@@ -90,15 +91,15 @@ func (d *Disk) commit(changes []Change, levels []Level) error {
 		}
 		return d.putCounts(tx, len(changes), sizeOf(changes))
 	}
-	err := d.update(write)
+	err := d.store.update(write)
 	switch {
 	case err == nil:
 	case !boltfile.IsFull(err):
-		err = d.update(write)
+		err = d.store.update(write)
 	case len(d.pending.done) > 0:
-		if err = d.update(d.pending.removeDone); err == nil {
+		if err = d.store.update(d.pending.removeDone); err == nil {
 			clear(d.pending.done)
-			err = d.update(write)
+			err = d.store.update(write)
 		}
 	}
 	if err == nil {
@@ -127,7 +128,7 @@ func (d *Disk) putCounts(tx *bolt.Tx, changes int, size int64) error {
 func (d *Disk) noteFailure(err error) {
 	if d.writeFailed == nil {
 		d.log.Error("the outbox cannot be written: the newest change of each alert is kept in memory, and lost if the process ends before it can be",
-			"folder", d.folder, "error", err)
+			"folder", d.store.folder, "error", err)
 	}
 	d.writeFailed = err
 	d.retry.Reset(d.options.Times.Retry)
@@ -139,7 +140,7 @@ func (d *Disk) noteSuccess() {
 	if d.writeFailed != nil {
 		d.retry.Stop()
 		d.writeFailed = nil
-		d.log.Info("the outbox is written again: everything is on disk", "folder", d.folder)
+		d.log.Info("the outbox is written again: everything is on disk", "folder", d.store.folder)
 	}
 }
 
@@ -204,7 +205,7 @@ func (d *Disk) settle() error {
 	if err != nil {
 		return fmt.Errorf("remove from outbox: %w", err)
 	}
-	d.compact()
+	d.store.compact()
 	return nil
 }
 

@@ -150,7 +150,7 @@ func TestNoShrinkingBetweenChanges(t *testing.T) {
 	}
 	now = now.Add(compactQuiet)
 	r.mu.Lock()
-	r.compact()
+	r.store.compact()
 	r.mu.Unlock()
 	if left := fileSize(t, r.store.path()); left > 1<<20 {
 		t.Errorf("the file had %d bytes, and has %d", blown, left)

@@ -10,9 +10,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -47,41 +47,47 @@ type failed struct {
 	Error string `json:"error"`
 }
 
-// serveControl begins to serve the operations: HTTP with JSON over a socket in the
+// A controlServer serves the operations of a Disk: HTTP with JSON over a socket in the
 // folder, so that others can ask the process that holds the lock. An operation is a
-// path; its input is the body. Where that is not
-// possible the log says so: delivery does not need it.
-func (d *Disk) serveControl() {
+// path; its input is the body. Each request has a goroutine of net/http's, which takes
+// Disk.mu in Disk.run alone.
+type controlServer struct {
+	http    http.Server
+	serving sync.WaitGroup
+	disk    *Disk
+}
+
+// serveControl begins to serve an outbox that is not closed, with Disk.mu held or before
+// others have it. Where that is not possible the log says so: delivery does not need it.
+func serveControl(d *Disk) *controlServer {
+	s := &controlServer{disk: d}
 	if d.closed || d.options.noControl {
-		return
+		return s
 	}
-	l, err := system.ListenSocket(filepath.Join(d.folder, controlName))
+	l, err := system.ListenSocket(filepath.Join(d.store.folder, controlName))
 	if err != nil {
 		d.log.Warn("the outbox cannot be asked about while this process lives: \"bigpanda-udf outbox\" will not see into it",
-			"folder", d.folder, "error", fmt.Errorf("make control socket: %w", err))
-		return
+			"folder", d.store.folder, "error", fmt.Errorf("make control socket: %w", err))
+		return s
 	}
-	server := &http.Server{
-		Handler:           http.HandlerFunc(d.serve),
+	s.http = http.Server{
+		Handler:           s,
 		ReadHeaderTimeout: controlTimeout, ReadTimeout: controlTimeout, WriteTimeout: controlTimeout,
 		IdleTimeout: controlTimeout, MaxHeaderBytes: 16 << 10,
 	}
-	d.control = server
-	d.workers.Go(func() { server.Serve(l) })
+	s.serving.Go(func() { s.http.Serve(l) })
+	return s
 }
 
-// closeControl stops serving and removes the socket. Operations that are under way
-// find the outbox closed.
-func (d *Disk) closeControl() {
-	if d.control != nil {
-		os.Remove(filepath.Join(d.folder, controlName))
-		d.control.Close()
-		d.control = nil
-	}
+// close stops serving. The socket stays: it may be another process's by now. Operations
+// that are under way find the outbox closed, or in another folder.
+func (s *controlServer) close() {
+	s.http.Close()
+	s.serving.Wait()
 }
 
-// serve answers one request.
-func (d *Disk) serve(w http.ResponseWriter, r *http.Request) {
+// ServeHTTP answers one request.
+func (s *controlServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	reply := func(status int, v any) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
@@ -103,7 +109,7 @@ func (d *Disk) serve(w http.ResponseWriter, r *http.Request) {
 		reply(http.StatusBadRequest, failed{err.Error()})
 		return
 	}
-	switch out, err := d.run(op, do); {
+	switch out, err := s.disk.run(op, do); {
 	case errors.Is(err, ErrClosed):
 		reply(http.StatusServiceUnavailable, failed{err.Error()})
 	case err != nil:

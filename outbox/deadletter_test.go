@@ -67,7 +67,7 @@ func TestDeadLettersAreBounded(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			r := openIn(t, memoryDir(t), func(o *Options) { o.Now = func() time.Time { return now } })
 			r.mu.Lock()
-			err := r.update(func(tx *bolt.Tx) error {
+			err := r.store.update(func(tx *bolt.Tx) error {
 				for id := range tt.many {
 					value, err := json.Marshal(DeadLetter{Change: Change{ID: uint64(id + 1)}, Died: now.Add(-tt.died).Unix()})
 					if err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
-	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
@@ -32,18 +31,13 @@ var networkFileSystem = system.NetworkFileSystem
 type Disk struct {
 	options Options
 	log     *slog.Logger
-	workers sync.WaitGroup
+	workers sync.WaitGroup // worker, and giveUp
 	stop    context.CancelFunc
-	looks   sync.Mutex           // guards seen; held for the whole of a look
-	seen    map[string]time.Time // orphans, and when each was last written
-	met     chan struct{}        // closed when others, alive and othersErr are known
+	worker  *worker
 
-	mu       sync.Mutex // guards all that follows
-	folder   string
-	lock     *os.File
-	numbered bool         // it works beside the node's own outbox, which takes its levels over in the end
-	control  *http.Server // nil when it cannot be served
-	store    *store
+	mu      sync.Mutex // guards all that follows
+	control *controlServer
+	store   *store
 	window
 	pending *pending
 
@@ -52,14 +46,10 @@ type Disk struct {
 	bytes       int64 // of their payloads
 	full        int64 // the bytes above which changes are given up
 	stats       Stats
-	retry       *time.Timer      // while the disk refuses
-	writeFailed error            // what it said; nil while it does not
-	appended    time.Time        // when Append was last called
-	givingUp    bool             // giveUp is under way
-	looking     bool             // nothing may leave before what the use left behind is in its place
-	others      map[string]Level // of other processes of the use, until Levels was called
-	alive       bool             // one of them works
-	othersErr   error
+	retry       *time.Timer // while the disk refuses
+	writeFailed error       // what it said; nil while it does not
+	givingUp    bool        // giveUp is under way
+	looking     bool        // nothing may leave before what the use left behind is in its place
 	report      func() Delivery
 	counted     counters.Counters          // by earlier processes, and of this one by the outbox itself
 	counting    []func(*counters.Counters) // add what others have counted
@@ -86,10 +76,11 @@ func Open(dir string, o Options) (*Disk, error) {
 	if err != nil {
 		return nil, unwritable(dir, err)
 	}
-	d := &Disk{
-		options: o, log: o.Log, seen: make(map[string]time.Time), met: make(chan struct{}),
-		folder: folder, lock: lock, numbered: numberOf(folder) > 1,
-		store: &store{folder: folder, options: o}, pending: newPending(), opened: o.Now(),
+	d := &Disk{options: o, log: o.Log, pending: newPending(), opened: o.Now(), looking: true}
+	d.store = &store{folder: folder, lock: lock, options: o, lost: d.lost, failed: d.noteFailure}
+	d.store.moved = func() {
+		d.control.close()
+		d.control = serveControl(d)
 	}
 	d.retry = time.AfterFunc(math.MaxInt64, func() {
 		d.locked(func() error {
@@ -99,17 +90,13 @@ func Open(dir string, o Options) (*Disk, error) {
 		})
 	})
 	d.retry.Stop() // until noteFailure
-	d.window = newWindow(d.store, d.pending, d.noteFailure)
-	d.store.lost = d.lost
+	d.window = newWindow(d.store, d.pending)
 	err = d.recount()
 	if boltfile.IsDamage(err) {
 		err = d.recount() // of a new one: that is put aside
 	}
 	if err != nil {
-		if d.store.db != nil {
-			d.store.db.Close()
-		}
-		system.Release(lock)
+		d.store.close()
 		return nil, unwritable(dir, err)
 	}
 	d.counted = d.store.begun.counted
@@ -121,30 +108,13 @@ func Open(dir string, o Options) (*Disk, error) {
 		d.log.Warn("alerts go to another URL than before: what is queued goes there, too, and every alert that is open is told again with its next point",
 			"url", o.URL, "before", former, "queued", d.queued)
 	}
-	d.compact()
-	d.looking = true
+	d.store.compact()
+	d.control = serveControl(d)
+	d.worker = newWorker(d)
 	ctx, cancel := context.WithCancel(context.Background())
 	d.stop = cancel
-	d.serveControl()
-	d.workers.Go(func() { d.work(ctx) })
+	d.workers.Go(func() { d.worker.run(ctx) })
 	return d, nil
-}
-
-// work looks after what others have left behind, until ctx is done.
-func (d *Disk) work(ctx context.Context) {
-	d.meet(ctx)
-	for again := time.NewTicker(d.options.Times.Look); ; {
-		d.look(ctx)
-		select {
-		case <-again.C:
-			d.mu.Lock()
-			d.compact() // the last ack may have come too soon after a change
-			d.mu.Unlock()
-		case <-ctx.Done():
-			again.Stop()
-			return
-		}
-	}
 }
 
 // recount reads what the database says that it holds, and lets the queue be read
@@ -162,28 +132,11 @@ func (d *Disk) recount() error {
 	})
 }
 
-// update runs a transaction that writes, where the outbox belongs.
-func (d *Disk) update(f func(*bolt.Tx) error) error {
-	if err := d.store.open(); err != nil {
-		return err
-	}
-	if err := d.comeBack(); err != nil {
-		return fmt.Errorf("write the outbox anew where it was: %w", err)
-	}
-	return d.store.update(f)
-}
-
-func (d *Disk) compact() {
-	if err := d.store.compact(d.appended); err != nil {
-		d.noteFailure(err)
-	}
-}
-
 // lost is told that the file is another one now: what is in memory goes with it.
 func (d *Disk) lost(why error, aside string) {
 	if aside == "" {
 		d.log.Error("the outbox's file was overwritten while it is in use: what it holds now counts, and every alert that is open in it is told again after a restart",
-			"folder", d.folder, "error", why)
+			"folder", d.store.folder, "error", why)
 	} else {
 		d.log.Error("the outbox cannot be read: it is moved aside and a new one begun; what it held is not delivered, and open alerts are sent again",
 			"file", aside, "changes", d.queued-len(d.pending.changes), "error", why)
@@ -210,6 +163,13 @@ func (d *Disk) locked(f func() error) error {
 		return ErrClosed
 	}
 	return f()
+}
+
+// home returns the folder, and the id of the database that is open there.
+func (d *Disk) home() (folder string, id []byte) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.store.folder, d.store.begun.id
 }
 
 // Next takes the oldest changes of one app key for delivery, as Memory.Next does.
@@ -291,7 +251,8 @@ func (d *Disk) Close() error {
 	d.closed = true
 	d.stop()
 	d.awake()
-	d.closeControl()
+	os.Remove(filepath.Join(d.store.folder, controlName))
+	d.control.close()
 	d.mu.Unlock()
 	d.workers.Wait()
 	d.mu.Lock()
@@ -304,8 +265,5 @@ func (d *Disk) Close() error {
 	} else if err != nil {
 		err = fmt.Errorf("write what the disk refused before, %d changes: %w", len(d.pending.changes), err)
 	}
-	if d.store.db != nil {
-		err = errors.Join(err, d.store.db.Close())
-	}
-	return errors.Join(err, system.Release(d.lock))
+	return errors.Join(err, d.store.close())
 }

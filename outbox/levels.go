@@ -2,10 +2,8 @@ package outbox
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"errors"
-	"path/filepath"
 
 	"bigpanda-udf/boltfile"
 
@@ -105,15 +103,16 @@ func readLevels(tx *bolt.Tx, f func(Level) bool) {
 // its own as well: each of the two tells BigPanda of what the other does not know,
 // and a level that is no longer true would hide a change.
 func (d *Disk) Levels(each func(Level) bool) (isNew bool, err error) {
-	<-d.met
+	<-d.worker.met
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
 		return false, ErrClosed
 	}
-	others, alive, err := d.others, d.alive, d.othersErr
-	d.others = nil
-	isNew = d.store.begun.isNew && !d.numbered && !alive
+	others, alive, err := d.worker.others, d.worker.alive, d.worker.othersErr
+	d.worker.others = nil
+	numbered := numberOf(d.store.folder) > 1
+	isNew = d.store.begun.isNew && !numbered && !alive
 	more := true
 	yield := func(l Level) {
 		if other, there := others[l.Key]; there {
@@ -122,7 +121,7 @@ func (d *Disk) Levels(each func(Level) bool) (isNew bool, err error) {
 				l = other
 			}
 		}
-		l.Again = l.Again || alive || d.numbered
+		l.Again = l.Again || alive || numbered
 		if more && len(l.Value) > 0 {
 			isNew = false
 			more = each(l)
@@ -155,98 +154,4 @@ func (d *Disk) LevelCount() (n int) {
 		})
 	})
 	return n
-}
-
-// meet finds out what other processes of the use have told, and whether one of
-// them works. The node's own outbox takes over what those that are gone have left;
-// a numbered one only reads it, and so leaves it to the node's own. It is done
-// before Levels returns: nobody knows the levels yet.
-func (d *Disk) meet(ctx context.Context) {
-	defer close(d.met)
-	ctx, cancel := context.WithTimeout(ctx, d.options.Times.Meet)
-	defer cancel()
-	others, alive := make(map[string]Level), false
-	learn := func(l Level) {
-		if other, there := others[l.Key]; !there || other.Time < l.Time {
-			others[l.Key] = l
-		}
-	}
-	takeOver := func(o *idle) (empty bool, err error) {
-		theirs, last, err := d.levelsOf(o)
-		if err != nil {
-			return false, err
-		}
-		if d.numbered {
-			for _, l := range theirs {
-				learn(l)
-			}
-			return false, nil
-		}
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		_, err = d.merge(theirs, last)
-		return false, err
-	}
-	var errs error
-	for _, folder := range d.foldersOfUse() {
-		err := d.withOrphan(folder, takeOver)
-		if errors.Is(err, errInUse) {
-			askErr := NewControl(folder, nil).Levels(ctx, learn)
-			err = d.withOrphan(folder, takeOver) // it may have been about to end
-			if errors.Is(err, errInUse) {
-				alive, err = true, nil
-				if askErr != nil {
-					d.log.Warn("another process works for this node, and does not say what it has told: that is told again", "folder", folder, "error", askErr)
-				}
-			}
-		}
-		errs = errors.Join(errs, err)
-	}
-	if alive {
-		d.log.Info("another process works for this node: what is open is told again", "folder", d.folder, "levels", len(others))
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.others, d.alive, d.othersErr = others, alive, errs
-}
-
-// foldersOfUse returns the other folders of the use.
-func (d *Disk) foldersOfUse() (folders []string) {
-	d.mu.Lock()
-	me := d.folder
-	d.mu.Unlock()
-	for _, folder := range foldersIn(filepath.Dir(me)) {
-		if folder != me && baseOf(folder) == baseOf(me) {
-			folders = append(folders, folder)
-		}
-	}
-	return folders
-}
-
-// merge takes over the levels of another process of the use that is gone: of two
-// of one series, the later one is right. It returns those that it has taken.
-// Disk.mu is held.
-func (d *Disk) merge(theirs []Level, last uint64) (later []Level, err error) {
-	// What comes now follows what they have queued, whatever the clock says.
-	d.lastID = max(d.lastID, last)
-	err = d.store.view(func(tx *bolt.Tx) error {
-		for _, l := range theirs {
-			mine, there := d.pending.levels[l.Key]
-			if !there {
-				mine, there = readLevel(tx, l.Key)
-			}
-			if len(l.Value) == 0 {
-				l.Value = nil
-			}
-			if there && l.Time > mine.Time || !there && l.Value != nil {
-				later = append(later, l)
-			}
-		}
-		return nil
-	})
-	if err != nil || len(later) == 0 {
-		return nil, err
-	}
-	d.append(nil, later)
-	return later, d.writeFailed
 }

@@ -35,6 +35,8 @@ const (
 	// changes is in a transaction that writes, while the owner changes nothing, and
 	// only if the disk takes what waits in memory first.
 	changes
+	// inserts is changes that are nothing to the owner, who is not asked.
+	inserts
 )
 
 // served is an operation as those see it who run it: decode reads the request and
@@ -142,9 +144,19 @@ func (d *Disk) Disown(o Owner) {
 	}
 }
 
-// inTurn calls do, with Disk.mu held, while the owner changes nothing. What do
-// returns the owner takes over.
-func (d *Disk) inTurn(do func(known Known) []Level) {
+// run does an operation on a live outbox, with Disk.mu held. Where the owner is to
+// change nothing meanwhile, it is done in its turn, and it takes over the levels that
+// were put.
+func (d *Disk) run(op served, do func(*target) (any, error)) (out any, err error) {
+	d.mu.Lock()
+	report := d.report
+	d.mu.Unlock()
+	t := new(target)
+	if report != nil {
+		// Before the outbox is locked: the sender calls it with its own lock held.
+		t.delivery = report()
+	}
+	inTurn := op.mode == asks || op.mode == changes
 	for done := false; !done; {
 		d.mu.Lock()
 		owner := d.owner
@@ -152,40 +164,20 @@ func (d *Disk) inTurn(do func(known Known) []Level) {
 		locked := func(known Known) []Level {
 			d.mu.Lock()
 			defer d.mu.Unlock()
-			if d.owner != owner {
+			if inTurn && d.owner != owner {
 				return nil // another has come since, and may have read the levels
 			}
 			done = true
-			return do(known)
+			t.known = known
+			out, err = d.runNow(op, do, t)
+			return t.levels
 		}
-		if owner == nil {
-			locked(nil)
-		} else {
+		if inTurn && owner != nil {
 			owner.Turn(locked)
+		} else {
+			locked(nil)
 		}
 	}
-}
-
-// run does an operation on a live outbox.
-func (d *Disk) run(op served, do func(*target) (any, error)) (out any, err error) {
-	t := &target{folder: d.folder, now: d.options.Now(), live: d}
-	d.mu.Lock()
-	report := d.report
-	d.mu.Unlock()
-	if report != nil {
-		// Before the outbox is locked: the sender calls it with its own lock held.
-		t.delivery = report()
-	}
-	if op.mode == reads || op.mode == reports {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		return d.runNow(op, do, t)
-	}
-	d.inTurn(func(known Known) []Level {
-		t.known = known
-		out, err = d.runNow(op, do, t)
-		return t.levels
-	})
 	return out, err
 }
 
@@ -193,12 +185,13 @@ func (d *Disk) runNow(op served, do func(*target) (any, error), t *target) (out 
 	if d.closed {
 		return nil, ErrClosed
 	}
+	t.folder, t.now, t.live = d.store.folder, d.options.Now(), d
 	inside := func(tx *bolt.Tx) (err error) {
 		t.tx = tx
 		out, err = do(t)
 		return err
 	}
-	if op.mode != changes {
+	if op.mode < changes {
 		if err = d.store.view(inside); err != nil && op.mode == reports {
 			t.tx = nil
 			return do(t)
@@ -210,7 +203,7 @@ func (d *Disk) runNow(op served, do func(*target) (any, error), t *target) (out 
 			return nil, fmt.Errorf("the disk refuses to be written, so nothing was changed: %w", err)
 		}
 	}
-	if err = d.update(inside); err != nil {
+	if err = d.store.update(inside); err != nil {
 		t.levels = nil
 	}
 	// A commit that seemed to fail may be on the disk all the same.

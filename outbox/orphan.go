@@ -7,11 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
 	"bigpanda-udf/boltfile"
+	"bigpanda-udf/counters"
 	"bigpanda-udf/system"
 
 	bolt "go.etcd.io/bbolt"
@@ -26,71 +26,17 @@ const (
 	maxOrphanAge = 30 * 24 * time.Hour
 )
 
-// isDue reports whether nobody works on the outbox of another use in a folder, and
-// it is as it was at the look before, when nobody did either. At the first its own
-// process may be about to start, as all do when Kapacitor does: then two would
-// deliver changes of one alert, and in no order.
-func (d *Disk) isDue(folder string) bool {
-	lock, err := tryLock(folder)
-	if err != nil {
-		delete(d.seen, folder)
-		return false
-	}
-	system.Release(lock)
-	seen, known := d.seen[folder]
-	d.seen[folder] = writtenAt(folder)
-	return known && seen.Equal(d.seen[folder])
-}
-
-// look takes over what processes that are gone have left behind: at once what is
-// of its own use, at the second look what is of others. Then Next may begin.
-func (d *Disk) look(ctx context.Context) {
-	d.looks.Lock()
-	defer d.looks.Unlock()
-	total := 0
-	var failed error
-	take := func(folder string) {
-		n, err := d.adopt(ctx, folder)
-		total += n
-		failed = errors.Join(failed, err)
-	}
-	own := d.foldersOfUse()
-	for _, folder := range own {
-		take(folder)
-	}
-	d.mu.Lock()
-	d.looking = false
-	d.awake()
-	me := d.folder
-	d.mu.Unlock()
-	for _, folder := range foldersIn(filepath.Dir(me)) {
-		if d.options.LeaveOrphans || folder == me || slices.Contains(own, folder) {
-			continue
-		}
-		if d.isDue(folder) {
-			take(folder)
-			d.seen[folder] = writtenAt(folder)
-		}
-	}
-	if total > 0 {
-		d.log.Info("took over what processes that are gone had not delivered", "changes", total)
-	}
-	if failed != nil && !errors.Is(failed, ErrClosed) {
-		d.log.Error("what another process left behind cannot be taken over", "error", failed)
-	}
-}
-
 // adopt takes over an orphan's queue, unless a process has it: a piece at a time, and
 // in between its owner may have it back. The ids of changes keep them in the order of
 // change.
-func (d *Disk) adopt(ctx context.Context, folder string) (total int, err error) {
+func (w *worker) adopt(ctx context.Context, folder string) (total int, err error) {
 	for {
 		n := 0
-		err := d.withOrphan(folder, func(o *idle) (empty bool, err error) {
-			if n, err = d.movePiece(o); err != nil || n > 0 {
+		err := w.withOrphan(folder, func(o *idle) (empty bool, err error) {
+			if n, err = w.movePiece(o); err != nil || n > 0 {
 				return false, err
 			}
-			return d.lookAfter(o)
+			return w.lookAfter(o)
 		})
 		total += n
 		if errors.Is(err, errInUse) || errors.Is(err, ErrNewerFormat) {
@@ -100,7 +46,7 @@ func (d *Disk) adopt(ctx context.Context, folder string) (total int, err error) 
 			return total, err
 		}
 		select {
-		case <-time.After(d.options.Times.Rest):
+		case <-time.After(w.options.Times.Rest):
 		case <-ctx.Done():
 			return total, nil
 		}
@@ -108,21 +54,21 @@ func (d *Disk) adopt(ctx context.Context, folder string) (total int, err error) 
 }
 
 // movePiece moves the oldest changes.
-func (d *Disk) movePiece(o *idle) (int, error) {
+func (w *worker) movePiece(o *idle) (int, error) {
 	var changes []Change
 	// One that cannot be written is left alone: its changes would be taken over again
 	// and again.
 	err := o.update(func(tx *bolt.Tx) error {
 		changes = oldestChanges(tx)
-		if o.isOf(d.options) && len(changes) == 0 {
+		if o.isOf(w.options) && len(changes) == 0 {
 			return nil
 		}
-		return d.markOrphan(o, tx)
+		return w.markOrphan(o, tx)
 	})
 	if err != nil || len(changes) == 0 {
 		return 0, err
 	}
-	if err := d.insert(changes); err != nil {
+	if err := w.insert(changes); err != nil {
 		return 0, err
 	}
 	// A crash between the two leaves changes in both: they are taken over again then,
@@ -139,13 +85,13 @@ func (d *Disk) movePiece(o *idle) (int, error) {
 
 // markOrphan writes down that the levels are nobody's from now on, or drops them, when
 // they have been so for long.
-func (d *Disk) markOrphan(o *idle, tx *bolt.Tx) error {
+func (w *worker) markOrphan(o *idle, tx *bolt.Tx) error {
 	meta := tx.Bucket(bucketMeta)
-	now := d.options.Now()
+	now := w.options.Now()
 	switch since := boltfile.Number(meta.Get(keyOrphan)); {
 	case since == 0:
 		return boltfile.PutNumber(meta, keyOrphan, now.Unix())
-	case !o.isOf(d.options) && now.Sub(time.Unix(since, 0)) > maxOrphanAge:
+	case !o.isOf(w.options) && now.Sub(time.Unix(since, 0)) > maxOrphanAge:
 		return dropLevels(tx)
 	}
 	return nil
@@ -153,17 +99,13 @@ func (d *Disk) markOrphan(o *idle, tx *bolt.Tx) error {
 
 // lookAfter sees to what is left of an orphan whose queue is empty: the levels are
 // its node's, which takes them over. It tells whether nothing of worth is left then.
-func (d *Disk) lookAfter(o *idle) (empty bool, err error) {
-	if o.isOf(d.options) && !d.numbered {
+func (w *worker) lookAfter(o *idle) (empty bool, err error) {
+	if o.isOf(w.options) && !w.isNumbered() {
 		// Its process may have gone after Levels was called.
-		theirs, last, err := d.levelsOf(o)
-		if err != nil {
-			return false, err
+		theirs, last, err := o.levels(w.options)
+		if err == nil && len(theirs) > 0 {
+			err = w.merge(theirs, last, changes)
 		}
-		d.inTurn(func(Known) (later []Level) {
-			later, err = d.merge(theirs, last)
-			return later
-		})
 		if err == nil {
 			err = o.update(dropLevels)
 		}
@@ -185,10 +127,8 @@ func (d *Disk) lookAfter(o *idle) (empty bool, err error) {
 }
 
 // insert queues changes of an orphan, in their places.
-func (d *Disk) insert(theirs []Change) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	_, err := d.runNow(served{mode: changes}, func(t *target) (any, error) {
+func (w *worker) insert(theirs []Change) error {
+	_, err := w.disk.run(served{mode: inserts}, func(t *target) (any, error) {
 		last := t.tx.Bucket(bucketQueue).Sequence()
 		count, size := 0, int64(0)
 		for _, c := range theirs {
@@ -205,7 +145,30 @@ func (d *Disk) insert(theirs []Change) error {
 			count, size, last = count+1, size+int64(len(c.Payload)), max(last, c.ID)
 		}
 		return nil, errors.Join(t.tx.Bucket(bucketQueue).SetSequence(last), t.count(count, size))
-	}, new(target))
+	})
+	return err
+}
+
+// merge takes over the levels of another process of the use that is gone: of two
+// of one series, the later one is right.
+func (w *worker) merge(theirs []Level, last uint64, m mode) error {
+	_, err := w.disk.run(served{mode: m}, func(t *target) (any, error) {
+		// What comes now follows what they have queued, whatever the clock says.
+		t.live.lastID = max(t.live.lastID, last)
+		for _, l := range theirs {
+			mine, there := readLevel(t.tx, l.Key)
+			if len(l.Value) == 0 {
+				l.Value = nil
+			}
+			if there && l.Time > mine.Time || !there && l.Value != nil {
+				if err := putLevel(t.tx, l); err != nil {
+					return nil, err
+				}
+				t.levels = append(t.levels, l)
+			}
+		}
+		return nil, nil
+	})
 	return err
 }
 
@@ -226,10 +189,10 @@ func oldestChanges(tx *bolt.Tx) (changes []Change) {
 	return changes
 }
 
-// levelsOf returns all levels of an orphan, and the last ID that was given.
-func (d *Disk) levelsOf(o *idle) (all []Level, last uint64, err error) {
-	elsewhere := !o.hasURL(d.options)
-	err = o.view(func(tx *bolt.Tx) error {
+// levels returns all levels of an orphan, and the last ID that was given.
+func (i *idle) levels(o Options) (all []Level, last uint64, err error) {
+	elsewhere := !i.hasURL(o)
+	err = i.view(func(tx *bolt.Tx) error {
 		last = tx.Bucket(bucketQueue).Sequence()
 		readLevels(tx, func(l Level) bool {
 			l.Again = l.Again || elsewhere
@@ -245,16 +208,17 @@ func (d *Disk) levelsOf(o *idle) (all []Level, last uint64, err error) {
 // withOrphan calls f with the outbox in a folder, unless it is not this one's to
 // deliver: it is of its use, or has its URL and token. errInUse is the error when a
 // process works on it. Where f says that it is empty, it is removed.
-func (d *Disk) withOrphan(folder string, f func(*idle) (empty bool, err error)) error {
+func (w *worker) withOrphan(folder string, f func(*idle) (empty bool, err error)) error {
 	if fault, hint := system.FolderFault(folder); fault != "" {
 		return fmt.Errorf("%s: run %s, or remove it", fault, hint)
 	}
+	_, id := w.disk.home()
 	o, err := openIdle(folder, true)
 	damage, empty := err, false
 	if err == nil {
 		defer o.close()
-		mine := o.isOf(d.options) || o.hasURL(d.options) && o.hasToken(d.options)
-		if o.db == nil || !mine || bytes.Equal(o.store, d.store.begun.id) { // a copy of this one
+		mine := o.isOf(w.options) || o.hasURL(w.options) && o.hasToken(w.options)
+		if o.db == nil || !mine || bytes.Equal(o.store, id) { // a copy of this one
 			return nil
 		}
 		empty, err = f(o)
@@ -262,19 +226,18 @@ func (d *Disk) withOrphan(folder string, f func(*idle) (empty bool, err error)) 
 	}
 	switch {
 	case err != nil && boltfile.IsDamage(damage):
-		aside, asideErr := boltfile.MoveAside(filepath.Join(folder, databaseName), damaged, d.options.Now())
-		d.log.Error("an outbox that another process left behind cannot be read: it is moved aside, and what it held is not delivered",
+		aside, asideErr := boltfile.MoveAside(filepath.Join(folder, databaseName), damaged, w.options.Now())
+		w.options.Log.Error("an outbox that another process left behind cannot be read: it is moved aside, and what it held is not delivered",
 			"file", aside, "error", errors.Join(err, asideErr))
 		return nil
 	case err != nil:
 		return fmt.Errorf("%s: %w", folder, err)
 	case empty:
-		if err := removeFolder(folder); err != nil || !o.isOf(d.options) {
+		if err := removeFolder(folder); err != nil || !o.isOf(w.options) {
 			return err
 		}
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.counted.Add(o.counted) // they are the use's, and go on
+		counted := o.counted // which are the use's, and go on
+		w.disk.Count(func(all *counters.Counters) { all.Add(counted) })
 	}
 	return nil
 }

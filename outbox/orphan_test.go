@@ -197,12 +197,12 @@ func TestTakenOverTwice(t *testing.T) {
 	leaver.close()
 	r := openIn(t, filepath.Join(dir, "elsewhere")).adopted()
 	for range 2 {
-		if err := r.insert(changes); err != nil {
+		if err := r.worker.insert(changes); err != nil {
 			t.Fatal(err)
 		}
 	}
 	inFlight := r.next(1)
-	if err := r.insert(changes); err != nil {
+	if err := r.worker.insert(changes); err != nil {
 		t.Fatal(err)
 	}
 	r.Release(idsOf(inFlight)...)
@@ -237,7 +237,7 @@ func TestWhatStays(t *testing.T) {
 		{"a damaged change", func(t *testing.T, r *rig) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.update(func(tx *bolt.Tx) error {
+			r.store.update(func(tx *bolt.Tx) error {
 				b, err := tx.Bucket(bucketQueue).CreateBucket([]byte("k"))
 				return errors.Join(err, b.Put(boltfile.EncodeID(1), []byte("damaged")))
 			})

@@ -119,25 +119,23 @@ func renameFolder(from, to string) error {
 // comeBack writes the outbox anew where it belongs, when somebody has deleted, moved
 // or replaced its file or its folder: what was passed on would go with the process
 // otherwise, and nobody would see into it. What stands in its place is put aside.
-func (d *Disk) comeBack() error {
-	s := d.store
-	if s.isThere() && system.IsAt(d.lock, filepath.Join(d.folder, lockName)) {
+func (s *store) comeBack() error {
+	if s.isThere() && s.hasLock() {
 		return nil
 	}
-	d.log.Error("the outbox's file was deleted, moved or replaced while it is in use: it is written anew where it was", "folder", d.folder)
-	if !system.IsAt(d.lock, filepath.Join(d.folder, lockName)) {
+	log := s.options.Log
+	log.Error("the outbox's file was deleted, moved or replaced while it is in use: it is written anew where it was", "folder", s.folder)
+	if !s.hasLock() {
 		// Another process may have begun in its place meanwhile.
-		folder, lock, err := lockFolder(d.folder, time.Time{}, func(folder string) bool {
-			return folder == d.folder || !isOutbox(folder)
+		folder, lock, err := lockFolder(s.folder, time.Time{}, func(folder string) bool {
+			return folder == s.folder || !isOutbox(folder)
 		})
 		if err != nil {
 			return err
 		}
-		d.closeControl()
-		system.Release(d.lock)
-		d.folder, d.lock, s.folder = folder, lock, folder
-		d.numbered = numberOf(folder) > 1
-		d.serveControl()
+		system.Release(s.lock)
+		s.folder, s.lock = folder, lock
+		s.moved()
 	}
 	if s.isThere() { // the lock alone was missing
 		return nil
@@ -149,14 +147,17 @@ func (d *Disk) comeBack() error {
 		return err
 	}
 	if _, err := os.Lstat(s.path()); err == nil {
-		aside, err := boltfile.MoveAside(s.path(), replaced, d.options.Now())
+		aside, err := boltfile.MoveAside(s.path(), replaced, s.options.Now())
 		if err != nil {
 			return err
 		}
-		d.log.Error("another file stood in the outbox's place: it is put aside, and what it holds is not delivered", "file", aside)
+		log.Error("another file stood in the outbox's place: it is put aside, and what it holds is not delivered", "file", aside)
 	}
 	if err := s.swap(); err != nil {
 		return fmt.Errorf("go on with what was written: %w", err)
 	}
 	return nil
 }
+
+// hasLock reports whether the lock is the one that others see, too.
+func (s *store) hasLock() bool { return system.IsAt(s.lock, filepath.Join(s.folder, lockName)) }

@@ -80,8 +80,16 @@ func (c *Control) Folder() string { return c.folder }
 // A rig is an outbox under test.
 type rig struct {
 	*Disk
-	t   *testing.T
-	log *logged
+	t      *testing.T
+	log    *logged
+	folder string // at first
+}
+
+// look is one look of the worker's for orphans, in place of its own.
+func (r *rig) look(ctx context.Context) {
+	r.stop()
+	r.workers.Wait()
+	r.worker.look(ctx)
 }
 
 // formerName is the name that format 1 gave the folder of a use.
@@ -114,7 +122,7 @@ func openIn(t *testing.T, dir string, change ...func(*Options)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.Disk = d
+	r.Disk, r.folder = d, d.store.folder
 	t.Cleanup(func() { d.Close() })
 	return r
 }

@@ -74,13 +74,13 @@ func TestStatusOfDamagedRecords(t *testing.T) {
 	t.Parallel()
 	d := openForStatus(t)
 	d.Append([]Change{{Alert: "a", AppKey: "x", Payload: []byte("1")}, {Alert: "b", AppKey: "x", Payload: []byte("2")}}, nil)
-	c := NewControl(d.folder, nil)
+	c := NewControl(d.store.folder, nil)
 	list, err := c.Queued(t.Context(), 0, 10, false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := list.Entries[1].ID
-	err = d.update(func(tx *bolt.Tx) error {
+	err = d.store.update(func(tx *bolt.Tx) error {
 		return errors.Join(tx.Bucket(bucketQueue).Bucket([]byte("x")).Put(boltfile.EncodeID(id), []byte("noise")),
 			tx.Bucket(bucketDead).Put(boltfile.EncodeID(id), []byte("noise")))
 	})
@@ -122,7 +122,7 @@ func TestDeadLetterWithoutID(t *testing.T) {
 				t.Run(keyName+", "+askName+", "+stateName, func(t *testing.T) {
 					r := openIn(t, memoryDir(t))
 					r.mu.Lock()
-					err := r.update(func(tx *bolt.Tx) error { return tx.Bucket(bucketDead).Put([]byte(key), []byte("{}")) })
+					err := r.store.update(func(tx *bolt.Tx) error { return tx.Bucket(bucketDead).Put([]byte(key), []byte("{}")) })
 					r.mu.Unlock()
 					if err != nil {
 						t.Fatal(err)
@@ -159,11 +159,11 @@ func TestControlOfAnotherFormat(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d := openForStatus(t)
-			err := d.update(func(tx *bolt.Tx) error { return boltfile.PutNumber(tx.Bucket(bucketMeta), keyVersion, tt.version) })
+			err := d.store.update(func(tx *bolt.Tx) error { return boltfile.PutNumber(tx.Bucket(bucketMeta), keyVersion, tt.version) })
 			if err := errors.Join(err, d.Close()); err != nil {
 				t.Fatal(err)
 			}
-			c := NewControl(d.folder, nil)
+			c := NewControl(d.store.folder, nil)
 			for name, ask := range map[string]func() error{
 				"status": func() error { _, err := c.Status(t.Context()); return err },
 				"drop":   func() error { _, err := c.Drop(t.Context(), KindDead, Selection{All: true}); return err },

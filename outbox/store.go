@@ -3,6 +3,7 @@ package outbox
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -27,21 +28,28 @@ const (
 	replaced = ".replaced-"
 )
 
-// A store is the database file of an outbox, which it opens, and opens anew after
-// a failure. A transaction that has returned without an error is on disk, synced;
+// A store is the database file of an outbox, in a folder whose lock it has. It opens
+// the file, opens it anew after a failure, and writes it anew when somebody has taken
+// it away. A transaction that has returned without an error is on disk, synced;
 // of one with an error nothing is, unless that is of the disk: then what the file
 // holds counts. Disk.mu guards it.
 type store struct {
 	folder  string
+	lock    *os.File
 	options Options
 	db      *bolt.DB    // nil while it could not be opened again
 	file    os.FileInfo // of the database that is open
 	begun   begun       // its last is that of the newest commit
 
-	// lost is told why the file is another one now: nothing that was read of it
-	// before is true.
-	lost         func(why error, aside string)
+	appended     time.Time // when Append was last called
 	compactAfter time.Time // the last try failed
+
+	// What others are told: lost why the file is another one now, and nothing that was
+	// read of it before is true; moved that the folder is another one; failed that the
+	// disk did not do what it was asked.
+	lost   func(why error, aside string)
+	moved  func()
+	failed func(error)
 }
 
 var errOverwritten = errors.New("another program has written to the file while it was open")
@@ -83,10 +91,13 @@ func (s *store) view(f func(*bolt.Tx) error) error {
 	return s.checked(boltfile.Guard(func() error { return s.db.View(f) }))
 }
 
-// update runs a transaction that writes.
+// update runs a transaction that writes, where the outbox belongs.
 func (s *store) update(f func(*bolt.Tx) error) error {
 	if err := s.open(); err != nil {
 		return err
+	}
+	if err := s.comeBack(); err != nil {
+		return fmt.Errorf("write the outbox anew where it was: %w", err)
 	}
 	id := 0
 	err := boltfile.Guard(func() error {
@@ -142,21 +153,21 @@ func (s *store) putAside(why error) {
 }
 
 // compact writes the database anew if that is worth it, and nothing comes now.
-func (s *store) compact(appended time.Time) error {
+func (s *store) compact() {
 	now := s.options.Now()
-	if s.db == nil || now.Before(s.compactAfter) || now.Sub(appended).Abs() < compactQuiet {
-		return nil
+	if s.db == nil || now.Before(s.compactAfter) || now.Sub(s.appended).Abs() < compactQuiet {
+		return
 	}
 	// Of another file the next commit finds out what that means.
 	if !s.isThere() || !boltfile.IsSparse(s.db) {
-		return nil
+		return
 	}
 	if err := s.writeAnew(); err != nil {
 		s.compactAfter = s.options.Now().Add(compactAgain)
 		s.options.Log.Warn("the outbox cannot be made smaller", "error", err)
-		return nil
+	} else if err := s.swap(); err != nil {
+		s.failed(err)
 	}
-	return s.swap()
 }
 
 // writeAnew writes what is open to a file beside it.
@@ -172,4 +183,11 @@ func (s *store) swap() error {
 		err = errors.Join(os.Rename(s.path()+compacting, s.path()), system.SyncFolder(s.folder))
 	}
 	return errors.Join(err, s.open())
+}
+
+func (s *store) close() (err error) {
+	if s.db != nil {
+		err = s.db.Close()
+	}
+	return errors.Join(err, system.Release(s.lock))
 }

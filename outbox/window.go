@@ -25,13 +25,12 @@ type window struct {
 	readers           map[string]*reader // by app key
 	store             *store
 	pending           *pending
-	failed            func(error) // is told when the disk could not be read
 }
 
-func newWindow(s *store, p *pending, failed func(error)) window {
+func newWindow(s *store, p *pending) window {
 	return window{
 		schedule: newSchedule(), size: windowSize, maxPerAlert: maxPerAlert,
-		readers: make(map[string]*reader), store: s, pending: p, failed: failed,
+		readers: make(map[string]*reader), store: s, pending: p,
 	}
 }
 
@@ -114,7 +113,7 @@ func (w *window) readOnIn(r *reader, appKey string) {
 	})
 	if err != nil {
 		r.end = false
-		w.failed(err)
+		w.store.failed(err)
 	}
 }
 
@@ -146,7 +145,7 @@ func (w *window) refill(alert, appKey string) {
 	})
 	if err != nil {
 		w.rewind(appKey)
-		w.failed(err)
+		w.store.failed(err)
 	}
 }
 
