@@ -127,21 +127,11 @@ type Owner interface {
 	Turn(do func(known Known) []Level)
 }
 
-// Own says who keeps the levels in its memory, from before it calls Levels on.
-// There is one owner at a time.
+// Own says who keeps the levels in its memory, once, before that calls Levels.
 func (d *Disk) Own(o Owner) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.owner = o
-}
-
-// Disown ends Own, unless there is another owner by now.
-func (d *Disk) Disown(o Owner) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.owner == o {
-		d.owner = nil
-	}
 }
 
 // run does an operation on a live outbox, with Disk.mu held. Where the owner is to
@@ -149,34 +139,24 @@ func (d *Disk) Disown(o Owner) {
 // were put.
 func (d *Disk) run(op served, do func(*target) (any, error)) (out any, err error) {
 	d.mu.Lock()
-	report := d.report
+	owner, report := d.owner, d.report
 	d.mu.Unlock()
 	t := new(target)
 	if report != nil {
 		// Before the outbox is locked: the sender calls it with its own lock held.
 		t.delivery = report()
 	}
-	inTurn := op.mode == asks || op.mode == changes
-	for done := false; !done; {
+	locked := func(known Known) []Level {
 		d.mu.Lock()
-		owner := d.owner
-		d.mu.Unlock()
-		locked := func(known Known) []Level {
-			d.mu.Lock()
-			defer d.mu.Unlock()
-			if inTurn && d.owner != owner {
-				return nil // another has come since, and may have read the levels
-			}
-			done = true
-			t.known = known
-			out, err = d.runNow(op, do, t)
-			return t.levels
-		}
-		if inTurn && owner != nil {
-			owner.Turn(locked)
-		} else {
-			locked(nil)
-		}
+		defer d.mu.Unlock()
+		t.known = known
+		out, err = d.runNow(op, do, t)
+		return t.levels
+	}
+	if owner != nil && (op.mode == asks || op.mode == changes) {
+		owner.Turn(locked)
+	} else {
+		locked(nil) // one that comes now reads the levels after this
 	}
 	return out, err
 }

@@ -154,7 +154,11 @@ func TestResolvePayload(t *testing.T) {
 // aDisk is a rig whose store is an outbox on disk, and the outbox's control.
 func aDisk(t *testing.T, options ...*agent.Option) (*rig, *outbox.Disk, *outbox.Control) {
 	t.Helper()
-	dir := t.TempDir()
+	return aDiskIn(t, t.TempDir(), options...)
+}
+
+func aDiskIn(t *testing.T, dir string, options ...*agent.Option) (*rig, *outbox.Disk, *outbox.Control) {
+	t.Helper()
 	d, err := outbox.Open(dir, outbox.Options{
 		Task: "task", Node: "node", URL: "http://127.0.0.1:9/", Fingerprint: func(key []byte) []byte { return key },
 		Log: slog.New(slog.DiscardHandler),
@@ -189,7 +193,8 @@ func active(t *testing.T, c *outbox.Control) []*udf.Active {
 // of the machine.
 func TestLastSeen(t *testing.T) {
 	t.Parallel()
-	r, d, c := aDisk(t, opt("resendAfter", 10*minute))
+	dir := t.TempDir()
+	r, d, c := aDiskIn(t, dir, opt("resendAfter", 10*minute))
 	want := func(what string, lines ...string) {
 		t.Helper()
 		var got []string
@@ -225,9 +230,10 @@ func TestLastSeen(t *testing.T) {
 	want("a change is", "a CRITICAL since 570 seen 1020", "b CRITICAL since -90 seen 60")
 
 	r.h.Stop()
+	d.Close()
 	want("while no process has it, as of the last change", "a CRITICAL since 570 seen 1020", "b CRITICAL since -90 seen 0")
 	now := r.now
-	r = newRig(t, func(c *udf.Config) { c.Open = func(udf.Use) (udf.Store, error) { return d, nil } }).init(opt("resendAfter", 10*minute))
+	r, _, c = aDiskIn(t, dir, opt("resendAfter", 10*minute))
 	r.now = now
 	point(10*minute, 590, "a", "CRITICAL")
 	want("after a restart", "a CRITICAL since 570 seen 1620", "b CRITICAL since -90 seen 0")

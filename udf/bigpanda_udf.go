@@ -83,9 +83,8 @@ type Config struct {
 
 // An Amendable is a Store that a person may look into, and resolve an alert in.
 type Amendable interface {
-	// Own has the owner asked whenever somebody does, and Disown ends it.
+	// Own has the owner asked whenever somebody does.
 	Own(outbox.Owner)
-	Disown(outbox.Owner)
 }
 
 // Handler is one use of @bigpanda() in one task: an agent.Handler. Each point of
@@ -351,9 +350,6 @@ func (h *Handler) Stop() {
 	h.stopped.Store(true)
 	if h.store == nil {
 		return
-	}
-	if a, ok := h.store.(Amendable); ok {
-		defer a.Disown(h)
 	}
 	h.lock()
 	defer h.mu.Unlock()
