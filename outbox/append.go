@@ -27,7 +27,7 @@ func (d *Disk) append(changes []Change, levels []Level) {
 			levels[i].Value = append([]byte{}, levels[i].Value...)
 		}
 	}
-	d.full = max(d.options.MaxSize, min(d.full, d.bytes+d.room()))
+	d.limit.follow(d.bytes)
 	now := d.options.Now()
 	d.store.appended = now
 	for i := range changes {
@@ -59,7 +59,7 @@ func (d *Disk) append(changes []Change, levels []Level) {
 		}
 	}
 	d.awake()
-	if d.bytes > d.full {
+	if d.bytes > d.limit.full {
 		d.giveUp()
 	}
 }
@@ -72,7 +72,8 @@ func (d *Disk) hold(c Change) {
 			d.bytes -= int64(len(older.Payload))
 			d.forget(older)
 			delete(d.pending.changes, old)
-			d.countGivenUp(1)
+			d.stats.GivenUp++
+			d.counted.GivenUp++
 		}
 	}
 	d.pending.changes[c.ID], d.pending.newest[c.Alert] = c, c.ID
@@ -102,12 +103,19 @@ func (d *Disk) commit(changes []Change, levels []Level) error {
 			err = d.store.update(write)
 		}
 	}
-	if err == nil {
-		d.noteSuccess()
-	} else if !d.closed { // else Close says what is lost
-		d.noteFailure(err)
+	if err != nil {
+		if !d.closed { // else Close says what is lost
+			d.noteFailure(err)
+		}
+		return err
 	}
-	return err
+	*d.pending = *newPending()
+	if d.writeFailed != nil {
+		d.retry.Stop()
+		d.writeFailed = nil
+		d.log.Info("the outbox is written again: everything is on disk", "folder", d.store.folder)
+	}
+	return nil
 }
 
 // putCounts writes down the token's hash, and the counts, with what a transaction
@@ -132,16 +140,6 @@ func (d *Disk) noteFailure(err error) {
 	}
 	d.writeFailed = err
 	d.retry.Reset(d.options.Times.Retry)
-}
-
-// noteSuccess takes note that the disk took everything.
-func (d *Disk) noteSuccess() {
-	*d.pending = *newPending()
-	if d.writeFailed != nil {
-		d.retry.Stop()
-		d.writeFailed = nil
-		d.log.Info("the outbox is written again: everything is on disk", "folder", d.store.folder)
-	}
 }
 
 // Ack removes delivered changes. IDs that are not in flight are ignored. The

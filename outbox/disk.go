@@ -44,7 +44,7 @@ type Disk struct {
 	lastID      uint64
 	queued      int   // changes, also those in memory
 	bytes       int64 // of their payloads
-	full        int64 // the bytes above which changes are given up
+	limit       sizeLimit
 	stats       Stats
 	retry       *time.Timer // while the disk refuses
 	writeFailed error       // what it said; nil while it does not
@@ -76,7 +76,7 @@ func Open(dir string, o Options) (*Disk, error) {
 	if err != nil {
 		return nil, unwritable(dir, err)
 	}
-	d := &Disk{options: o, log: o.Log, pending: newPending(), opened: o.Now(), looking: true}
+	d := &Disk{options: o, log: o.Log, pending: newPending(), opened: o.Now(), looking: true, limit: sizeLimit{o.MaxSize, o.MaxSize}}
 	d.store = &store{folder: folder, lock: lock, options: o, lost: d.lost, failed: d.noteFailure}
 	d.store.moved = func() {
 		d.control.close()
@@ -124,7 +124,6 @@ func (d *Disk) recount() error {
 		meta := tx.Bucket(bucketMeta)
 		d.queued, d.bytes = int(boltfile.Number(meta.Get(keyQueued))), boltfile.Number(meta.Get(keyBytes))
 		d.lastID = max(d.lastID, tx.Bucket(bucketQueue).Sequence())
-		d.full = d.options.MaxSize
 		d.stats.Dead = countDead(tx)
 		eachAppKey(tx, func(appKey string, _ *bolt.Bucket) { d.rewind(appKey) })
 		d.awake()

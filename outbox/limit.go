@@ -6,8 +6,21 @@ import bolt "go.etcd.io/bbolt"
 // than that takes.
 const piece = 2000
 
-// room is what giveUp makes, in bytes.
-func (d *Disk) room() int64 { return d.options.MaxSize / 10 }
+// A sizeLimit is how many bytes of changes an outbox holds before it gives intermediate
+// ones up, until a tenth of it is free. Whoever has the outbox's lock uses it.
+type sizeLimit struct {
+	max  int64
+	full int64 // the bytes above which changes are given up
+}
+
+// room is what giving up makes, in bytes.
+func (l *sizeLimit) room() int64 { return l.max / 10 }
+
+// follow lets full come down to the limit again, with the bytes that are held.
+func (l *sizeLimit) follow(bytes int64) { l.full = max(l.max, min(l.full, bytes+l.room())) }
+
+// isTight reports whether so little is free that the limit is soon reached again.
+func (l *sizeLimit) isTight(bytes int64) bool { return bytes > l.max-l.room()/2 }
 
 // giveUp brings the queue under its limit: intermediate changes go, the oldest
 // first, until a tenth is free; the newest change of an alert, and what is in
@@ -20,7 +33,7 @@ func (d *Disk) giveUp() {
 	}
 	d.givingUp = true
 	d.log.Warn("the outbox is over its limit: intermediate changes are given up, the oldest first; set --outbox-max-size for more room",
-		"bytes", d.bytes, "limit", d.options.MaxSize)
+		"bytes", d.bytes, "limit", d.limit.max)
 	before := d.stats.GivenUp
 	d.workers.Go(func() {
 		for d.giveUpOnce() {
@@ -28,8 +41,8 @@ func (d *Disk) giveUp() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.givingUp = false
-		if d.full = d.options.MaxSize; d.isTight() {
-			d.full = max(d.full, d.bytes+d.room())
+		if d.limit.full = d.limit.max; d.limit.isTight(d.bytes) {
+			d.limit.full = max(d.limit.max, d.bytes+d.limit.room())
 		}
 		d.log.Warn("intermediate changes were given up", "changes", d.stats.GivenUp-before, "bytes", d.bytes)
 	})
@@ -48,16 +61,12 @@ func (d *Disk) giveUpOnce() (again bool) {
 		return false
 	})
 	d.inPieces(func(c Change) bool {
-		return c.ID < newest[c.Alert] && d.inFlight[c.ID] == nil && d.bytes > d.options.MaxSize-d.room()
+		return c.ID < newest[c.Alert] && d.inFlight[c.ID] == nil && d.bytes > d.limit.max-d.limit.room()
 	})
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return !d.closed && d.isTight() && d.stats.GivenUp > before
+	return !d.closed && d.limit.isTight(d.bytes) && d.stats.GivenUp > before
 }
-
-// isTight reports whether so little is free that the limit is soon reached
-// again.
-func (d *Disk) isTight() bool { return d.bytes > d.options.MaxSize-d.room()/2 }
 
 // inPieces calls f with every queued change on disk, the oldest first, and
 // removes those that f returns true for. Between pieces others have their
@@ -92,7 +101,8 @@ func (d *Disk) onePiece(from uint64, f func(Change) bool) (next uint64, more boo
 		return nil
 	})
 	if err == nil && len(gone) > 0 {
-		d.countGivenUp(len(gone))
+		d.stats.GivenUp += len(gone)
+		d.counted.GivenUp += len(gone)
 		for _, c := range gone {
 			d.queued--
 			d.pending.done[c.ID] = c.AppKey

@@ -15,23 +15,21 @@ const DefaultMemoryLimit = 64 << 20
 // Memory is an outbox that lives and dies with its process. Safe for
 // concurrent use.
 type Memory struct {
-	limit int64
-
 	mu       sync.Mutex
 	lastID   uint64
-	bytes    int64             // of all payloads, queued and in flight
-	full     int64             // the bytes above which changes are given up
+	bytes    int64 // of all payloads, queued and in flight
+	limit    sizeLimit
 	changes  map[uint64]Change // queued and in flight
 	schedule schedule
 	stats    Stats
 }
 
 // NewMemory returns an empty outbox that gives up intermediate changes when
-// the payloads are together larger than limit bytes; 0 means
+// the payloads are together larger than size bytes; 0 means
 // DefaultMemoryLimit.
-func NewMemory(limit int64) *Memory {
-	limit = cmp.Or(limit, DefaultMemoryLimit)
-	return &Memory{limit: limit, full: limit, changes: make(map[uint64]Change), schedule: newSchedule()}
+func NewMemory(size int64) *Memory {
+	size = cmp.Or(size, DefaultMemoryLimit)
+	return &Memory{limit: sizeLimit{size, size}, changes: make(map[uint64]Change), schedule: newSchedule()}
 }
 
 // Levels has no levels: a memory outbox is always new.
@@ -49,7 +47,7 @@ func (m *Memory) Append(changes []Change, _ []Level) {
 			changes[i].ID = m.lastID
 		}
 		m.put(changes)
-		if m.bytes > m.full {
+		if m.bytes > m.limit.full {
 			m.giveUp()
 		}
 	})
@@ -83,23 +81,20 @@ func (m *Memory) giveUp() {
 	}
 	slices.SortFunc(intermediate, func(a, b Change) int { return cmp.Compare(a.ID, b.ID) })
 	for _, c := range intermediate {
-		if m.bytes <= m.limit-m.room() {
+		if m.bytes <= m.limit.max-m.limit.room() {
 			break
 		}
 		m.schedule.drop(c.Alert, c.ID)
 		m.forget(c.ID)
 		m.stats.GivenUp++
 	}
-	m.full = max(m.limit, m.bytes+m.room())
+	m.limit.full = max(m.limit.max, m.bytes+m.limit.room())
 }
-
-// room is what giveUp makes, in bytes.
-func (m *Memory) room() int64 { return m.limit / 10 }
 
 func (m *Memory) forget(id uint64) {
 	m.bytes -= int64(len(m.changes[id].Payload))
 	delete(m.changes, id)
-	m.full = max(m.limit, min(m.full, m.bytes+m.room()))
+	m.limit.follow(m.bytes)
 }
 
 // Next takes the oldest changes of one app key for delivery, in the order of

@@ -71,11 +71,6 @@ func (d *Disk) counters() counters.Counters {
 	return all
 }
 
-func (d *Disk) countGivenUp(changes int) {
-	d.stats.GivenUp += changes
-	d.counted.GivenUp += changes
-}
-
 // putCounters keeps what was counted for later processes.
 func putCounters(meta *bolt.Bucket, all counters.Counters) error {
 	all.Active = [len(counters.Levels)]int{}
