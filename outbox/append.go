@@ -68,12 +68,8 @@ func (d *Disk) append(changes []Change, levels []Level) {
 func (d *Disk) hold(c Change) {
 	if old, ok := d.pending.newest[c.Alert]; ok && d.inFlight[old] == nil {
 		if older, there := d.pending.changes[old]; there {
-			d.queued--
-			d.bytes -= int64(len(older.Payload))
-			d.forget(older)
+			d.giveUpOne(older)
 			delete(d.pending.changes, old)
-			d.stats.GivenUp++
-			d.counted.GivenUp++
 		}
 	}
 	d.pending.changes[c.ID], d.pending.newest[c.Alert] = c, c.ID

@@ -33,6 +33,9 @@ func openDatabase(path string, o Options) (db *bolt.DB, b begun, err error) {
 	none := errors.Is(statErr, os.ErrNotExist)
 	if none {
 		err := boltfile.Begin(path, path+compacting, bolt.Options{OpenFile: openFile}, func(db *bolt.DB) error {
+			if err := db.Update(makeBuckets); err != nil {
+				return err
+			}
 			_, err := prepare(db, o)
 			return err
 		})
@@ -54,7 +57,7 @@ func openDatabase(path string, o Options) (db *bolt.DB, b begun, err error) {
 		err = system.SyncFolder(filepath.Dir(path))
 	}
 	if err == nil {
-		b.isNew = b.isNew || none
+		b.isNew = none
 		return db, b, nil
 	}
 	if db != nil {
@@ -86,12 +89,7 @@ func prepare(db *bolt.DB, o Options) (b begun, err error) {
 		} else if info.Size() < tx.Size() {
 			return fmt.Errorf("%w: it is cut", boltfile.ErrDamaged)
 		}
-		if first, _ := tx.Cursor().First(); first == nil {
-			b.isNew = true
-			if err := makeBuckets(tx); err != nil {
-				return err
-			}
-		} else if err := checkFormat(tx); err != nil {
+		if err := checkFormat(tx); err != nil {
 			return err
 		}
 		meta := tx.Bucket(bucketMeta)
@@ -100,7 +98,7 @@ func prepare(db *bolt.DB, o Options) (b begun, err error) {
 			{keyVersion, boltfile.EncodeID(formatVersion)}, {keyTask, []byte(o.Task)}, {keyNode, []byte(o.Node)},
 			{keyURL, []byte(o.URL)}, {keyToken, o.Fingerprint(b.id)}, {keyOrphan, nil},
 		}
-		prepared := !b.isNew
+		prepared := true
 		for _, m := range is {
 			prepared = prepared && bytes.Equal(meta.Get(m.key), m.value)
 		}
@@ -111,7 +109,7 @@ func prepare(db *bolt.DB, o Options) (b begun, err error) {
 		if _, err := tx.CreateBucketIfNotExists(bucketAgain); err != nil { // there is none in format 1
 			return err
 		}
-		if former := normalURL(string(meta.Get(keyURL))); !b.isNew && former != o.URL {
+		if former := normalURL(string(meta.Get(keyURL))); former != o.URL {
 			b.formerURL = former
 			if err := markAgain(tx); err != nil {
 				return err
@@ -141,9 +139,8 @@ func makeBuckets(tx *bolt.Tx) error {
 			return err
 		}
 	}
-	id := make([]byte, storeSize)
-	rand.Read(id)
-	return tx.Bucket(bucketMeta).Put(keyStore, id)
+	meta := tx.Bucket(bucketMeta)
+	return errors.Join(meta.Put(keyStore, []byte(rand.Text())), boltfile.PutNumber(meta, keyVersion, formatVersion))
 }
 
 // checkFormat tells whether a database can be read: the error is that of one that

@@ -94,24 +94,27 @@ func (d *Disk) onePiece(from uint64, f func(Change) bool) (next uint64, more boo
 			}
 			next = c.ID + 1
 			if _, removed := d.pending.done[c.ID]; !removed && f(c) {
-				d.bytes -= int64(len(c.Payload))
+				d.giveUpOne(c)
+				d.pending.done[c.ID] = c.AppKey
 				gone = append(gone, c)
 			}
 		}
 		return nil
 	})
+	for _, c := range gone {
+		d.refill(c.Alert, c.AppKey)
+	}
 	if err == nil && len(gone) > 0 {
-		d.stats.GivenUp += len(gone)
-		d.counted.GivenUp += len(gone)
-		for _, c := range gone {
-			d.queued--
-			d.pending.done[c.ID] = c.AppKey
-			d.forget(c)
-		}
-		for _, c := range gone {
-			d.refill(c.Alert, c.AppKey)
-		}
 		err = d.settle()
 	}
 	return next, more && err == nil
+}
+
+// giveUpOne takes a queued change out of what is counted and known.
+func (d *Disk) giveUpOne(c Change) {
+	d.queued--
+	d.bytes -= int64(len(c.Payload))
+	d.forget(c)
+	d.stats.GivenUp++
+	d.counted.GivenUp++
 }

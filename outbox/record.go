@@ -54,9 +54,6 @@ var (
 	keyCounters = []byte("counters")
 )
 
-// storeSize is the size of a store's id, in bytes.
-const storeSize = 16
-
 // nextID is the ID of a change that comes now. It is near the time of that, so
 // that changes of several outboxes can be put in one order, and ascends also
 // when the clock goes back.

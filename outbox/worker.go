@@ -36,12 +36,10 @@ func newWorker(d *Disk) *worker {
 // run works until ctx is done.
 func (w *worker) run(ctx context.Context) {
 	w.meet(ctx)
-	again := time.NewTicker(w.options.Times.Look)
-	defer again.Stop()
 	for {
 		w.look(ctx)
 		select {
-		case <-again.C:
+		case <-time.After(w.options.Times.Look):
 			w.disk.locked(func() error {
 				w.disk.store.compact() // the last ack may have come too soon after a change
 				return nil
