@@ -13,13 +13,11 @@ import (
 // Append makes changes, which get their IDs in their order, and levels durable
 // in one commit.
 func (d *Disk) Append(changes []Change, levels []Level) {
-	d.locked(func() error {
-		d.append(changes, levels)
-		return nil
-	})
-}
-
-func (d *Disk) append(changes []Change, levels []Level) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return
+	}
 	if numberOf(d.store.folder) > 1 {
 		// What it forgets leaves a mark, or the node's own outbox would not know.
 		levels = slices.Clone(levels)

@@ -11,18 +11,19 @@
 //	    │                           │ Release, Postpone     ▼
 //	    ▼                           ▼                    control.sock, or the file
 //	┌─ Disk ── memory, behind Disk.mu ────────────────┐  itself when no process
-//	│ window   schedule of the oldest changes         │◀─works on it: one table
-//	│ pending  what has still to be written           │  of operations
-//	│ store    the database that is open              │
-//	└──────┬───────────────────────────────┬──────────┘     worker: look ─┐
-//	       ▼ one commit                    ▼ flock, for its life           ▼
-//	<folder>/outbox.db (bbolt)         <folder>/lock       <other folder>/outbox.db,
-//	queue, levels, again, dead, meta                       lock: of a process that is
-//	                                                       gone (an orphan)
+//	│ window   schedule of the oldest changes         │  works on it
+//	│ pending  what has still to be written           │◀─ controlServer: run, of one
+//	│ store    the database that is open, the lock    │     table of operations
+//	└──────┬───────────────────────────────┬──────────┘◀─ worker: run, home, locked,
+//	       ▼ one commit                    ▼ flock, for its life    Count
+//	<folder>/outbox.db (bbolt)         <folder>/lock        │ idle: a piece at a time
+//	queue, levels, again, dead, meta                        ▼
+//	                                   <other folder>/outbox.db, lock: of a process
+//	                                   that is gone (an orphan)
 //
-// Disk. What Append, Ack and Dead are given is on disk, synced, when they return;
-// changes and levels of one Append are there together or not at all. Disk.mu is held
-// over a commit, and never over the network. Append has no error: what the disk
+// Disk is the queue. What Append, Ack and Dead are given is on disk, synced, when they
+// return; changes and levels of one Append are there together or not at all. Disk.mu is
+// held over a commit, and never over the network. Append has no error: what the disk
 // refuses is pending. An Ack that failed is written later; until then a kill has
 // the change sent again.
 //
@@ -46,12 +47,15 @@
 // Operations are each one transaction. Those that change something, or must see all
 // levels, run while the Owner, who has the levels in its memory, changes nothing: it
 // is asked before Disk.mu is taken. While the disk refuses they change nothing.
-// What all share is operation.go; cli/outbox_*.go asks for them.
+// What all share is operation.go; cli/outbox_*.go asks for them. The controlServer
+// keeps nothing: each request is one call of Disk.run, by a goroutine of its own.
 //
-// Orphans. The folder belongs to who holds its flock, for an orphan as well: there a
+// worker. The folder belongs to who holds its flock, for an orphan as well: there a
 // piece at a time, so that its own process can have it back. A change is written here
-// before it is removed there: a kill in between leaves it in both, under one ID.
-// A Disk's worker alone looks for them, and owns what it has seen of them.
+// before it is removed there: a kill in between leaves it in both, under one ID. One
+// goroutine owns the worker and what it has seen, without a lock. Locks are taken in
+// this order: an orphan's flock, the Owner's turn, Disk.mu. What fails is in the log,
+// and tried again at the next look.
 //
 // Memory has the same order and limit, and no more: nothing of it outlasts the process,
 // so it begins without levels, whatever the URL was before.
