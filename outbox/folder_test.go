@@ -200,3 +200,25 @@ func TestNetworkFileSystem(t *testing.T) {
 		})
 	}
 }
+
+// Whoever has begun where a folder was taken away keeps it, with its socket; the process
+// that lost it goes on beside it.
+func TestFolderTakenByAnother(t *testing.T) {
+	t.Parallel()
+	dir := memoryDir(t)
+	r := openIn(t, dir)
+	r.put(1, "a")
+	if err := os.Rename(r.folder, filepath.Join(memoryDir(t), "elsewhere")); err != nil {
+		t.Fatal(err)
+	}
+	another := openIn(t, dir)
+	another.put(1, "b")
+	r.put(2, "a")
+	for folder, want := range map[string]int{another.folder: 1, another.folder + "~2": 2} {
+		if s, err := NewControl(folder, nil).Status(t.Context()); err != nil || s.Queued != want || s.Process != os.Getpid() {
+			t.Errorf("the status of %s is %+v, %v", folder, s, err)
+		}
+	}
+	another.want("b#1")
+	r.want("a#1 a#2")
+}
