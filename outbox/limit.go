@@ -68,46 +68,40 @@ func (d *Disk) giveUpOnce() (again bool) {
 	return !d.closed && d.limit.isTight(d.bytes) && d.stats.GivenUp > before
 }
 
-// inPieces calls f with every queued change on disk, the oldest first, and
-// removes those that f returns true for. Between pieces others have their
-// turn. It ends when the disk refuses.
+// inPieces calls f with every queued change on disk, the oldest first, and gives up
+// those that f returns true for. Between pieces others have their turn. It ends when
+// the disk refuses.
 func (d *Disk) inPieces(f func(Change) (remove bool)) {
-	for from, more := uint64(0), true; more; {
-		from, more = d.onePiece(from, f)
-	}
-}
-
-// onePiece does a piece, from an id on, and returns where the next one begins.
-func (d *Disk) onePiece(from uint64, f func(Change) bool) (next uint64, more bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return 0, false
-	}
-	var gone []Change
-	n := 0
-	err := d.store.view(func(tx *bolt.Tx) error {
-		for c := range merged(tx, from) {
-			if n++; n > piece {
-				more = true
-				return nil
+	from, more := uint64(0), true
+	onePiece := func() error {
+		more = false
+		n := 0
+		var gone []Change
+		err := d.store.view(func(tx *bolt.Tx) error {
+			for c := range merged(tx, from) {
+				if n++; n > piece {
+					more = true
+					break
+				}
+				from = c.ID + 1
+				if _, removed := d.pending.done[c.ID]; !removed && f(c) {
+					d.giveUpOne(c)
+					d.pending.done[c.ID] = c.AppKey
+					gone = append(gone, c)
+				}
 			}
-			next = c.ID + 1
-			if _, removed := d.pending.done[c.ID]; !removed && f(c) {
-				d.giveUpOne(c)
-				d.pending.done[c.ID] = c.AppKey
-				gone = append(gone, c)
-			}
+			return nil
+		})
+		for _, c := range gone {
+			d.refill(c.Alert, c.AppKey)
 		}
-		return nil
-	})
-	for _, c := range gone {
-		d.refill(c.Alert, c.AppKey)
+		if err == nil && len(gone) > 0 {
+			err = d.settle()
+		}
+		return err
 	}
-	if err == nil && len(gone) > 0 {
-		err = d.settle()
+	for more && d.locked(onePiece) == nil {
 	}
-	return next, more && err == nil
 }
 
 // giveUpOne takes a queued change out of what is counted and known.

@@ -172,15 +172,6 @@ func (s *schedule) drop(alert string, id uint64) bool {
 	return found
 }
 
-// empty drops all queued entries of an alert.
-func (s *schedule) empty(q *alertQueue) {
-	if q.at >= 0 {
-		heap.Remove(s.ready[q.appKey], q.at)
-	}
-	q.queued = nil
-	s.reorder(q)
-}
-
 // clear forgets all entries, also those in flight.
 func (s *schedule) clear() {
 	wake, closed := s.wake, s.closed

@@ -182,7 +182,8 @@ func (w *window) rewind(appKey string) {
 	for _, q := range w.alerts {
 		if q.appKey == appKey {
 			r.loaded -= len(q.queued)
-			w.empty(q)
+			q.queued = nil
+			w.reorder(q)
 		}
 	}
 	r.next, r.end = 0, false
