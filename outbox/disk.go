@@ -22,12 +22,8 @@ import (
 // networkFileSystem is a variable for tests.
 var networkFileSystem = system.NetworkFileSystem
 
-// Disk is an outbox on disk, in a folder of its own that no other process
-// works in. Safe for concurrent use.
-//
-// What Append was given is on disk, synced, when it returns. While the disk
-// refuses that, the newest change of each alert is kept in memory and tried
-// again, and the log says so.
+// Disk is an outbox on disk, in a folder of its own that no other process works in. Safe
+// for concurrent use. What it promises, and its parts, the package comment says.
 type Disk struct {
 	options Options
 	log     *slog.Logger

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"bigpanda-udf/system"
@@ -76,7 +75,8 @@ func (w *worker) meet(ctx context.Context) {
 		}
 		return false, err
 	}
-	for _, folder := range w.foldersOfUse() {
+	ofUse, _ := w.folders()
+	for _, folder := range ofUse {
 		err := w.withOrphan(folder, takeOver)
 		if errors.Is(err, errInUse) {
 			askErr := NewControl(folder, nil).Levels(ctx, learn)
@@ -103,15 +103,20 @@ func (w *worker) isNumbered() bool {
 	return numberOf(folder) > 1
 }
 
-// foldersOfUse returns the other folders of the use.
-func (w *worker) foldersOfUse() (folders []string) {
+// folders returns the other folders of the use, and those of others that are to be
+// looked after.
+func (w *worker) folders() (ofUse, ofOthers []string) {
 	me, _ := w.disk.home()
 	for _, folder := range foldersIn(filepath.Dir(me)) {
-		if folder != me && baseOf(folder) == baseOf(me) {
-			folders = append(folders, folder)
+		switch {
+		case folder == me:
+		case baseOf(folder) == baseOf(me):
+			ofUse = append(ofUse, folder)
+		case !w.options.LeaveOrphans:
+			ofOthers = append(ofOthers, folder)
 		}
 	}
-	return folders
+	return ofUse, ofOthers
 }
 
 // look takes over what processes that are gone have left behind: at once what is
@@ -124,8 +129,8 @@ func (w *worker) look(ctx context.Context) {
 		total += n
 		failed = errors.Join(failed, err)
 	}
-	own := w.foldersOfUse()
-	for _, folder := range own {
+	ofUse, ofOthers := w.folders()
+	for _, folder := range ofUse {
 		take(folder)
 	}
 	w.disk.locked(func() error {
@@ -133,11 +138,7 @@ func (w *worker) look(ctx context.Context) {
 		w.disk.awake()
 		return nil
 	})
-	me, _ := w.disk.home()
-	for _, folder := range foldersIn(filepath.Dir(me)) {
-		if w.options.LeaveOrphans || folder == me || slices.Contains(own, folder) {
-			continue
-		}
+	for _, folder := range ofOthers {
 		if w.isDue(folder) {
 			take(folder)
 			w.seen[folder] = writtenAt(folder)
