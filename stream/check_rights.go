@@ -36,7 +36,6 @@ func (k *checkup) needed() []right {
 		right{subject: "$JS.API.STREAM.MSG.GET." + o.Stream, data: `{"seq":1}`},
 		right{subject: directSubject(o.leaseStream()) + "." + o.leaseSubject()},
 		right{subject: "$JS.API.CONSUMER.CREATE." + o.Stream + ".check", data: `{"stream_name":"` + o.Stream + `_NONE","config":{}}`},
-		right{subject: "$JS.API.CONSUMER.DELETE." + o.Stream + ".check"},
 		right{subject: "$JS.API.CONSUMER.MSG.NEXT." + o.Stream + ".check"},
 		right{subject: "$JS.API.STREAM.PURGE." + o.Stream, data: `{"filter":"` + o.Stream + `.a.check"}`},
 		// Of whoever looks at dead letters, and drops or retries them.

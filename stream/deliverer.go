@@ -182,7 +182,7 @@ func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 			end(err)
 		}
 	})
-	working.Go(func() { end(newReader(d.conn, t.queue).run(ending)) })
+	working.Go(func() { end((&reader{conn: d.conn, queue: t.queue}).run(ending)) })
 	working.Go(func() { d.purge(ending, t) })
 	working.Go(func() { t.queue.storeLetters(ending) })
 	working.Go(func() { t.sender.Run(ending) })

@@ -187,15 +187,6 @@ func (q *queue) passed(seq uint64, at time.Time) {
 	q.read, q.readAt = seq, at
 }
 
-// full reports whether the next message of an app key would be left for want of room
-// alone.
-func (q *queue) full(token string) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	b := q.appKeys[token]
-	return b != nil && len(b.left) == 0 && !q.hasRoom(b)
-}
-
 // readmit takes a message in memory that was left, and reports whether that is enough:
 // there is no more room, nothing more was left, or it begins far behind.
 func (q *queue) readmit(token string, c outbox.Change) (enough bool) {

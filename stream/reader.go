@@ -6,15 +6,17 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"sync"
 	"time"
 
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/printable"
 	"bigpanda-udf/retry"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidwall/gjson"
 )
 
 const (
@@ -25,19 +27,10 @@ const (
 	// maxSubject is more than the subjects of a message take (nats-server,
 	// max_control_line).
 	maxSubject = 64 << 10
-	// handedOver is how many messages wait for the queue: besides what the servers have
-	// sent ahead, whose bytes are bounded.
-	handedOver = 8
 	// A consumer that is gone shows after two heartbeats that did not come.
 	pullExpiry, heartbeat = 10 * time.Second, time.Second
-	// consumerIdle is how long the servers keep a consumer that nobody asks.
-	consumerIdle = 30 * time.Second
-	// roomWithin is how long the next message waits for room in memory before it is
-	// left in the stream: while alerts are delivered there is room sooner.
-	roomWithin = 100 * time.Millisecond
-	// inARow is how many messages are read of the stream before what was left of an
-	// app key has a turn, and the other way round.
-	inARow = 1000
+	// consumerIdle is how long the servers keep a consumer that nobody asks any more.
+	consumerIdle = 5 * time.Second
 )
 
 var (
@@ -49,15 +42,11 @@ var (
 // order and without acknowledgements; what was left of an app key, another one sends,
 // which is made for that.
 type reader struct {
-	conn  *Conn
-	queue *queue
-
-	messages chan message
-	other    leaseRecord // where to begin with what is another stream
-	doubted  time.Time   // since when it may be another one
-	judged   bool        // its settings were looked at
-	backoff  *backoff.ExponentialBackOff
-	pause    time.Time // nothing is reread before
+	conn    *Conn
+	queue   *queue
+	other   leaseRecord // where to begin with what is another stream
+	doubted time.Time   // since when it may be another one
+	judged  bool        // its settings were looked at
 }
 
 type message struct {
@@ -70,46 +59,22 @@ type message struct {
 
 func (m message) token() string { return tokenOf(m.subject) }
 
-func newReader(conn *Conn, q *queue) *reader {
-	return &reader{
-		conn: conn, queue: q,
-		messages: make(chan message, handedOver),
-		backoff:  retry.NewBackoff(askInitial, retry.FailureMax),
-	}
-}
-
 // run reads until ctx ends, or the stream turns out to be another one: then the queue
 // knows from where to read that.
 func (r *reader) run(ctx context.Context) error {
-	failed := make(chan error, 1)
-	go func() { failed <- r.follow(ctx) }()
-	for {
-		busy := r.reread(ctx)
-		for n := 0; n < inARow && len(r.messages) > 0; n++ {
-			r.take(ctx, <-r.messages)
-		}
-		if busy {
-			continue
-		}
-		var due <-chan time.Time
-		if wait := time.Until(r.pause); wait > 0 {
-			due = time.After(wait)
-		}
-		select {
-		case m := <-r.messages:
-			r.take(ctx, m)
-		case <-r.queue.room:
-		case <-due:
-		case err := <-failed:
-			if errors.Is(err, errOtherStream) {
-				r.queue.restart(r.other)
-			}
-			return err
-		}
+	rereading, stop := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() { r.reread(rereading) })
+	err := r.follow(ctx)
+	stop()
+	beside.Wait() // what it finds in the other stream says nothing of this one
+	if errors.Is(err, errOtherStream) {
+		r.queue.restart(r.other)
 	}
+	return err
 }
 
-// follow hands over all of the stream. It goes on with a new consumer whatever happens
+// follow takes on all of the stream. It goes on with a new consumer whatever happens
 // to one, until ctx ends or the stream is another one.
 func (r *reader) follow(ctx context.Context) error {
 	var lines retry.LogLimiter
@@ -125,12 +90,8 @@ func (r *reader) follow(ctx context.Context) error {
 					r.conn.log.Info("the stream is read again")
 				}
 				last, at = m.seq, m.at
-				select {
-				case r.messages <- m:
-					return nil
-				case <-ctx.Done():
-					return ctx.Err()
-				}
+				r.take(m)
+				return nil
 			})
 		}
 		switch {
@@ -160,7 +121,6 @@ func (r *reader) consume(ctx context.Context, from uint64, subject string, each 
 	if err != nil {
 		return err
 	}
-	defer r.remove(ctx, consumer)
 	if subject != "" && consumer.CachedInfo().NumPending == 0 {
 		return nil
 	}
@@ -203,16 +163,6 @@ func (r *reader) consume(ctx context.Context, from uint64, subject string, each 
 	}
 }
 
-// remove deletes a consumer. The servers would do it, somewhat later.
-func (r *reader) remove(ctx context.Context, consumer jetstream.Consumer) {
-	if !r.conn.nc.IsConnected() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout/3)
-	defer cancel()
-	_ = r.conn.js.DeleteConsumer(ctx, r.conn.o.Stream, consumer.CachedInfo().Name)
-}
-
 // whileConnected returns a context that ends when the connection does.
 func (c *Conn) whileConnected(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -228,31 +178,17 @@ func (c *Conn) whileConnected(ctx context.Context) (context.Context, context.Can
 	return ctx, func() { cancel(nil) }
 }
 
-// take puts the next message of the stream in the queue. It waits a little for room: what
-// is left is read twice.
-func (r *reader) take(ctx context.Context, m message) {
-	if !isToken(m.token()) {
-		// Somebody else has put it at a subject that stands for those of others, and so
-		// cannot be asked for.
-		r.conn.log.Error("the stream holds something at a subject that no publisher of this program uses: it is left there",
-			"subject", printable.Text(m.subject), "number", m.seq)
-		r.queue.pass(m.seq, m.at)
+// take puts the next message of the stream in the queue.
+func (r *reader) take(m message) {
+	if isToken(m.token()) {
+		r.queue.admit(m.token(), r.change(m), m.at)
 		return
 	}
-	var late <-chan time.Time
-	for waiting := true; waiting && r.queue.full(m.token()); {
-		if late == nil {
-			late = time.After(roomWithin)
-		}
-		select {
-		case <-r.queue.room:
-		case <-late:
-			waiting = false
-		case <-ctx.Done():
-			return
-		}
-	}
-	r.queue.admit(m.token(), r.change(m), m.at)
+	// Somebody else has put it at a subject that stands for those of others, and so
+	// cannot be asked for.
+	r.conn.log.Error("the stream holds something at a subject that no publisher of this program uses: it is left there",
+		"subject", printable.Text(m.subject), "number", m.seq)
+	r.queue.pass(m.seq, m.at)
 }
 
 // change returns the change of a message, one of no alert if it is none.
@@ -267,35 +203,36 @@ func (r *reader) change(m message) outbox.Change {
 	return c
 }
 
-// reread takes on what was left of an app key that has room for it, and reports whether
-// there was one.
-func (r *reader) reread(ctx context.Context) bool {
-	if time.Now().Before(r.pause) {
-		return false
-	}
-	token, from := r.queue.leftover()
-	if token == "" {
-		return false
-	}
-	subject := r.conn.o.Stream + ".a." + token
-	n := 0
-	err := r.consume(ctx, from, subject, func(m message) error {
-		n++
-		if r.queue.readmit(token, r.change(m)) || n == inARow {
-			return errEnough
+// reread takes on what was left of app keys, as soon as they have room for it, until ctx
+// ends.
+func (r *reader) reread(ctx context.Context) {
+	wait := retry.NewBackoff(askInitial, retry.FailureMax)
+	for ctx.Err() == nil {
+		token, from := r.queue.leftover()
+		if token == "" {
+			select {
+			case <-r.queue.room:
+			case <-ctx.Done():
+			}
+			continue
 		}
-		return nil
-	})
-	if err == nil {
-		err = r.vanished(ctx, token, subject)
-	}
-	if err == nil || errors.Is(err, errEnough) {
-		r.backoff.Reset()
-	} else if ctx.Err() == nil {
+		subject := r.conn.o.Stream + ".a." + token
+		err := r.consume(ctx, from, subject, func(m message) error {
+			if r.queue.readmit(token, r.change(m)) {
+				return errEnough
+			}
+			return nil
+		})
+		if err == nil {
+			err = r.vanished(ctx, token, subject)
+		}
+		if err == nil || errors.Is(err, errEnough) {
+			wait.Reset()
+			continue
+		}
 		r.conn.log.Debug("what was left of an app key cannot be read now", "subject", subject, "error", err)
-		r.pause = time.Now().Add(r.backoff.NextBackOff())
+		retry.Sleep(ctx, wait.NextBackOff())
 	}
-	return true
 }
 
 // vanished finds out whether what was left of an app key is no longer there, when a
@@ -305,37 +242,22 @@ func (r *reader) vanished(ctx context.Context, token, subject string) error {
 	if to == 0 {
 		return nil
 	}
-	request, err := json.Marshal(map[string]any{"seq": from, "next_by_subj": subject})
+	request := fmt.Appendf(nil, `{"seq":%d,"next_by_subj":%q}`, from, subject)
+	api := "$JS.API.STREAM.MSG.GET." + r.conn.o.Stream
+	answer, err := ask(ctx, r.conn, api, func(ctx context.Context) (*nats.Msg, error) {
+		return r.conn.nc.RequestWithContext(ctx, api, request)
+	})
 	if err != nil {
 		return err
 	}
-	api := "$JS.API.STREAM.MSG.GET." + r.conn.o.Stream
-	answer, err := ask(ctx, r.conn, api, func(ctx context.Context) (answer messageAnswer, err error) {
-		m, err := r.conn.nc.RequestWithContext(ctx, api, request)
-		if err == nil {
-			err = json.Unmarshal(m.Data, &answer)
-		}
-		return answer, err
-	})
+	next := gjson.GetBytes(answer.Data, "message.seq").Uint()
 	switch {
-	case err != nil:
-		return err
-	case answer.Error != nil && answer.Error.ErrorCode == jetstream.JSErrCodeMessageNotFound:
+	case gjson.GetBytes(answer.Data, "error.err_code").Int() == int64(jetstream.JSErrCodeMessageNotFound):
 		r.queue.vanish(token, to+1)
-	case answer.Error != nil:
-		return answer.Error
-	case answer.Message.Seq > from:
-		r.queue.vanish(token, answer.Message.Seq)
+	case next > from:
+		r.queue.vanish(token, next)
 	default:
 		return errors.New("a server has not got the newest messages yet")
 	}
 	return nil
-}
-
-// A messageAnswer is that of the API to a request for a message, as far as it is needed.
-type messageAnswer struct {
-	Error   *jetstream.APIError `json:"error"`
-	Message struct {
-		Seq uint64 `json:"seq"`
-	} `json:"message"`
 }
