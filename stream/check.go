@@ -1,9 +1,7 @@
 package stream
 
 import (
-	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -11,10 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/printable"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/tidwall/gjson"
 )
 
 const (
@@ -46,13 +44,8 @@ func (k *checkup) add(state, check, hint, format string, args ...any) {
 
 // failed adds an error of this package.
 func (k *checkup) failed(check string, err error) {
-	hint := ""
-	var e *bigpanda.Error
-	if errors.As(err, &e) {
-		hint = e.Hint
-		err = cmp.Or(e.Err, err)
-	}
-	k.add("fail", check, hint, "%s", err)
+	e := k.c.failure("", err)
+	k.add("fail", check, e.Hint, "%s", e.Err)
 }
 
 // Check looks at the servers as a publisher needs them, or a deliverer besides: reach,
@@ -127,15 +120,14 @@ func (k *checkup) streams(ctx context.Context) {
 	}
 	for i, want := range configs {
 		asked := time.Now()
-		s, err := ask(ctx, k.c, infoSubject(want.Name), func(ctx context.Context) (jetstream.Stream, error) {
-			asked = time.Now()
-			return k.c.js.Stream(ctx, want.Name)
-		})
+		s, err := k.c.streamIfAny(ctx, want.Name)
 		switch {
-		case errors.Is(err, jetstream.ErrStreamNotFound) && k.c.o.Create:
-			k.missing(ctx, want.Name)
 		case err != nil:
 			k.failed("nats stream", err)
+		case s == nil && k.c.o.Create:
+			k.missing(ctx, want.Name)
+		case s == nil:
+			k.failed("nats stream", missing(want.Name))
 		default:
 			info := s.CachedInfo()
 			k.settings(info, want)
@@ -223,16 +215,7 @@ func (k *checkup) replicas(name string, cluster *jetstream.ClusterInfo) {
 
 // clock compares this machine's with the server's, which has answered since asked.
 func (k *checkup) clock(server, asked time.Time) {
-	now := time.Now()
-	apart := time.Duration(0)
-	if server.Before(asked) {
-		apart = asked.Sub(server)
-	} else if server.After(now) {
-		apart = server.Sub(now)
-	}
-	if server.IsZero() {
-		return
-	}
+	apart := max(asked.Sub(server), time.Until(server))
 	if apart > clockMay {
 		k.add("warn", "nats clock", "set both by NTP", "the server's clock and this machine's are %v apart", apart.Round(time.Millisecond))
 		return
@@ -250,25 +233,15 @@ func (k *checkup) synced(ctx context.Context) {
 	answers, _ := k.c.askAll(ctx, subject, []byte(`{"config":true}`)) // none: it cannot be told
 	told := 0
 	for _, data := range answers {
-		var j struct {
-			Server struct {
-				Name string `json:"name"`
-			} `json:"server"`
-			Data struct {
-				Config struct {
-					SyncInterval time.Duration `json:"sync_interval"`
-					SyncAlways   bool          `json:"sync_always"`
-				} `json:"config"`
-			} `json:"data"`
-		}
-		_ = json.Unmarshal(data, &j) // else it has no name
-		switch name := shown(j.Server.Name); {
+		config := gjson.GetBytes(data, "data.config")
+		switch name := shown(gjson.GetBytes(data, "server.name").String()); {
 		case name == "":
 			continue
-		case j.Data.Config.SyncAlways:
+		case config.Get("sync_always").Bool():
 			k.add("ok", "nats sync", "", "server %s syncs each write", name)
 		default:
-			k.add("fail", "nats sync", hint, "server %s syncs every %v: a loss of power loses what it has acknowledged", name, j.Data.Config.SyncInterval)
+			k.add("fail", "nats sync", hint, "server %s syncs every %v: a loss of power loses what it has acknowledged",
+				name, time.Duration(config.Get("sync_interval").Int()))
 		}
 		told++
 	}

@@ -69,9 +69,6 @@ func (d *Deliverer) Run(ctx context.Context) error {
 	for ctx.Err() == nil && !d.conn.nc.IsClosed() {
 		lease, err := d.standBy(ctx)
 		if err != nil {
-			if ctx.Err() == nil { // else it is only told to end
-				d.note(err)
-			}
 			retry.Sleep(ctx, wait.NextBackOff())
 			continue
 		}
@@ -86,13 +83,10 @@ func (d *Deliverer) Run(ctx context.Context) error {
 
 // standBy waits until the lease can be taken, and takes it.
 func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
-	lookingUp, cancel := context.WithTimeout(ctx, 2*askTimeout)
-	bucket, err := d.conn.lease(lookingUp)
-	cancel()
-	if err != nil {
+	store := &leaseStore{conn: d.conn, heard: d.note}
+	if err := store.answers(ctx); err != nil {
 		return nil, err
 	}
-	store := &leaseStore{conn: d.conn, bucket: bucket, heard: d.note}
 	var (
 		seen     leaseRecord
 		revision uint64
@@ -154,8 +148,6 @@ type term struct {
 	queue  *queue
 	sender *udf.Sender
 	end    context.CancelCauseFunc
-	ended  chan struct{}
-	failed error // of handing the lease over; to be read when ended is closed
 }
 
 // errHandOver ends a term of which another deliverer was to have the lease.
@@ -166,7 +158,7 @@ func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 	d.conn.log.Info("this deliverer has the lease, and delivers", "owner", l.base.Owner, "epoch", l.base.Epoch)
 	ending, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	t := &term{lease: l, queue: newQueue(l.base, d.conn.log), end: end, ended: make(chan struct{})}
+	t := &term{lease: l, queue: newQueue(l.base, d.conn.log), end: end}
 	t.queue.commit, t.queue.putDead, l.known = l.commit, d.conn.putDead, t.queue.known
 	limited := retry.NewLimitedAPI(&fencedAPI{d.options.API, l}, d.options.Connections, d.options.Rate)
 	limited.AfterAnother(l.allowed)
@@ -192,17 +184,15 @@ func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 		stopRenewing()
 	})
 	working.Wait()
-	t.failed = renewing.Err()
+	released := renewing.Err() == nil
 	stopRenewing()
 	keeping.Wait()
-	if t.failed == nil {
-		t.failed = l.release(ctx)
-	}
-	d.finish(t, context.Cause(ending))
+	released = released && l.release(ctx) == nil
+	d.finish(t, context.Cause(ending), released)
 }
 
 // finish takes over what is to outlast a term.
-func (d *Deliverer) finish(t *term, why error) {
+func (d *Deliverer) finish(t *term, why error, released bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.term = nil
@@ -210,10 +200,9 @@ func (d *Deliverer) finish(t *term, why error) {
 	d.report.Held = nil
 	t.sender.Count(&d.counted)
 	t.queue.count(&d.counted)
-	if errors.Is(why, errHandOver) && t.failed == nil {
+	if released && errors.Is(why, errHandOver) {
 		d.passedOn = t.lease.store.revision
 	}
-	close(t.ended)
 	d.conn.log.Info("this deliverer delivers no longer", "owner", d.options.Owner, "epoch", t.lease.base.Epoch, "why", why)
 }
 
@@ -274,9 +263,7 @@ func (d *Deliverer) Report() outbox.Delivery {
 		return d.report
 	}
 	report := d.term.sender.Report()
-	if report.LastSuccess.IsZero() {
-		report.LastSuccess = d.report.LastSuccess
-	}
+	report.LastSuccess = cmp.Or(report.LastSuccess, d.report.LastSuccess)
 	if report.LastErrorTime.IsZero() {
 		report.LastError, report.LastErrorTime = d.report.LastError, d.report.LastErrorTime
 	}

@@ -88,7 +88,6 @@ func (c *Conn) failure(subject string, err error) *bigpanda.Error {
 		denied *deniedError
 		api    *jetstream.APIError
 	)
-	stream := c.o.Stream
 	switch {
 	case errors.As(err, &known):
 		return known
@@ -105,9 +104,9 @@ func (c *Conn) failure(subject string, err error) *bigpanda.Error {
 	case !c.nc.IsConnected():
 		return c.unconnected()
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
-		return held(bigpanda.ReasonServer, "wait while its servers elect a leader, or check that a majority of them runs", "nobody answers for the stream %s", stream)
+		return held(bigpanda.ReasonServer, "wait while its servers elect a leader, or check that a majority of them runs", "nobody answers for %s", subject)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, jetstream.ErrAsyncPublishTimeout), errors.Is(err, nats.ErrDisconnected):
-		return held(bigpanda.ReasonTimeout, "wait while its servers elect a leader, or check that a majority of them runs", "there was no answer in time about the stream %s", stream)
+		return held(bigpanda.ReasonTimeout, "wait while its servers elect a leader, or check that a majority of them runs", "there was no answer in time about %s", subject)
 	}
 	return held(bigpanda.ReasonServer, "check the servers' log", "NATS did not do it: %w", clean(err))
 }

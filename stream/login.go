@@ -1,9 +1,7 @@
 package stream
 
 import (
-	"bytes"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -81,89 +79,61 @@ func (o Options) creds() ([]nats.Option, error) {
 	if jwt, err := nkeys.ParseDecoratedJWT([]byte(text)); err != nil || strings.Count(jwt, ".") != 2 {
 		return nil, fmt.Errorf("%s %s: it holds no JWT of a user; name one that nsc has made", what, o.CredsFile)
 	}
-	if err := checkSeed(what, o.CredsFile, text); err != nil {
-		return nil, err
+	pair, err := nkeys.ParseDecoratedUserNKey([]byte(text))
+	if err != nil {
+		return nil, noSeed(what, o.CredsFile)
 	}
+	pair.Wipe()
 	return []nats.Option{nats.UserCredentials(o.CredsFile)}, nil
 }
 
 // nkey logs in with the seed of a user's key. The key itself stays as it is.
 func (o Options) nkey() ([]nats.Option, error) {
 	const what = "nkey file"
-	text, err := readSecret(what, o.NKeyFile)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkSeed(what, o.NKeyFile, text); err != nil {
+	if _, err := readSecret(what, o.NKeyFile); err != nil {
 		return nil, err
 	}
 	option, err := nats.NkeyOptionFromSeed(o.NKeyFile)
 	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w; name one that holds the seed of a user", what, o.NKeyFile, err)
+		return nil, noSeed(what, o.NKeyFile)
 	}
 	return []nats.Option{option}, nil
 }
 
-func checkSeed(what, file, text string) error {
-	pair, err := nkeys.ParseDecoratedUserNKey([]byte(text))
-	if err != nil {
-		return fmt.Errorf("%s %s: it holds no seed of a user (SU…); name one that nsc or nk has made", what, file)
-	}
-	pair.Wipe()
-	return nil
+func noSeed(what, file string) error {
+	return fmt.Errorf("%s %s: it holds no seed of a user (SU…); name one that nsc or nk has made", what, file)
 }
 
 // tls makes the options of a connection that is encrypted, none if the options do
-// not ask for one; a URL or a server may.
-func (o Options) tls() ([]nats.Option, error) {
+// not ask for one; a URL or a server may. The files are read here, and at each connection
+// again.
+func (o Options) tls() (options []nats.Option, err error) {
 	if (o.CertFile == "") != (o.KeyFile == "") {
 		return nil, errors.New("certificate: it needs a key, and a key a certificate; name both files")
 	}
-	var certificate nats.TLSCertHandler
-	if o.CertFile != "" {
-		certificate = func() (tls.Certificate, error) { return readPair(o.CertFile, o.KeyFile) }
-		if _, err := certificate(); err != nil {
-			return nil, err
-		}
-	}
-	var roots nats.RootCAsHandler
-	if o.CAFile != "" {
-		roots = func() (*x509.CertPool, error) { return readRoots(o.CAFile) }
-		if _, err := roots(); err != nil {
-			return nil, err
-		}
-	}
-	var options []nats.Option
 	if o.ServerName != "" {
 		options = append(options, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12, ServerName: o.ServerName}))
 	}
-	if certificate != nil || roots != nil {
-		options = append(options, nats.ClientTLSConfig(certificate, roots))
+	for _, one := range []struct {
+		what, hint string
+		option     nats.Option
+		files      []string
+	}{
+		{"certificate", "name files in PEM form that belong together", nats.ClientCert(o.CertFile, o.KeyFile), []string{o.CertFile, o.KeyFile}},
+		{"CA file", "it holds no certificate: name a file in PEM form (BEGIN CERTIFICATE)", nats.RootCAs(o.CAFile), []string{o.CAFile}},
+	} {
+		if one.files[0] == "" {
+			continue
+		}
+		for _, file := range one.files { // nats.go would wait for a pipe
+			if _, err := regularfile.Read(file, regularfile.MaxCertificates); err != nil {
+				return nil, fmt.Errorf("%s %s: %w; name a file that this process may read", one.what, file, regularfile.Cause(err))
+			}
+		}
+		if err := one.option(new(nats.Options)); err != nil {
+			return nil, fmt.Errorf("%s %s: %w; %s", one.what, strings.Join(one.files, " with key "), clean(err), one.hint)
+		}
+		options = append(options, one.option)
 	}
 	return options, nil
-}
-
-func readPair(certFile, keyFile string) (pair tls.Certificate, err error) {
-	var texts [2][]byte
-	for i, file := range []string{certFile, keyFile} {
-		if texts[i], err = regularfile.Read(file, regularfile.MaxCertificates); err != nil {
-			return pair, fmt.Errorf("certificate or key %s: %w; name a file that this process may read", file, regularfile.Cause(err))
-		}
-	}
-	if pair, err = tls.X509KeyPair(texts[0], texts[1]); err != nil {
-		return pair, fmt.Errorf("certificate %s with key %s: %w; name files in PEM form that belong together", certFile, keyFile, err)
-	}
-	return pair, nil
-}
-
-func readRoots(file string) (*x509.CertPool, error) {
-	text, err := regularfile.Read(file, regularfile.MaxCertificates)
-	if err != nil {
-		return nil, fmt.Errorf("CA file %s: %w; name a file that this process may read", file, regularfile.Cause(err))
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(bytes.TrimSpace(text)) {
-		return nil, fmt.Errorf("CA file %s: it holds no certificate; name a file in PEM form (BEGIN CERTIFICATE)", file)
-	}
-	return roots, nil
 }

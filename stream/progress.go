@@ -114,21 +114,18 @@ func (p *progress) reread(b *backlog, seq uint64, bytes int) (undelivered bool, 
 
 // done notes that messages in memory are delivered. Others are ignored.
 func (p *progress) done(seqs []uint64) {
-	delivered := make(map[*backlog]map[uint64]bool)
+	touched := make(map[*backlog]bool)
 	for _, seq := range seqs {
 		if b := p.loaded[seq]; b != nil {
-			if delivered[b] == nil {
-				delivered[b] = make(map[uint64]bool)
-			}
-			delivered[b][seq] = true
+			touched[b] = true
 			delete(p.loaded, seq)
 		}
 	}
-	for b, seqs := range delivered {
+	for b := range touched {
 		gap := false
 		kept := b.memory[:0]
 		for _, m := range b.memory {
-			if seqs[m.seq] {
+			if p.loaded[m.seq] == nil {
 				gap = true
 				b.bytes -= m.bytes
 				p.bytes -= m.bytes

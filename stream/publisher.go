@@ -22,8 +22,8 @@ const (
 	// ackTimeout is for the answer to one message: a server that syncs takes some
 	// milliseconds, and one that is gone is seen by its pings.
 	ackTimeout = 3 * time.Second
-	// maxPending is how many messages of a Send are under way at once.
-	maxPending = 500
+	// maxPending is how many messages are under way at once, of all that is published.
+	maxPending = 2000
 )
 
 // A Publisher publishes alerts where a client of BigPanda would deliver them. Its
@@ -66,7 +66,7 @@ func (p *Publisher) publish(ctx context.Context, appKey string, alerts [][]byte)
 	}
 	waves, err := p.waves(appKey, alerts)
 	for _, wave := range waves {
-		n, err := p.wave(ctx, wave)
+		n, err := p.c.publish(ctx, p.c.o.alertConfig(), wave)
 		if added += n; err != nil {
 			return added, err
 		}
@@ -95,45 +95,38 @@ func (p *Publisher) waves(appKey string, alerts [][]byte) (waves [][]*nats.Msg, 
 	return waves, nil
 }
 
-// wave publishes messages of different alerts until all are stored, for as long as ctx
-// allows, and returns how many were not before.
-func (p *Publisher) wave(ctx context.Context, messages []*nats.Msg) (added int, err error) {
+// publish publishes messages of different alerts until a stream has them all, for as long
+// as ctx allows, and returns how many it had not before.
+func (c *Conn) publish(ctx context.Context, into jetstream.StreamConfig, messages []*nats.Msg) (added int, err error) {
 	wait := retry.NewBackoff(askInitial, askMax)
 	for {
-		var failed []*nats.Msg
-		for piece := range slices.Chunk(messages, maxPending) {
-			n, left, why := p.piece(ctx, piece)
-			added += n
-			failed = append(failed, left...)
-			if err = why; err != nil && definite(err) {
-				return added, p.c.failure(messages[0].Subject, err)
-			}
+		if err := c.reach(ctx); err != nil {
+			return added, err
 		}
-		if messages = failed; len(messages) == 0 {
+		n, left, why := c.publishOnce(ctx, into, messages)
+		if added += n; why == nil {
 			return added, nil
 		}
-		failure := p.c.failure(messages[0].Subject, err)
-		if !retry.Sleep(ctx, wait.NextBackOff()) {
+		failure := c.failure(messages[0].Subject, why)
+		if definite(why) || !retry.Sleep(ctx, wait.NextBackOff()) {
 			return added, failure
 		}
-		if errors.Is(err, jetstream.ErrNoStreamResponse) {
+		if errors.Is(why, jetstream.ErrNoStreamResponse) {
 			// It has no leader, or is not there.
-			if _, err := p.c.stream(ctx); err != nil && ctx.Err() == nil {
+			if _, err := c.lookUp(ctx, into); err != nil && ctx.Err() == nil {
 				return added, err
 			}
 		}
-		if err := p.c.reach(ctx); err != nil {
-			return added, err
-		}
+		messages = left
 	}
 }
 
-// piece publishes messages once. It returns how many were not stored before, and those
-// that are not acknowledged, with the error of one of them: a definite one, if any is.
-func (p *Publisher) piece(ctx context.Context, messages []*nats.Msg) (added int, failed []*nats.Msg, err error) {
-	ctx, stop := p.c.denials.watch(ctx, messages[0].Subject)
+// publishOnce returns how many of the messages were not stored before, and those that are
+// not acknowledged, with the error of one of them: a definite one, if any is.
+func (c *Conn) publishOnce(ctx context.Context, into jetstream.StreamConfig, messages []*nats.Msg) (added int, failed []*nats.Msg, err error) {
+	ctx, stop := c.denials.watch(ctx, messages[0].Subject)
 	defer stop()
-	acks := make([]jetstream.PubAckFuture, len(messages))
+	acks := make([]jetstream.PubAckFuture, 0, len(messages))
 	fail := func(m *nats.Msg, why error) {
 		failed = append(failed, m)
 		if err == nil || definite(why) {
@@ -141,27 +134,25 @@ func (p *Publisher) piece(ctx context.Context, messages []*nats.Msg) (added int,
 		}
 	}
 	for i, m := range messages {
-		ack, why := p.c.js.PublishMsgAsync(m)
+		ack, why := c.js.PublishMsgAsync(m, jetstream.WithStallWait(ackTimeout))
 		if why != nil {
-			fail(m, why)
-			continue
+			failed, err = slices.Clone(messages[i:]), why
+			break
 		}
-		acks[i] = ack
+		acks = append(acks, ack)
 	}
-	for i, m := range messages {
-		if acks[i] == nil {
-			continue
-		}
+	for i, ack := range acks {
+		m := messages[i]
 		select {
-		case ack := <-acks[i].Ok():
+		case ack := <-ack.Ok():
 			switch {
-			case ack.Stream != p.c.o.Stream:
-				fail(m, held(bigpanda.ReasonNotFound, "have the stream "+p.c.o.Stream+" alone store "+p.c.o.alertSubjects(),
+			case ack.Stream != into.Name:
+				fail(m, held(bigpanda.ReasonNotFound, "have the stream "+into.Name+" alone store "+into.Subjects[0],
 					"another stream, %s, stores the alerts", ack.Stream))
 			case !ack.Duplicate:
 				added++
 			}
-		case why := <-acks[i].Err():
+		case why := <-ack.Err():
 			fail(m, why)
 		case <-ctx.Done():
 			fail(m, context.Cause(ctx))

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -36,6 +35,7 @@ const (
 var (
 	errMissed = errors.New("messages were lost on the way")
 	errEnough = errors.New("enough was read")
+	errBehind = errors.New("a server has not got yet what the stream's leader has")
 )
 
 // A reader fills a queue from the stream. A consumer of the servers sends it all, in
@@ -48,16 +48,6 @@ type reader struct {
 	doubted time.Time   // since when it may be another one
 	judged  bool        // its settings were looked at
 }
-
-type message struct {
-	seq     uint64
-	at      time.Time // when it was stored
-	subject string
-	data    []byte
-	pending uint64 // how many are behind it
-}
-
-func (m message) token() string { return tokenOf(m.subject) }
 
 // run reads until ctx ends, or the stream turns out to be another one: then the queue
 // knows from where to read that.
@@ -84,13 +74,13 @@ func (r *reader) follow(ctx context.Context) error {
 	for {
 		var err error
 		if last, err = r.verify(ctx, last, at); err == nil {
-			err = r.consume(ctx, last+1, "", func(m message) error {
+			err = r.consume(ctx, last+1, "", func(subject string, c outbox.Change, stored time.Time) error {
 				wait.Reset()
 				if lines.Over() {
 					r.conn.log.Info("the stream is read again")
 				}
-				last, at = m.seq, m.at
-				r.take(m)
+				last, at = c.ID, stored
+				r.queue.admit(subject, c, at)
 				return nil
 			})
 		}
@@ -111,9 +101,9 @@ func (r *reader) follow(ctx context.Context) error {
 }
 
 // consume hands over what a new consumer sends, from a number on, of all or of one
-// subject, until each fails. Without a subject it waits for more at the end, with one it
-// returns nil there.
-func (r *reader) consume(ctx context.Context, from uint64, subject string, each func(message) error) error {
+// subject, with its subject and when it was stored, until each fails. Without a subject it waits for more at the end, with one it
+// returns nil there, or errBehind if that is where it begins.
+func (r *reader) consume(ctx context.Context, from uint64, subject string, each func(string, outbox.Change, time.Time) error) error {
 	consumer, err := r.conn.newConsumer(ctx, jetstream.ConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: from, FilterSubject: subject,
 		InactiveThreshold: consumerIdle,
@@ -122,7 +112,7 @@ func (r *reader) consume(ctx context.Context, from uint64, subject string, each 
 		return err
 	}
 	if subject != "" && consumer.CachedInfo().NumPending == 0 {
-		return nil
+		return errBehind
 	}
 	allowed, stop := r.conn.denials.watch(ctx, "$JS.API.CONSUMER.MSG.NEXT."+r.conn.o.Stream+"."+consumer.CachedInfo().Name)
 	defer stop()
@@ -149,15 +139,10 @@ func (r *reader) consume(ctx context.Context, from uint64, subject string, each 
 		if at.Sequence.Consumer != n {
 			return errMissed
 		}
-		data := got.Data()
-		if len(data) > aheadBytes { // no alert is so large, and several are held at once
-			data = bytes.Clone(data[:maxRefusal])
-		}
-		m := message{seq: at.Sequence.Stream, at: at.Timestamp, subject: got.Subject(), data: data, pending: at.NumPending}
-		if err := each(m); err != nil {
+		if err := each(got.Subject(), r.change(at.Sequence.Stream, got), at.Timestamp); err != nil {
 			return err
 		}
-		if subject != "" && m.pending == 0 {
+		if subject != "" && at.NumPending == 0 {
 			return nil
 		}
 	}
@@ -178,28 +163,19 @@ func (c *Conn) whileConnected(ctx context.Context) (context.Context, context.Can
 	return ctx, func() { cancel(nil) }
 }
 
-// take puts the next message of the stream in the queue.
-func (r *reader) take(m message) {
-	if isToken(m.token()) {
-		r.queue.admit(m.token(), r.change(m), m.at)
-		return
-	}
-	// Somebody else has put it at a subject that stands for those of others, and so
-	// cannot be asked for.
-	r.conn.log.Error("the stream holds something at a subject that no publisher of this program uses: it is left there",
-		"subject", printable.Text(m.subject), "number", m.seq)
-	r.queue.pass(m.seq, m.at)
-}
-
 // change returns the change of a message, one of no alert if it is none.
-func (r *reader) change(m message) outbox.Change {
-	c, err := r.conn.decode(m.subject, m.data)
+func (r *reader) change(seq uint64, m jetstream.Msg) outbox.Change {
+	data := m.Data()
+	if len(data) > aheadBytes { // no alert is so large
+		data = data[:maxRefusal]
+	}
+	c, err := r.conn.decode(m.Subject(), data)
 	if err != nil {
 		// An object, as all payloads are, that fits in a message whatever is in it.
-		begin := printable.Cut(string(m.data), min(maxRefusal, int(r.conn.nc.MaxPayload())/16))
+		begin := printable.Cut(string(data), min(maxRefusal, int(r.conn.nc.MaxPayload())/16))
 		c.Payload, _ = json.Marshal(map[string]string{"data": begin})
 	}
-	c.ID = m.seq
+	c.ID = seq
 	return c
 }
 
@@ -208,7 +184,7 @@ func (r *reader) change(m message) outbox.Change {
 func (r *reader) reread(ctx context.Context) {
 	wait := retry.NewBackoff(askInitial, retry.FailureMax)
 	for ctx.Err() == nil {
-		token, from := r.queue.leftover()
+		token, from, to := r.queue.leftover()
 		if token == "" {
 			select {
 			case <-r.queue.room:
@@ -217,14 +193,18 @@ func (r *reader) reread(ctx context.Context) {
 			continue
 		}
 		subject := r.conn.o.Stream + ".a." + token
-		err := r.consume(ctx, from, subject, func(m message) error {
-			if r.queue.readmit(token, r.change(m)) {
-				return errEnough
-			}
-			return nil
-		})
+		first, err := r.first(ctx, subject, from)
 		if err == nil {
-			err = r.vanished(ctx, token, subject)
+			first = cmp.Or(first, to+1)
+			r.queue.vanish(token, first)
+		}
+		if err == nil && first <= to {
+			err = r.consume(ctx, first, subject, func(_ string, c outbox.Change, _ time.Time) error {
+				if r.queue.readmit(token, c) {
+					return errEnough
+				}
+				return nil
+			})
 		}
 		if err == nil || errors.Is(err, errEnough) {
 			wait.Reset()
@@ -235,29 +215,24 @@ func (r *reader) reread(ctx context.Context) {
 	}
 }
 
-// vanished finds out whether what was left of an app key is no longer there, when a
-// consumer has sent all that it knows of. Only the stream's leader knows that.
-func (r *reader) vanished(ctx context.Context, token, subject string) error {
-	from, to := r.queue.left(token)
-	if to == 0 {
-		return nil
-	}
+// first returns the number of the first message of a subject from a number on, 0 if there
+// is none. It asks the stream's leader, who alone knows that, and so that what has expired
+// is not waited for.
+func (r *reader) first(ctx context.Context, subject string, from uint64) (uint64, error) {
 	request := fmt.Appendf(nil, `{"seq":%d,"next_by_subj":%q}`, from, subject)
 	api := "$JS.API.STREAM.MSG.GET." + r.conn.o.Stream
 	answer, err := ask(ctx, r.conn, api, func(ctx context.Context) (*nats.Msg, error) {
 		return r.conn.nc.RequestWithContext(ctx, api, request)
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	next := gjson.GetBytes(answer.Data, "message.seq").Uint()
-	switch {
-	case gjson.GetBytes(answer.Data, "error.err_code").Int() == int64(jetstream.JSErrCodeMessageNotFound):
-		r.queue.vanish(token, to+1)
-	case next > from:
-		r.queue.vanish(token, next)
-	default:
-		return errors.New("a server has not got the newest messages yet")
+	said := gjson.ParseBytes(answer.Data)
+	if seq := said.Get("message.seq").Uint(); seq > 0 {
+		return seq, nil
 	}
-	return nil
+	if said.Get("error.err_code").Int() != int64(jetstream.JSErrCodeMessageNotFound) {
+		return 0, errors.New("the stream's leader does not tell what it has")
+	}
+	return 0, nil
 }

@@ -74,14 +74,19 @@ func (c *Conn) stream(ctx context.Context) (jetstream.Stream, error) {
 	return c.lookUp(ctx, c.o.alertConfig())
 }
 
-// dead is stream for the stream of dead letters.
-func (c *Conn) dead(ctx context.Context) (jetstream.Stream, error) {
-	return c.lookUp(ctx, c.o.deadConfig())
+// streamIfAny returns a stream, nil if there is none.
+func (c *Conn) streamIfAny(ctx context.Context, name string) (jetstream.Stream, error) {
+	s, err := ask(ctx, c, infoSubject(name), func(ctx context.Context) (jetstream.Stream, error) {
+		return c.js.Stream(ctx, name)
+	})
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, nil
+	}
+	return s, err
 }
 
-// lease is stream for that of the lease's bucket.
-func (c *Conn) lease(ctx context.Context) (jetstream.Stream, error) {
-	return c.lookUp(ctx, c.o.leaseConfig())
+func missing(stream string) *bigpanda.Error {
+	return held(bigpanda.ReasonNotFound, "make it, or let this program do so (--nats-create)", "there is no stream %s", stream)
 }
 
 func infoSubject(stream string) string { return "$JS.API.STREAM.INFO." + stream }
@@ -89,14 +94,11 @@ func infoSubject(stream string) string { return "$JS.API.STREAM.INFO." + stream 
 func (c *Conn) lookUp(ctx context.Context, config jetstream.StreamConfig) (jetstream.Stream, error) {
 	wait := retry.NewBackoff(askInitial, askMax)
 	for {
-		found, err := ask(ctx, c, infoSubject(config.Name), func(ctx context.Context) (jetstream.Stream, error) {
-			return c.js.Stream(ctx, config.Name)
-		})
-		if !errors.Is(err, jetstream.ErrStreamNotFound) {
+		switch found, err := c.streamIfAny(ctx, config.Name); {
+		case found != nil || err != nil:
 			return found, err
-		}
-		if !c.o.Create {
-			return nil, held(bigpanda.ReasonNotFound, "make it, or let this program do so (--nats-create)", "there is no stream %s", config.Name)
+		case !c.o.Create:
+			return nil, missing(config.Name)
 		}
 		// Only ever made, and never changed: several that change it at once undo what
 		// the others do.

@@ -115,22 +115,15 @@ func (c *Conn) bySubject(ctx context.Context) (jetstream.Stream, *jetstream.Stre
 // lastLease returns the lease's record, an empty one if there is none, and says whose it
 // is.
 func (c *Conn) lastLease(ctx context.Context, s *LeaseStatus) (r leaseRecord, err error) {
-	name := c.o.leaseStream()
-	bucket, err := c.streamIfAny(ctx, name)
+	bucket, err := c.streamIfAny(ctx, c.o.leaseStream())
 	if bucket == nil {
 		return r, err
 	}
-	m, err := ask(ctx, c, directSubject(name), func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
-		return c.o.readLease(ctx, bucket)
-	})
-	if err != nil || len(m.Data) == 0 {
-		return r, err
+	r, m, err := c.readLease(ctx, bucket)
+	if err == nil {
+		s.Owner, s.Epoch, s.Since, s.Renewed = shown(r.Owner), r.Epoch, r.Since, m.Time
 	}
-	if r, err = decodeRecord(m.Data); err != nil {
-		return r, c.failure("", err)
-	}
-	s.Owner, s.Epoch, s.Since, s.Renewed = shown(r.Owner), r.Epoch, r.Since, m.Time
-	return r, nil
+	return r, err
 }
 
 // appKey tells of the messages of a subject what is delivered.
@@ -172,7 +165,7 @@ func (c *Conn) appKey(ctx context.Context, alerts jetstream.Stream, subject stri
 
 // whoDelivers asks the deliverers. One that has died has the lease for a while still.
 func (c *Conn) whoDelivers(ctx context.Context, s *Status, now time.Time) error {
-	all, owner, err := c.whoLeads(ctx)
+	all, owner, err := c.deliverers(ctx)
 	if err != nil {
 		return err
 	}

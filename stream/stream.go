@@ -47,7 +47,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -256,8 +255,7 @@ func Connect(o Options) (*Conn, error) {
 	}
 	dialer.ready.Store(true)
 	_ = c.nc.ForceReconnect() // else it waits first; no error but that it is closed
-	c.js, err = jetstream.New(c.nc, jetstream.WithPublishAsyncTimeout(ackTimeout),
-		jetstream.WithPublishAsyncMaxPending(math.MaxInt)) // a Publisher has a limit of its own
+	c.js, err = jetstream.New(c.nc, jetstream.WithPublishAsyncTimeout(ackTimeout), jetstream.WithPublishAsyncMaxPending(maxPending))
 	if err != nil {
 		c.nc.Close()
 		return nil, fmt.Errorf("use NATS: %w; correct the settings", err)
