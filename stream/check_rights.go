@@ -34,7 +34,7 @@ func (k *checkup) needed() []right {
 		right{subject: infoSubject(o.leaseStream())},
 		right{subject: directSubject(o.Stream), data: `{"seq":1}`},
 		right{subject: "$JS.API.STREAM.MSG.GET." + o.Stream, data: `{"seq":1}`},
-		right{subject: directSubject(o.leaseStream()) + "." + o.leaseSubject()},
+		right{subject: "$JS.API.STREAM.MSG.GET." + o.leaseStream(), data: `{"seq":1}`},
 		right{subject: "$JS.API.CONSUMER.CREATE." + o.Stream + ".check", data: `{"stream_name":"` + o.Stream + `_NONE","config":{}}`},
 		right{subject: "$JS.API.CONSUMER.MSG.NEXT." + o.Stream + ".check"},
 		right{subject: "$JS.API.STREAM.PURGE." + o.Stream, data: `{"filter":"` + o.Stream + `.a.check"}`},

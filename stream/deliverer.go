@@ -109,18 +109,7 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		}
 		// One that is gone holds for a TTL, too: its owner writes it anew.
 		free := seen.Owner == "" && (revision == 0 || revision != d.passedOn)
-		still, ttl := time.Since(since), max(d.conn.o.LeaseTTL, seen.TTL)
-		if !free && still < ttl/2 {
-			continue
-		}
-		// Any server tells what it has, also while the bucket has no leader, and so nobody
-		// can renew. Only a leader answers this: else that would be taken for an owner
-		// that is gone, whose requests under way are sent again.
-		if store.answers(ctx) != nil {
-			since = time.Time{}
-			continue
-		}
-		if !free && still < ttl {
+		if !free && time.Since(since) < max(d.conn.o.LeaseTTL, seen.TTL) {
 			continue
 		}
 		next := store.fit(seen)

@@ -203,7 +203,6 @@ func (f *fencedAPI) Send(ctx context.Context, appKey string, alerts [][]byte) (b
 // A leaseStore reads and writes the lease's key. One goroutine uses it.
 type leaseStore struct {
 	conn     *Conn
-	bucket   jetstream.Stream
 	revision uint64      // of what was read or written last; 0: there is nothing
 	heard    func(error) // is told whether NATS answers
 }
@@ -211,9 +210,9 @@ type leaseStore struct {
 // get reads the record; an empty one when there is none.
 func (s *leaseStore) get(ctx context.Context) (r leaseRecord, err error) {
 	err = s.try(ctx, func(ctx context.Context) error {
-		var m *jetstream.RawStreamMsg
-		if r, m, err = s.conn.readLease(ctx, s.bucket); m != nil {
-			s.revision = m.Sequence
+		var m storedMessage
+		if r, m, err = s.conn.readLease(ctx); err == nil || errors.Is(err, errRecord) {
+			s.revision = m.Seq
 		}
 		return err
 	})
@@ -224,15 +223,11 @@ func (s *leaseStore) get(ctx context.Context) (r leaseRecord, err error) {
 }
 
 // readLease reads the lease's record, and the message that it is in: empty ones if there
-// is none, or it was deleted. With errRecord there is what can be read.
-func (c *Conn) readLease(ctx context.Context, bucket jetstream.Stream) (r leaseRecord, m *jetstream.RawStreamMsg, err error) {
-	m, err = ask(ctx, c, directSubject(c.o.leaseStream()), func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
-		m, err := bucket.GetLastMsgForSubject(ctx, c.o.leaseSubject())
-		if errors.Is(err, jetstream.ErrMsgNotFound) {
-			return &jetstream.RawStreamMsg{}, nil
-		}
-		return m, err
-	})
+// is none, or it was deleted. With errRecord there is what can be read. While the bucket
+// has no leader, and so nobody can renew, there is no answer: else that would be taken for
+// an owner that is gone, whose requests under way are sent again.
+func (c *Conn) readLease(ctx context.Context) (r leaseRecord, m storedMessage, err error) {
+	m, err = c.fromLeader(ctx, c.o.leaseStream(), `{"last_by_subj":"`+c.o.leaseSubject()+`"}`)
 	if err != nil || len(m.Data) == 0 {
 		return r, m, err
 	}
@@ -243,13 +238,10 @@ func (c *Conn) readLease(ctx context.Context, bucket jetstream.Stream) (r leaseR
 	return r, m, err
 }
 
-// answers asks the bucket's leader, and makes the bucket if it is missing.
+// answers looks the bucket up, and makes it if it is missing.
 func (s *leaseStore) answers(ctx context.Context) error {
 	return s.try(ctx, func(ctx context.Context) error {
-		bucket, err := s.conn.lookUp(ctx, s.conn.o.leaseConfig())
-		if err == nil {
-			s.bucket = bucket
-		}
+		_, err := s.conn.lookUp(ctx, s.conn.o.leaseConfig())
 		return err
 	})
 }

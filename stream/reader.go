@@ -15,7 +15,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/tidwall/gjson"
 )
 
 const (
@@ -193,9 +192,10 @@ func (r *reader) reread(ctx context.Context) {
 			continue
 		}
 		subject := r.conn.o.Stream + ".a." + token
-		first, err := r.first(ctx, subject, from)
+		// What has expired is not waited for. The stream's leader alone knows that.
+		next, err := r.conn.fromLeader(ctx, r.conn.o.Stream, fmt.Sprintf(`{"seq":%d,"next_by_subj":%q}`, from, subject))
+		first := cmp.Or(next.Seq, to+1)
 		if err == nil {
-			first = cmp.Or(first, to+1)
 			r.queue.vanish(token, first)
 		}
 		if err == nil && first <= to {
@@ -213,26 +213,4 @@ func (r *reader) reread(ctx context.Context) {
 		r.conn.log.Debug("what was left of an app key cannot be read now", "subject", subject, "error", err)
 		retry.Sleep(ctx, wait.NextBackOff())
 	}
-}
-
-// first returns the number of the first message of a subject from a number on, 0 if there
-// is none. It asks the stream's leader, who alone knows that, and so that what has expired
-// is not waited for.
-func (r *reader) first(ctx context.Context, subject string, from uint64) (uint64, error) {
-	request := fmt.Appendf(nil, `{"seq":%d,"next_by_subj":%q}`, from, subject)
-	api := "$JS.API.STREAM.MSG.GET." + r.conn.o.Stream
-	answer, err := ask(ctx, r.conn, api, func(ctx context.Context) (*nats.Msg, error) {
-		return r.conn.nc.RequestWithContext(ctx, api, request)
-	})
-	if err != nil {
-		return 0, err
-	}
-	said := gjson.ParseBytes(answer.Data)
-	if seq := said.Get("message.seq").Uint(); seq > 0 {
-		return seq, nil
-	}
-	if said.Get("error.err_code").Int() != int64(jetstream.JSErrCodeMessageNotFound) {
-		return 0, errors.New("the stream's leader does not tell what it has")
-	}
-	return 0, nil
 }

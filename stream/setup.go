@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -140,6 +141,34 @@ func ask[T any](ctx context.Context, c *Conn, subject string, request func(conte
 			return answer, failure
 		}
 	}
+}
+
+// A storedMessage is one of a stream, as far as it is needed.
+type storedMessage struct {
+	Seq  uint64    `json:"seq"`
+	Time time.Time `json:"time"`
+	Data []byte    `json:"data"`
+}
+
+// fromLeader asks a stream's leader for a message, as the API has the request
+// (docs.nats.io, JetStream wire API, STREAM.MSG.GET), and returns an empty one if there is
+// none. Others, whom nats.go asks, may not have got the newest yet.
+func (c *Conn) fromLeader(ctx context.Context, stream, request string) (storedMessage, error) {
+	api := "$JS.API.STREAM.MSG.GET." + stream
+	return ask(ctx, c, api, func(ctx context.Context) (storedMessage, error) {
+		var answer struct {
+			Error   *jetstream.APIError `json:"error"`
+			Message storedMessage       `json:"message"`
+		}
+		m, err := c.nc.RequestWithContext(ctx, api, []byte(request))
+		if err == nil {
+			err = json.Unmarshal(m.Data, &answer)
+		}
+		if answer.Error != nil && answer.Error.ErrorCode != jetstream.JSErrCodeMessageNotFound {
+			err = answer.Error
+		}
+		return answer.Message, err
+	})
 }
 
 // definite reports whether the same request would get the same answer again.

@@ -115,11 +115,10 @@ func (c *Conn) bySubject(ctx context.Context) (jetstream.Stream, *jetstream.Stre
 // lastLease returns the lease's record, an empty one if there is none, and says whose it
 // is.
 func (c *Conn) lastLease(ctx context.Context, s *LeaseStatus) (r leaseRecord, err error) {
-	bucket, err := c.streamIfAny(ctx, c.o.leaseStream())
-	if bucket == nil {
-		return r, err
+	r, m, err := c.readLease(ctx)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return r, nil
 	}
-	r, m, err := c.readLease(ctx, bucket)
 	if err == nil {
 		s.Owner, s.Epoch, s.Since, s.Renewed = shown(r.Owner), r.Epoch, r.Since, m.Time
 	}
