@@ -191,7 +191,7 @@ type waiter struct {
 //	… Permissions Violation for Publish to "SUBJECT"
 //	… Permissions Violation for Subscription to "SUBJECT" using queue …
 func parseDenial(err error) *deniedError {
-	_, text, _ := strings.Cut(err.Error(), "Permissions Violation for ")
+	_, text, _ := strings.Cut(fmt.Sprint(err), "Permissions Violation for ")
 	kind, text, _ := strings.Cut(text, ` to "`)
 	subject, _, found := strings.Cut(text, `"`)
 	if !found || kind != "Publish" && kind != "Subscription" {

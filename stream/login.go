@@ -30,6 +30,15 @@ func readSecret(what, file string) (string, error) {
 	return secret, nil
 }
 
+// secret returns how to read the file of a login at each connection, which was done once.
+func secret(what, file string) (read func() string, err error) {
+	_, err = readSecret(what, file)
+	return func() string {
+		text, _ := readSecret(what, file)
+		return text // none is refused, which is logged
+	}, err
+}
+
 // login makes the options that prove who connects. The files are read here, so that
 // what is wrong shows at once, and at each connection again, since they may have been
 // renewed.
@@ -48,23 +57,13 @@ func (o Options) login() ([]nats.Option, error) {
 	case o.NKeyFile != "":
 		return o.nkey()
 	case o.User != "" && o.PasswordFile != "":
-		if _, err := readSecret("password file", o.PasswordFile); err != nil {
-			return nil, err
-		}
-		return []nats.Option{nats.UserInfoHandler(func() (string, string) {
-			password, _ := readSecret("password file", o.PasswordFile)
-			return o.User, password // none is refused, which is logged
-		})}, nil
+		password, err := secret("password file", o.PasswordFile)
+		return []nats.Option{nats.UserInfoHandler(func() (string, string) { return o.User, password() })}, err
 	case o.User+o.PasswordFile != "":
 		return nil, errors.New("password file: a user needs a password file, and a password file a user; give both")
 	case o.TokenFile != "":
-		if _, err := readSecret("token file", o.TokenFile); err != nil {
-			return nil, err
-		}
-		return []nats.Option{nats.TokenHandler(func() string {
-			token, _ := readSecret("token file", o.TokenFile)
-			return token
-		})}, nil
+		token, err := secret("token file", o.TokenFile)
+		return []nats.Option{nats.TokenHandler(token)}, err
 	}
 	return nil, nil
 }

@@ -71,10 +71,11 @@ func (c *Conn) Status(ctx context.Context) (s Status, err error) {
 	if info.Cluster != nil {
 		s.Stream.Leader = info.Cluster.Leader
 	}
-	record, err := c.lastLease(ctx, &s.Lease)
-	if err != nil {
+	record, m, err := c.readLease(ctx)
+	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
 		return s, err
 	}
+	s.Lease = LeaseStatus{Owner: shown(record.Owner), Epoch: record.Epoch, Since: record.Since, Renewed: m.Time}
 	if !record.Created.Equal(info.Created) {
 		record = leaseRecord{} // it is about another stream: nothing of this one is delivered
 	}
@@ -110,19 +111,6 @@ func (c *Conn) bySubject(ctx context.Context) (jetstream.Stream, *jetstream.Stre
 		return alerts.Info(ctx, jetstream.WithSubjectFilter(c.o.alertSubjects()))
 	})
 	return alerts, info, err
-}
-
-// lastLease returns the lease's record, an empty one if there is none, and says whose it
-// is.
-func (c *Conn) lastLease(ctx context.Context, s *LeaseStatus) (r leaseRecord, err error) {
-	r, m, err := c.readLease(ctx)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return r, nil
-	}
-	if err == nil {
-		s.Owner, s.Epoch, s.Since, s.Renewed = shown(r.Owner), r.Epoch, r.Since, m.Time
-	}
-	return r, err
 }
 
 // appKey tells of the messages of a subject what is delivered.
