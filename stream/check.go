@@ -66,7 +66,7 @@ func (c *Conn) Check(ctx context.Context, deliverer bool) []Finding {
 		return k.found
 	}
 	// An account's limit is told with the first answer.
-	if limit := c.nc.MaxPayload(); limit < leastPayload {
+	if limit := c.nc().MaxPayload(); limit < leastPayload {
 		k.add("fail", "nats", hintPayload, "a message may have %d bytes here: larger alerts wait in the outboxes, the others go", limit)
 	}
 	k.streams(ctx)
@@ -76,7 +76,7 @@ func (c *Conn) Check(ctx context.Context, deliverer bool) []Finding {
 
 // server says which one is connected to.
 func (k *checkup) server() {
-	nc := k.c.nc
+	nc := k.c.nc()
 	version := printable.Text(nc.ConnectedServerVersion())
 	found := fmt.Sprintf("%s, server %s, version %s", nc.ConnectedUrlRedacted(), printable.Text(nc.ConnectedServerName()), version)
 	major, minor := 0, 0
@@ -94,8 +94,8 @@ func (k *checkup) server() {
 }
 
 func (k *checkup) tls() {
-	state, err := k.c.nc.TLSConnectionState()
-	host, _, _ := net.SplitHostPort(k.c.nc.ConnectedAddr())
+	state, err := k.c.nc().TLSConnectionState()
+	host, _, _ := net.SplitHostPort(k.c.nc().ConnectedAddr())
 	ip := net.ParseIP(host)
 	switch {
 	case err == nil && len(state.PeerCertificates) > 0:

@@ -80,7 +80,7 @@ func (k *checkup) may(ctx context.Context, r right) error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	nc := k.c.nc
+	nc := k.c.nc()
 	if r.subscribe {
 		sub, err := nc.SubscribeSync(r.subject)
 		if err != nil {

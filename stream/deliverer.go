@@ -60,23 +60,19 @@ func (c *Conn) NewDeliverer(o DelivererOptions) *Deliverer {
 // are under way then get half a second for their answer. The error is that the connection
 // was closed.
 func (d *Deliverer) Run(ctx context.Context) error {
-	stop, err := d.listen()
-	if err != nil {
-		return err
-	}
-	defer stop()
 	wait := retry.NewBackoff(askInitial, askMax)
-	for ctx.Err() == nil && !d.conn.nc.IsClosed() {
-		lease, err := d.standBy(ctx)
-		if err != nil {
-			retry.Sleep(ctx, wait.NextBackOff())
-			continue
+	for ctx.Err() == nil {
+		if d.conn.nc().IsClosed() {
+			return errors.New("deliver: the connection to NATS is closed")
 		}
-		wait.Reset()
-		d.deliver(ctx, lease)
-	}
-	if ctx.Err() == nil {
-		return errors.New("deliver: the connection to NATS is closed")
+		stop := d.listen()
+		if lease, err := d.standBy(ctx); err == nil {
+			wait.Reset()
+			d.deliver(ctx, lease)
+		} else {
+			retry.Sleep(ctx, wait.NextBackOff())
+		}
+		stop()
 	}
 	return nil
 }
@@ -93,7 +89,7 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		since    time.Time // since when that has not moved, as far as it was looked; zero: not looked
 		epoch    uint64    // that it was tried to take
 	)
-	for ; ctx.Err() == nil && !d.conn.nc.IsClosed(); retry.Sleep(ctx, standbyPoll) {
+	for nc := d.conn.nc(); ctx.Err() == nil && !nc.IsClosed(); retry.Sleep(ctx, standbyPoll) {
 		record, err := store.get(ctx)
 		switch {
 		case err != nil:

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -52,32 +51,30 @@ func (d *Deliverer) answer() []byte {
 	for {
 		data, err := json.Marshal(info)
 		held := len(info.Delivery.Held)
-		if err != nil || held == 0 || len(data) <= min(maxAnswer, int(d.conn.nc.MaxPayload())) {
+		if err != nil || held == 0 || len(data) <= min(maxAnswer, int(d.conn.nc().MaxPayload())) {
 			return data
 		}
 		info.Delivery.Held = info.Delivery.Held[:held/2]
 	}
 }
 
-// listen answers until stop is called.
-func (d *Deliverer) listen() (stop func(), err error) {
-	info, err := d.conn.nc.Subscribe(d.conn.o.infoSubject(), func(m *nats.Msg) {
+// listen answers until stop is called, or the link is closed.
+func (d *Deliverer) listen() (stop func()) {
+	nc := d.conn.nc()
+	info, _ := nc.Subscribe(d.conn.o.infoSubject(), func(m *nats.Msg) {
 		_ = m.Respond(d.answer()) // who asks has a deadline
 	})
-	handOver, err2 := d.conn.nc.Subscribe(d.conn.o.handOverSubject(), func(m *nats.Msg) {
+	handOver, _ := nc.Subscribe(d.conn.o.handOverSubject(), func(m *nats.Msg) {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		if d.term != nil && string(m.Data) == d.options.Owner {
 			d.term.end(errHandOver)
 		}
 	})
-	if err := cmp.Or(err, err2); err != nil {
-		return nil, fmt.Errorf("deliver: %w", d.conn.failure("", err))
-	}
 	return func() {
 		_ = info.Unsubscribe()
 		_ = handOver.Unsubscribe()
-	}, nil
+	}
 }
 
 // deliverers asks all that run, and returns the answers that come soon, with what others
@@ -114,7 +111,8 @@ func shown(text string) string { return printable.Text(printable.Cut(text, maxNa
 // askAll asks all that listen to a subject, and returns what they answer until nothing
 // has come for a while. What is larger than maxAnswer is left out.
 func (c *Conn) askAll(ctx context.Context, subject string, data []byte) (answers [][]byte, err error) {
-	inbox, err := c.nc.SubscribeSync(c.nc.NewInbox())
+	nc := c.nc()
+	inbox, err := nc.SubscribeSync(nc.NewInbox())
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +120,7 @@ func (c *Conn) askAll(ctx context.Context, subject string, data []byte) (answers
 	if err := inbox.SetPendingLimits(maxAnswers, maxAnswers*maxAnswer); err != nil {
 		return nil, err
 	}
-	if err := c.nc.PublishRequest(subject, inbox.Subject, data); err != nil {
+	if err := nc.PublishRequest(subject, inbox.Subject, data); err != nil {
 		return nil, err
 	}
 	for range maxAnswers {
@@ -155,7 +153,7 @@ func (c *Conn) HandOver(ctx context.Context) error {
 	case len(all) < 2:
 		return fmt.Errorf("hand over: %s is the only deliverer that answers; start another first", owner.Owner)
 	}
-	if err := c.nc.Publish(c.o.handOverSubject(), []byte(owner.Owner)); err != nil {
+	if err := c.nc().Publish(c.o.handOverSubject(), []byte(owner.Owner)); err != nil {
 		return fmt.Errorf("hand over: %w", c.failure(c.o.handOverSubject(), err))
 	}
 	for next := owner; next.Epoch <= owner.Epoch; {

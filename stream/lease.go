@@ -216,7 +216,7 @@ func (s *leaseStore) get(ctx context.Context) (r leaseRecord, err error) {
 		}
 		return err
 	})
-	if err != nil && !errors.Is(err, errRecord) && s.conn.nc.IsConnected() {
+	if err != nil && !errors.Is(err, errRecord) && s.conn.nc().IsConnected() {
 		_ = s.answers(ctx) // the bucket may be gone: then it is made anew
 	}
 	return r, err
@@ -248,7 +248,7 @@ func (s *leaseStore) answers(ctx context.Context) error {
 
 // fit returns the record, a short one if the servers would not take it for its size.
 func (s *leaseStore) fit(r leaseRecord) leaseRecord {
-	if int64(len(r.encode())+recordHeaders) > s.conn.nc.MaxPayload() {
+	if int64(len(r.encode())+recordHeaders) > s.conn.nc().MaxPayload() {
 		return r.short()
 	}
 	return r
@@ -260,7 +260,7 @@ func (s *leaseStore) set(ctx context.Context, r leaseRecord) error {
 	m.Data = r.encode()
 	return s.try(ctx, func(ctx context.Context) error {
 		ack, err := ask(ctx, s.conn, m.Subject, func(ctx context.Context) (*jetstream.PubAck, error) {
-			return s.conn.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(s.revision), jetstream.WithRetryAttempts(0))
+			return s.conn.nc().js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(s.revision), jetstream.WithRetryAttempts(0))
 		})
 		if err == nil {
 			s.revision = ack.Sequence

@@ -81,7 +81,7 @@ func (p *Publisher) waves(appKey string, alerts [][]byte) (waves [][]*nats.Msg, 
 	changes := make(map[string]int, len(alerts)) // of each alert so far
 	for _, alert := range alerts {
 		m := p.c.o.encode(appKey, alert)
-		limit := int(p.c.nc.MaxPayload())
+		limit := int(p.c.nc().MaxPayload())
 		if most := limit - refusalRoom(limit); m.Size() > most {
 			return nil, p.c.tooLarge("an alert of %d bytes is larger than may be, %d bytes", len(m.Data), most)
 		}
@@ -134,7 +134,7 @@ func (c *Conn) publishOnce(ctx context.Context, into jetstream.StreamConfig, mes
 		}
 	}
 	for i, m := range messages {
-		ack, why := c.js.PublishMsgAsync(m, jetstream.WithStallWait(ackTimeout))
+		ack, why := c.nc().js.PublishMsgAsync(m, jetstream.WithStallWait(ackTimeout))
 		if why != nil {
 			failed, err = slices.Clone(messages[i:]), why
 			break

@@ -68,7 +68,7 @@ func (r *reader) run(ctx context.Context) error {
 func (r *reader) follow(ctx context.Context) error {
 	var lines retry.LogLimiter
 	wait := retry.NewBackoff(askInitial, askMax)
-	known := r.queue.known()
+	nc, known := r.conn.nc(), r.queue.known()
 	last, at := known.Read, known.ReadAt
 	for {
 		var err error
@@ -88,6 +88,8 @@ func (r *reader) follow(ctx context.Context) error {
 			return ctx.Err()
 		case errors.Is(err, errOtherStream):
 			return err
+		case nc.IsClosed(): // those that ask this deliverer are not heard
+			return nats.ErrConnectionClosed
 		case !errors.Is(err, errMissed) && !errors.Is(err, errDoubt):
 			if failure := r.conn.failure(r.conn.o.Stream, err); lines.Met(failure.Reason) {
 				r.conn.log.Warn("the stream cannot be read: it is tried again", "reason", failure.Reason, "error", failure)
@@ -116,7 +118,7 @@ func (r *reader) consume(ctx context.Context, from uint64, subject string, each 
 	allowed, stop := r.conn.denials.watch(ctx, "$JS.API.CONSUMER.MSG.NEXT."+r.conn.o.Stream+"."+consumer.CachedInfo().Name)
 	defer stop()
 	// Else the servers send nothing from a larger message on, for good.
-	largest := int(r.conn.nc.MaxPayload()) + maxSubject
+	largest := int(r.conn.nc().MaxPayload()) + maxSubject
 	pulled, err := consumer.Messages(
 		jetstream.PullMaxMessagesWithBytesLimit(aheadMessages, max(aheadBytes, largest)),
 		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(heartbeat))
@@ -150,9 +152,10 @@ func (r *reader) consume(ctx context.Context, from uint64, subject string, each 
 // whileConnected returns a context that ends when the connection does.
 func (c *Conn) whileConnected(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	changed := c.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	nc := c.nc()
+	changed := nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
 	go func() {
-		defer c.nc.RemoveStatusListener(changed)
+		defer nc.RemoveStatusListener(changed)
 		select {
 		case <-changed:
 			cancel(nats.ErrDisconnected)
@@ -171,7 +174,7 @@ func (r *reader) change(seq uint64, m jetstream.Msg) outbox.Change {
 	c, err := r.conn.decode(m.Subject(), data)
 	if err != nil {
 		// An object, as all payloads are, that fits in a message whatever is in it.
-		begin := printable.Cut(string(data), min(maxRefusal, int(r.conn.nc.MaxPayload())/16))
+		begin := printable.Cut(string(data), min(maxRefusal, int(r.conn.nc().MaxPayload())/16))
 		c.Payload, _ = json.Marshal(map[string]string{"data": begin})
 	}
 	c.ID = seq

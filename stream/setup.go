@@ -78,7 +78,7 @@ func (c *Conn) stream(ctx context.Context) (jetstream.Stream, error) {
 // streamIfAny returns a stream, nil if there is none.
 func (c *Conn) streamIfAny(ctx context.Context, name string) (jetstream.Stream, error) {
 	s, err := ask(ctx, c, infoSubject(name), func(ctx context.Context) (jetstream.Stream, error) {
-		return c.js.Stream(ctx, name)
+		return c.nc().js.Stream(ctx, name)
 	})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil
@@ -104,7 +104,7 @@ func (c *Conn) lookUp(ctx context.Context, config jetstream.StreamConfig) (jetst
 		// Only ever made, and never changed: several that change it at once undo what
 		// the others do.
 		made, err := ask(ctx, c, "$JS.API.STREAM.CREATE."+config.Name, func(ctx context.Context) (jetstream.Stream, error) {
-			return c.js.CreateStream(ctx, config)
+			return c.nc().js.CreateStream(ctx, config)
 		})
 		if err == nil {
 			c.log.Info("a stream was made", "stream", config.Name, "replicas", config.Replicas)
@@ -160,7 +160,7 @@ func (c *Conn) fromLeader(ctx context.Context, stream, request string) (storedMe
 			Error   *jetstream.APIError `json:"error"`
 			Message storedMessage       `json:"message"`
 		}
-		m, err := c.nc.RequestWithContext(ctx, api, []byte(request))
+		m, err := c.nc().RequestWithContext(ctx, api, []byte(request))
 		if err == nil {
 			err = json.Unmarshal(m.Data, &answer)
 		}
@@ -199,12 +199,13 @@ func (c *Conn) reach(ctx context.Context) error {
 		// The right may be there by now, and what was subscribed to is not, before
 		// it is subscribed to anew.
 		c.denials.reconnected()
-		_ = c.nc.ForceReconnect()
+		_ = c.nc().ForceReconnect()
 	}
-	changed := c.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
-	defer c.nc.RemoveStatusListener(changed)
-	for !c.nc.IsConnected() {
-		if c.nc.IsClosed() {
+	nc := c.nc()
+	changed := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	defer nc.RemoveStatusListener(changed)
+	for !nc.IsConnected() {
+		if nc.IsClosed() {
 			return c.failure("", nats.ErrConnectionClosed)
 		}
 		select {
@@ -215,11 +216,11 @@ func (c *Conn) reach(ctx context.Context) error {
 	}
 	// How large a message an account may send is told with the first answer: for a larger
 	// one the connection would be closed, for good.
-	if connection := c.nc.Stats().Reconnects; c.flushed.Load() != connection {
+	if connection := nc.Stats().Reconnects; nc.flushed.Load() != connection {
 		ctx, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
-		if c.nc.FlushWithContext(ctx) == nil {
-			c.flushed.Store(connection)
+		if nc.FlushWithContext(ctx) == nil {
+			nc.flushed.Store(connection)
 		}
 	}
 	return nil

@@ -50,11 +50,13 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"bigpanda-udf/printable"
 	"bigpanda-udf/retry"
 
 	"github.com/nats-io/nats.go"
@@ -193,16 +195,25 @@ func (o Options) leaseSubject() string  { return "$KV." + o.leaseBucket() + "." 
 // Its methods may be called concurrently.
 type Conn struct {
 	o       Options // with defaults
-	nc      *nats.Conn
-	js      jetstream.JetStream
+	options []nats.Option
 	log     *slog.Logger
 	denials denials
-
 	apart   retry.LogLimiter // the connection is gone
-	flushed atomic.Uint64    // the last connection on which something was answered
+
+	linking sync.Mutex // guards what follows
+	link    *link
+	closed  bool
 
 	mu    sync.Mutex // guards what follows
 	cause error      // why there is no connection, as far as it is known
+}
+
+// A link is a connection as nats.go has it. It makes it anew, but not after a fatal error
+// of a server, such as for a message that was larger than a limit which has been lowered.
+type link struct {
+	*nats.Conn
+	js      jetstream.JetStream
+	flushed atomic.Uint64 // the last connection on which something was answered
 }
 
 // errFirst fails the first attempt to connect, which would have to be waited for.
@@ -225,46 +236,70 @@ func Connect(o Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	options = append(options, secure...)
-	dialer := &lateDialer{Dialer: net.Dialer{Timeout: dialTimeout}}
-	options = append(options,
+	c.options = slices.Concat(options, secure, []nats.Option{
 		nats.Name(o.Name),
-		nats.SetCustomDialer(dialer), nats.SkipHostLookup(), // the dialer does it, within its time
+		nats.SkipHostLookup(), // the dialer does it, within its time
 		nats.Timeout(dialTimeout),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // the servers' configuration may be corrected
-		nats.CustomReconnectDelay(func(int) time.Duration {
-			if dialer.ready.Load() {
-				c.notReached(c.nc.LastError())
-			}
-			return reconnectWait + rand.N(reconnectJitter)
-		}),
-		nats.ReconnectBufSize(-1), // what waits is in the outbox, and in order there
+		nats.ReconnectBufSize(-1),   // what waits is in the outbox, and in order there
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings),
 		nats.ConnectHandler(c.connected), nats.ReconnectHandler(c.connected),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { c.because(err) }),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { c.because(err) }),
 		nats.ErrorHandler(c.failed),
-	)
+	})
 	if o.InboxPrefix != "" {
-		options = append(options, nats.CustomInboxPrefix(o.InboxPrefix))
+		c.options = append(c.options, nats.CustomInboxPrefix(o.InboxPrefix))
 	}
-	if c.nc, err = nats.Connect(strings.Join(o.URLs, ","), options...); err != nil {
-		return nil, fmt.Errorf("use NATS: %w; correct the settings", err)
-	}
-	dialer.ready.Store(true)
-	_ = c.nc.ForceReconnect() // else it waits first; no error but that it is closed
-	c.js, err = jetstream.New(c.nc, jetstream.WithPublishAsyncTimeout(ackTimeout), jetstream.WithPublishAsyncMaxPending(maxPending))
-	if err != nil {
-		c.nc.Close()
+	if c.link, err = c.connect(); err != nil {
 		return nil, fmt.Errorf("use NATS: %w; correct the settings", err)
 	}
 	return c, nil
 }
 
+// connect makes a link, and waits for no server.
+func (c *Conn) connect() (l *link, err error) {
+	l = new(link)
+	dialer := &lateDialer{Dialer: net.Dialer{Timeout: dialTimeout}}
+	l.Conn, err = nats.Connect(strings.Join(c.o.URLs, ","), append(slices.Clip(c.options),
+		nats.SetCustomDialer(dialer),
+		nats.CustomReconnectDelay(func(int) time.Duration {
+			if dialer.ready.Load() {
+				c.notReached(l.LastError())
+			}
+			return reconnectWait + rand.N(reconnectJitter)
+		}))...)
+	if err != nil {
+		return nil, err
+	}
+	dialer.ready.Store(true)
+	_ = l.ForceReconnect() // else it waits first; no error but that it is closed
+	l.js, err = jetstream.New(l.Conn, jetstream.WithPublishAsyncTimeout(ackTimeout), jetstream.WithPublishAsyncMaxPending(maxPending))
+	return l, err
+}
+
+// nc returns the link, a new one if a server has ended that for good.
+func (c *Conn) nc() *link {
+	c.linking.Lock()
+	defer c.linking.Unlock()
+	if c.link.IsClosed() && !c.closed {
+		if l, err := c.connect(); err == nil { // else a file is away, and it is tried again
+			c.log.Warn("a server has ended the connection to NATS for good: another one is made", "error", printable.Text(fmt.Sprint(c.link.LastError())))
+			c.link = l
+		}
+	}
+	return c.link
+}
+
 // Close ends the connection, and whatever uses it.
-func (c *Conn) Close() { c.nc.Close() }
+func (c *Conn) Close() {
+	c.linking.Lock()
+	defer c.linking.Unlock()
+	c.closed = true
+	c.link.Close()
+}
 
 // A lateDialer fails at once until it is ready.
 type lateDialer struct {
