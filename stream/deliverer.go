@@ -52,7 +52,6 @@ type Deliverer struct {
 
 // NewDeliverer returns a Deliverer that waits for Run.
 func (c *Conn) NewDeliverer(o DelivererOptions) *Deliverer {
-	o.Connections = cmp.Or(o.Connections, bigpanda.DefaultConnections)
 	return &Deliverer{conn: c, options: o}
 }
 
@@ -87,7 +86,6 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		seen     leaseRecord
 		revision uint64
 		since    time.Time // since when that has not moved, as far as it was looked; zero: not looked
-		epoch    uint64    // that it was tried to take
 	)
 	for nc := d.conn.nc(); ctx.Err() == nil && !nc.IsClosed(); retry.Sleep(ctx, standbyPoll) {
 		record, err := store.get(ctx)
@@ -95,8 +93,8 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		case err != nil:
 			since = time.Time{}
 			continue
-		case epoch > 0 && record.Owner == d.options.Owner && record.Epoch == epoch:
-			return d.newLease(store, record), nil // it was taken, and the answer lost
+		case record.Owner == d.options.Owner:
+			return d.newLease(store, record), nil // it was taken, and the answer lost; or not handed over
 		case since.IsZero() || store.revision != revision:
 			since, revision = time.Now(), store.revision
 			if record.Epoch > 0 || seen.Epoch == 0 {
@@ -109,8 +107,7 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 			continue
 		}
 		next := store.fit(seen)
-		epoch = seen.Epoch + 1
-		next.Owner, next.Epoch, next.Since, next.TTL = d.options.Owner, epoch, time.Now(), d.conn.o.LeaseTTL
+		next.Owner, next.Epoch, next.Since, next.TTL = d.options.Owner, seen.Epoch+1, time.Now(), d.conn.o.LeaseTTL
 		// Also when it is stopped meanwhile: what may be taken has to be handed over.
 		if err := store.set(context.WithoutCancel(ctx), next); err == nil {
 			return d.newLease(store, next), nil
@@ -145,7 +142,7 @@ func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 	defer end(nil)
 	t := &term{lease: l, queue: newQueue(l.base, d.conn.log), end: end}
 	t.queue.commit, t.queue.putDead, l.known = l.commit, d.conn.putDead, t.queue.known
-	limited := retry.NewLimitedAPI(&fencedAPI{d.options.API, l}, d.options.Connections, d.options.Rate)
+	limited := retry.NewLimitedAPI(&fencedAPI{d.options.API, l}, cmp.Or(d.options.Connections, bigpanda.DefaultConnections), d.options.Rate)
 	limited.AfterAnother(l.allowed)
 	t.sender = udf.NewSender(t.queue, limited, udf.SenderOptions{BatchSize: d.options.BatchSize, Log: d.conn.log})
 	d.mu.Lock()
@@ -232,12 +229,10 @@ func (d *Deliverer) Ready() error {
 	case d.heard.IsZero() && d.failure == nil:
 		return errors.New("deliver: NATS has not answered yet; wait a little")
 	case d.heard.IsZero() || time.Since(d.heard) > d.conn.o.LeaseTTL+askTimeout:
-		return fmt.Errorf("deliver: NATS does not answer: %w", cmp.Or(d.failure, errSilent))
+		return fmt.Errorf("deliver: NATS does not answer: %w", cmp.Or(d.failure, errors.New("there was no answer for a while; check that the servers run")))
 	}
 	return nil
 }
-
-var errSilent = errors.New("there was no answer for a while; check that the servers run")
 
 // Report tells how delivery goes: what is held and why, as long as this deliverer has the
 // lease, and what BigPanda answered it last.

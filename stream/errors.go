@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 
@@ -76,7 +75,7 @@ func (c *Conn) unconnected() *bigpanda.Error {
 		errors.Is(cause, nats.ErrTLS), errors.Is(cause, nats.ErrSecureConnWanted), errors.Is(cause, nats.ErrSecureConnRequired):
 		return held(bigpanda.ReasonTLS, "check the CA, certificate, key and server name for NATS, and this machine's clock", "there is no trusted connection to NATS at %s: %w", hosts, clean(cause))
 	case errors.As(cause, &refused):
-		return held(bigpanda.ReasonNetwork, reach, "there is no connection to %s: %w", hosts, clean(refused.Err))
+		cause = refused.Err
 	}
 	return held(bigpanda.ReasonNetwork, reach, "there is no connection to %s: %w", hosts, clean(cause))
 }
@@ -176,13 +175,13 @@ type denials struct {
 	prefix string // of inboxes
 
 	mu      sync.Mutex
-	inbox   error // answers cannot come at all
+	inbox   bool // answers cannot come at all
 	waiting map[*waiter]struct{}
 }
 
 type waiter struct {
-	subjects []string
-	cancel   context.CancelCauseFunc
+	subject string
+	cancel  context.CancelCauseFunc
 }
 
 // parseDenial reads what a server says of a missing right (nats-server,
@@ -210,29 +209,31 @@ func (d *denials) note(err error) bool {
 	defer d.mu.Unlock()
 	if denied.subscribe && strings.HasPrefix(denied.subject, d.prefix+".") {
 		denied.subject, denied.inbox = d.prefix+".>", true // what follows is another in each process
-		d.inbox = denied
+		d.inbox = true
 	}
 	for w := range d.waiting {
-		if denied.inbox || slices.ContainsFunc(w.subjects, func(s string) bool { return strings.HasPrefix(denied.subject+".", s+".") }) {
+		if denied.inbox || strings.HasPrefix(denied.subject+".", w.subject+".") {
 			w.cancel(denied)
 		}
 	}
 	return true
 }
 
-// reconnected says that everything was subscribed to anew.
-func (d *denials) reconnected() {
+// reconnected says that everything is subscribed to anew, and reports whether no answer
+// could come before.
+func (d *denials) reconnected() (denied bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.inbox = nil
+	denied, d.inbox = d.inbox, false
+	return denied
 }
 
-// watch returns a context that ends when one of the subjects, or one that begins with
-// its tokens, may not be published or subscribed to, or when no answer could come;
+// watch returns a context that ends when a subject, or one that begins with its tokens,
+// may not be published or subscribed to, or when no answer could come;
 // context.Cause says so then.
-func (d *denials) watch(ctx context.Context, subjects ...string) (context.Context, context.CancelFunc) {
+func (d *denials) watch(ctx context.Context, subject string) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	w := &waiter{subjects, cancel}
+	w := &waiter{subject, cancel}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.waiting == nil {
@@ -245,11 +246,4 @@ func (d *denials) watch(ctx context.Context, subjects ...string) (context.Contex
 		d.mu.Unlock()
 		cancel(nil)
 	}
-}
-
-// deniedInbox returns why no answer can come, nil if nothing is known.
-func (d *denials) deniedInbox() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.inbox
 }

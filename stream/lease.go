@@ -42,10 +42,7 @@ const (
 	releaseWithin = time.Second
 )
 
-var (
-	errLost  = errors.New("another deliverer has the lease")
-	errEnded = errors.New("the term has ended")
-)
+var errLost = errors.New("another deliverer has the lease")
 
 // A lease is one term of its owner.
 type lease struct {
@@ -105,7 +102,7 @@ func (l *lease) commit() error {
 	case l.commits <- done:
 		return <-done
 	case <-l.ended:
-		return errEnded
+		return errors.New("the term has ended")
 	}
 }
 

@@ -42,9 +42,6 @@ var _ retry.API = (*Publisher)(nil)
 // an alert that is (see Conn.tooLarge), before any is published; Retry when ctx has ended;
 // else Hold.
 func (p *Publisher) Send(ctx context.Context, appKey string, alerts [][]byte) (bigpanda.Answer, error) {
-	if len(alerts) == 0 {
-		return bigpanda.Answer{}, nil
-	}
 	sending, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	added, err := p.publish(sending, appKey, alerts)

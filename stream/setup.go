@@ -195,10 +195,9 @@ func definite(err error) bool {
 // reach waits for a connection over which answers can come. The error, when ctx ends
 // before, is *bigpanda.Error.
 func (c *Conn) reach(ctx context.Context) error {
-	if c.denials.deniedInbox() != nil {
+	if c.denials.reconnected() {
 		// The right may be there by now, and what was subscribed to is not, before
 		// it is subscribed to anew.
-		c.denials.reconnected()
 		_ = c.nc().ForceReconnect()
 	}
 	nc := c.nc()

@@ -133,6 +133,8 @@ func (o Options) withDefaults() (Options, error) {
 	o.Window = cmp.Or(o.Window, DefaultWindow)
 	o.MaxBytes = cmp.Or(o.MaxBytes, DefaultMaxBytes)
 	o.LeaseTTL = cmp.Or(o.LeaseTTL, DefaultLeaseTTL)
+	o.InboxPrefix = cmp.Or(o.InboxPrefix, "_INBOX")
+	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	if len(o.URLs) == 0 {
 		return o, errors.New("nats url: there is none; give those of all servers, such as nats://HOST:4222")
 	}
@@ -147,16 +149,12 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("stream name: it has up to 64 letters, digits, - and _; give one like " + DefaultStream)
 	case o.Replicas < 1 || o.Replicas > 5:
 		return o, fmt.Errorf("stream replicas: there are 1 to 5, not %d; give 3, or 1 for a single server", o.Replicas)
-	case o.Window < 100*time.Millisecond || o.MaxAge < 100*time.Millisecond || o.MaxBytes < 0:
-		return o, errors.New("use NATS: the window and the age are 100 ms at least, and the size is not negative; leave them out for the defaults")
 	case o.MaxAge < o.Window:
 		return o, fmt.Errorf("use NATS: alerts are kept for %v, which is shorter than the window of %v; make it longer, so that a held app key loses none", o.MaxAge, o.Window)
 	case o.LeaseTTL < 500*time.Millisecond:
 		return o, fmt.Errorf("use NATS: a lease of %v ends between two renewals; give 1s or more", o.LeaseTTL)
-	case o.InboxPrefix != "" && (strings.Contains(inbox, "..") || strings.ContainsAny(inbox, "*> \t\r\n")):
+	case strings.Contains(inbox, "..") || strings.ContainsAny(inbox, "*> \t\r\n"):
 		return o, errors.New("inbox prefix: it is no subject; give one like _INBOX_kapacitor")
-	case o.Log == nil:
-		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return o, nil
 }
@@ -200,12 +198,10 @@ type Conn struct {
 	denials denials
 	apart   retry.LogLimiter // the connection is gone
 
-	linking sync.Mutex // guards what follows
-	link    *link
-	closed  bool
-
-	mu    sync.Mutex // guards what follows
-	cause error      // why there is no connection, as far as it is known
+	mu     sync.Mutex // guards what follows
+	link   *link
+	closed bool
+	cause  error // why there is no connection, as far as it is known
 }
 
 // A link is a connection as nats.go has it. It makes it anew, but not after a fatal error
@@ -227,8 +223,7 @@ func Connect(o Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{o: o, log: o.Log, denials: denials{prefix: cmp.Or(o.InboxPrefix, "_INBOX")}}
-	options, err := o.login()
+	login, err := o.login()
 	if err != nil {
 		return nil, err
 	}
@@ -236,8 +231,9 @@ func Connect(o Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.options = slices.Concat(options, secure, []nats.Option{
-		nats.Name(o.Name),
+	c := &Conn{o: o, log: o.Log, denials: denials{prefix: o.InboxPrefix}}
+	c.options = slices.Concat(login, secure, []nats.Option{
+		nats.Name(o.Name), nats.CustomInboxPrefix(o.InboxPrefix),
 		nats.SkipHostLookup(), // the dialer does it, within its time
 		nats.Timeout(dialTimeout),
 		nats.RetryOnFailedConnect(true),
@@ -250,9 +246,6 @@ func Connect(o Options) (*Conn, error) {
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { c.because(err) }),
 		nats.ErrorHandler(c.failed),
 	})
-	if o.InboxPrefix != "" {
-		c.options = append(c.options, nats.CustomInboxPrefix(o.InboxPrefix))
-	}
 	if c.link, err = c.connect(); err != nil {
 		return nil, fmt.Errorf("use NATS: %w; correct the settings", err)
 	}
@@ -282,8 +275,8 @@ func (c *Conn) connect() (l *link, err error) {
 
 // nc returns the link, a new one if a server has ended that for good.
 func (c *Conn) nc() *link {
-	c.linking.Lock()
-	defer c.linking.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.link.IsClosed() && !c.closed {
 		if l, err := c.connect(); err == nil { // else a file is away, and it is tried again
 			c.log.Warn("a server has ended the connection to NATS for good: another one is made", "error", printable.Text(fmt.Sprint(c.link.LastError())))
@@ -295,8 +288,8 @@ func (c *Conn) nc() *link {
 
 // Close ends the connection, and whatever uses it.
 func (c *Conn) Close() {
-	c.linking.Lock()
-	defer c.linking.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.closed = true
 	c.link.Close()
 }
