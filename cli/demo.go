@@ -4,17 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"os"
-	"os/signal"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"bigpanda-udf/sandbox"
+
+	"github.com/influxdata/kapacitor/udf/agent"
 )
 
 const (
@@ -53,9 +54,8 @@ func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 	if err != nil {
 		return err
 	}
-	defer l.Close()
 	p.warnOfNetwork(l.Addr().(*net.TCPAddr))
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	ctx, _, stop := stopSignals(ctx)
 	defer stop()
 	length := time.Duration(float64(demoLength) / f.Speed)
 	until, cancel := context.WithTimeoutCause(ctx, length+demoPatience,
@@ -68,10 +68,11 @@ func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 	}
 	// Any token will do, so that the lines to copy on the console work.
 	d.server = sandbox.New(sandbox.Options{Demo: true, Hosts: hosts, OnRequest: d.answered})
-	serving, endServing := context.WithCancel(context.Background())
-	defer endServing()
-	served := make(chan error, 1)
-	go func() { served <- serveSandbox(serving, l, d.server) }()
+	defer beside(context.Background(), func(ctx context.Context) {
+		if err := serveSandbox(ctx, l, d.server); err != nil {
+			p.say("%s demo: %v", programName, err)
+		}
+	})()
 
 	err = d.run(until, p, l.Addr())
 	if err == nil {
@@ -82,7 +83,7 @@ func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
-		err = errors.New("interrupted")
+		return errors.New("interrupted")
 	case err == nil:
 		d.over.Store(true)
 		d.show.ends(f.Keep, consoleURL(l.Addr()))
@@ -92,8 +93,7 @@ func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 	if f.Keep {
 		<-ctx.Done()
 	}
-	endServing()
-	return errors.Join(err, <-served)
+	return err
 }
 
 // listen opens the address of --listen, else demoListen, or a free port where that
@@ -114,10 +114,10 @@ type demoRun struct {
 	server *sandbox.Server
 	step   time.Duration // of real time between two ticks of the fleet
 
-	begin   time.Time           // of the fleet's time
-	changes []fleetChange       // that the function was told, in order
-	points  int                 // sent to the function
-	echoes  func() (points int) // that came back
+	begin   time.Time     // of the fleet's time
+	changes []fleetChange // that the function was told, in order
+	points  int           // sent to the function
+	echoes  int           // that came back
 
 	shown atomic.Int64 // requests
 	over  atomic.Bool  // what comes now is somebody else's
@@ -126,42 +126,43 @@ type demoRun struct {
 // run starts the function, plays the fleet to it, waits until every change has
 // arrived, and ends the function.
 func (d *demoRun) run(ctx context.Context, p Process, at net.Addr) error {
-	function, err := startPeer(ctx, p, strings.TrimSuffix(consoleURL(at), "/")+sandbox.Path, d.show)
+	outbox, err := os.MkdirTemp("", programName+"-demo-")
 	if err != nil {
-		return err
+		return fmt.Errorf("make an outbox folder: %w", err)
 	}
-	defer function.stop()
-	if err := function.init(); err != nil {
-		return fmt.Errorf("start the function: %w", err)
-	}
-	d.echoes = function.echoes
+	defer os.RemoveAll(outbox)
 	d.show.title(consoleURL(at), d.step)
-	if err := d.play(ctx, function); err != nil {
-		return fmt.Errorf("speak to the function: %w", err)
+	settings := map[string]string{
+		"BIGPANDA_OUTBOX": outbox, "BIGPANDA_URL": strings.TrimSuffix(consoleURL(at), "/") + sandbox.Path,
+		"BIGPANDA_TOKEN": demoToken, "BIGPANDA_APP_KEY": demoAppKey, "BIGPANDA_LOG_LEVEL": "warn",
 	}
-	d.show.line("end", "of the fleet's points; what still waits is delivered")
-	arrived := func(s sandbox.Stats) bool { return s.Events-s.Duplicates >= len(d.changes) }
-	if err := d.server.WaitFor(ctx, arrived); err != nil {
-		return err
-	}
-	if err := function.end(); err != nil {
-		return err
-	}
+	err = d.speakTo(ctx, p, settings, func(ctx context.Context, in io.Writer) error {
+		if err := d.play(ctx, in); err != nil {
+			return fmt.Errorf("speak to the function: %w", err)
+		}
+		d.show.line("end", "of the fleet's points; what still waits is delivered")
+		return d.server.WaitFor(ctx, func(s sandbox.Stats) bool { return s.Events-s.Duplicates >= len(d.changes) })
+	})
 	// A request is shown after its answer is written: the function may have
 	// ended before that.
-	for int(d.shown.Load()) < d.server.Stats().Requests {
+	for err == nil && int(d.shown.Load()) < d.server.Stats().Requests {
 		select {
 		case <-time.After(time.Millisecond):
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			err = context.Cause(ctx)
 		}
 	}
-	return nil
+	return err
 }
 
 // play sends the fleet's points, each at its time, and takes the API away for
 // a while.
-func (d *demoRun) play(ctx context.Context, function *peer) error {
+func (d *demoRun) play(ctx context.Context, in io.Writer) error {
+	for _, first := range []*agent.Request{demoInfo, demoInit} {
+		if err := agent.WriteMessage(first, in); err != nil {
+			return err
+		}
+	}
 	// Whole seconds, as BigPanda's timestamps are.
 	d.begin = time.Now().Truncate(time.Second).Add(-fleetLength)
 	levels := make(map[string]string)
@@ -177,9 +178,6 @@ func (d *demoRun) play(ctx context.Context, function *peer) error {
 		if err := d.outage(at); err != nil {
 			return err
 		}
-		if err := function.keepalive(); err != nil {
-			return err
-		}
 		for _, h := range fleet {
 			c, event, changed := h.evaluate(at, levels)
 			if !event {
@@ -190,7 +188,7 @@ func (d *demoRun) play(ctx context.Context, function *peer) error {
 				d.show.changed(c)
 			}
 			d.points++
-			if err := function.point(c, d.begin); err != nil {
+			if err := agent.WriteMessage(c.point(d.begin), in); err != nil {
 				return err
 			}
 		}
@@ -231,7 +229,7 @@ func (d *demoRun) answered(q sandbox.Request) {
 func (d *demoRun) result() demoResult {
 	stats := d.server.Stats()
 	r := demoResult{
-		points: d.points, echoes: d.echoes(), changes: len(d.changes),
+		points: d.points, echoes: d.echoes, changes: len(d.changes),
 		requests: stats.Requests, refused: stats.Statuses[503], duplicates: stats.Duplicates,
 	}
 	type change struct {

@@ -17,39 +17,36 @@ import (
 // terminal. Safe for concurrent use.
 type screen struct {
 	out, messages io.Writer
-	colors        map[string]*color.Color // by level, status or kind of line
+	colored       bool
 
 	mu  sync.Mutex
 	now time.Duration // of the play
 }
 
 func newScreen(p Process) *screen {
-	s := &screen{out: p.Stdout, messages: p.Stderr, colors: map[string]*color.Color{
-		"ok":       color.New(color.FgGreen),
-		"warning":  color.New(color.FgYellow),
-		"critical": color.New(color.FgRed, color.Bold),
-		"outage":   color.New(color.FgRed),
-		"refused":  color.New(color.FgRed),
-		"faint":    color.New(color.Faint),
-		"bold":     color.New(color.Bold),
-	}}
 	plain, _ := p.LookupEnv("NO_COLOR")
-	for _, c := range s.colors {
-		if p.IsTerminal(p.Stdout) && plain == "" {
-			c.EnableColor()
-		} else {
-			c.DisableColor()
-		}
-	}
-	return s
+	return &screen{out: p.Stdout, messages: p.Stderr, colored: p.IsTerminal(p.Stdout) && plain == ""}
+}
+
+// colors are those of levels, statuses and kinds of lines.
+var colors = map[string]*color.Color{
+	"ok":       color.New(color.FgGreen),
+	"warning":  color.New(color.FgYellow),
+	"critical": color.New(color.FgRed, color.Bold),
+	"outage":   color.New(color.FgRed),
+	"refused":  color.New(color.FgRed),
+	"faint":    color.New(color.Faint),
+	"bold":     color.New(color.Bold),
 }
 
 func (s *screen) paint(kind, text string) string {
-	c := s.colors[strings.ToLower(kind)]
-	if c == nil {
+	c := colors[strings.ToLower(kind)]
+	if c == nil || !s.colored {
 		return text
 	}
-	return c.Sprint(text)
+	shown := *c
+	shown.EnableColor()
+	return shown.Sprint(text)
 }
 
 func (s *screen) title(console string, step time.Duration) {

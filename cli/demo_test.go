@@ -86,7 +86,7 @@ func TestDemoResult(t *testing.T) {
 		{"another time", []string{aWarning, bCritical, `a ok 4`}, demoResult{delivered: 2, lost: 1}, "1 of 3 changes did not arrive"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d := demoRun{server: sandbox.New(sandbox.Options{}), begin: begin, changes: told, points: 9, echoes: func() int { return 9 }}
+			d := demoRun{server: sandbox.New(sandbox.Options{}), begin: begin, changes: told, points: 9, echoes: 9}
 			for _, a := range tt.arrived {
 				var host, status string
 				var at int64
