@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/url"
 	"os"
 	"slices"
@@ -115,6 +116,13 @@ func (c *command) settings(p Process) (settings, error) {
 		err = usageError{err}
 	}
 	return settings{Settings: s, hidden: c.hidden}, err
+}
+
+// logWarnings says what the operator should know of the settings.
+func (s settings) logWarnings(log *slog.Logger) {
+	for _, warning := range s.Warnings {
+		log.Warn(s.hidden.redact(warning))
+	}
 }
 
 // secrets returns what nothing may show of the arguments and the environment, of

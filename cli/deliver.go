@@ -3,10 +3,8 @@ package cli
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"os/signal"
 	"syscall"
@@ -15,6 +13,8 @@ import (
 	"bigpanda-udf/config"
 	"bigpanda-udf/metrics"
 	"bigpanda-udf/stream"
+
+	"golang.org/x/sync/errgroup"
 )
 
 type deliverFlags struct {
@@ -57,7 +57,7 @@ once. "bigpanda-udf cluster" shows who delivers, and what waits.`
 func (f *deliverFlags) run(ctx context.Context, p Process, c *command) error {
 	// Also when whoever reads the log is gone.
 	signal.Ignore(syscall.SIGPIPE)
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	ctx, _, stop := stopSignals(ctx)
 	defer stop()
 	s, err := c.settings(p)
 	if err != nil {
@@ -73,19 +73,11 @@ func (f *deliverFlags) run(ctx context.Context, p Process, c *command) error {
 	if err != nil {
 		return err
 	}
-	for _, warning := range s.Warnings {
-		log.Warn(c.hidden.redact(warning))
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	served := make(chan error, 1)
-	go func() {
-		defer cancel()
-		served <- d.serve(ctx, l)
-	}()
-	err = d.run(ctx)
-	cancel()
-	return errors.Join(err, <-served)
+	s.logWarnings(log)
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return serveMetrics(ctx, l, log, d.Ready, d.collector) })
+	all.Go(func() error { return d.run(ctx) })
+	return all.Wait()
 }
 
 // A deliverer delivers what is in the stream, while it has the lease.
@@ -142,17 +134,6 @@ func (d *deliverer) start() (end func()) {
 			d.log.Error("alerts of the stream are no longer delivered from here: start this anew", "error", err)
 		}
 	})
-}
-
-// serve answers probes and scrapes until ctx is done.
-func (d *deliverer) serve(ctx context.Context, l net.Listener) error {
-	base := "http://" + l.Addr().String()
-	d.log.Info("probes and scrapes are answered", "ready", base+metrics.ReadyPath, "metrics", base+metrics.Path)
-	server := metrics.NewServer(d.Ready, d.collector)
-	if err := serveHTTP(ctx, l, server, nil); err != nil {
-		return fmt.Errorf("answer probes and scrapes: %w", err)
-	}
-	return nil
 }
 
 func (d *deliverer) close() {

@@ -46,43 +46,32 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 	stopping, hurrying, release := stopSignals(ctx)
 	defer release()
 	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden)
-	f := &function{deliveries: deliveries{
-		settings: s, times: p.Times, log: log, hurrying: hurrying, waits: "changes wait in the outbox for the next start",
-	}}
-	handler := s.newHandler(f.openStore, c.hidden.redactError(err), log)
+	all := &deliveries{settings: s, times: p.Times, log: log, hurrying: hurrying, waits: "changes wait in the outbox for the next start"}
+	defer all.close()
+	var opened *delivery
+	open := func(u udf.Use) (udf.Store, error) {
+		s.logWarnings(log)
+		var err error
+		if opened, err = all.open(u, outbox.Options{}, log); err != nil {
+			return nil, err
+		}
+		return opened.Store(), nil
+	}
+	handler := s.newHandler(open, c.hidden.redactError(err), log)
 	if err != nil {
 		// Kapacitor asks for Info alone when it starts: the operator should not have to
 		// wait for the first task to hear of this.
 		log.Error("every task with this function will fail at Init", "error", err)
 	}
 	err = wire.Run(stopping, handler, in, p.Stdout, s.wireOptions(log))
-	if f.delivery != nil {
-		f.delivery.Close()
+	if opened != nil {
+		opened.Close()
 	}
-	f.close()
 	if err != nil {
 		log.Error("the function ends before its input", "error", err)
 		return exitFailed
 	}
 	return exitOK
-}
-
-// function is what function mode holds open, from Init to its end.
-type function struct {
-	deliveries
-	delivery *delivery // nil while nothing is open
-}
-
-// openStore is udf.Config.Open.
-func (f *function) openStore(u udf.Use) (udf.Store, error) {
-	for _, warning := range f.settings.Warnings {
-		f.log.Warn(f.settings.hidden.redact(warning))
-	}
-	var err error
-	if f.delivery, err = f.open(u, outbox.Options{}, f.log); err != nil {
-		return nil, err
-	}
-	return f.delivery.Store(), nil
 }
 
 // stopSignals returns two contexts: stopping ends with ctx or the first SIGTERM
@@ -92,9 +81,7 @@ func stopSignals(ctx context.Context) (stopping, hurrying context.Context, relea
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
 	stopping, stop := context.WithCancel(ctx)
 	hurrying, hurry := context.WithCancel(context.Background())
-	ended := make(chan struct{})
 	go func() {
-		defer close(ended)
 		for _, cancel := range []context.CancelFunc{stop, hurry} {
 			select {
 			case <-signals:
@@ -108,6 +95,5 @@ func stopSignals(ctx context.Context) (stopping, hurrying context.Context, relea
 		signal.Stop(signals)
 		stop()
 		hurry()
-		<-ended
 	}
 }

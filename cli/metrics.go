@@ -5,10 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
-	"os"
-	"os/signal"
-	"syscall"
 
 	"bigpanda-udf/config"
 	"bigpanda-udf/metrics"
@@ -37,7 +33,7 @@ which one process for all hosts is enough for: deliver does so anyway.`
 
 // run serves until a signal.
 func (f *metricsFlags) run(ctx context.Context, p Process, c *command) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	ctx, _, stop := stopSignals(ctx)
 	defer stop()
 	s, err := c.settings(p)
 	if err != nil {
@@ -59,19 +55,17 @@ func (f *metricsFlags) run(ctx context.Context, p Process, c *command) error {
 		defer conn.Close()
 		collectors = append(collectors, metrics.NewCluster(metrics.ClusterOptions{Status: conn.Status, Redact: s.hidden.redact, Log: log}))
 	}
-	server := metrics.NewServer(nil, collectors...)
 	handed, err := activation.Listeners()
 	if err != nil {
 		return fmt.Errorf("take over the socket of systemd: %w", err)
 	}
+	var l net.Listener
 	if len(handed) > 0 && handed[0] != nil {
-		return serveMetrics(ctx, handed[0], server, log)
-	}
-	l, _, err := listen("listen", f.Listen)
-	if err != nil {
+		l = handed[0]
+	} else if l, _, err = listen("listen", f.Listen); err != nil {
 		return err
 	}
-	return serveMetrics(ctx, l, server, log)
+	return serveMetrics(ctx, l, log, nil, collectors...)
 }
 
 // newCollector makes the collector of the outboxes in the folder that the settings
@@ -88,9 +82,10 @@ func (s settings) newCollector(log *slog.Logger) (*metrics.Collector, error) {
 	}), nil
 }
 
-func serveMetrics(ctx context.Context, l net.Listener, server *http.Server, log *slog.Logger) error {
+// serveMetrics serves them until ctx is done; and with ready, whether it is so.
+func serveMetrics(ctx context.Context, l net.Listener, log *slog.Logger, ready func() error, of ...prometheus.Collector) error {
 	log.Info("metrics are served", "url", "http://"+l.Addr().String()+metrics.Path)
-	if err := serveHTTP(ctx, l, server, nil); err != nil {
+	if err := serveHTTP(ctx, l, metrics.NewServer(ready, of...), nil); err != nil {
 		return fmt.Errorf("serve metrics: %w", err)
 	}
 	return nil

@@ -7,10 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"bigpanda-udf/counters"
 	"bigpanda-udf/printable"
@@ -68,7 +65,7 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 	defer in.file.Close()
 	// From here on a signal is an orderly end. Before, it kills the process: a
 	// script or a file may be a pipe that nobody writes to.
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	ctx, _, stop := stopSignals(ctx)
 	defer stop()
 	context.AfterFunc(ctx, func() { in.bytes.CloseWithError(context.Canceled) })
 	if s.Where["log-level"] == "" {

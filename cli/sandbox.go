@@ -6,10 +6,8 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"bigpanda-udf/printable"
@@ -27,7 +25,7 @@ type sandboxFlags struct {
 
 // run serves until a signal.
 func (f *sandboxFlags) run(ctx context.Context, p Process, _ *command) error {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
+	ctx, _, stop := stopSignals(ctx)
 	defer stop()
 	l, hosts, err := listen("listen", f.Listen)
 	if err != nil {

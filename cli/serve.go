@@ -10,7 +10,6 @@ import (
 
 	"bigpanda-udf/config"
 	"bigpanda-udf/daemon"
-	"bigpanda-udf/metrics"
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/topic"
 	"bigpanda-udf/udf"
@@ -98,9 +97,7 @@ func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 		}
 		return err
 	}
-	for _, warning := range s.Warnings {
-		log.Warn(c.hidden.redact(warning))
-	}
+	s.logWarnings(log)
 	all := &deliveries{settings: s, times: p.Times, log: log, hurrying: hurrying, waits: "changes wait in the outbox"}
 	defer all.close()
 	if d != nil {
@@ -134,13 +131,12 @@ func (f *serveFlags) startMetrics(ctx context.Context, s settings, d *deliverer,
 		}
 		all = append(all, collector)
 	}
-	server := metrics.NewServer(ready, all...)
 	l, _, err := listen("metrics-listen", f.MetricsListen)
 	if err != nil {
 		return nil, err
 	}
 	return beside(ctx, func(ctx context.Context) {
-		if err := serveMetrics(ctx, l, server, log); err != nil {
+		if err := serveMetrics(ctx, l, log, ready, all...); err != nil {
 			log.Error("metrics are no longer served: start this anew", "error", err)
 		}
 	}), nil
