@@ -130,6 +130,7 @@ type command struct {
 	grammar
 	name      string              // functionMode, or a subcommand
 	chosen    subcommand          // nil: the function, or nothing was chosen
+	below     any                 // of those below it, the one that was
 	flags     map[string]string   // the settings that were given as flags, as text
 	options   map[string][]string // those of a TICKscript that were, by name
 	variables map[string]string   // those that other flags were read from, by flag
@@ -163,11 +164,16 @@ func parse(p Process) (*command, error) {
 		return c, err
 	}
 	for _, step := range ctx.Path {
-		if step.Command != nil {
-			c.choose(step.Command)
-			continue
-		}
 		switch flag := step.Flag; {
+		case step.Command != nil:
+			if c.name == functionMode && step.Command.Name != functionNode {
+				c.name = step.Command.Name // it stood behind "--"
+			}
+			if target := step.Command.Target.Addr().Interface(); c.chosen == nil {
+				c.chosen, _ = target.(subcommand)
+			} else {
+				c.below = target
+			}
 		case flag == nil:
 		case isSetting(flag):
 			c.flags[flag.Name] = fmt.Sprint(flag.Target.Elem())
@@ -179,21 +185,6 @@ func parse(p Process) (*command, error) {
 		c.name, c.chosen = "version", new(versionFlags)
 	}
 	return c, nil
-}
-
-// choose notes a command, or one of those below it.
-func (c *command) choose(node *kong.Node) {
-	if c.name == functionMode && node.Name != functionNode {
-		c.name = node.Name // it stood behind "--"
-	}
-	switch target := node.Target.Addr().Interface().(type) {
-	case subcommand:
-		c.chosen = target
-	case outboxAction:
-		c.chosen.(*outboxFlags).action = target
-	case clusterAction:
-		c.chosen.(*clusterFlags).action = target
-	}
 }
 
 // needed are the commands that a parser of these arguments has to know: one costs a

@@ -30,8 +30,6 @@ type clusterFlags struct {
 	Retry    clusterRetryFlags    `cmd:"" help:"Put dead letters back into the stream, behind all others."`
 	Drop     clusterDropFlags     `cmd:"" help:"Remove dead letters for good."`
 	HandOver clusterHandOverFlags `cmd:"" help:"Have a process that stands by deliver, in the place of the one that does."`
-
-	action clusterAction // which of them was chosen
 }
 
 func newClusterFlags() any {
@@ -75,7 +73,7 @@ func (f *clusterFlags) run(ctx context.Context, p Process, c *command) error {
 		return err
 	}
 	defer conn.Close()
-	return f.action.do(ctx, p, &cluster{conn, s, c.hidden, f.JSON})
+	return c.below.(clusterAction).do(ctx, p, &cluster{conn, s, c.hidden, f.JSON})
 }
 
 // cell is a text for a table, without secrets.

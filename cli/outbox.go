@@ -34,8 +34,6 @@ type outboxFlags struct {
 	Export  outboxExportFlags  `cmd:"" help:"Everything that waits or is dead, as lines of JSON."`
 	Active  outboxActiveFlags  `cmd:"" help:"The alerts that BigPanda was told of and that are not OK, the oldest first, with their keys."`
 	Resolve outboxResolveFlags `cmd:"" help:"Tell BigPanda that alerts are OK."`
-
-	action outboxAction // which of them was chosen
 }
 
 func newOutboxFlags() any {
@@ -133,7 +131,7 @@ func (f *outboxFlags) run(ctx context.Context, p Process, c *command) error {
 	}
 	// Those that can be read are shown before the errors of the others.
 	in := targets{all: all, unread: unread, asJSON: f.JSON, idle: f.Idle || f.Task+f.Folder != "", hidden: c.hidden}
-	if acted := f.action.do(ctx, p, in); isTold {
+	if acted := c.below.(outboxAction).do(ctx, p, in); isTold {
 		err = acted
 	} else {
 		err = errors.Join(acted, err)
