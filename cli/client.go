@@ -38,7 +38,7 @@ func (s settings) newClient() (*bigpanda.Client, error) {
 		UserAgent:          programName + "/" + currentBuild().Version,
 	})
 	if err != nil {
-		return nil, usageError{s.nameOrigin(err)}
+		return nil, usageError{s.nameOrigin(err, clientErrors)}
 	}
 	return client, nil
 }
@@ -50,12 +50,16 @@ func warnOfShortToken(client *bigpanda.Client, log *slog.Logger) {
 	}
 }
 
-// nameOrigin puts before the client's error where the setting came from, which
-// the client cannot know.
-func (s settings) nameOrigin(err error) error {
-	for _, about := range []struct{ words, setting string }{
-		{"token file", "token-file"}, {"CA file", "ca-file"}, {"use url", "url"}, {"use token", "token"},
-	} {
+// An errorOf says how an error about a setting begins.
+type errorOf struct{ words, setting string }
+
+// clientErrors are those of the client's options.
+var clientErrors = []errorOf{{"token file", "token-file"}, {"CA file", "ca-file"}, {"use url", "url"}, {"use token", "token"}}
+
+// nameOrigin puts before an error about a setting where that came from, which
+// whoever takes the setting cannot know.
+func (s settings) nameOrigin(err error, all []errorOf) error {
+	for _, about := range all {
 		if where := s.Where[about.setting]; where != "" && strings.HasPrefix(strings.TrimPrefix(err.Error(), "read "), about.words) {
 			return fmt.Errorf("%s: %w", where, err)
 		}

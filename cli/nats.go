@@ -3,10 +3,8 @@ package cli
 import (
 	"crypto/hmac"
 	"crypto/sha256"
-	"fmt"
 	"log/slog"
 	"os"
-	"strings"
 
 	"bigpanda-udf/regularfile"
 	"bigpanda-udf/stream"
@@ -26,36 +24,22 @@ func (s settings) needNATS(does string) error {
 // connectNATS makes the connection, which the servers know by a name, and waits for no
 // server. Every error names the setting and says what to do.
 func (s settings) connectNATS(name string, log *slog.Logger) (*stream.Conn, error) {
-	n := s.NATS
 	s.hideNATSFiles(s.hidden)
-	conn, err := stream.Connect(stream.Options{
-		URLs:      n.URLs,
-		CredsFile: n.CredsFile, NKeyFile: n.NKeyFile, User: n.User, PasswordFile: n.PasswordFile, TokenFile: n.TokenFile,
-		CAFile: n.CAFile, CertFile: n.CertFile, KeyFile: n.KeyFile, ServerName: n.ServerName,
-		InboxPrefix: n.InboxPrefix, Stream: n.Stream, Replicas: n.Replicas, Create: n.Create,
-		MaxAge: n.MaxAge, Window: n.Window, MaxBytes: n.MaxSize, LeaseTTL: n.LeaseTTL,
-		Name: name + " at " + thisHost(), Log: log,
-	})
+	o := s.NATS
+	o.Name, o.Log = name+" at "+thisHost(), log
+	conn, err := stream.Connect(o)
 	if err != nil {
-		return nil, usageError{s.hidden.redactError(s.nameNATSOrigin(err))}
+		return nil, usageError{s.hidden.redactError(s.nameOrigin(err, natsErrors))}
 	}
 	return conn, nil
 }
 
-// nameNATSOrigin puts before an error of the stream's options where the setting came
-// from.
-func (s settings) nameNATSOrigin(err error) error {
-	for _, about := range []struct{ words, setting string }{
-		{"nats url", "nats"}, {"creds file", "nats-creds-file"}, {"nkey file", "nats-nkey-file"}, {"password file", "nats-password-file"},
-		{"password file", "nats-user"}, {"token file", "nats-token-file"}, {"CA file", "nats-ca-file"}, {"certificate", "nats-cert-file"},
-		{"certificate", "nats-key-file"}, {"stream name", "nats-stream"}, {"inbox prefix", "nats-inbox-prefix"},
-		{"use NATS: alerts are kept", "nats-max-age"}, {"use NATS: alerts are kept", "nats-window"},
-	} {
-		if where := s.Where[about.setting]; where != "" && strings.HasPrefix(err.Error(), about.words) {
-			return fmt.Errorf("%s: %w", where, err)
-		}
-	}
-	return err
+// natsErrors are those of the stream's options.
+var natsErrors = []errorOf{
+	{"nats url", "nats"}, {"creds file", "nats-creds-file"}, {"nkey file", "nats-nkey-file"}, {"password file", "nats-password-file"},
+	{"password file", "nats-user"}, {"token file", "nats-token-file"}, {"CA file", "nats-ca-file"}, {"certificate", "nats-cert-file"},
+	{"certificate", "nats-key-file"}, {"stream name", "nats-stream"}, {"inbox prefix", "nats-inbox-prefix"},
+	{"use NATS: alerts are kept", "nats-max-age"}, {"use NATS: alerts are kept", "nats-window"},
 }
 
 // natsURL is where alerts go, as an outbox knows it. The servers may change: what they

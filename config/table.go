@@ -9,6 +9,7 @@ import (
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/stream"
 	"bigpanda-udf/udf"
 	"bigpanda-udf/wire"
 )
@@ -42,7 +43,7 @@ type Settings struct {
 	DrainTimeout           time.Duration
 	LogLevel               slog.Level
 	LogFormat              string
-	NATS                   NATS
+	NATS                   stream.Options // no URLs: alerts go to BigPanda
 
 	// Defaults are those of the options of a TICKscript.
 	Defaults udf.Defaults

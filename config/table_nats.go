@@ -9,23 +9,8 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/stream"
 )
-
-// NATS is how to reach the servers, and what the stream on them is like.
-type NATS struct {
-	URLs []string // none: alerts go to BigPanda
-
-	CredsFile, NKeyFile, User, PasswordFile, TokenFile string
-	CAFile, CertFile, KeyFile, ServerName              string
-	InboxPrefix                                        string
-
-	Stream         string
-	Replicas       int
-	Create         bool
-	MaxAge, Window time.Duration
-	MaxSize        int64 // bytes
-	LeaseTTL       time.Duration
-}
 
 const (
 	// minStreamSize is less than any stream of alerts needs, and more than a slip of
@@ -72,25 +57,25 @@ var natsTable = []Setting{
 	{Name: "nats-inbox-prefix", InFile: true, Placeholder: "PREFIX", Default: "_INBOX",
 		Help:  "Take answers at subjects with this prefix, which the user may subscribe to (${default}).",
 		field: text(func(s *Settings) *string { return &s.NATS.InboxPrefix })},
-	{Name: "nats-stream", InFile: true, Placeholder: "NAME", Default: "BIGPANDA",
+	{Name: "nats-stream", InFile: true, Placeholder: "NAME", Default: stream.DefaultStream,
 		Help:  "The stream, and the first word of its subjects (${default}).",
 		field: text(func(s *Settings) *string { return &s.NATS.Stream })},
-	{Name: "nats-replicas", InFile: true, Placeholder: "N", Default: "3",
+	{Name: "nats-replicas", InFile: true, Placeholder: "N", Default: fmt.Sprint(stream.DefaultReplicas),
 		Help:  "On how many servers the stream is kept, when it is made (${default}).",
 		field: upTo(func(s *Settings) *int { return &s.NATS.Replicas }, maxReplicas)},
 	{Name: "nats-create", InFile: true, Default: "true",
 		Help:  "Make the stream where it is missing (${default}); with --nats-create=false somebody else does.",
 		field: yesNo(func(s *Settings) *bool { return &s.NATS.Create })},
-	{Name: "nats-max-age", InFile: true, Placeholder: "TIME", Default: "168h",
+	{Name: "nats-max-age", InFile: true, Placeholder: "TIME", Default: stream.DefaultMaxAge.String(),
 		Help:  "How long the stream keeps an alert, delivered or not, when it is made (${default}).",
 		field: lasting(func(s *Settings) *time.Duration { return &s.NATS.MaxAge }, time.Minute)},
-	{Name: "nats-window", InFile: true, Placeholder: "TIME", Default: "24h",
+	{Name: "nats-window", InFile: true, Placeholder: "TIME", Default: stream.DefaultWindow.String(),
 		Help:  "For how long the same alert of two nodes is known to be one, when the stream is made (${default}).",
 		field: lasting(func(s *Settings) *time.Duration { return &s.NATS.Window }, time.Second)},
-	{Name: "nats-max-size", InFile: true, Placeholder: "SIZE", Default: fmt.Sprint(4 << 30),
+	{Name: "nats-max-size", InFile: true, Placeholder: "SIZE", Default: fmt.Sprint(stream.DefaultMaxBytes),
 		Help:  "How large the stream may become on each server, when it is made (${default}); a full one takes nothing more, and alerts wait in the outboxes.",
-		field: atLeastBytes(func(s *Settings) *int64 { return &s.NATS.MaxSize }, minStreamSize)},
-	{Name: "nats-lease-ttl", InFile: true, Placeholder: "TIME", Default: "5s",
+		field: atLeastBytes(func(s *Settings) *int64 { return &s.NATS.MaxBytes }, minStreamSize)},
+	{Name: "nats-lease-ttl", InFile: true, Placeholder: "TIME", Default: stream.DefaultLeaseTTL.String(),
 		Help:  "After how long without a sign of life another deliverer takes over (${default}); the same for all of them.",
 		field: lasting(func(s *Settings) *time.Duration { return &s.NATS.LeaseTTL }, minLeaseTTL)},
 }

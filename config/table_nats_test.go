@@ -6,10 +6,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bigpanda-udf/stream"
 )
 
 // ofText is a setting that is the text that it was given.
-func ofText(get func(n NATS) string, byDefault string) sources {
+func ofText(get func(n stream.Options) string, byDefault string) sources {
 	return sources{"/flag", "/env", none, `"/config"`, [5]any{"/flag", "/env", nil, "/config", byDefault}, func(s Settings) any { return get(s.NATS) }}
 }
 
@@ -17,17 +19,17 @@ func init() {
 	maps.Copy(everySetting, map[string]sources{
 		"nats": {"nats://a:1, tls://b", "nats://env", none, `"nats://config"`, [5]any{"nats://a:1|tls://b", "nats://env", nil, "nats://config", ""},
 			func(s Settings) any { return strings.Join(s.NATS.URLs, "|") }},
-		"nats-creds-file":    ofText(func(n NATS) string { return n.CredsFile }, ""),
-		"nats-nkey-file":     ofText(func(n NATS) string { return n.NKeyFile }, ""),
-		"nats-user":          ofText(func(n NATS) string { return n.User }, ""),
-		"nats-password-file": ofText(func(n NATS) string { return n.PasswordFile }, ""),
-		"nats-token-file":    ofText(func(n NATS) string { return n.TokenFile }, ""),
-		"nats-ca-file":       ofText(func(n NATS) string { return n.CAFile }, ""),
-		"nats-cert-file":     ofText(func(n NATS) string { return n.CertFile }, ""),
-		"nats-key-file":      ofText(func(n NATS) string { return n.KeyFile }, ""),
-		"nats-server-name":   ofText(func(n NATS) string { return n.ServerName }, ""),
-		"nats-inbox-prefix":  ofText(func(n NATS) string { return n.InboxPrefix }, "_INBOX"),
-		"nats-stream":        ofText(func(n NATS) string { return n.Stream }, "BIGPANDA"),
+		"nats-creds-file":    ofText(func(n stream.Options) string { return n.CredsFile }, ""),
+		"nats-nkey-file":     ofText(func(n stream.Options) string { return n.NKeyFile }, ""),
+		"nats-user":          ofText(func(n stream.Options) string { return n.User }, ""),
+		"nats-password-file": ofText(func(n stream.Options) string { return n.PasswordFile }, ""),
+		"nats-token-file":    ofText(func(n stream.Options) string { return n.TokenFile }, ""),
+		"nats-ca-file":       ofText(func(n stream.Options) string { return n.CAFile }, ""),
+		"nats-cert-file":     ofText(func(n stream.Options) string { return n.CertFile }, ""),
+		"nats-key-file":      ofText(func(n stream.Options) string { return n.KeyFile }, ""),
+		"nats-server-name":   ofText(func(n stream.Options) string { return n.ServerName }, ""),
+		"nats-inbox-prefix":  ofText(func(n stream.Options) string { return n.InboxPrefix }, "_INBOX"),
+		"nats-stream":        ofText(func(n stream.Options) string { return n.Stream }, "BIGPANDA"),
 		"nats-replicas": {"1", "2", none, "5", [5]any{1, 2, nil, 5, 3},
 			func(s Settings) any { return s.NATS.Replicas }},
 		"nats-create": {"false", "true", none, "false", [5]any{false, true, nil, false, true},
@@ -37,7 +39,7 @@ func init() {
 		"nats-window": {"1h", "2h", none, `"3h"`, [5]any{time.Hour, 2 * time.Hour, nil, 3 * time.Hour, 24 * time.Hour},
 			func(s Settings) any { return s.NATS.Window }},
 		"nats-max-size": {"1GiB", "2GB", none, `"3MiB"`, [5]any{int64(1 << 30), int64(2e9), nil, int64(3 << 20), int64(4 << 30)},
-			func(s Settings) any { return s.NATS.MaxSize }},
+			func(s Settings) any { return s.NATS.MaxBytes }},
 		"nats-lease-ttl": {"1s", "2s", none, `"3s"`, [5]any{time.Second, 2 * time.Second, nil, 3 * time.Second, 5 * time.Second},
 			func(s Settings) any { return s.NATS.LeaseTTL }},
 	})
