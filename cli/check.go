@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"bigpanda-udf/config"
+	"bigpanda-udf/regularfile"
 	"bigpanda-udf/system"
 
 	"golang.org/x/net/http/httpproxy"
@@ -151,19 +152,37 @@ func (k *checkup) proxyFrom(lookup func(string) (string, bool)) func(*url.URL) (
 	return c.ProxyFunc()
 }
 
-// What access(2) may be asked for.
+// A use is what is to be done with a file, which access(2) is asked about.
+type use struct {
+	kind     fs.FileMode // its type
+	noun, do string      // what people call the one and the other
+	mode     uint32
+	unseen   string // begins the sentence about what cannot be looked at
+}
+
 const (
 	mayExecute = 1 << iota
 	mayWrite
 	mayRead
 )
 
-// may returns an error if this user may not do something with a file.
-func (k *checkup) may(do string, mode uint32, path string, info fs.FileInfo) error {
-	if err := system.Access(path, mode); err != nil {
-		return fmt.Errorf("%s may not %s %s (%s, of %s): %w", k.user, do, path, info.Mode(), ownerOf(info), err)
+// usable tells whether a path is a file of the kind that is meant, with which this user
+// may do what is meant; hint is about the one, hintMay about the other.
+func (k *checkup) usable(check, path string, u use, hint, hintMay string) (info fs.FileInfo, ok bool) {
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		k.fail(check, hint, "%s%s: %s", u.unseen, path, regularfile.Cause(err))
+	case info.Mode().Type() != u.kind:
+		k.fail(check, hint, "%s is no %s", path, u.noun)
+	default:
+		err := system.Access(path, u.mode)
+		if err == nil {
+			return info, true
+		}
+		k.fail(check, hintMay, "%s may not %s %s (%s, of %s): %s", k.user, u.do, path, info.Mode(), ownerOf(info), err)
 	}
-	return nil
+	return nil, false
 }
 
 func ownerOf(info fs.FileInfo) string {

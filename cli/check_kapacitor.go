@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -236,17 +237,7 @@ func (k *checkup) prog(prog string) {
 		k.note("prog", "name the full path", "%s is looked up in kapacitord's PATH: here it is %s", prog, found)
 		prog = found
 	}
-	info, err := os.Stat(prog)
-	switch {
-	case err != nil:
-		k.fail("prog", hint, "%s: %s", prog, regularfile.Cause(err))
-		return
-	case !info.Mode().IsRegular():
-		k.fail("prog", hint, "%s is no file", prog)
-		return
-	}
-	if err := k.may("execute", mayExecute, prog, info); err != nil {
-		k.fail("prog", hint, "%s", err)
+	if _, ok := k.usable("prog", prog, use{0, "file", "execute", mayExecute, ""}, hint, hint); !ok {
 		return
 	}
 	if !isThisFile(prog) {
@@ -264,17 +255,8 @@ func (k *checkup) socket(fn functionConf) {
 		return
 	}
 	const hint = "start the process that listens there before kapacitord"
-	info, err := os.Stat(fn.Socket)
-	switch {
-	case err != nil:
-		k.fail("socket", hint, "%s: %s", fn.Socket, regularfile.Cause(err))
-		return
-	case info.Mode().Type() != os.ModeSocket:
-		k.fail("socket", hint, "%s is no socket", fn.Socket)
-		return
-	}
-	if err := k.may("write to", mayWrite, fn.Socket, info); err != nil {
-		k.fail("socket", "let "+k.user+" write to it", "%s", err)
+	writing := use{fs.ModeSocket, "socket", "write to", mayWrite, ""}
+	if _, ok := k.usable("socket", fn.Socket, writing, hint, "let "+k.user+" write to it"); !ok {
 		return
 	}
 	k.ok("socket", "%s, which %s may use; the settings are those of the process behind it", fn.Socket, k.user)

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"bigpanda-udf/config"
-	"bigpanda-udf/regularfile"
 	"bigpanda-udf/system"
 )
 
@@ -40,21 +39,12 @@ func (k *checkup) outbox(ctx context.Context, s settings) {
 		k.warn(check, "write the full path", "%s counts from the folder that kapacitord runs in", s.Outbox)
 	}
 	there := existing(s.Outbox)
-	info, err := os.Stat(there)
-	switch {
-	case err != nil:
-		k.fail(check, setIt, "it cannot be looked at: %s: %s", there, regularfile.Cause(err))
-		return
-	case !info.IsDir():
-		k.fail(check, setIt, "%s is no folder", there)
-		return
-	}
-	want := uint32(mayWrite | mayExecute)
+	writing := use{fs.ModeDir, "folder", "write in", mayWrite | mayExecute, "it cannot be looked at: "}
 	if there == s.Outbox {
-		want |= mayRead
+		writing.mode |= mayRead
 	}
-	if err := k.may("write in", want, there, info); err != nil {
-		k.fail(check, setIt+", or let "+k.user+" write there", "%s", err)
+	info, ok := k.usable(check, there, writing, setIt, setIt+", or let "+k.user+" write there")
+	if !ok {
 		return
 	}
 	k.space(there, s.OutboxMaxSize)

@@ -26,9 +26,8 @@ const (
 	// maxAPIAnswer is more than the list of any number of topics that is looked at.
 	maxAPIAnswer = 16 << 20
 	// maxTopics is of how many topics the handlers are asked for: each is a
-	// request. maxHandlers is how many handlers are named.
-	maxTopics   = 1000
-	maxHandlers = 20
+	// request.
+	maxTopics = 1000
 )
 
 // How long one answer of Kapacitor may take, and all of them.
@@ -195,9 +194,7 @@ func (k *checkup) topicHandlers(ctx context.Context, a *kapacitorAPI, isOn bool)
 			if h.Kind != config.HandlerKind {
 				continue
 			}
-			if found++; found > maxHandlers {
-				continue
-			}
+			found++
 			does := "whose alerts it sends, too"
 			if !isOn {
 				does = "which logs an error for each alert, as [bigpanda] is off"
@@ -206,10 +203,7 @@ func (k *checkup) topicHandlers(ctx context.Context, a *kapacitorAPI, isOn bool)
 				"the handler %s of kind %s is left at the topic %s, %s", cell(h.ID), config.HandlerKind, cell(topic), does)
 		}
 	}
-	switch {
-	case found > maxHandlers:
-		k.note(check, "", "%s of kind %s in all", counted(found, "handler", "handlers"), config.HandlerKind)
-	case found == 0:
+	if found == 0 {
 		k.ok(check, "none of kind %s at %s", config.HandlerKind, counted(len(looked), "topic", "topics"))
 	}
 	if more := len(topics) - len(looked); more > 0 {

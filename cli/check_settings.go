@@ -110,21 +110,14 @@ type checkedFile struct {
 }
 
 func (k *checkup) file(f checkedFile) (readable bool) {
-	info, err := os.Stat(f.path)
 	hint := fmt.Sprintf("set --%s (%s) to a file that %s may read", f.setting, config.Variable(f.setting), k.user)
-	switch {
-	case err != nil:
-		k.fail(f.label, hint, "it cannot be looked at: %s: %s", f.path, regularfile.Cause(err))
-		return false
-	case info.IsDir():
+	if info, err := os.Stat(f.path); err == nil && info.IsDir() {
 		k.fail(f.label, hint, "%s is a folder", f.path)
 		return false
-	case !info.Mode().IsRegular():
-		k.fail(f.label, hint, "%s is no file", f.path)
-		return false
 	}
-	if err := k.may("read", mayRead, f.path, info); err != nil {
-		k.fail(f.label, fmt.Sprintf("let %s read it, such as with chown %[1]s %s", k.user, f.path), "%s", err)
+	reading := use{0, "file", "read", mayRead, "it cannot be looked at: "}
+	info, readable := k.usable(f.label, f.path, reading, hint, fmt.Sprintf("let %s read it, such as with chown %[1]s %s", k.user, f.path))
+	if !readable {
 		return false
 	}
 	mode := info.Mode().Perm()
