@@ -73,15 +73,12 @@ type namedSocket struct{ flag, path, edge string }
 
 // Listen returns the sockets of systemd, if that handed any over, else those
 // that the flags name. An error is a UsageError, or of the system.
-func (s Sockets) Listen() ([]Socket, error) {
-	mode, err := s.mode()
-	if err != nil {
-		return nil, err
-	}
-	group, err := s.group()
-	if err != nil {
-		return nil, err
-	}
+func (s Sockets) Listen() (sockets []Socket, err error) {
+	defer func() {
+		if err != nil {
+			closeAll(sockets)
+		}
+	}()
 	if s.BatchPath != "" && s.Edge == Batch {
 		return nil, s.batchTwice("--batch-socket")
 	}
@@ -90,29 +87,30 @@ func (s Sockets) Listen() ([]Socket, error) {
 	if len(named) == 2 && samePath(s.Path, s.BatchPath) {
 		return nil, usagef("--socket and --batch-socket are both %.200q: give each a path of its own, since a function takes either streams or batches", s.Path)
 	}
-	var sockets []Socket
-	handed := takeOver()
-	switch {
-	case len(handed) > 0:
-		sockets, err = s.sort(handed, named)
-	case len(named) == 0 && s.HTTP == "":
-		return nil, usagef("no socket: set --socket (BIGPANDA_SERVE_SOCKET), for batch tasks --batch-socket (BIGPANDA_SERVE_BATCH_SOCKET), to the path that socket has in kapacitor.conf, " +
-			"or for events of topics --http (BIGPANDA_SERVE_HTTP)")
-	default:
-		sockets, err = s.listen(named, mode, group)
-	}
-	if err == nil {
-		sockets, err = s.addHTTP(sockets)
+	sockets, err = s.takeOver(named)
+	if err == nil && len(sockets) == 0 {
+		sockets, err = s.listen(named)
 	}
 	if err != nil {
-		closeAll(sockets)
-		return nil, err
+		return sockets, err
 	}
-	return sockets, nil
+	return s.addHTTP(sockets)
 }
 
 // listen makes the sockets that flags name.
-func (s Sockets) listen(named []namedSocket, mode os.FileMode, group int) (sockets []Socket, err error) {
+func (s Sockets) listen(named []namedSocket) (sockets []Socket, err error) {
+	if len(named) == 0 && s.HTTP == "" {
+		return nil, usagef("no socket: set --socket (BIGPANDA_SERVE_SOCKET), for batch tasks --batch-socket (BIGPANDA_SERVE_BATCH_SOCKET), to the path that socket has in kapacitor.conf, " +
+			"or for events of topics --http (BIGPANDA_SERVE_HTTP)")
+	}
+	mode, err := s.mode()
+	if err != nil {
+		return nil, err
+	}
+	group, err := s.group()
+	if err != nil {
+		return nil, err
+	}
 	for _, n := range named {
 		if err := n.check(); err != nil {
 			return nil, err
