@@ -20,15 +20,11 @@ import (
 type serveFlags struct {
 	settingFlags
 
-	Socket      string `placeholder:"PATH" help:"Where to listen for stream tasks, or for those that --edge says; the same as socket of the function in kapacitor.conf. Not needed where systemd listens."`
-	BatchSocket string `placeholder:"PATH" help:"Where to listen for batch tasks, alone or beside --socket."`
-	SocketMode  string `placeholder:"MODE" help:"Who may connect, as the octal mode of the sockets (0660)."`
-	SocketGroup string `placeholder:"GROUP" help:"The group of the sockets, by name or number (that of the process)."`
+	daemon.Sockets
 
 	MetricsListen string `placeholder:"ADDRESS" help:"Also do what the subcommand metrics does, at this address, such as 127.0.0.1:9786."`
 	Deliver       bool   `group:"nats" help:"Also do what the subcommand deliver does, with its probe and metrics at --metrics-listen."`
 
-	HTTP          string `name:"http" group:"topics" placeholder:"ADDRESS" help:"Where to take events that handlers of kind post send, such as 127.0.0.1:9095."`
 	HTTPTokenFile string `name:"http-token-file" group:"topics" placeholder:"FILE" help:"Take events only with the token in this file, as bearer or as password."`
 	HTTPCert      string `name:"http-cert" group:"topics" placeholder:"FILE" help:"Take events by HTTPS with this certificate, a PEM file."`
 	HTTPKey       string `name:"http-key" group:"topics" placeholder:"FILE" help:"The key of the certificate, a PEM file."`
@@ -81,10 +77,8 @@ func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 		return err
 	}
 	defer endMetrics()
-	sockets, err := daemon.Sockets{
-		Path: f.Socket, BatchPath: f.BatchSocket, Mode: f.SocketMode, Group: f.SocketGroup, Edge: s.Edge, EdgeFrom: s.Where["edge"],
-		HTTP: f.HTTP, CheckHTTP: f.access(c.hidden).Check,
-	}.Listen()
+	f.Edge, f.EdgeFrom, f.CheckHTTP = s.Edge, s.Where["edge"], f.access(c.hidden).Check
+	sockets, err := f.Listen()
 	if errors.As(err, new(daemon.UsageError)) {
 		err = usageError{err}
 	}

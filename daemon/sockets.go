@@ -47,18 +47,19 @@ func closeAll(sockets []Socket) {
 	}
 }
 
-// Sockets are where the daemon is to listen, as its flags say.
+// Sockets are where the daemon is to listen, as its flags say, which the tags make.
 type Sockets struct {
-	Path      string // of --socket
-	BatchPath string // of --batch-socket
-	Mode      string // of --socket-mode, octal; "" for 0660
-	Group     string // of --socket-group; "" for that of the process
+	Path      string `name:"socket" placeholder:"PATH" help:"Where to listen for stream tasks, or for those that --edge says; the same as socket of the function in kapacitor.conf. Not needed where systemd listens."`
+	BatchPath string `name:"batch-socket" placeholder:"PATH" help:"Where to listen for batch tasks, alone or beside --socket."`
+	Mode      string `name:"socket-mode" placeholder:"MODE" help:"Who may connect, as the octal mode of the sockets (0660)."`
+	Group     string `name:"socket-group" placeholder:"GROUP" help:"The group of the sockets, by name or number (that of the process)."`
+	HTTP      string `name:"http" group:"topics" placeholder:"ADDRESS" help:"Where to take events that handlers of kind post send, such as 127.0.0.1:9095."`
+
 	// Edge is that of the tasks at Path, and EdgeFrom what says so, for errors.
-	Edge, EdgeFrom string
-	// HTTP is the address of --http, on loopback if it is a port alone, and CheckHTTP
-	// says whether it may be listened on.
-	HTTP      string
-	CheckHTTP func(*net.TCPAddr) error
+	Edge, EdgeFrom string `kong:"-"`
+	// CheckHTTP says whether the address of HTTP may be listened on, which is on
+	// loopback if it is a port alone.
+	CheckHTTP func(*net.TCPAddr) error `kong:"-"`
 }
 
 // A UsageError is an error of what the daemon was asked for: nothing was tried.
