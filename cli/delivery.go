@@ -53,6 +53,25 @@ func (s settings) newHandler(open func(udf.Use) (udf.Store, error), err error, l
 	})
 }
 
+// newDelivering makes a handler that delivers from its Init on, from what open opens,
+// until end is called.
+func (s settings) newDelivering(open func(udf.Use) (*delivery, error), err error, log *slog.Logger) (h *udf.Handler, end func()) {
+	var opened *delivery
+	h = s.newHandler(func(u udf.Use) (udf.Store, error) {
+		d, err := open(u)
+		if err != nil {
+			return nil, err
+		}
+		opened = d
+		return d.queue, nil
+	}, err, log)
+	return h, func() {
+		if opened != nil {
+			opened.Close()
+		}
+	}
+}
+
 func (s settings) wireOptions(log *slog.Logger) wire.Options {
 	return wire.Options{MaxFrame: int(s.MaxFrame), Log: log}
 }

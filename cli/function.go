@@ -48,25 +48,17 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden)
 	all := &deliveries{settings: s, times: p.Times, log: log, hurrying: hurrying, waits: "changes wait in the outbox for the next start"}
 	defer all.close()
-	var opened *delivery
-	open := func(u udf.Use) (udf.Store, error) {
+	handler, end := s.newDelivering(func(u udf.Use) (*delivery, error) {
 		s.logWarnings(log)
-		var err error
-		if opened, err = all.open(u, outbox.Options{}, log); err != nil {
-			return nil, err
-		}
-		return opened.Store(), nil
-	}
-	handler := s.newHandler(open, c.hidden.redactError(err), log)
+		return all.open(u, outbox.Options{}, log)
+	}, c.hidden.redactError(err), log)
 	if err != nil {
 		// Kapacitor asks for Info alone when it starts: the operator should not have to
 		// wait for the first task to hear of this.
 		log.Error("every task with this function will fail at Init", "error", err)
 	}
 	err = wire.Run(stopping, handler, in, p.Stdout, s.wireOptions(log))
-	if opened != nil {
-		opened.Close()
-	}
+	end()
 	if err != nil {
 		log.Error("the function ends before its input", "error", err)
 		return exitFailed

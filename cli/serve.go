@@ -152,19 +152,22 @@ func beside(ctx context.Context, run func(ctx context.Context)) (end func()) {
 func (a *deliveries) daemonOptions() daemon.Options {
 	o := daemon.Options{
 		Log: a.log, Wire: a.settings.wireOptions,
-		NewHandler: func(edge string, open func(udf.Use) (udf.Store, error), log *slog.Logger) *udf.Handler {
+		NewHandler: func(edge string, log *slog.Logger) (*udf.Handler, func()) {
 			s := a.settings
 			s.Edge = edge
-			return s.newHandler(open, nil, log)
-		},
-		Open: func(u udf.Use, log *slog.Logger) (daemon.Delivery, error) {
-			return a.open(u, outbox.Options{LeaveOrphans: true}, log)
+			return s.newDelivering(func(u udf.Use) (*delivery, error) {
+				return a.open(u, outbox.Options{LeaveOrphans: true}, log.With("task", u.Task, "node", u.Node))
+			}, nil, log)
 		},
 	}
 	if a.settings.Enabled && a.settings.Outbox != config.OutboxMemory {
-		o.OpenOrphans = func() (daemon.Delivery, error) {
+		o.OpenOrphans = func() (func(), error) {
 			// No task of Kapacitor has a blank in its name.
-			return a.open(udf.Use{Task: "bigpanda-udf serve", Node: "orphans"}, outbox.Options{}, a.log)
+			d, err := a.open(udf.Use{Task: "bigpanda-udf serve", Node: "orphans"}, outbox.Options{}, a.log)
+			if err != nil {
+				return nil, err
+			}
+			return d.Close, nil
 		}
 	}
 	return o

@@ -24,20 +24,19 @@ const initWithin = time.Minute
 const giveBackAfter = 5 * time.Second
 
 // A connection is one use of the function in one task, from Kapacitor's dialling
-// to the end of its input. Its goroutine owns it.
+// to the end of its input: its handler, and the daemon, which it tells which task it
+// serves. Its goroutine owns it.
 type connection struct {
-	daemon   *Daemon
-	edge     string // of its task
-	log      *slog.Logger
-	delivery Delivery // nil while no outbox is open
+	*udf.Handler
+	daemon *Daemon
 }
 
 // serveConn serves one connection. It closes it before the outbox, so that
 // Kapacitor, which holds up all its task operations meanwhile, need not wait for
 // that; whoever opens that outbox next does.
 func (d *Daemon) serveConn(ctx context.Context, conn net.Conn, edge string, log *slog.Logger) {
-	c := &connection{daemon: d, edge: edge, log: log}
-	err := c.run(ctx, conn)
+	handler, end := d.options.NewHandler(edge, log)
+	err := connection{handler, d}.run(ctx, conn, log)
 	switch {
 	case err == errStopped: // and nothing has failed beside it, which would be joined
 		log.Info("the daemon ends before a connection's input")
@@ -45,35 +44,21 @@ func (d *Daemon) serveConn(ctx context.Context, conn net.Conn, edge string, log 
 		log.Error("a connection ends before its input", "error", err)
 	}
 	conn.Close()
-	if c.delivery != nil {
-		c.delivery.Close()
-	}
+	end()
 	d.giveBack.Reset(giveBackAfter)
 }
 
 // run speaks the protocol. A panic is the connection's end and nobody else's,
 // though what wire.Run had begun to read and write is then in memory for good.
-func (c *connection) run(ctx context.Context, conn net.Conn) (err error) {
+func (c connection) run(ctx context.Context, conn net.Conn, log *slog.Logger) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			err = fmt.Errorf("panic: %v; please report this", v)
-			c.log.Error("handling a connection failed", "panic", v, "stack", string(debug.Stack()))
+			log.Error("handling a connection failed", "panic", v, "stack", string(debug.Stack()))
 		}
 	}()
-	o := c.daemon.options
-	w := o.Wire(c.log)
-	w.InitWithin = o.InitWithin
-	h := namedHandler{o.NewHandler(c.edge, c.open, c.log), c.serves}
+	w := c.daemon.options.Wire(log)
+	w.InitWithin = c.daemon.options.InitWithin
 	defer c.serves("")
-	return wire.Run(ctx, h, conn, conn, w)
-}
-
-// open is udf.Config.Open.
-func (c *connection) open(u udf.Use) (udf.Store, error) {
-	delivery, err := c.daemon.options.Open(u, c.log.With("task", u.Task, "node", u.Node))
-	if err != nil {
-		return nil, err
-	}
-	c.delivery = delivery
-	return delivery.Store(), nil
+	return wire.Run(ctx, c, conn, conn, w)
 }

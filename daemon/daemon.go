@@ -42,16 +42,16 @@ const (
 
 // Options are what a daemon is made of.
 type Options struct {
-	// NewHandler makes the handler of one connection, of a task of an edge.
-	NewHandler func(edge string, open func(udf.Use) (udf.Store, error), log *slog.Logger) *udf.Handler
+	// NewHandler makes the handler of one connection, of a task of an edge. At Init it
+	// opens the outbox of that use of the function, and begins to deliver; end ends
+	// both. What was not delivered is so by the next who opens it. It is called by
+	// many connections at once.
+	NewHandler func(edge string, log *slog.Logger) (h *udf.Handler, end func())
 	// Wire returns how a connection speaks the protocol.
 	Wire func(log *slog.Logger) wire.Options
-	// Open opens the outbox of one use of the function, and begins to deliver. It
-	// is called by many connections at once.
-	Open func(u udf.Use, log *slog.Logger) (Delivery, error)
 	// OpenOrphans opens the outbox that takes over what tasks that are not connected
-	// have left behind; nil: there is nothing to be left.
-	OpenOrphans func() (Delivery, error)
+	// have left behind, until it is ended; nil: there is nothing to be left.
+	OpenOrphans func() (end func(), err error)
 	// TakeEvents serves whoever posts events of topics, until ctx is done. It closes
 	// the listener.
 	TakeEvents func(ctx context.Context, l net.Listener) error
@@ -62,13 +62,6 @@ type Options struct {
 	Log *slog.Logger
 }
 
-// A Delivery is an outbox, and the sender that empties it.
-type Delivery interface {
-	Store() udf.Store
-	// Close ends both. What was not delivered is so by the next who opens it.
-	Close()
-}
-
 // Daemon serves connections. Its methods but Serve are safe for concurrent use.
 type Daemon struct {
 	options     Options
@@ -77,14 +70,14 @@ type Daemon struct {
 	giveBack    *time.Timer  // gives memory back; set when a connection has ended
 
 	mu      sync.Mutex
-	running map[*connection]string // the tasks of connections past Init
+	running map[connection]string // the tasks of connections past Init
 }
 
 // New returns a daemon that waits for Serve.
 func New(o Options) *Daemon {
 	o.InitWithin = cmp.Or(o.InitWithin, initWithin)
 	giveBack := time.AfterFunc(math.MaxInt64, debug.FreeOSMemory)
-	return &Daemon{options: o, log: o.Log, giveBack: giveBack, running: make(map[*connection]string)}
+	return &Daemon{options: o, log: o.Log, giveBack: giveBack, running: make(map[connection]string)}
 }
 
 // errStopped is what Kapacitor logs, and shows of each task, when the daemon was
@@ -132,10 +125,10 @@ func (d *Daemon) Serve(stopping context.Context, sockets []Socket) error {
 func (d *Daemon) deliverOrphans(ctx context.Context) {
 	said := ""
 	for {
-		delivery, err := d.options.OpenOrphans()
+		end, err := d.options.OpenOrphans()
 		if err == nil {
 			<-ctx.Done()
-			delivery.Close()
+			end()
 			return
 		}
 		if err.Error() != said {

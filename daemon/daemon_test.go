@@ -22,8 +22,8 @@ import (
 func quiet(log *slog.Logger) Options {
 	return Options{
 		Log: log, Wire: func(log *slog.Logger) wire.Options { return wire.Options{Log: log} },
-		NewHandler: func(_ string, _ func(udf.Use) (udf.Store, error), log *slog.Logger) *udf.Handler {
-			return udf.New(udf.Config{Enabled: false, Log: log})
+		NewHandler: func(_ string, log *slog.Logger) (*udf.Handler, func()) {
+			return udf.New(udf.Config{Enabled: false, Log: log}), func() {}
 		},
 	}
 }

@@ -5,28 +5,22 @@ import (
 	"slices"
 
 	"bigpanda-udf/printable"
-	"bigpanda-udf/udf"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
-// namedHandler is the handler of a connection that tells which task it serves,
-// once its Init has succeeded. That also holds while nothing is opened for it.
-type namedHandler struct {
-	*udf.Handler
-	serves func(task string)
-}
-
-func (h namedHandler) Init(r *agent.InitRequest) (*agent.InitResponse, error) {
-	answer, err := h.Handler.Init(r)
+// Init notes which task the connection serves, once it has succeeded. That also holds
+// while nothing is opened for it.
+func (c connection) Init(r *agent.InitRequest) (*agent.InitResponse, error) {
+	answer, err := c.Handler.Init(r)
 	if err == nil && answer.GetSuccess() {
-		h.serves(r.TaskID)
+		c.serves(r.TaskID)
 	}
 	return answer, err
 }
 
 // serves notes the task that a connection serves, "" for none any more.
-func (c *connection) serves(task string) {
+func (c connection) serves(task string) {
 	d := c.daemon
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -35,30 +29,20 @@ func (c *connection) serves(task string) {
 	}
 }
 
+// maxReload is how many tasks a line of the log names: it has room for as many.
+const maxReload = 15
+
 // sayWhatToReload logs the command that brings back the tasks that end with the
-// daemon: Kapacitor dials none of them again. A line of the log has room for some
-// of many tasks.
+// daemon: Kapacitor dials none of them again.
 func (d *Daemon) sayWhatToReload() {
 	d.mu.Lock()
 	tasks := slices.Compact(slices.Sorted(maps.Values(d.running)))
 	d.mu.Unlock()
-	const (
-		reload     = "kapacitor reload"
-		maxCommand = 2 << 10 // bytes: of more, the log shows a part
-	)
-	command := reload
-	say := func() {
-		d.log.Warn("these tasks end with the daemon: reload them once it runs again", "command", command)
-		command = reload
-	}
-	for _, task := range tasks {
-		word := printable.ShellWord(task)
-		if command != reload && len(command)+1+len(word) > maxCommand {
-			say()
+	for some := range slices.Chunk(tasks, maxReload) {
+		command := "kapacitor reload"
+		for _, task := range some {
+			command += " " + printable.ShellWord(task)
 		}
-		command += " " + word
-	}
-	if command != reload {
-		say()
+		d.log.Warn("these tasks end with the daemon: reload them once it runs again", "command", command)
 	}
 }
