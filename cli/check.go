@@ -127,7 +127,7 @@ func (k *checkup) examine(ctx context.Context, c *command, lookup func(string) (
 		return // the function opens neither an outbox nor a connection
 	}
 	k.outbox(ctx, s)
-	s.proxy, s.hidden = k.proxyFrom(lookup), k.hidden
+	s.Proxy, s.hidden = k.proxyFrom(lookup), k.hidden
 	if s.usesNATS() {
 		k.nats(ctx, s)
 		if s.Token+s.TokenFile == "" {

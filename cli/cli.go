@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -105,7 +104,6 @@ func (p Process) fail(c *command, err error) int {
 type settings struct {
 	config.Settings
 	hidden *secrets
-	proxy  func(*url.URL) (*url.URL, error) // nil: the process's environment says
 }
 
 // settings reads the settings, and hides what is secret in them.

@@ -25,18 +25,9 @@ func (s settings) newClient() (*bigpanda.Client, error) {
 		return nil, usagef("no token%s: set BIGPANDA_TOKEN or BIGPANDA_TOKEN_FILE "+
 			"(for Kapacitor in [udf.functions.bigpanda.env] of kapacitor.conf), or token-file in [bigpanda] of the --config file", why)
 	}
-	client, err := bigpanda.NewClient(bigpanda.Options{
-		URL:                s.URL,
-		Token:              s.Token,
-		TokenFile:          s.TokenFile,
-		CAFile:             s.CAFile,
-		InsecureSkipVerify: s.InsecureSkipVerify,
-		Timeout:            s.Timeout,
-		Connections:        s.Connections,
-		OnToken:            func(token string) { s.hidden.add(token) },
-		Proxy:              s.proxy,
-		UserAgent:          programName + "/" + currentBuild().Version,
-	})
+	o := s.Options
+	o.OnToken, o.UserAgent = func(token string) { s.hidden.add(token) }, programName+"/"+currentBuild().Version
+	client, err := bigpanda.NewClient(o)
 	if err != nil {
 		return nil, usageError{s.nameOrigin(err, clientErrors)}
 	}

@@ -27,23 +27,19 @@ const (
 type Settings struct {
 	ConfigFile, HandlerFile string
 
-	Enabled            bool
-	URL                string
-	Token, TokenFile   string // at most one is set
-	CAFile             string
-	InsecureSkipVerify bool
-	Timeout            time.Duration
+	Enabled          bool
+	bigpanda.Options // of Token and TokenFile at most one is set
 
-	Outbox                 string // a folder, or OutboxMemory; "": there is none to take
-	OutboxMaxSize          int64  // bytes
-	Edge                   string
-	MaxFrame               int64 // bytes
-	BatchSize, Connections int
-	Rate                   float64 // requests a second; 0: no limit
-	DrainTimeout           time.Duration
-	LogLevel               slog.Level
-	LogFormat              string
-	NATS                   stream.Options // no URLs: alerts go to BigPanda
+	Outbox        string // a folder, or OutboxMemory; "": there is none to take
+	OutboxMaxSize int64  // bytes
+	Edge          string
+	MaxFrame      int64 // bytes
+	BatchSize     int
+	Rate          float64 // requests a second; 0: no limit
+	DrainTimeout  time.Duration
+	LogLevel      slog.Level
+	LogFormat     string
+	NATS          stream.Options // no URLs: alerts go to BigPanda
 
 	// Defaults are those of the options of a TICKscript.
 	Defaults udf.Defaults
