@@ -50,6 +50,7 @@ func (f *outboxResolveFlags) do(ctx context.Context, p Process, in targets) erro
 	alerts := make([][]*udf.Active, len(in.all))
 	var failed error
 	total, open := 0, 0
+	told := make(map[string]int64) // when the last of the outboxes told of an alert, by key
 	for i, tgt := range in.all {
 		if f.All && !tgt.LeftBehind.IsZero() {
 			continue // whether those are over nobody knows
@@ -59,6 +60,9 @@ func (f *outboxResolveFlags) do(ctx context.Context, p Process, in targets) erro
 		failed = errors.Join(failed, err)
 		if err != nil {
 			in.unread = append(in.unread, tgt.Folder)
+		}
+		for _, a := range alerts[i] {
+			told[a.Key] = max(told[a.Key], a.Timestamp)
 		}
 		if n := len(alerts[i]); n > 0 {
 			total, open = total+n, open+1
@@ -75,9 +79,11 @@ func (f *outboxResolveFlags) do(ctx context.Context, p Process, in targets) erro
 	case len(in.all) > 0 && !in.asJSON:
 		fmt.Fprintf(p.Stdout, "nothing to resolve: every alert is OK%s\n", in.where())
 	}
-	sameTimestamps(alerts)
 	now := time.Now() // of one alert, all outboxes send the same: BigPanda takes it once
 	for i, tgt := range in.all {
+		for _, a := range alerts[i] {
+			a.Timestamp = told[a.Key]
+		}
 		failed = errors.Join(failed, p.resolveIn(ctx, in.asJSON, tgt, alerts[i], now))
 	}
 	return failed
@@ -116,22 +122,6 @@ func selectKeys(given []keyStart, alerts [][]*udf.Active, where string) (failed 
 		alerts[i] = slices.DeleteFunc(alerts[i], func(a *udf.Active) bool { return !meant[a.Key] })
 	}
 	return failed
-}
-
-// sameTimestamps has an alert that several outboxes have resolved later than any
-// of them has told of it.
-func sameTimestamps(alerts [][]*udf.Active) {
-	last := make(map[string]int64)
-	for _, some := range alerts {
-		for _, a := range some {
-			last[a.Key] = max(last[a.Key], a.Timestamp)
-		}
-	}
-	for _, some := range alerts {
-		for _, a := range some {
-			a.Timestamp = last[a.Key]
-		}
-	}
 }
 
 // resolveIn resolves alerts in one outbox, and says what became of them.
