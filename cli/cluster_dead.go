@@ -17,11 +17,7 @@ import (
 // takes some requests, which a server far away answers late, and one that syncs each write.
 const deadPage = 20
 
-type clusterDeadFlags struct {
-	howMany
-	After   entryID `placeholder:"ID" help:"Only what follows this one."`
-	Payload bool    `help:"Show also what was sent."`
-}
+type clusterDeadFlags struct{ pageFlags }
 
 func (f *clusterDeadFlags) do(ctx context.Context, p Process, in *cluster) error {
 	now := time.Now()
@@ -75,15 +71,7 @@ func (f *clusterRetryFlags) do(ctx context.Context, p Process, in *cluster) erro
 	return in.change(ctx, p, ids, "retry", "dead letter is back in the stream", "dead letters are back in the stream", in.RetryDead)
 }
 
-type clusterDropFlags struct {
-	selectedIDs
-	asking
-}
-
-// AfterApply is called by kong.
-func (f clusterDropFlags) AfterApply() error {
-	return cmp.Or(f.selectedIDs.AfterApply(), f.yesWithoutAll(f.All, "an ID"))
-}
+type clusterDropFlags struct{ dropped }
 
 func (f *clusterDropFlags) do(ctx context.Context, p Process, in *cluster) error {
 	ids, err := in.selected(ctx, f.selectedIDs)

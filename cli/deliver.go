@@ -86,7 +86,6 @@ type deliverer struct {
 	conn      *stream.Conn
 	client    *bigpanda.Client
 	collector *metrics.Cluster
-	log       *slog.Logger
 }
 
 // newDeliverer makes the deliverer that the settings describe. It does nothing yet.
@@ -107,7 +106,7 @@ func (s settings) newDeliverer(log *slog.Logger) (*deliverer, error) {
 	if warning := s.PlainHTTP(); warning != "" {
 		log.Warn(s.hidden.redact(warning))
 	}
-	d := &deliverer{conn: conn, client: client, log: log}
+	d := &deliverer{conn: conn, client: client}
 	d.Deliverer = conn.NewDeliverer(stream.DelivererOptions{
 		// Of two processes on hosts of one name, as containers may be, each is itself.
 		Owner: fmt.Sprintf("%s/%d-%.4s", thisHost(), os.Getpid(), rand.Text()),
@@ -125,15 +124,6 @@ func (d *deliverer) run(ctx context.Context) error {
 		return fmt.Errorf("deliver what is in the stream: %w", err)
 	}
 	return nil
-}
-
-// start delivers beside something else until end is called.
-func (d *deliverer) start() (end func()) {
-	return beside(context.Background(), func(ctx context.Context) {
-		if err := d.run(ctx); err != nil {
-			d.log.Error("alerts of the stream are no longer delivered from here: start this anew", "error", err)
-		}
-	})
 }
 
 func (d *deliverer) close() {

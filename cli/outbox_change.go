@@ -73,15 +73,20 @@ func (f *outboxRetryFlags) do(ctx context.Context, p Process, in targets) error 
 	})
 }
 
-type outboxDropFlags struct {
+// dropped say which are to be dropped.
+type dropped struct {
 	selectedIDs
 	asking
-	Queued bool `help:"Drop alerts that wait, instead of dead letters. BigPanda never hears of them."`
 }
 
 // AfterApply is called by kong.
-func (f outboxDropFlags) AfterApply() error {
+func (f dropped) AfterApply() error {
 	return cmp.Or(f.selectedIDs.AfterApply(), f.yesWithoutAll(f.All, "an ID"))
+}
+
+type outboxDropFlags struct {
+	dropped
+	Queued bool `help:"Drop alerts that wait, instead of dead letters. BigPanda never hears of them."`
 }
 
 func (f *outboxDropFlags) do(ctx context.Context, p Process, in targets) error {
