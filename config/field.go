@@ -76,11 +76,16 @@ func oneOf(at func(*Settings) *string, words ...string) field {
 	}, same).among(words...)
 }
 
-func atLeastOne(at func(*Settings) *int) field {
+// fromOne is a whole number, up to most if that is not 0.
+func fromOne(at func(*Settings) *int, most int) field {
+	hint := "write a whole number from 1"
+	if most > 0 {
+		hint += fmt.Sprintf(" to %d", most)
+	}
 	return fieldOf(wholeKey, at, func(text string) (int, error) {
 		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 {
-			return 0, errors.New("write a whole number from 1")
+		if err != nil || n < 1 || most > 0 && n > most {
+			return 0, errors.New(hint)
 		}
 		return n, nil
 	}, strconv.Itoa)
@@ -89,12 +94,10 @@ func atLeastOne(at func(*Settings) *int) field {
 func lasting(at func(*Settings) *time.Duration, least time.Duration) field {
 	return fieldOf(durationKey, at, func(text string) (time.Duration, error) {
 		d, err := time.ParseDuration(text)
-		switch {
-		case err != nil:
+		if err != nil {
 			return 0, errors.New("write a number with its unit, such as 10s or 500ms")
-		case d < least && least == 0:
-			return 0, errors.New("write 0s or more")
-		case d < least:
+		}
+		if d < least {
 			return 0, fmt.Errorf("write %s or more", least)
 		}
 		return d, nil

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -62,7 +61,7 @@ var natsTable = []Setting{
 		field: text(func(s *Settings) *string { return &s.NATS.Stream })},
 	{Name: "nats-replicas", InFile: true, Placeholder: "N", Default: fmt.Sprint(stream.DefaultReplicas),
 		Help:  "On how many servers the stream is kept, when it is made (${default}).",
-		field: upTo(func(s *Settings) *int { return &s.NATS.Replicas }, maxReplicas)},
+		field: fromOne(func(s *Settings) *int { return &s.NATS.Replicas }, maxReplicas)},
 	{Name: "nats-create", InFile: true, Default: "true",
 		Help:  "Make the stream where it is missing (${default}); with --nats-create=false somebody else does.",
 		field: yesNo(func(s *Settings) *bool { return &s.NATS.Create })},
@@ -102,16 +101,6 @@ func addresses(at func(*Settings) *[]string) field {
 		}
 		return strings.Join(shown, ",")
 	})
-}
-
-func upTo(at func(*Settings) *int, most int) field {
-	return fieldOf(wholeKey, at, func(text string) (int, error) {
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 1 || n > most {
-			return 0, fmt.Errorf("write a whole number from 1 to %d", most)
-		}
-		return n, nil
-	}, strconv.Itoa)
 }
 
 // warnOfNATS warns of settings that mean nothing, as --nats is not set. They are no
