@@ -116,8 +116,6 @@ func (k *checkup) conclude() error {
 // examine looks at what comes of one set of flags and variables.
 func (k *checkup) examine(ctx context.Context, c *command, lookup func(string) (string, bool)) {
 	s, err := c.settings(Process{LookupEnv: lookup})
-	k.hidden.addSettings(s.Settings)
-	s.hideTokenFile(k.hidden)
 	k.settings(s, err)
 	sound := k.files(s)
 	if k.handlers != "" {
@@ -127,7 +125,7 @@ func (k *checkup) examine(ctx context.Context, c *command, lookup func(string) (
 		return // the function opens neither an outbox nor a connection
 	}
 	k.outbox(ctx, s)
-	s.Proxy, s.hidden = k.proxyFrom(lookup), k.hidden
+	s.Proxy = k.proxyFrom(lookup)
 	if s.usesNATS() {
 		k.nats(ctx, s)
 		if s.Token+s.TokenFile == "" {

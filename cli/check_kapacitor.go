@@ -99,9 +99,9 @@ func (f kapacitorFlags) read(c *command) (*kapacitorConf, error) {
 
 func (fn functionConf) token() string { return fn.Env[config.Variable("token")] }
 
-// command is the function's command line, and the environment that it has. After an
-// error there is still a command.
-func (fn functionConf) command() (c *command, env func(string) (string, bool), err error) {
+// command is the function's command line, and the environment that it has, whose
+// secrets are hidden, too. After an error there is still a command.
+func (fn functionConf) command(hidden *secrets) (c *command, env func(string) (string, bool), err error) {
 	env = func(name string) (string, bool) {
 		text, ok := fn.Env[name]
 		if !ok && name == "HOME" { // kapacitord hands on its own
@@ -112,6 +112,7 @@ func (fn functionConf) command() (c *command, env func(string) (string, bool), e
 		return text, ok
 	}
 	c, err = parse(Process{Args: fn.Args, Stdout: io.Discard, Stderr: io.Discard, LookupEnv: env})
+	c.hidden = hidden
 	return c, env, err
 }
 
@@ -187,7 +188,7 @@ func (k *checkup) section(ctx context.Context, fn functionConf) {
 	for i, arg := range fn.Args {
 		args[i] = config.Shown(arg)
 	}
-	c, env, err := fn.command()
+	c, env, err := fn.command(k.hidden)
 	const hint = "see " + programName + " --help for what may stand there"
 	switch {
 	case err != nil:

@@ -172,22 +172,19 @@ func (k *checkup) nativeHandler(ctx context.Context, a *kapacitorAPI) (isOn bool
 // topicHandlers looks for topic handlers of kind bigpanda.
 func (k *checkup) topicHandlers(ctx context.Context, a *kapacitorAPI, isOn bool) error {
 	const check = "topic handlers"
-	var list struct{ Topics []struct{ ID string } }
+	type topic struct{ ID string }
+	var list struct{ Topics []topic }
 	if err := a.get(ctx, &list, "alerts", "topics"); err != nil {
 		return err
 	}
-	var topics []string
-	for _, t := range list.Topics {
-		topics = append(topics, t.ID)
-	}
 	// Those that Kapacitor makes for alert nodes without a topic have a colon, and
 	// hardly ever a handler.
-	slices.SortStableFunc(topics, func(a, b string) int { return strings.Count(a, ":") - strings.Count(b, ":") })
-	looked := topics[:min(len(topics), maxTopics)]
+	slices.SortStableFunc(list.Topics, func(a, b topic) int { return strings.Count(a.ID, ":") - strings.Count(b.ID, ":") })
+	looked := list.Topics[:min(len(list.Topics), maxTopics)]
 	found := 0
-	for _, topic := range looked {
+	for _, t := range looked {
 		var of struct{ Handlers []struct{ ID, Kind string } }
-		if err := a.get(ctx, &of, "alerts", "topics", url.PathEscape(topic), "handlers"); err != nil {
+		if err := a.get(ctx, &of, "alerts", "topics", url.PathEscape(t.ID), "handlers"); err != nil {
 			return err
 		}
 		for _, h := range of.Handlers {
@@ -199,14 +196,14 @@ func (k *checkup) topicHandlers(ctx context.Context, a *kapacitorAPI, isOn bool)
 			if !isOn {
 				does = "which logs an error for each alert, as [bigpanda] is off"
 			}
-			k.warn(check, fmt.Sprintf("kapacitor delete topic-handlers %s %s", printable.ShellWord(cell(topic)), printable.ShellWord(cell(h.ID))),
-				"the handler %s of kind %s is left at the topic %s, %s", cell(h.ID), config.HandlerKind, cell(topic), does)
+			k.warn(check, fmt.Sprintf("kapacitor delete topic-handlers %s %s", printable.ShellWord(cell(t.ID)), printable.ShellWord(cell(h.ID))),
+				"the handler %s of kind %s is left at the topic %s, %s", cell(h.ID), config.HandlerKind, cell(t.ID), does)
 		}
 	}
 	if found == 0 {
 		k.ok(check, "none of kind %s at %s", config.HandlerKind, counted(len(looked), "topic", "topics"))
 	}
-	if more := len(topics) - len(looked); more > 0 {
+	if more := len(list.Topics) - len(looked); more > 0 {
 		k.note(check, "", "%s more were not looked at", counted(more, "topic", "topics"))
 	}
 	return nil

@@ -8,7 +8,6 @@ import (
 
 	"bigpanda-udf/config"
 	"bigpanda-udf/printable"
-	"bigpanda-udf/regularfile"
 )
 
 // settings prints each setting with where it came from, and what is wrong with
@@ -59,14 +58,6 @@ func (k *checkup) settings(s settings, err error) {
 
 // placeholderAppKey is what stands in kapacitor.conf.snippet.
 const placeholderAppKey = "YOUR_APP_KEY"
-
-// hideTokenFile hides the token of the token file, which a payload or an answer in
-// the outbox may repeat. A file that cannot be read hides nothing.
-func (s settings) hideTokenFile(hidden *secrets) {
-	if data, err := regularfile.Read(s.TokenFile, regularfile.MaxText); err == nil {
-		hidden.add(string(data))
-	}
-}
 
 // isNoPath tells whether what should be a file's name is none that is there,
 // and looks like none.

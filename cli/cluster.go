@@ -66,7 +66,6 @@ func (f *clusterFlags) run(ctx context.Context, p Process, c *command) error {
 	if err := s.needNATS("this is about its stream"); err != nil {
 		return err
 	}
-	s.hideTokenFile(c.hidden)
 	s.NATS.Create = false // looking makes nothing
 	conn, err := s.connectNATS(programName+" cluster", newLogger(p.Stderr, slog.LevelError, config.FormatLogfmt, c.hidden))
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/config"
 	"bigpanda-udf/printable"
+	"bigpanda-udf/regularfile"
 )
 
 const (
@@ -39,9 +40,17 @@ func (s *secrets) addAddresses(addresses ...string) {
 	}
 }
 
+// addSettings adds what is secret in the settings and in the files that they name: a
+// payload or an answer in the outbox may repeat it. A file that cannot be read hides
+// nothing.
 func (s *secrets) addSettings(of config.Settings) {
 	s.add(of.Secrets...)
 	s.addAddresses(of.Addresses...)
+	for _, file := range []string{of.TokenFile, of.NATS.PasswordFile, of.NATS.TokenFile, of.NATS.NKeyFile} {
+		if data, err := regularfile.Read(file, regularfile.MaxText); err == nil {
+			s.add(string(data))
+		}
+	}
 }
 
 // redact returns the text without the secrets.

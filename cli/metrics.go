@@ -39,7 +39,6 @@ func (f *metricsFlags) run(ctx context.Context, p Process, c *command) error {
 	if err != nil {
 		return err
 	}
-	s.hideTokenFile(c.hidden)
 	log := newLogger(p.Stderr, slog.LevelInfo, config.FormatLogfmt, c.hidden)
 	collector, err := s.newCollector(log)
 	if err != nil {

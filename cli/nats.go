@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 
-	"bigpanda-udf/regularfile"
 	"bigpanda-udf/stream"
 )
 
@@ -24,7 +23,6 @@ func (s settings) needNATS(does string) error {
 // connectNATS makes the connection, which the servers know by a name, and waits for no
 // server. Every error names the setting and says what to do.
 func (s settings) connectNATS(name string, log *slog.Logger) (*stream.Conn, error) {
-	s.hideNATSFiles(s.hidden)
 	o := s.NATS
 	o.Name, o.Log = name+" at "+thisHost(), log
 	conn, err := stream.Connect(o)
@@ -52,15 +50,6 @@ func (s settings) natsFingerprint(key []byte) []byte {
 	h := hmac.New(sha256.New, key)
 	h.Write([]byte(s.natsURL()))
 	return h.Sum(nil)
-}
-
-// hideNATSFiles hides what the files of a login hold.
-func (s settings) hideNATSFiles(hidden *secrets) {
-	for _, file := range []string{s.NATS.PasswordFile, s.NATS.TokenFile, s.NATS.NKeyFile} {
-		if data, err := regularfile.Read(file, regularfile.MaxText); err == nil {
-			hidden.add(string(data))
-		}
-	}
 }
 
 // thisHost is this machine's name, for people.

@@ -151,19 +151,16 @@ func (f *outboxFlags) dir(p Process, c *command) (dir string, err error) {
 	}
 	if conf == nil {
 		s, err := c.settings(p)
-		s.hideTokenFile(c.hidden)
 		return s.Outbox, err
 	}
 	for _, fn := range conf.chosen {
 		if fn.Socket != "" {
 			return "", usagef("[udf.functions.%s] has a socket, so the outbox folder is that of the process behind it: set --outbox (BIGPANDA_OUTBOX) instead", fn.name)
 		}
-		call, env, err := fn.command()
+		call, env, err := fn.command(c.hidden)
 		if err == nil {
 			var s settings
 			s, err = call.settings(Process{LookupEnv: env})
-			c.hidden.addSettings(s.Settings)
-			s.hideTokenFile(c.hidden)
 			if dir != "" && s.Outbox != dir {
 				return "", usagef("the functions of %s have several outbox folders: name one with --function", f.KapacitorConf)
 			}
