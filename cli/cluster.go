@@ -75,9 +75,6 @@ func (f *clusterFlags) run(ctx context.Context, p Process, c *command) error {
 	return c.below.(clusterAction).do(ctx, p, &cluster{conn, s, c.hidden, f.JSON})
 }
 
-// cell is a text for a table, without secrets.
-func (in *cluster) cell(text string) string { return cell(in.hidden.redact(text)) }
-
 type clusterStatusFlags struct{}
 
 // A clusterReport is what cluster prints with --json.
@@ -199,7 +196,7 @@ func (in *cluster) print(p Process, s stream.Status, host *hostBacklog, now time
 	}
 	t := newTable(p.Stdout, "\nAPP KEY\tSTORED\tDELIVERED UP TO\tWAIT\tOLDEST")
 	for _, of := range s.AppKeys {
-		if err := t.row(in.cell(of.AppKey), count(int(of.Stored)), strconv.FormatUint(of.DeliveredTo, 10), count(int(of.Lag)), age(of.OldestWaiting, now)); err != nil {
+		if err := t.row(in.hidden.cell(of.AppKey), count(int(of.Stored)), strconv.FormatUint(of.DeliveredTo, 10), count(int(of.Lag)), age(of.OldestWaiting, now)); err != nil {
 			return err
 		}
 	}

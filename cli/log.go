@@ -56,6 +56,9 @@ func (s *secrets) addSettings(of config.Settings) {
 // redact returns the text without the secrets.
 func (s *secrets) redact(text string) string { return s.hidden.Redact(text) }
 
+// cell is a text for a table, without the secrets: a property may hold what the token is.
+func (s *secrets) cell(text string) string { return cell(s.redact(text)) }
+
 // redactError returns the error with its text redacted; errors.As and Is see the
 // original.
 func (s *secrets) redactError(err error) error {
@@ -90,24 +93,22 @@ func newLogger(w io.Writer, level slog.Level, format string, hidden *secrets) *s
 		},
 	}
 	if format == config.FormatJSON {
-		// slog escapes in JSON what encoding/json does: C1 and bidirectional marks
-		// are left as they are.
-		return slog.New(slog.NewJSONHandler(&lineWriter{w, hidden, printable.JSON}, o))
+		return slog.New(slog.NewJSONHandler(&lineWriter{w, hidden}, o))
 	}
-	// slog quotes a text with anything in it that is not drawn.
-	return slog.New(slog.NewTextHandler(&lineWriter{w, hidden, func(line []byte) []byte { return line }}, o))
+	return slog.New(slog.NewTextHandler(&lineWriter{w, hidden}, o))
 }
 
 // lineWriter takes one line with each Write, as slog's handlers write. It is
 // the last resort: many long values together, or a token in a key.
 type lineWriter struct {
-	w       io.Writer
-	hidden  *secrets
-	visible func(line []byte) []byte // makes visible what the handler has not
+	w      io.Writer
+	hidden *secrets
 }
 
 func (l *lineWriter) Write(line []byte) (int, error) {
-	text := printable.Cut(l.hidden.redact(string(l.visible(bytes.TrimRight(line, "\n")))), maxLogLine)
+	// slog escapes in JSON what encoding/json does: C1 and bidirectional marks are left
+	// as they are. In logfmt it quotes a text with anything in it that is not drawn.
+	text := printable.Cut(l.hidden.redact(string(printable.JSON(bytes.TrimRight(line, "\n")))), maxLogLine)
 	if _, err := io.WriteString(l.w, text+"\n"); err != nil {
 		return 0, err
 	}

@@ -34,7 +34,7 @@ func (f *outboxActiveFlags) do(ctx context.Context, p Process, in targets) error
 				alert += " " + secondary
 			}
 			if err := list.print(tgt.activeJSON(a), a.Key, a.Level.String(), age(a.Since, now), age(a.Seen, now), strconv.Itoa(len(a.Series)),
-				tgt.cell(a.Identity.AppKey), tgt.cell(alert)); err != nil {
+				tgt.hidden.cell(a.Identity.AppKey), tgt.hidden.cell(alert)); err != nil {
 				return err
 			}
 		}
@@ -61,9 +61,6 @@ func (tgt target) active(ctx context.Context) ([]*udf.Active, error) {
 	}
 	return sorted, err
 }
-
-// cell is a text of an alert in a table. A property may hold what the token is.
-func (tgt target) cell(text string) string { return cell(tgt.hidden.redact(text)) }
 
 func (tgt target) activeJSON(a *udf.Active) any {
 	type state struct {

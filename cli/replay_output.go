@@ -48,8 +48,8 @@ func (r *replayStore) print(c outbox.Change) error {
 		return err
 	}
 	primary, secondary := identityCells(payload.Identity())
-	return r.row(time.Unix(payload.Timestamp, 0).UTC().Format(time.RFC3339), cell(payload.Status), cell(r.hidden.redact(primary)),
-		cell(r.hidden.redact(secondary)), cell(r.hidden.redact(payload.Properties["description"])))
+	return r.row(time.Unix(payload.Timestamp, 0).UTC().Format(time.RFC3339), cell(payload.Status), r.hidden.cell(primary),
+		r.hidden.cell(secondary), r.hidden.cell(payload.Properties["description"]))
 }
 
 func decodePayload(c outbox.Change) (p bigpanda.Payload, err error) {

@@ -32,8 +32,17 @@ func (f *sandboxFlags) run(ctx context.Context, p Process, _ *command) error {
 		return err
 	}
 	defer l.Close()
-	requests := requestPrinter{p: p, asJSON: f.JSON}
-	server := sandbox.New(sandbox.Options{Token: f.Token, AppKeys: f.AppKey, Hosts: hosts, OnRequest: requests.print})
+	var mu sync.Mutex // requests end at the same time, lines do not
+	show := func(q sandbox.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if f.JSON {
+			p.printJSON(q) // nobody is left to hear of an error
+		} else {
+			fmt.Fprintln(p.Stdout, requestLine(q))
+		}
+	}
+	server := sandbox.New(sandbox.Options{Token: f.Token, AppKeys: f.AppKey, Hosts: hosts, OnRequest: show})
 	if err := server.SetFaults(f.Faults); err != nil {
 		return usageError{err}
 	}
@@ -87,24 +96,6 @@ func serveSandbox(ctx context.Context, l net.Listener, server *sandbox.Server) e
 		return fmt.Errorf("serve the sandbox: %w", err)
 	}
 	return nil
-}
-
-// requestPrinter prints one line for each request. Requests end at the same
-// time, lines do not.
-type requestPrinter struct {
-	p      Process
-	asJSON bool
-	mu     sync.Mutex
-}
-
-func (r *requestPrinter) print(q sandbox.Request) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.asJSON {
-		r.p.printJSON(q) // nobody is left to hear of an error
-		return
-	}
-	fmt.Fprintln(r.p.Stdout, requestLine(q))
 }
 
 func requestLine(q sandbox.Request) string {

@@ -114,10 +114,8 @@ func (f *serveFlags) startMetrics(ctx context.Context, s settings, d *deliverer,
 	if f.MetricsListen == "" {
 		return func() {}, nil
 	}
-	var (
-		ready func() error
-		all   []prometheus.Collector
-	)
+	var ready func() error
+	var all []prometheus.Collector
 	if d != nil {
 		ready, all = d.Ready, append(all, d.collector)
 	}
