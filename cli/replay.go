@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"strings"
 
 	"bigpanda-udf/counters"
@@ -24,23 +23,16 @@ const maxBadLines = 20
 type replayed struct {
 	points, bad int
 	counts      counters.Input
-
-	vary   []string          // tags that differ within a group, too
-	tags   map[string]string // of the first point, without those
-	differ bool              // those of others are not the same
+	host        string // of the first point
+	hosts       bool   // there are others
 }
 
-// note counts a point, and compares its tags.
+// note counts a point, and compares its host.
 func (r *replayed) note(p *agent.Point) {
-	r.points++
-	tags := maps.Clone(p.Tags)
-	for _, name := range r.vary {
-		delete(tags, name)
+	if r.points++; r.points == 1 {
+		r.host = p.Tags["host"]
 	}
-	if r.points == 1 {
-		r.tags = tags
-	}
-	r.differ = r.differ || !maps.Equal(r.tags, tags)
+	r.hosts = r.hosts || p.Tags["host"] != r.host
 }
 
 // run hands the points of a file to the function, and prints what it makes
@@ -71,7 +63,7 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 	if s.Where["log-level"] == "" {
 		s.LogLevel = slog.LevelWarn // the handler's usual lines are told below in other words
 	}
-	r := replayed{vary: u.pointTags()}
+	var r replayed
 	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, hidden)
 	store := &replayStore{p: p, asJSON: f.JSON, hidden: hidden, table: newTable(p.Stdout, "TIME\tSTATUS\tPRIMARY\tSECONDARY\tDESCRIPTION")}
 	if f.Send {
@@ -101,8 +93,8 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 	if store.delivery != nil {
 		failed = errors.Join(failed, store.drain(ctx), store.refused())
 	}
-	if r.differ && f.Tick == "" && len(f.GroupBy) == 0 {
-		p.say("%s replay: warning: all points are one group, as in a script without groupBy, though their tags differ: "+
+	if r.hosts && f.Tick == "" && len(f.GroupBy) == 0 {
+		p.say("%s replay: warning: all points are one group, as in a script without groupBy, though their hosts differ: "+
 			"name the tags that the script groups by with --group-by", programName)
 	}
 	p.say("%s replay: %s", programName, r.summary(store, in.Undated()))
