@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"strings"
 
-	"bigpanda-udf/counters"
 	"bigpanda-udf/printable"
 	"bigpanda-udf/recording"
 	"bigpanda-udf/regularfile"
@@ -20,19 +19,26 @@ import (
 // maxBadLines is how many lines that cannot be read are named.
 const maxBadLines = 20
 
-type replayed struct {
+// A replayRun hands the points of a file to a handler. It is its outbox, too: it prints
+// the changes, as a table or as lines of JSON, and sends them where they are to be sent.
+// The function's own is not touched.
+type replayRun struct {
+	p       Process
+	asJSON  bool
+	hidden  *secrets
+	in      input
+	handler *udf.Handler
+
 	points, bad int
-	counts      counters.Input
 	host        string // of the first point
 	hosts       bool   // there are others
-}
 
-// note counts a point, and compares its host.
-func (r *replayed) note(p *agent.Point) {
-	if r.points++; r.points == 1 {
-		r.host = p.Tags["host"]
-	}
-	r.hosts = r.hosts || p.Tags["host"] != r.host
+	*table
+	changes int
+	err     error // of the printing
+
+	*delivery       // nil: nothing is sent
+	failed    error // of a drain: what is left will not be sent either
 }
 
 // run hands the points of a file to the function, and prints what it makes
@@ -63,41 +69,39 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 	if s.Where["log-level"] == "" {
 		s.LogLevel = slog.LevelWarn // the handler's usual lines are told below in other words
 	}
-	var r replayed
 	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, hidden)
-	store := &replayStore{p: p, asJSON: f.JSON, hidden: hidden, table: newTable(p.Stdout, "TIME\tSTATUS\tPRIMARY\tSECONDARY\tDESCRIPTION")}
+	r := &replayRun{p: p, asJSON: f.JSON, hidden: hidden, in: in, table: newTable(p.Stdout, "TIME\tSTATUS\tPRIMARY\tSECONDARY\tDESCRIPTION")}
 	if f.Send {
-		if err := store.deliver(s, log); err != nil {
+		if err := r.deliver(s, log); err != nil {
 			return err
 		}
-		defer store.close()
+		defer r.close()
 	}
-	h := udf.New(udf.Config{
+	r.handler = udf.New(udf.Config{
 		Defaults: s.Defaults,
 		Enabled:  true,
-		Open:     func(udf.Use) (udf.Store, error) { return store, nil },
+		Open:     func(udf.Use) (udf.Store, error) { return r, nil },
 		Log:      log,
 	})
 	// The node's name is Kapacitor's to give, and no part of a payload.
-	answer, err := h.Init(&agent.InitRequest{TaskID: u.task, NodeID: defaultFunction, Options: u.options})
+	answer, err := r.handler.Init(&agent.InitRequest{TaskID: u.task, NodeID: defaultFunction, Options: u.options})
 	if err == nil && !answer.Success {
 		err = usageError{errors.New(answer.Error)}
 	}
 	if err != nil {
 		return err
 	}
-	failed := p.replayPoints(ctx, in, h, u, store, &r)
-	h.Stop()
-	r.counts = h.Counts()
-	failed = errors.Join(failed, store.flush())
-	if store.delivery != nil {
-		failed = errors.Join(failed, store.drain(ctx), store.refused())
+	failed := r.handOver(ctx, u)
+	r.handler.Stop()
+	failed = errors.Join(failed, r.flush())
+	if r.delivery != nil {
+		failed = errors.Join(failed, r.drain(ctx), r.refused())
 	}
 	if r.hosts && f.Tick == "" && len(f.GroupBy) == 0 {
 		p.say("%s replay: warning: all points are one group, as in a script without groupBy, though their hosts differ: "+
 			"name the tags that the script groups by with --group-by", programName)
 	}
-	p.say("%s replay: %s", programName, r.summary(store, in.Undated()))
+	p.say("%s replay: %s", programName, r.summary())
 	if failed == nil || r.points > 0 {
 		failed = errors.Join(failed, r.failure())
 	}
@@ -119,31 +123,34 @@ func (p Process) sayReplayWarnings(s settings, f *replayFlags, hidden *secrets) 
 	return nil
 }
 
-// replayPoints hands over all points. An error is the end.
-func (p Process) replayPoints(ctx context.Context, in input, h *udf.Handler, u invocation, store *replayStore, r *replayed) error {
+// handOver hands over all points. An error is the end.
+func (r *replayRun) handOver(ctx context.Context, u invocation) error {
 	for ctx.Err() == nil {
-		point, err := in.Next()
+		point, err := r.in.Next()
 		line := (*recording.LineError)(nil)
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
 		case errors.As(err, &line):
 			if r.bad++; r.bad <= maxBadLines {
-				p.say("%s:%d: %s", in.name, line.Line, plain(printable.Cut(line.Error(), maxLogValue)))
+				r.p.say("%s:%d: %s", r.in.name, line.Line, plain(printable.Cut(line.Error(), maxLogValue)))
 			}
 			continue
 		case ctx.Err() != nil:
 			continue
 		case err != nil:
-			return fmt.Errorf("read %s: %w", in.name, regularfile.Cause(err))
+			return fmt.Errorf("read %s: %w", r.in.name, regularfile.Cause(err))
 		}
-		r.note(point)
+		if r.points++; r.points == 1 {
+			r.host = point.Tags["host"]
+		}
+		r.hosts = r.hosts || point.Tags["host"] != r.host
 		u.grouping.Apply(point)
-		if err := h.Point(point); err != nil {
+		if err := r.handler.Point(point); err != nil {
 			return err
 		}
-		h.Commit()
-		if err := store.settle(ctx); err != nil {
+		r.handler.Commit()
+		if err := r.settle(ctx); err != nil {
 			return err
 		}
 	}
@@ -151,30 +158,32 @@ func (p Process) replayPoints(ctx context.Context, in input, h *udf.Handler, u i
 }
 
 // summary is the last line for a person.
-func (r replayed) summary(store *replayStore, undated int) string {
-	parts := []string{counted(r.points, "point", "points"), counted(store.changes, "change", "changes")}
+func (r *replayRun) summary() string {
+	parts := []string{counted(r.points, "point", "points"), counted(r.changes, "change", "changes")}
+	counts := r.handler.Counts()
 	for _, more := range []struct {
 		n    int
 		what string
 	}{
-		{r.counts.NoLevel, "without a level"}, {r.counts.UnknownLevel, "with an unknown level"},
-		{r.counts.TooOld, "too old"}, {undated, "without a time, dated now"}, {r.bad, "that cannot be read"},
+		{counts.NoLevel, "without a level"}, {counts.UnknownLevel, "with an unknown level"},
+		{counts.TooOld, "too old"}, {r.in.Undated(), "without a time, dated now"}, {r.bad, "that cannot be read"},
 	} {
 		if more.n > 0 {
 			parts = append(parts, fmt.Sprintf("%s %s", count(more.n), more.what))
 		}
 	}
 	end := "nothing was sent"
-	if store.delivery != nil {
-		end = count(store.delivered()) + " delivered"
+	if r.delivery != nil {
+		left := r.queue.Stats()
+		end = count(r.changes-left.Queued-left.Dead) + " delivered"
 	}
 	return strings.Join(parts, ", ") + "; " + end
 }
 
 // failure is what the points themselves had wrong.
-func (r replayed) failure() error {
+func (r *replayRun) failure() error {
 	switch {
-	case r.points > 0 && r.counts.NoLevel == r.points:
+	case r.points > 0 && r.handler.Counts().NoLevel == r.points:
 		return errors.New("no point has a level: take points from behind |alert(), or name their level's field or tag with --level-field or --level-tag")
 	case r.bad > 0:
 		return fmt.Errorf("%s cannot be read: see above", counted(r.bad, "line", "lines"))

@@ -9,25 +9,10 @@ import (
 	"bigpanda-udf/outbox"
 )
 
-// replayStore is the outbox of a replay: it prints the changes, as a table or as
-// lines of JSON, and sends them where they are to be sent. The function's own is not
-// touched.
-type replayStore struct {
-	p      Process
-	asJSON bool
-	hidden *secrets
-	*table
-	changes int
-	err     error // of the printing
-
-	*delivery       // nil: nothing is sent
-	failed    error // of a drain: what is left will not be sent either
-}
-
 // Levels returns none: a replay begins anew.
-func (r *replayStore) Levels(func(outbox.Level) bool) (isNew bool, err error) { return true, nil }
+func (r *replayRun) Levels(func(outbox.Level) bool) (isNew bool, err error) { return true, nil }
 
-func (r *replayStore) Append(changes []outbox.Change, levels []outbox.Level) {
+func (r *replayRun) Append(changes []outbox.Change, levels []outbox.Level) {
 	for _, c := range changes {
 		r.changes++
 		if err := r.print(c); r.err == nil {
@@ -39,7 +24,7 @@ func (r *replayStore) Append(changes []outbox.Change, levels []outbox.Level) {
 	}
 }
 
-func (r *replayStore) print(c outbox.Change) error {
+func (r *replayRun) print(c outbox.Change) error {
 	if r.asJSON {
 		return r.p.printRedacted(r.hidden, json.RawMessage(bigpanda.Body(c.AppKey, [][]byte{c.Payload})))
 	}

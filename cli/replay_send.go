@@ -20,7 +20,7 @@ const replayWindow = 1000
 // deliver has what the replay finds sent, as the function does, but from an outbox in
 // memory: the function's has another task's alerts in it, and its levels are not
 // those of the file.
-func (r *replayStore) deliver(s settings, log *slog.Logger) (err error) {
+func (r *replayRun) deliver(s settings, log *slog.Logger) (err error) {
 	s.Outbox, s.NATS.URLs = config.OutboxMemory, nil // it is BigPanda that is asked
 	// No limit: replayWindow is one, and gives nothing up.
 	r.delivery, err = (&deliveries{settings: s, log: log}).open(udf.Use{}, outbox.Options{MaxSize: math.MaxInt64}, log)
@@ -28,14 +28,14 @@ func (r *replayStore) deliver(s settings, log *slog.Logger) (err error) {
 }
 
 // settle is called after each point. Its error ends the replay.
-func (r *replayStore) settle(ctx context.Context) error {
+func (r *replayRun) settle(ctx context.Context) error {
 	if r.err == nil && r.delivery != nil && r.queue.Stats().Queued >= replayWindow {
 		return r.drain(ctx)
 	}
 	return r.err
 }
 
-func (r *replayStore) drain(ctx context.Context) error {
+func (r *replayRun) drain(ctx context.Context) error {
 	if r.failed != nil {
 		return nil // said before
 	}
@@ -53,7 +53,7 @@ func (r *replayStore) drain(ctx context.Context) error {
 	return r.failed
 }
 
-func (r *replayStore) why() string {
+func (r *replayRun) why() string {
 	report := r.sender.Report()
 	for _, held := range report.Held {
 		return held.Reason
@@ -61,20 +61,15 @@ func (r *replayStore) why() string {
 	return cmp.Or(report.LastError, "BigPanda takes no more in that time, give it more")
 }
 
-func (r *replayStore) refused() error {
+func (r *replayRun) refused() error {
 	if dead := r.queue.Stats().Dead; dead > 0 {
 		return fmt.Errorf("BigPanda refused %s for good: see above", counted(dead, "alert", "alerts"))
 	}
 	return nil
 }
 
-func (r *replayStore) delivered() int {
-	s := r.queue.Stats()
-	return r.changes - s.Queued - s.Dead
-}
-
 // close ends the sender. What is still queued is dropped.
-func (r *replayStore) close() {
+func (r *replayRun) close() {
 	r.stop()
 	r.queue.Close()
 	r.of.close()
