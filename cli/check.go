@@ -54,13 +54,12 @@ type finding struct {
 }
 
 type checkup struct {
-	p           Process
-	json, quiet bool
-	hidden      *secrets
-	user        string        // whoever runs this
-	function    string        // of a kapacitor.conf
-	handlers    string        // the folder of topic handlers' files; "": none
-	kapacitord  *kapacitorAPI // nil: it is not to be asked
+	*checkupFlags
+	p          Process
+	hidden     *secrets
+	user       string        // whoever runs this
+	function   string        // of a kapacitor.conf, which is looked at
+	kapacitord *kapacitorAPI // nil: it is not to be asked
 
 	all            int // lines
 	failed, warned []finding
@@ -68,7 +67,7 @@ type checkup struct {
 }
 
 func (f *checkupFlags) run(ctx context.Context, p Process, c *command) error {
-	k := &checkup{p: p, json: f.JSON, quiet: f.Quiet, hidden: c.hidden, handlers: f.Handlers, user: system.UserName(os.Geteuid())}
+	k := &checkup{checkupFlags: f, p: p, hidden: c.hidden, user: system.UserName(os.Geteuid())}
 	if f.KapacitorURL != "" {
 		var err error
 		if k.kapacitord, err = newKapacitorAPI(f.KapacitorURL, p.Times.Kapacitor); err != nil {
@@ -96,8 +95,8 @@ func (f *checkupFlags) run(ctx context.Context, p Process, c *command) error {
 // in the order of the checks, as what comes first is often the cause of the rest.
 func (k *checkup) conclude() error {
 	worst := slices.Concat(k.failed, k.warned)
-	if !k.json {
-		if !k.quiet {
+	if !k.JSON {
+		if !k.Quiet {
 			k.printf("\n%s: %d failed, %d warned\n", counted(k.all, "check", "checks"), len(k.failed), len(k.warned))
 		}
 		for _, f := range worst {
@@ -118,8 +117,8 @@ func (k *checkup) examine(ctx context.Context, c *command, lookup func(string) (
 	s, err := c.settings(Process{LookupEnv: lookup})
 	k.settings(s, err)
 	sound := k.files(s)
-	if k.handlers != "" {
-		k.handlerFiles(s, k.handlers)
+	if k.Handlers != "" {
+		k.handlerFiles(s)
 	}
 	if !s.Enabled {
 		return // the function opens neither an outbox nor a connection
@@ -225,14 +224,14 @@ func (k *checkup) print(state, check, hint, format string, args []any) {
 	case stateWarn:
 		k.warned = append(k.warned, f)
 	default:
-		if k.quiet {
+		if k.Quiet {
 			return
 		}
 	}
 	switch {
-	case k.json:
+	case k.JSON:
 		k.err = cmp.Or(k.err, k.p.printJSON(f))
-	case !k.quiet:
+	case !k.Quiet:
 		k.printf("%s", f)
 	}
 }

@@ -130,7 +130,7 @@ func (k *checkup) kapacitor(ctx context.Context, file string, conf *kapacitorCon
 	k.server(ctx)
 	for _, fn := range conf.chosen {
 		k.function = fn.name
-		if !k.json && !k.quiet {
+		if !k.JSON && !k.Quiet {
 			k.printf("\n[udf.functions.%s]\n", plain(k.hidden.redact(fn.name)))
 		}
 		k.section(ctx, fn)

@@ -33,18 +33,15 @@ func listen(flag, address string) (l net.Listener, hosts []string, err error) {
 	return l, hostNames(host), nil
 }
 
-// serveHTTP serves until ctx is done, and closes the listener. Then it calls end, if it
-// is set, and requests that are under way get a moment to end.
-func serveHTTP(ctx context.Context, l net.Listener, s *http.Server, end func()) error {
+// serveHTTP serves until ctx is done, and closes the listener. Requests that are under
+// way get a moment to end.
+func serveHTTP(ctx context.Context, l net.Listener, s *http.Server) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.Serve(l) }()
 	select {
 	case err := <-failed:
 		return err
 	case <-ctx.Done():
-	}
-	if end != nil {
-		end()
 	}
 	bounded, cancel := context.WithTimeout(context.Background(), stopsWithin)
 	defer cancel()

@@ -101,13 +101,8 @@ func selectKeys(given []keyStart, alerts [][]*udf.Active, where string) (failed 
 	}
 	meant := make(map[string]bool)
 	for _, of := range given {
-		start := string(of)
-		var found []string
-		if all[start] {
-			found = []string{start}
-		} else {
-			found = slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(key string) bool { return !strings.HasPrefix(key, start) })
-		}
+		start := string(of) // all keys have one length: a whole one begins no other
+		found := slices.DeleteFunc(slices.Sorted(maps.Keys(all)), func(key string) bool { return !strings.HasPrefix(key, start) })
 		switch len(found) {
 		case 0:
 			failed = errors.Join(failed, fmt.Errorf("no alert that is not OK has the key %s%s: see %s outbox active", config.Shown(start), where, programName))

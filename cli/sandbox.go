@@ -92,7 +92,8 @@ func consoleURL(addr net.Addr) string {
 
 func serveSandbox(ctx context.Context, l net.Listener, server *sandbox.Server) error {
 	s := &http.Server{Handler: server, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute}
-	if err := serveHTTP(ctx, l, s, server.Close); err != nil {
+	s.RegisterOnShutdown(server.Close) // what hangs as a fault ends
+	if err := serveHTTP(ctx, l, s); err != nil {
 		return fmt.Errorf("serve the sandbox: %w", err)
 	}
 	return nil
