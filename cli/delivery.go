@@ -41,30 +41,25 @@ type anOutbox interface {
 	Close() error
 }
 
-// newHandler makes the handler of one use of the function. err, if there is
-// one, fails its Init.
-func (s settings) newHandler(open func(udf.Use) (udf.Store, error), err error, log *slog.Logger) *udf.Handler {
+// newHandler makes the handler of one use of the function, which delivers from its Init
+// on, from what open opens, until end is called. err, if there is one, fails its Init.
+func (s settings) newHandler(open func(udf.Use) (*delivery, error), err error, log *slog.Logger) (h *udf.Handler, end func()) {
 	edge := agent.EdgeType_STREAM
 	if s.Edge == config.EdgeBatch {
 		edge = agent.EdgeType_BATCH
 	}
-	return udf.New(udf.Config{
-		Defaults: s.Defaults, Edge: edge, Enabled: s.Enabled, Err: err, Open: open, Log: log,
-	})
-}
-
-// newDelivering makes a handler that delivers from its Init on, from what open opens,
-// until end is called.
-func (s settings) newDelivering(open func(udf.Use) (*delivery, error), err error, log *slog.Logger) (h *udf.Handler, end func()) {
 	var opened *delivery
-	h = s.newHandler(func(u udf.Use) (udf.Store, error) {
-		d, err := open(u)
-		if err != nil {
-			return nil, err
-		}
-		opened = d
-		return d.queue, nil
-	}, err, log)
+	h = udf.New(udf.Config{
+		Defaults: s.Defaults, Edge: edge, Enabled: s.Enabled, Err: err, Log: log,
+		Open: func(u udf.Use) (udf.Store, error) {
+			d, err := open(u)
+			if err != nil {
+				return nil, err
+			}
+			opened = d
+			return d.queue, nil
+		},
+	})
 	return h, func() {
 		if opened != nil {
 			opened.Close()
@@ -222,8 +217,6 @@ func watch(ctx context.Context, queue anOutbox, sender *udf.Sender, log *slog.Lo
 		log.Info("alerts wait for delivery", line...)
 	}
 }
-
-func (d *delivery) Store() udf.Store { return d.queue }
 
 // Close ends delivery. What is on disk waits for the next one. What is in a memory
 // outbox is delivered before, for as long as the settings say and hurrying has not

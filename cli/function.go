@@ -48,7 +48,7 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden)
 	all := &deliveries{settings: s, times: p.Times, log: log, hurrying: hurrying, waits: "changes wait in the outbox for the next start"}
 	defer all.close()
-	handler, end := s.newDelivering(func(u udf.Use) (*delivery, error) {
+	handler, end := s.newHandler(func(u udf.Use) (*delivery, error) {
 		s.logWarnings(log)
 		return all.open(u, outbox.Options{}, log)
 	}, c.hidden.redactError(err), log)

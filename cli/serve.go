@@ -157,7 +157,7 @@ func (a *deliveries) daemonOptions() daemon.Options {
 		NewHandler: func(edge string, log *slog.Logger) (*udf.Handler, func()) {
 			s := a.settings
 			s.Edge = edge
-			return s.newDelivering(func(u udf.Use) (*delivery, error) {
+			return s.newHandler(func(u udf.Use) (*delivery, error) {
 				return a.open(u, outbox.Options{LeaveOrphans: true}, log.With("task", u.Task, "node", u.Node))
 			}, nil, log)
 		},

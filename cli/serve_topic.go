@@ -44,13 +44,12 @@ func (f *serveFlags) checkHandlers(sockets []daemon.Socket) error {
 func (a *deliveries) topicOptions(f *serveFlags) topic.Options {
 	return topic.Options{
 		Defaults: &a.settings.Defaults, Dir: f.Handlers, Read: a.settings.TopicDefaults,
-		NewHandler: func(d udf.Defaults, open func(udf.Use) (udf.Store, error), log *slog.Logger) *udf.Handler {
+		NewHandler: func(d udf.Defaults, log *slog.Logger) (*udf.Handler, func()) {
 			s := a.settings
 			s.Defaults = d
-			return s.newHandler(open, nil, log)
-		},
-		Open: func(u udf.Use, log *slog.Logger) (topic.Delivery, error) {
-			return a.open(u, outbox.Options{LeaveOrphans: true}, log)
+			return s.newHandler(func(u udf.Use) (*delivery, error) {
+				return a.open(u, outbox.Options{LeaveOrphans: true}, log.With("handler", u.Task))
+			}, nil, log)
 		},
 		Access: f.access(a.settings.hidden), Log: a.log,
 	}

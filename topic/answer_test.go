@@ -84,12 +84,13 @@ func TestUnavailable(t *testing.T) {
 	const disk = "the outbox cannot be written: mend it"
 	fails := true
 	r := startServer(t, func(o *Options, _ *times) {
-		open := o.Open
-		o.Open = func(u udf.Use, log *slog.Logger) (Delivery, error) {
+		works := o.NewHandler
+		o.NewHandler = func(d udf.Defaults, log *slog.Logger) (*udf.Handler, func()) {
 			if fails {
-				return nil, errors.New(disk)
+				open := func(udf.Use) (udf.Store, error) { return nil, errors.New(disk) }
+				return udf.New(udf.Config{Defaults: d, Enabled: true, Open: open, Log: log}), func() {}
 			}
-			return open(u, log)
+			return works(d, log)
 		}
 	})
 	good := event("a", udf.Critical, udf.OK, 0)

@@ -44,14 +44,14 @@ func startServer(t *testing.T, change func(*Options, *times)) *rig {
 	log := slog.New(slog.NewTextHandler(r.log, nil))
 	o := Options{
 		Defaults: &udf.Defaults{AppKey: "key", AutoAttributes: "tags,fields"}, Log: log,
-		NewHandler: func(d udf.Defaults, open func(udf.Use) (udf.Store, error), log *slog.Logger) *udf.Handler {
-			return udf.New(udf.Config{Defaults: d, Enabled: true, Open: open, Log: log})
-		},
-		Open: func(u udf.Use, _ *slog.Logger) (Delivery, error) {
-			r.mu.Lock()
-			r.opened++
-			r.mu.Unlock()
-			return r.store(u.Task), nil
+		NewHandler: func(d udf.Defaults, log *slog.Logger) (*udf.Handler, func()) {
+			open := func(u udf.Use) (udf.Store, error) {
+				r.mu.Lock()
+				r.opened++
+				r.mu.Unlock()
+				return r.store(u.Task), nil
+			}
+			return udf.New(udf.Config{Defaults: d, Enabled: true, Open: open, Log: log}), func() {}
 		},
 	}
 	limits := defaultTimes
@@ -92,16 +92,13 @@ func (r *rig) store(name string) *store {
 	return r.stores[name]
 }
 
-// A store is a Delivery that delivers nothing.
+// A store is an outbox that delivers nothing.
 type store struct {
 	mu     sync.Mutex
 	told   []string // levels, in order
 	levels map[string]outbox.Level
 	hold   chan struct{} // if set, Append waits until it is closed
 }
-
-func (s *store) Store() udf.Store { return s }
-func (s *store) Close()           {}
 
 func (s *store) Levels(each func(outbox.Level) bool) (isNew bool, err error) {
 	s.mu.Lock()

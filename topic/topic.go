@@ -67,20 +67,13 @@ type Options struct {
 	// Dir is the folder of the handler files; "" for none. Read reads one.
 	Dir  string
 	Read func(path string) (udf.Defaults, error)
-	// NewHandler and Open make what a handler is, and its outbox, as for a
-	// connection of the daemon.
-	NewHandler func(d udf.Defaults, open func(udf.Use) (udf.Store, error), log *slog.Logger) *udf.Handler
-	Open       func(u udf.Use, log *slog.Logger) (Delivery, error)
+	// NewHandler makes what a handler is, which delivers from its Init on until end is
+	// called, as for a connection of the daemon.
+	NewHandler func(d udf.Defaults, log *slog.Logger) (h *udf.Handler, end func())
 	// Access says who may post.
 	Access Access
 	// Log gets what an operator should know. Required.
 	Log *slog.Logger
-}
-
-// A Delivery is an outbox, and the sender that empties it.
-type Delivery interface {
-	Store() udf.Store
-	Close()
 }
 
 // Server takes events. It is an http.Handler, and safe for concurrent use.

@@ -28,7 +28,7 @@ type use struct {
 
 	mu       sync.Mutex // guards what follows
 	handler  *udf.Handler
-	delivery Delivery      // nil while handler sends nothing
+	end      func()        // ends what handler delivers
 	defaults *udf.Defaults // with which they were made
 	closed   bool
 }
@@ -61,15 +61,11 @@ func (u *use) take(e udf.AlertEvent) error {
 
 func (u *use) open(d *udf.Defaults) error {
 	o := u.server.options
-	h := o.NewHandler(*d, func(use udf.Use) (udf.Store, error) {
-		delivery, err := o.Open(use, o.Log.With("handler", u.name))
-		if err != nil {
-			return nil, err
-		}
-		u.delivery = delivery
-		return delivery.Store(), nil
-	}, o.Log)
+	h, end := o.NewHandler(*d, o.Log)
 	answer, err := h.Init(&agent.InitRequest{TaskID: u.name, NodeID: outbox.TopicNode})
+	if err != nil || !answer.Success {
+		end()
+	}
 	switch {
 	case err != nil:
 		return err
@@ -78,7 +74,7 @@ func (u *use) open(d *udf.Defaults) error {
 	case !answer.Success:
 		return errors.New(answer.Error)
 	}
-	u.handler, u.defaults = h, d
+	u.handler, u.end, u.defaults = h, end, d
 	return nil
 }
 
@@ -97,10 +93,8 @@ func (u *use) stop() {
 		return
 	}
 	u.handler.Stop()
-	if u.delivery != nil {
-		u.delivery.Close()
-	}
-	u.handler, u.delivery = nil, nil
+	u.end()
+	u.handler = nil
 }
 
 func (u *use) close() {
