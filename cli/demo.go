@@ -243,7 +243,7 @@ func (d *demoRun) result() demoResult {
 		}
 	}
 	for _, c := range d.changes {
-		if want := (change{statusOf(c.level), c.at}); slices.Contains(arrived[c.host], want) {
+		if want := (change{strings.ToLower(c.level), c.at}); slices.Contains(arrived[c.host], want) {
 			told[c.host] = append(told[c.host], want)
 			r.delivered++
 		}

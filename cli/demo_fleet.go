@@ -2,7 +2,6 @@ package cli
 
 import (
 	"math"
-	"strings"
 	"time"
 )
 
@@ -73,5 +72,3 @@ func (h host) evaluate(at time.Duration, levels map[string]string) (c fleetChang
 	levels[h.name] = c.level
 	return c, c.level != "OK" || c.from != "OK", c.level != c.from
 }
-
-func statusOf(level string) string { return strings.ToLower(level) }

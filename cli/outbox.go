@@ -131,11 +131,10 @@ func (f *outboxFlags) run(ctx context.Context, p Process, c *command) error {
 	}
 	// Those that can be read are shown before the errors of the others.
 	in := targets{all: all, unread: unread, asJSON: f.JSON, idle: f.Idle || f.Task+f.Folder != "", hidden: c.hidden}
-	if acted := c.below.(outboxAction).do(ctx, p, in); isTold {
-		err = acted
-	} else {
-		err = errors.Join(acted, err)
+	if isTold {
+		err = nil
 	}
+	err = errors.Join(c.below.(outboxAction).do(ctx, p, in), err)
 	if err == nil && len(all)+len(unread) == 0 {
 		p.say("no outbox is in %s: nothing waits there", dir)
 	}

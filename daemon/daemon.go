@@ -21,6 +21,7 @@ import (
 	"math"
 	"net"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -183,10 +184,6 @@ func (d *Daemon) accept(ctx context.Context, s Socket) error {
 
 // isNoRoom says that Accept may work the next time.
 func isNoRoom(err error) bool {
-	for _, passing := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
-		if errors.Is(err, passing) {
-			return true
-		}
-	}
-	return false
+	passing := []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED}
+	return slices.ContainsFunc(passing, func(one error) bool { return errors.Is(err, one) })
 }
