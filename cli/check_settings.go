@@ -72,25 +72,16 @@ func isNoPath(name string) bool {
 // files looks at the files that the settings name and the function reads. sound
 // says that all can be read.
 func (k *checkup) files(s settings) (sound bool) {
-	files := []checkedFile{
-		{"config file", "config", s.ConfigFile, config.HoldsToken(s.ConfigFile)},
-		{"handler file", "handler", s.HandlerFile, false},
-	}
-	if n := s.NATS; s.Enabled && s.usesNATS() {
-		files = append(files,
-			checkedFile{"nats creds file", "nats-creds-file", n.CredsFile, true}, checkedFile{"nats nkey file", "nats-nkey-file", n.NKeyFile, true},
-			checkedFile{"nats password file", "nats-password-file", n.PasswordFile, true}, checkedFile{"nats token file", "nats-token-file", n.TokenFile, true},
-			checkedFile{"nats CA file", "nats-ca-file", n.CAFile, false}, checkedFile{"nats certificate", "nats-cert-file", n.CertFile, false},
-			checkedFile{"nats key file", "nats-key-file", n.KeyFile, true})
-	}
-	if s.Enabled {
-		files = append(files, checkedFile{"token file", "token-file", s.TokenFile, true}, checkedFile{"CA file", "ca-file", s.CAFile, false})
-	}
 	sound = true
-	for _, f := range files {
-		if f.path != "" {
-			sound = k.file(f) && sound
+	for _, row := range config.Table {
+		isRead := s.Enabled && (s.usesNATS() || !config.OfNATS(row.Name)) || row.Name == "config" || row.Name == "handler"
+		path := row.Show(s.Settings)
+		if row.Placeholder != "FILE" || path == "" || !isRead {
+			continue
 		}
+		label := strings.ReplaceAll(strings.TrimSuffix(row.Name, "-file"), "-", " ") + " file"
+		secret := row.Secret || row.Name == "config" && config.HoldsToken(path)
+		sound = k.file(checkedFile{label, row.Name, path, secret}) && sound
 	}
 	return sound
 }

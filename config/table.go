@@ -86,6 +86,7 @@ type Setting struct {
 	Help        string // of the flag; ${default} stands for the default
 	Default     string // as text; "": none, or one that follows from others
 	InFile      bool   // it may stand in [bigpanda], too
+	Secret      bool   // the file that it names holds one
 
 	empty bool // an empty text is a value, too, in a file or a flag
 	field
@@ -102,7 +103,7 @@ var Table = slices.Concat([]Setting{
 	{Name: "enabled", Default: "true",
 		Help:  "Send alerts (${default}); with --enabled=false points pass, and nothing is sent.",
 		field: yesNo(func(s *Settings) *bool { return &s.Enabled })},
-	{Name: "token-file", Scope: OfAPI, InFile: true, Placeholder: "FILE",
+	{Name: "token-file", Scope: OfAPI, InFile: true, Secret: true, Placeholder: "FILE",
 		Help:  "Read the token from this file, again when BigPanda does not accept it.",
 		field: text(func(s *Settings) *string { return &s.TokenFile })},
 	{Name: "app-key", Scope: OfAPI, InFile: true, Placeholder: "KEY",
