@@ -64,38 +64,14 @@ func (in *cluster) eachDead(ctx context.Context, after uint64, limit int, do fun
 type clusterRetryFlags struct{ selectedIDs }
 
 func (f *clusterRetryFlags) do(ctx context.Context, p Process, in *cluster) error {
-	ids, err := in.selected(ctx, f.selectedIDs)
-	if err != nil {
-		return err
-	}
-	return in.change(ctx, p, ids, "retry", "dead letter is back in the stream", "dead letters are back in the stream", in.RetryDead)
+	unasked := dropped{f.selectedIDs, asking{Yes: true}}
+	return in.change(ctx, p, unasked, "retry", "dead letter is back in the stream", "dead letters are back in the stream", in.RetryDead)
 }
 
 type clusterDropFlags struct{ dropped }
 
 func (f *clusterDropFlags) do(ctx context.Context, p Process, in *cluster) error {
-	ids, err := in.selected(ctx, f.selectedIDs)
-	if err != nil {
-		return err
-	}
-	if f.All && len(ids) > 0 {
-		if err := f.refused(p, fmt.Sprintf("Drop %s for good?", counted(len(ids), "dead letter", "dead letters")), "dropped"); err != nil {
-			return err
-		}
-	}
-	return in.change(ctx, p, ids, "drop", "dead letter was dropped", "dead letters were dropped", in.DropDead)
-}
-
-// selected returns the IDs of the dead letters that are meant.
-func (in *cluster) selected(ctx context.Context, f selectedIDs) (ids []uint64, err error) {
-	if !f.All {
-		return f.selection().IDs, nil
-	}
-	_, _, err = in.eachDead(ctx, 0, 0, func(l stream.DeadLetter) error {
-		ids = append(ids, l.Seq)
-		return nil
-	})
-	return ids, err
+	return in.change(ctx, p, f.dropped, "drop", "dead letter was dropped", "dead letters were dropped", in.DropDead)
 }
 
 // A clusterResult is what was done to dead letters, as JSON has it.
@@ -105,37 +81,48 @@ type clusterResult struct {
 	Done   int    `json:"done"`
 }
 
-// change does something to dead letters, and says what became of them.
-func (in *cluster) change(ctx context.Context, p Process, ids []uint64, action, one, many string,
+// change does something to the dead letters that are meant, a page of them after the
+// other, and says what became of them.
+func (in *cluster) change(ctx context.Context, p Process, f dropped, action, one, many string,
 	run func(context.Context, ...uint64) (int, []uint64, error)) error {
+	ids := f.selection().IDs
+	if f.All {
+		_, _, err := in.eachDead(ctx, 0, 0, func(l stream.DeadLetter) error {
+			ids = append(ids, l.Seq)
+			return nil
+		})
+		if err == nil && len(ids) > 0 {
+			err = f.refused(p, fmt.Sprintf("Drop %s for good?", counted(len(ids), "dead letter", "dead letters")), "dropped")
+		}
+		if err != nil {
+			return err
+		}
+	}
 	if len(ids) == 0 && !in.asJSON {
 		return printed(fmt.Fprintf(p.Stdout, "nothing to %s: there is no dead letter\n", action))
 	}
-	done, missing, err := in.inPieces(ctx, ids, run)
-	if len(missing) > 0 {
-		err = errors.Join(err, fmt.Errorf("there is no dead letter with the ID %s", joined(missing)))
-	}
-	if in.asJSON {
-		return errors.Join(p.printJSON(clusterResult{action, outbox.KindDead, done}), err)
-	}
-	if done > 0 {
-		fmt.Fprintln(p.Stdout, counted(done, one, many))
-	}
-	return err
-}
-
-// inPieces does something to dead letters, to a page of them after the other.
-func (in *cluster) inPieces(ctx context.Context, ids []uint64, run func(context.Context, ...uint64) (int, []uint64, error)) (done int, missing []uint64, err error) {
+	var failed error
+	var missing []uint64
+	done := 0
 	for piece := range slices.Chunk(ids, deadPage) {
 		within, cancel := context.WithTimeout(ctx, clusterAnswers)
 		n, none, err := run(within, piece...)
 		cancel()
 		done, missing = done+n, append(missing, none...)
-		if err != nil {
-			return done, missing, err
+		if failed = err; err != nil {
+			break
 		}
 	}
-	return done, missing, nil
+	if len(missing) > 0 {
+		failed = errors.Join(failed, fmt.Errorf("there is no dead letter with the ID %s", joined(missing)))
+	}
+	if in.asJSON {
+		return errors.Join(p.printJSON(clusterResult{action, outbox.KindDead, done}), failed)
+	}
+	if done > 0 {
+		fmt.Fprintln(p.Stdout, counted(done, one, many))
+	}
+	return failed
 }
 
 type clusterHandOverFlags struct{}
