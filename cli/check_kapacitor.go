@@ -123,7 +123,7 @@ func (k *checkup) kapacitor(ctx context.Context, file string, conf *kapacitorCon
 		k.note("user", "run this as whoever kapacitord runs as: sudo -u kapacitor "+programName+" check", "root may do everything, which says nothing of kapacitord")
 	}
 	secret := conf.BigPanda.Token != "" || slices.ContainsFunc(conf.chosen, func(fn functionConf) bool { return fn.token() != "" })
-	k.file(checkedFile{"kapacitor.conf", "kapacitor-conf", file, secret})
+	k.file("kapacitor.conf", "kapacitor-conf", file, secret)
 	if conf.BigPanda.Enabled && conf.BigPanda.Global {
 		k.warn("[bigpanda]", "set enabled = false there", "every alert is sent twice: Kapacitor's own handler is on for all alerts")
 	}

@@ -81,42 +81,38 @@ func (k *checkup) files(s settings) (sound bool) {
 		}
 		label := strings.ReplaceAll(strings.TrimSuffix(row.Name, "-file"), "-", " ") + " file"
 		secret := row.Secret || row.Name == "config" && config.HoldsToken(path)
-		sound = k.file(checkedFile{label, row.Name, path, secret}) && sound
+		sound = k.file(label, row.Name, path, secret) && sound
 	}
 	return sound
 }
 
-type checkedFile struct {
-	label, setting, path string
-	secret               bool
-}
-
-func (k *checkup) file(f checkedFile) (readable bool) {
-	hint := fmt.Sprintf("set --%s (%s) to a file that %s may read", f.setting, config.Variable(f.setting), k.user)
-	if info, err := os.Stat(f.path); err == nil && info.IsDir() {
-		k.fail(f.label, hint, "%s is a folder", f.path)
+// file looks at one of them; with secret, what it holds is.
+func (k *checkup) file(label, setting, path string, secret bool) (readable bool) {
+	hint := fmt.Sprintf("set --%s (%s) to a file that %s may read", setting, config.Variable(setting), k.user)
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		k.fail(label, hint, "%s is a folder", path)
 		return false
 	}
 	reading := use{0, "file", "read", mayRead, "it cannot be looked at: "}
-	info, readable := k.usable(f.label, f.path, reading, hint, fmt.Sprintf("let %s read it, such as with chown %[1]s %s", k.user, f.path))
+	info, readable := k.usable(label, path, reading, hint, fmt.Sprintf("let %s read it, such as with chown %[1]s %s", k.user, path))
 	if !readable {
 		return false
 	}
 	mode := info.Mode().Perm()
 	switch {
-	case f.secret && mode&0o007 != 0: // a group is how kapacitord may read a file of root's
+	case secret && mode&0o007 != 0: // a group is how kapacitord may read a file of root's
 		holds := "the token"
-		if config.OfNATS(f.setting) {
+		if config.OfNATS(setting) {
 			holds = "what logs in to NATS"
 		}
-		k.warn(f.label, "chmod 600 "+f.path, "%s holds %s, and others may open it (%s)", f.path, holds, mode)
+		k.warn(label, "chmod 600 "+path, "%s holds %s, and others may open it (%s)", path, holds, mode)
 	case mode&0o022 != 0:
-		k.warn(f.label, "chmod go-w "+f.path, "others may change %s (%s)", f.path, mode)
+		k.warn(label, "chmod go-w "+path, "others may change %s (%s)", path, mode)
 	default:
-		k.ok(f.label, "%s, which %s may read (%s)", f.path, k.user, mode)
+		k.ok(label, "%s, which %s may read (%s)", path, k.user, mode)
 	}
-	if k.function != "" && !filepath.IsAbs(f.path) {
-		k.warn(f.label, "write the full path", "%s counts from the folder that kapacitord runs in", f.path)
+	if k.function != "" && !filepath.IsAbs(path) {
+		k.warn(label, "write the full path", "%s counts from the folder that kapacitord runs in", path)
 	}
 	return true
 }

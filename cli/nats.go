@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"crypto/hmac"
 	"crypto/sha256"
 	"log/slog"
@@ -54,9 +55,6 @@ func (s settings) natsFingerprint(key []byte) []byte {
 
 // thisHost is this machine's name, for people.
 func thisHost() string {
-	name, err := os.Hostname()
-	if err != nil {
-		return "a host without a name"
-	}
-	return name
+	name, _ := os.Hostname()
+	return cmp.Or(name, "a host without a name")
 }

@@ -128,8 +128,18 @@ func (p Process) resolveIn(ctx context.Context, asJSON bool, tgt target, alerts 
 		keys[all[i].Change.Alert] = a.Key
 	}
 	o, err := tgt.control.Amend(ctx, all)
-	if err == nil || o.Done > 0 {
-		p.sayResolved(asJSON, tgt, o)
+	switch n := len(o.Changed); {
+	case err != nil && o.Done == 0:
+	case asJSON:
+		r := tgt.result("resolve", "active", o.Done)
+		r.Changed = &n
+		p.printRedacted(tgt.hidden, r)
+	case o.Done > 0: // else they are in another one
+		said := fmt.Sprintf("%s: %s resolved", tgt.name(), counted(o.Done, "alert was", "alerts were"))
+		if tgt.Process == 0 {
+			said += "; BigPanda is told " + byWhom
+		}
+		fmt.Fprintln(p.Stdout, said)
 	}
 	if len(o.Changed) > 0 {
 		var changed []string
@@ -140,21 +150,4 @@ func (p Process) resolveIn(ctx context.Context, asJSON bool, tgt target, alerts 
 			tgt.name(), counted(len(changed), "alert has changed just now and was not resolved", "alerts have changed just now and were not resolved"), printable.Cut(strings.Join(changed, ", "), 200)))
 	}
 	return err
-}
-
-func (p Process) sayResolved(asJSON bool, tgt target, o outbox.AmendOutcome) {
-	if asJSON {
-		r, changed := tgt.result("resolve", "active", o.Done), len(o.Changed)
-		r.Changed = &changed
-		p.printRedacted(tgt.hidden, r)
-		return
-	}
-	if o.Done == 0 {
-		return // they are in another one
-	}
-	fmt.Fprintf(p.Stdout, "%s: %s resolved", tgt.name(), counted(o.Done, "alert was", "alerts were"))
-	if tgt.Process == 0 {
-		fmt.Fprintf(p.Stdout, "; BigPanda is told %s", byWhom)
-	}
-	fmt.Fprintln(p.Stdout)
 }

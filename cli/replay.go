@@ -95,7 +95,10 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 	r.handler.Stop()
 	failed = errors.Join(failed, r.flush())
 	if r.delivery != nil {
-		failed = errors.Join(failed, r.drain(ctx), r.refused())
+		failed = errors.Join(failed, r.drain(ctx))
+		if dead := r.queue.Stats().Dead; dead > 0 {
+			failed = errors.Join(failed, fmt.Errorf("BigPanda refused %s for good: see above", counted(dead, "alert", "alerts")))
+		}
 	}
 	if r.hosts && f.Tick == "" && len(f.GroupBy) == 0 {
 		p.say("%s replay: warning: all points are one group, as in a script without groupBy, though their hosts differ: "+

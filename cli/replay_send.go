@@ -61,13 +61,6 @@ func (r *replayRun) why() string {
 	return cmp.Or(report.LastError, "BigPanda takes no more in that time, give it more")
 }
 
-func (r *replayRun) refused() error {
-	if dead := r.queue.Stats().Dead; dead > 0 {
-		return fmt.Errorf("BigPanda refused %s for good: see above", counted(dead, "alert", "alerts"))
-	}
-	return nil
-}
-
 // close ends the sender. What is still queued is dropped.
 func (r *replayRun) close() {
 	r.stop()

@@ -153,10 +153,7 @@ func hostOf(s settings) string {
 	if s.Defaults.Host != "" && !isTemplate(s.Defaults.Host) {
 		return s.Defaults.Host
 	}
-	name, err := os.Hostname()
-	if err != nil {
-		return "" // said as the missing primary property
-	}
+	name, _ := os.Hostname() // without one, the primary property is said to be missing
 	return name
 }
 

@@ -86,9 +86,7 @@ func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 		return err
 	}
 	if err := f.checkHandlers(sockets); err != nil {
-		for _, s := range sockets {
-			s.Close()
-		}
+		daemon.Close(sockets)
 		return err
 	}
 	s.logWarnings(log)

@@ -115,7 +115,7 @@ func (d *Daemon) Serve(stopping context.Context, sockets []Socket) error {
 	d.sayWhatToReload()
 	cancel(errStopped)
 	d.notifySystemd(daemon.SdNotifyStopping)
-	closeAll(sockets)
+	Close(sockets)
 	workers.Wait()
 	return err
 }

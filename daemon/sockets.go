@@ -41,7 +41,8 @@ type Socket struct {
 	Edge string
 }
 
-func closeAll(sockets []Socket) {
+// Close closes them all.
+func Close(sockets []Socket) {
 	for _, s := range sockets {
 		s.Close() // and removes it, unless that is systemd's to do
 	}
@@ -77,7 +78,7 @@ type namedSocket struct{ flag, path, edge string }
 func (s Sockets) Listen() (sockets []Socket, err error) {
 	defer func() {
 		if err != nil {
-			closeAll(sockets)
+			Close(sockets)
 		}
 	}()
 	if s.BatchPath != "" && s.Edge == Batch {
