@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -17,12 +16,7 @@ import (
 	"bigpanda-udf/hostcheck"
 )
 
-const (
-	maxFaultsBody = 64 << 10
-	// How many events a listing copies at a time, so that reading a full
-	// record never holds up who writes it.
-	listStep = 1000
-)
+const maxFaultsBody = 64 << 10
 
 // presets are faults that are at hand, buttons of the console: each has its group,
 // its name, what it says, and what to put to /faults. Of what BigPanda's
@@ -40,20 +34,16 @@ type route struct {
 
 func (s *Server) routes() []route {
 	return []route{
-		{"GET", "/incidents", "what BigPanda's operators would see, the one first that has been quiet for longest", s.getIncidents},
+		{"GET", "/incidents", "what BigPanda's operators would see, the one first that has been quiet for longest", answerList(&s.record, &s.record.incidents)},
 		{"GET", "/incidents/{seq}", "one, with its timeline, tags and events (?before=SEQ&limit=N)", s.getIncident},
-		{"GET", "/events", "the alerts taken, oldest first (?since=SEQ&limit=N)", func(w http.ResponseWriter, r *http.Request) {
-			writeList(w, r, s.record.eventsAfter, func(e Event) uint64 { return e.Seq })
-		}},
+		{"GET", "/events", "the alerts taken, oldest first (?since=SEQ&limit=N)", answerList(&s.record, &s.record.events)},
 		{"DELETE", "/events", "empty the whole record and clear the faults", func(w http.ResponseWriter, _ *http.Request) {
 			s.Reset()
 			w.WriteHeader(http.StatusNoContent)
 		}},
-		{"GET", "/requests", "the requests to the API (?since=SEQ&limit=N)", func(w http.ResponseWriter, r *http.Request) {
-			writeList(w, r, s.record.requestsAfter, func(q Request) uint64 { return q.Seq })
-		}},
+		{"GET", "/requests", "the requests to the API (?since=SEQ&limit=N)", answerList(&s.record, &s.record.requests)},
 		{"GET", "/requests/{seq}", "one, with its alerts and what is wrong with them", s.getRequest},
-		{"GET", "/alerts", "each alert as it is now, by key", answerJSON(s.Alerts)},
+		{"GET", "/alerts", "the same incidents, by key", func(w http.ResponseWriter, _ *http.Request) { writeList(w, s.Alerts()) }},
 		{"GET", "/stats", "the counts of the record", answerJSON(s.Stats)},
 		{"GET", "/live", "what changes, as server-sent events", s.serveLive},
 		{"GET", "/presets", "faults that are at hand", answerJSON(func() json.RawMessage { return presets })},
@@ -90,18 +80,6 @@ func (s *Server) newControl() http.Handler {
 		fail(w, http.StatusNotFound, errors.New("no such path: / lists what there is"))
 	})
 	return s.guard(mux)
-}
-
-func (s *Server) getIncidents(w http.ResponseWriter, r *http.Request) {
-	all := s.Incidents() // at once: an incident that moves on must not come twice
-	after := func(seq uint64, limit int) []Incident {
-		from := slices.IndexFunc(all, func(c Incident) bool { return c.LastEvent > seq })
-		if from < 0 {
-			return nil
-		}
-		return all[from:min(from+limit, len(all))]
-	}
-	writeList(w, r, after, func(c Incident) uint64 { return c.LastEvent })
 }
 
 // guard keeps web pages of others out, as far as the Host header has not done so
@@ -155,34 +133,25 @@ func (s *Server) putFaults(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, f)
 }
 
-// writeList writes what after returns as a JSON array, one element a line.
-func writeList[T any](w http.ResponseWriter, r *http.Request, after func(uint64, int) []T, seq func(T) uint64) {
-	since, limit, ok := queryNumbers(w, r, "since")
-	if !ok {
-		return
+// answerList answers with what a list of the record has after the query's since, at
+// most limit of it.
+func answerList[T any](r *record, list interface{ after(uint64, int) []T }) http.HandlerFunc {
+	return func(w http.ResponseWriter, q *http.Request) {
+		if since, limit, ok := queryNumbers(w, q, "since"); ok {
+			writeList(w, after(r, list, since, int(limit)))
+		}
 	}
-	if limit == 0 {
-		limit = math.MaxInt
-	}
+}
+
+// writeList answers with a JSON array, one element a line.
+func writeList[T any](w http.ResponseWriter, values []T) {
 	w.Header().Set("Content-Type", "application/json")
-	separator := "[\n"
-	for limit > 0 {
-		step := min(listStep, limit)
-		values := after(since, int(step))
-		for _, v := range values {
-			io.WriteString(w, separator)
-			if _, err := w.Write(bytes.TrimSuffix(marshal(v), []byte("\n"))); err != nil {
-				return // the client went
-			}
-			separator, since = ",\n", seq(v)
-		}
-		limit -= step
-		if len(values) < int(step) {
-			break // all there is: what comes meanwhile is for the next call
-		}
-	}
-	if separator == "[\n" {
-		io.WriteString(w, "[")
+	io.WriteString(w, "[")
+	separator := "\n"
+	for _, v := range values {
+		io.WriteString(w, separator)
+		w.Write(bytes.TrimSuffix(marshal(v), []byte("\n")))
+		separator = ",\n"
 	}
 	io.WriteString(w, "\n]\n")
 }

@@ -108,7 +108,7 @@ func TestLists(t *testing.T) {
 	s.post(`nonsense <&>`, 400)
 	var events []Event
 	var requests []Request
-	var alerts []Alert
+	var alerts []Incident
 	for path, v := range map[string]any{"/events": &events, "/requests": &requests, "/alerts": &alerts} {
 		got := s.call("GET", path, "")
 		decode(t, []byte(got.body), v)

@@ -114,22 +114,6 @@ type Carried struct {
 	Status string `json:"status,omitempty"` // none unless it is a documented one
 }
 
-// Alert is what BigPanda would show for one alert: the last event that is
-// neither a duplicate nor stale nor dropped.
-type Alert struct {
-	Key       string    `json:"key"`
-	AppKey    string    `json:"app_key"`
-	Title     string    `json:"title"`
-	Subtitle  string    `json:"subtitle,omitempty"`
-	Status    string    `json:"status"`
-	Timestamp int64     `json:"timestamp"`
-	Changed   time.Time `json:"changed"` // when that event was received
-	// Events counts all events of the alert, with duplicates and stale ones.
-	Events int `json:"events"`
-	// LastEvent is the seq of the last of them.
-	LastEvent uint64 `json:"last_event"`
-}
-
 // Stats are the counts of the record since the start or the last Reset. They
 // go on when old events and requests are no longer kept.
 type Stats struct {
@@ -141,7 +125,6 @@ type Stats struct {
 	Duplicates int `json:"duplicates"`
 	Stale      int `json:"stale"`
 	Dropped    int `json:"dropped"` // for want of a primary property
-	Alerts     int `json:"alerts"`  // different alerts among the kept events
 
 	Incidents        int `json:"incidents"`         // kept
 	IncidentsDropped int `json:"incidents_dropped"` // given up, as they were too many

@@ -32,9 +32,10 @@ type Incident struct {
 	Title    string `json:"title"`
 	Subtitle string `json:"subtitle,omitempty"`
 	Status   string `json:"status"`
-	// Since is the timestamp, in Unix seconds, of the event that brought the
-	// status.
-	Since int64 `json:"since"`
+	// Timestamp, in Unix seconds, is the highest of its events, and Since that
+	// of the event that brought the status.
+	Timestamp int64 `json:"timestamp"`
+	Since     int64 `json:"since"`
 	// Events counts all its events, with duplicates and stale ones; Changes,
 	// how often its status became another.
 	Events  int `json:"events"`
@@ -96,24 +97,23 @@ func (m *incidents) clear() {
 	m.dropped, m.bytes = 0, 0
 }
 
-// enter adds an event to the incident of its alert, which is up to date by
-// then.
-func (m *incidents) enter(e *Event, a *Alert) {
+// enter adds an event to the incident of its alert, and tells whether the event
+// is stale.
+func (m *incidents) enter(e *Event) {
 	c := m.byKey[e.Key]
-	isNew := c == nil
-	if isNew {
+	if c == nil {
 		c = &incident{Incident: Incident{ID: e.Seq, Key: e.Key, AppKey: e.AppKey}}
 		m.byKey[c.Key], m.byID[c.ID] = c, c
 	} else {
 		m.bytes -= c.weight()
+		e.Stale = !e.Duplicate && e.Timestamp <= c.Timestamp
 	}
 	e.before, c.LastEvent = c.LastEvent, e.Seq
-	c.Events++
-	if isNew || !e.Duplicate && !e.Stale {
+	if c.Events++; c.Events == 1 || !e.Duplicate && !e.Stale {
 		c.shown = e.Seq
-		c.Title, c.Subtitle = a.Title, a.Subtitle
-		if c.Status != a.Status {
-			c.change(Change{a.Timestamp, a.Status, e.Seq})
+		c.Title, c.Subtitle, c.Timestamp = e.Title, e.Subtitle, e.Timestamp
+		if c.Status != e.Status {
+			c.change(Change{e.Timestamp, e.Status, e.Seq})
 		}
 	}
 	m.bytes += c.weight()
@@ -171,8 +171,8 @@ func (m *incidents) giveUpOne() {
 }
 
 // after returns the incidents with an event after that of seq, in the order of
-// their last events.
-func (m *incidents) after(seq uint64) []Incident {
+// their last events, at most limit of them; 0: all.
+func (m *incidents) after(seq uint64, limit int) []Incident {
 	var found []Incident
 	for _, l := range []*list.List{&m.open, &m.resolved} {
 		for e := l.Back(); e != nil; e = e.Prev() {
@@ -184,5 +184,5 @@ func (m *incidents) after(seq uint64) []Incident {
 		}
 	}
 	slices.SortFunc(found, func(a, b Incident) int { return cmp.Compare(a.LastEvent, b.LastEvent) })
-	return found
+	return found[:min(cmp.Or(limit, len(found)), len(found))]
 }

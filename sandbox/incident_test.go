@@ -24,18 +24,18 @@ func TestIncident(t *testing.T) {
 		bodies []string
 		want   Incident // but for what identifies it
 	}{
-		{"one event", []string{change("critical", 0)}, Incident{Status: "critical", Since: at(0), Events: 1, LastEvent: 1, LastChange: 1}},
-		{"the same status again", []string{change("critical", 0), change("critical", 1)}, Incident{Status: "critical", Since: at(0), Events: 2, LastEvent: 2, LastChange: 1}},
-		{"a change", []string{change("critical", 0), change("warning", 1)}, Incident{Status: "warning", Since: at(1), Events: 2, Changes: 1, LastEvent: 2, LastChange: 2}},
-		{"resolved, and again", []string{change("critical", 0), change("ok", 1), change("critical", 2)}, Incident{Status: "critical", Since: at(2), Events: 3, Changes: 2, LastEvent: 3, LastChange: 3}},
-		{"an older event changes nothing", []string{change("critical", 5), change("ok", 4)}, Incident{Status: "critical", Since: at(5), Events: 2, LastEvent: 2, LastChange: 1}},
-		{"a duplicate changes nothing", []string{change("critical", 5), change("ok", 6), change("critical", 5)}, Incident{Status: "ok", Since: at(6), Events: 3, Changes: 1, LastEvent: 3, LastChange: 2}},
+		{"one event", []string{change("critical", 0)}, Incident{Status: "critical", Timestamp: at(0), Since: at(0), Events: 1, LastEvent: 1, LastChange: 1}},
+		{"the same status again", []string{change("critical", 0), change("critical", 1)}, Incident{Status: "critical", Timestamp: at(1), Since: at(0), Events: 2, LastEvent: 2, LastChange: 1}},
+		{"a change", []string{change("critical", 0), change("warning", 1)}, Incident{Status: "warning", Timestamp: at(1), Since: at(1), Events: 2, Changes: 1, LastEvent: 2, LastChange: 2}},
+		{"resolved, and again", []string{change("critical", 0), change("ok", 1), change("critical", 2)}, Incident{Status: "critical", Timestamp: at(2), Since: at(2), Events: 3, Changes: 2, LastEvent: 3, LastChange: 3}},
+		{"an older event changes nothing", []string{change("critical", 5), change("ok", 4)}, Incident{Status: "critical", Timestamp: at(5), Since: at(5), Events: 2, LastEvent: 2, LastChange: 1}},
+		{"a duplicate changes nothing", []string{change("critical", 5), change("ok", 6), change("critical", 5)}, Incident{Status: "ok", Timestamp: at(6), Since: at(6), Events: 3, Changes: 1, LastEvent: 3, LastChange: 2}},
 		{"four changes in an hour", []string{change("critical", 0), change("ok", 1), change("critical", 2), change("ok", 3), change("critical", 4)},
-			Incident{Status: "critical", Since: at(4), Events: 5, Changes: 4, LastEvent: 5, LastChange: 5}},
+			Incident{Status: "critical", Timestamp: at(4), Since: at(4), Events: 5, Changes: 4, LastEvent: 5, LastChange: 5}},
 		{"five changes in an hour: flapping", []string{change("critical", 0), change("ok", 1), change("critical", 2), change("ok", 3), change("critical", 4), change("ok", 61)},
-			Incident{Status: "ok", Since: at(61), Events: 6, Changes: 5, FlappingUntil: at(61), LastEvent: 6, LastChange: 6}},
+			Incident{Status: "ok", Timestamp: at(61), Since: at(61), Events: 6, Changes: 5, FlappingUntil: at(61), LastEvent: 6, LastChange: 6}},
 		{"five changes in more than an hour", []string{change("critical", 0), change("ok", 1), change("critical", 2), change("ok", 3), change("critical", 4), change("ok", 62)},
-			Incident{Status: "ok", Since: at(62), Events: 6, Changes: 5, LastEvent: 6, LastChange: 6}},
+			Incident{Status: "ok", Timestamp: at(62), Since: at(62), Events: 6, Changes: 5, LastEvent: 6, LastChange: 6}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := start(t, Options{})

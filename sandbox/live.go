@@ -74,12 +74,12 @@ func (s *Server) updateSince(c cursor) (update, cursor, <-chan struct{}) {
 	} else {
 		u.Gone = r.incidents.gone.after(c.gone, 0)
 	}
-	u.Incidents = r.incidents.after(c.event)
+	u.Incidents = r.incidents.after(c.event, 0)
 	u.Requests = r.requests.after(max(c.request, now.request-min(now.request, liveRequests)), 0)
 	for i := range u.Requests {
 		u.Requests[i].Body = ""
 	}
-	return u, now, r.whenChanged()
+	return u, now, r.changed
 }
 
 // serveLive tells a page of changes, as server-sent events, until it goes, is

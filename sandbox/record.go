@@ -16,27 +16,27 @@ import (
 const keepBytes = 256 << 20
 
 // record is what came. Each step costs about the same however much is kept, so the
-// lock is held briefly. Memory is bounded by the rings: seen and alerts hold
-// nothing but what a kept event points at. incidents has a bound of its own.
+// lock is held briefly. Memory is bounded by the rings: seen holds nothing but what
+// a kept event points at. incidents has a bound of its own.
 type record struct {
 	mu       sync.Mutex
 	events   ring[Event]
 	requests ring[Request]
 	seen     map[Payload]uint64 // the last event with this payload
-	alerts   map[string]*Alert  // by key
 
 	incidents incidents
 	bytes     int // of events: their weights
 	keepBytes int
 	resets    uint64
 	stats     Stats         // Statuses is never handed out
-	changed   chan struct{} // closed at the next change; nil: nobody waits
+	changed   chan struct{} // closed at the next change
 }
 
 func (r *record) init(events, requests, incidents int) {
 	r.events.keep, r.requests.keep = events, requests
 	r.keepBytes = keepBytes
 	r.incidents.init(incidents)
+	r.changed = make(chan struct{})
 	r.reset()
 }
 
@@ -49,17 +49,14 @@ func (r *record) reset() {
 	r.requests.clear()
 	r.incidents.clear()
 	r.seen = make(map[Payload]uint64)
-	r.alerts = make(map[string]*Alert)
 	r.stats = Stats{Statuses: make(map[int]int), Waiting: r.stats.Waiting}
 	r.notify()
 }
 
 // notify wakes who waits. The caller holds mu.
 func (r *record) notify() {
-	if r.changed != nil {
-		close(r.changed)
-		r.changed = nil
-	}
+	close(r.changed)
+	r.changed = make(chan struct{})
 }
 
 // take enters the alerts of a request at once, none of another between them,
@@ -91,8 +88,8 @@ func (r *record) take(items []item, now time.Time) (first uint64, duplicates int
 	return first, duplicates
 }
 
-// judge sets the flags of an event and brings its alert and its incident up to
-// date. The caller holds mu.
+// judge sets the flags of an event and brings its incident up to date. The caller
+// holds mu.
 func (r *record) judge(e *Event) {
 	r.stats.Events++
 	_, e.Duplicate = r.seen[e.Payload]
@@ -104,23 +101,9 @@ func (r *record) judge(e *Event) {
 		r.stats.Dropped++
 		return
 	}
-	a, known := r.alerts[e.Key]
-	if !known {
-		a = &Alert{Key: e.Key, AppKey: e.AppKey}
-		r.alerts[e.Key] = a
-	}
-	a.Events++
-	a.LastEvent = e.Seq
-	switch {
-	case e.Duplicate:
-	case known && e.Timestamp <= a.Timestamp:
-		e.Stale = true
+	if r.incidents.enter(e); e.Stale {
 		r.stats.Stale++
-	default:
-		a.Title, a.Subtitle, a.Status = e.Title, e.Subtitle, e.Status
-		a.Timestamp, a.Changed = e.Timestamp, e.Received
 	}
-	r.incidents.enter(e, a)
 }
 
 // forget drops what hangs on an event that is no longer kept. The caller
@@ -129,9 +112,6 @@ func (r *record) forget(e Event) {
 	r.bytes -= e.weight()
 	if r.seen[e.Payload] == e.Seq {
 		delete(r.seen, e.Payload)
-	}
-	if a := r.alerts[e.Key]; a != nil && a.LastEvent == e.Seq {
-		delete(r.alerts, e.Key)
 	}
 }
 
@@ -154,16 +134,11 @@ func (r *record) waiting(by int) {
 	r.notify()
 }
 
-func (r *record) eventsAfter(seq uint64, limit int) []Event {
+// after returns what a list of the record has after seq, at most limit of it; 0: all.
+func after[T any](r *record, list interface{ after(uint64, int) []T }, seq uint64, limit int) []T {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.events.after(seq, limit)
-}
-
-func (r *record) requestsAfter(seq uint64, limit int) []Request {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.requests.after(seq, limit)
+	return list.after(seq, limit)
 }
 
 // poke has who waits look again, as what is not in the record has changed.
@@ -173,33 +148,14 @@ func (r *record) poke() {
 	r.notify()
 }
 
-// whenChanged returns a channel that is closed at the next change. The caller
-// holds mu.
-func (r *record) whenChanged() <-chan struct{} {
-	if r.changed == nil {
-		r.changed = make(chan struct{})
-	}
-	return r.changed
-}
-
 // Incidents returns the incidents that are kept, in the order of their last
 // events.
-func (s *Server) Incidents() []Incident {
-	s.record.mu.Lock()
-	defer s.record.mu.Unlock()
-	return s.record.incidents.after(0)
-}
+func (s *Server) Incidents() []Incident { return after(&s.record, &s.record.incidents, 0, 0) }
 
-// Alerts returns each alert as it is now, sorted by key.
-func (s *Server) Alerts() []Alert {
-	r := &s.record
-	r.mu.Lock()
-	alerts := make([]Alert, 0, len(r.alerts))
-	for _, a := range r.alerts {
-		alerts = append(alerts, *a)
-	}
-	r.mu.Unlock()
-	slices.SortFunc(alerts, func(a, b Alert) int { return strings.Compare(a.Key, b.Key) })
+// Alerts returns Incidents sorted by key.
+func (s *Server) Alerts() []Incident {
+	alerts := s.Incidents()
+	slices.SortFunc(alerts, func(a, b Incident) int { return strings.Compare(a.Key, b.Key) })
 	return alerts
 }
 
@@ -214,7 +170,6 @@ func (s *Server) Stats() Stats {
 func (r *record) copyStats() Stats {
 	s := r.stats
 	s.Statuses = maps.Clone(s.Statuses)
-	s.Alerts = len(r.alerts)
 	s.Incidents, s.IncidentsDropped = len(r.incidents.byKey), r.incidents.dropped
 	return s
 }
@@ -227,7 +182,7 @@ func (s *Server) WaitFor(ctx context.Context, cond func(Stats) bool) error {
 	r := &s.record
 	for {
 		r.mu.Lock()
-		changed, stats := r.whenChanged(), r.copyStats()
+		changed, stats := r.changed, r.copyStats()
 		r.mu.Unlock()
 		if cond(stats) {
 			return nil

@@ -50,19 +50,15 @@ func TestDuplicatesAndStale(t *testing.T) {
 			}
 		})
 	}
-	want := []Alert{
-		{Key: `["k","values","a",""]`, AppKey: "k", Title: "a", Status: "ok", Timestamp: 101, Events: 8, LastEvent: 9},
-		{Key: `["k","values","b",""]`, AppKey: "k", Title: "b", Status: "warning", Timestamp: 50, Events: 1, LastEvent: 8},
+	want := []Incident{
+		{ID: 1, Key: `["k","values","a",""]`, AppKey: "k", Title: "a", Status: "ok", Timestamp: 101, Since: 101, Events: 8, Changes: 1, LastEvent: 9, LastChange: 6},
+		{ID: 8, Key: `["k","values","b",""]`, AppKey: "k", Title: "b", Status: "warning", Timestamp: 50, Since: 50, Events: 1, LastEvent: 8, LastChange: 8},
 	}
-	got := s.Alerts()
-	for i := range got {
-		got[i].Changed = time.Time{}
-	}
-	if !reflect.DeepEqual(got, want) {
+	if got := s.Alerts(); !reflect.DeepEqual(got, want) {
 		t.Errorf("alerts %+v\nwant   %+v", got, want)
 	}
 	stats := s.Stats()
-	wantStats := Stats{Requests: 9, Statuses: map[int]int{201: 5, 204: 4}, Events: 9, Duplicates: 4, Stale: 2, Alerts: 2, Incidents: 2}
+	wantStats := Stats{Requests: 9, Statuses: map[int]int{201: 5, 204: 4}, Events: 9, Duplicates: 4, Stale: 2, Incidents: 2}
 	if !reflect.DeepEqual(stats, wantStats) {
 		t.Errorf("stats %+v\nwant  %+v", stats, wantStats)
 	}
@@ -114,10 +110,10 @@ func TestKeepBoundsMemory(t *testing.T) {
 	if events[0].Title != "host20" || events[keep-1].Title != "host29" || events[0].Seq != 21 || requests[0].Seq != 21 {
 		t.Errorf("kept are %+v to %+v", events[0], events[keep-1])
 	}
-	if r := &s.record; len(r.seen) != keep || len(r.alerts) != keep {
-		t.Errorf("%d payloads and %d alerts hang on, want %d", len(r.seen), len(r.alerts), keep)
+	if n := len(s.record.seen); n != keep {
+		t.Errorf("%d payloads hang on, want %d", n, keep)
 	}
-	if stats := s.Stats(); stats.Events != 3*keep || stats.Requests != 3*keep || stats.Alerts != keep {
+	if stats := s.Stats(); stats.Events != 3*keep || stats.Requests != 3*keep || stats.Incidents != 3*keep {
 		t.Errorf("%+v", stats)
 	}
 	s.post(alert("host20", "critical", 20), 204) // kept until now, and again from now on
@@ -200,8 +196,8 @@ func TestHugeTextsAreBounded(t *testing.T) {
 	s.record.keepBytes, s.record.incidents.keepBytes = 100_000, 50_000
 	for i := range 40 {
 		s.post(fmt.Sprintf(`{"app_key":"k","status":"critical","host":"host-%d-%s","d":"%s"}`, i, strings.Repeat("x", 3000), strings.Repeat("y", 20_000)), 201)
-		if r := &s.record; r.bytes > r.keepBytes || len(r.alerts) != len(r.events.kept) || len(r.seen) != len(r.events.kept) {
-			t.Fatalf("%d bytes, %d events, %d alerts, %d seen", r.bytes, len(r.events.kept), len(r.alerts), len(r.seen))
+		if r := &s.record; r.bytes > r.keepBytes || len(r.seen) != len(r.events.kept) {
+			t.Fatalf("%d bytes, %d events, %d seen", r.bytes, len(r.events.kept), len(r.seen))
 		}
 		if m := &s.record.incidents; m.bytes > m.keepBytes || len(m.byKey) != len(m.byID) {
 			t.Fatalf("%d bytes, %d incidents", m.bytes, len(m.byKey))
@@ -336,7 +332,7 @@ func TestConcurrentUse(t *testing.T) {
 	writers.Wait()
 	close(stop)
 	readers.Wait()
-	if stats := s.Stats(); stats.Alerts != clients*posts*alerts || stats.Events != stats.Alerts {
+	if stats := s.Stats(); stats.Incidents != clients*posts*alerts || stats.Events != stats.Incidents {
 		t.Errorf("%+v", stats)
 	}
 	for _, q := range s.Requests() {

@@ -77,12 +77,13 @@ type Options struct {
 	// what a user wrote goes through ParseFaults first.
 	Faults Faults
 	// Keep is how many events and how many requests are remembered, the
-	// newest ones. Duplicates, and timestamps that are out of order, are
-	// recognised among those. 0: DefaultKeepEvents and DefaultKeepRequests.
+	// newest ones. Duplicates are recognised among those. 0: DefaultKeepEvents
+	// and DefaultKeepRequests.
 	Keep int
 	// KeepIncidents is how many incidents are remembered; 0:
-	// DefaultKeepIncidents. Resolved ones go first, those before the others
-	// that had no event for longest.
+	// DefaultKeepIncidents. Timestamps that are out of order are recognised
+	// among those. Resolved ones go first, those before the others that had no
+	// event for longest.
 	KeepIncidents int
 	// Hosts are further names that a request may have in its Host header, besides
 	// loopback and the address that it was sent to.
@@ -164,11 +165,11 @@ func (s *Server) SetFaults(f Faults) error {
 func (s *Server) Faults() Faults { return s.faults.get() }
 
 // Events returns the alerts taken that are still kept, in order of arrival.
-func (s *Server) Events() []Event { return s.record.eventsAfter(0, 0) }
+func (s *Server) Events() []Event { return after(&s.record, &s.record.events, 0, 0) }
 
 // Requests returns the requests to the API that are still kept, in the order
 // in which they were answered (or given up).
-func (s *Server) Requests() []Request { return s.record.requestsAfter(0, 0) }
+func (s *Server) Requests() []Request { return after(&s.record, &s.record.requests, 0, 0) }
 
 // Reset empties the record and clears the faults, which lets go of requests
 // that hang. Sequence numbers go on, so a reader with ?since=N stays right.

@@ -38,8 +38,8 @@ func BenchmarkStorm(b *testing.B) {
 		b.StopTimer()
 		p.end()
 		b.ReportMetric(p.peak(), "RssAnon-MiB")
-		if s := bp.Stats(); s.Events != alerts || s.Alerts != alerts {
-			b.Errorf("%d events of %d alerts, want %d", s.Events, s.Alerts, alerts)
+		if s := bp.Stats(); s.Events != alerts || s.Incidents+s.IncidentsDropped != alerts {
+			b.Errorf("%d events of %d alerts, want %d", s.Events, s.Incidents+s.IncidentsDropped, alerts)
 		}
 		b.StartTimer()
 	}
