@@ -130,21 +130,3 @@ func seconds(d time.Duration) string {
 	}
 	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }
-
-// pause waits for d, or without end if d is negative. over is false where lifted
-// was closed or the client went before.
-func pause(ctx context.Context, d time.Duration, lifted <-chan struct{}) (over bool) {
-	var timeout <-chan time.Time
-	if d >= 0 {
-		timer := time.NewTimer(d)
-		defer timer.Stop()
-		timeout = timer.C
-	}
-	select {
-	case <-timeout:
-		return true
-	case <-lifted:
-	case <-ctx.Done():
-	}
-	return false
-}

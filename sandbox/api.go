@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -30,8 +29,6 @@ const goneReason = "the client went before the answer"
 type answer struct {
 	Request // what the record gets of it; Status is 0 where no answer is given
 	body    []byte
-	allow   string
-	drop    bool // the connection is closed
 }
 
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
@@ -49,8 +46,8 @@ func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
 		defer s.options.OnRequest(q)
 	}
 	switch {
-	case a.drop:
-		drop(w)
+	case a.Fault == "drop":
+		panic(http.ErrAbortHandler) // by which net/http closes the connection, and says nothing
 	case a.Status != 0:
 		a.write(w)
 	}
@@ -111,18 +108,29 @@ func (s *Server) handle(c call) answer {
 			}
 		case st.Drop:
 			q.Status, q.Reason = 0, "the connection was dropped"
-			return answer{Request: q, drop: true}
+			return answer{Request: q}
 		default:
 			return st.answer(q)
 		}
 	}
 }
 
-// pause is the function pause, counted in Stats.
+// pause waits for d, or without end if d is negative. over is false where lifted
+// was closed or the client went before. Stats counts who waits.
 func (s *Server) pause(ctx context.Context, d time.Duration, lifted <-chan struct{}) (over bool) {
 	s.record.waiting(1)
 	defer s.record.waiting(-1)
-	return pause(ctx, d, lifted)
+	var timeout <-chan time.Time
+	if d >= 0 {
+		timeout = time.After(d)
+	}
+	select {
+	case <-timeout:
+		return true
+	case <-lifted:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // take is the Alerts API as documented: it judges a call and takes its alerts.
@@ -131,9 +139,7 @@ func (s *Server) take(c call, f Faults) answer {
 		return refuse(http.StatusNotFound, "no such path: the Alerts API is at "+Path+", the Open Integration Manager at "+OIMPath)
 	}
 	if c.Method != http.MethodPost {
-		a := refuse(http.StatusMethodNotAllowed, "the method is "+c.Method+", not POST")
-		a.allow = http.MethodPost
-		return a
+		return refuse(http.StatusMethodNotAllowed, "the method is "+c.Method+", not POST")
 	}
 	token := cmp.Or(f.Token, s.options.Token)
 	given, reason := c.token()
@@ -210,39 +216,19 @@ func refuse(status int, reason string) answer {
 func (a answer) write(w http.ResponseWriter) {
 	h := w.Header()
 	setHeaders(h) // a fault's body may be HTML, which must not run as the console's
-	for name, value := range map[string]string{"Allow": a.allow, "Retry-After": a.RetryAfter} {
-		if value != "" {
-			h.Set(name, value)
-		}
+	if a.RetryAfter != "" {
+		h.Set("Retry-After", a.RetryAfter)
+	}
+	if a.Status == http.StatusMethodNotAllowed {
+		h.Set("Allow", http.MethodPost)
 	}
 	body := a.body
 	if len(body) == 0 && a.Status >= 300 && a.Status != http.StatusNotModified {
 		body = marshal(map[string]any{"error": a.Reason})
 	}
-	if len(body) > 0 {
-		h.Set("Content-Type", contentType(body))
-		h.Set("Content-Length", strconv.Itoa(len(body)))
+	if json.Valid(body) { // what else there may be, net/http knows by how it begins
+		h.Set("Content-Type", "application/json")
 	}
 	w.WriteHeader(a.Status)
 	w.Write(body) // an error is the client's loss; the record has it
-}
-
-func contentType(body []byte) string {
-	switch {
-	case body[0] == '<':
-		return "text/html; charset=utf-8"
-	case json.Valid(body):
-		return "application/json"
-	}
-	return "text/plain; charset=utf-8"
-}
-
-// drop closes the connection. One that cannot be taken over (HTTP/2) is
-// aborted by the server in answer to the panic, which it does not log.
-func drop(w http.ResponseWriter) {
-	connection, _, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	connection.Close()
 }

@@ -243,18 +243,18 @@ func TestCloseEndsHangsAndLatency(t *testing.T) {
 func TestLatency(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		lifted := make(chan struct{})
+		s, lifted := New(Options{}), make(chan struct{})
 		began := time.Now()
-		if over := pause(t.Context(), time.Minute, lifted); !over || time.Since(began) != time.Minute {
+		if over := s.pause(t.Context(), time.Minute, lifted); !over || time.Since(began) != time.Minute {
 			t.Errorf("%v after %v", over, time.Since(began))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if over := pause(ctx, time.Minute, lifted); over || time.Since(began) != time.Minute+time.Second {
+		if over := s.pause(ctx, time.Minute, lifted); over || time.Since(began) != time.Minute+time.Second {
 			t.Errorf("the client went: %v after %v", over, time.Since(began))
 		}
 		close(lifted)
-		if over := pause(t.Context(), -1, lifted); over {
+		if over := s.pause(t.Context(), -1, lifted); over {
 			t.Error("lifted, and over")
 		}
 	})

@@ -147,10 +147,6 @@ func (m *incidents) toEnd(c *incident) {
 	if c.Status == "ok" {
 		to = &m.resolved
 	}
-	if c.in == to {
-		to.MoveToBack(c.element)
-		return
-	}
 	if c.in != nil {
 		c.in.Remove(c.element)
 	}

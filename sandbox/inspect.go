@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -53,17 +54,19 @@ type RequestPage struct {
 	Alerts []Shown `json:"alert_list"`
 }
 
+// number returns the one of a path, and for what is none, one that nothing has.
+func number(r *http.Request) uint64 {
+	seq, _ := strconv.ParseUint(r.PathValue("seq"), 10, 64)
+	return seq
+}
+
 func (s *Server) getIncident(w http.ResponseWriter, r *http.Request) {
-	id, err := strconv.ParseUint(r.PathValue("seq"), 10, 64)
 	before, limit, ok := queryNumbers(w, r, "before")
 	if !ok {
 		return
 	}
-	if limit == 0 {
-		limit = shownAlerts
-	}
-	page, shown, events, ok := s.record.incidentPage(id, before, int(min(limit, maxShownAlerts)))
-	if err != nil || !ok {
+	page, shown, events, ok := s.record.incidentPage(number(r), before, int(min(cmp.Or(limit, shownAlerts), maxShownAlerts)))
+	if !ok {
 		fail(w, http.StatusNotFound, errors.New("no such incident: /incidents lists those that are kept"))
 		return
 	}
@@ -100,9 +103,8 @@ func (r *record) incidentPage(id, before uint64, limit int) (page IncidentPage, 
 }
 
 func (s *Server) getRequest(w http.ResponseWriter, r *http.Request) {
-	seq, err := strconv.ParseUint(r.PathValue("seq"), 10, 64)
-	q, events, ok := s.record.requestPage(seq)
-	if err != nil || !ok {
+	q, events, ok := s.record.requestPage(number(r))
+	if !ok {
 		fail(w, http.StatusNotFound, errors.New("no such request: /requests lists those that are kept"))
 		return
 	}

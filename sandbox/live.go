@@ -16,10 +16,9 @@ const (
 	// livePatience is how long a page may take to read an update. After that
 	// it is cut off; when it comes back it is told what it has missed.
 	livePatience = 5 * time.Second
-	// How much is in one update at most. Of more requests the newest are
-	// told, and the numbers show that some are missing.
-	liveIncidents = 1000
-	liveRequests  = 200
+	// liveRequests is how many requests are in one update at most, the newest.
+	// The numbers show that some are missing.
+	liveRequests = 200
 )
 
 // cursor is how far a page has been told of things. It is what the browser
@@ -102,9 +101,7 @@ func (s *Server) serveLive(w http.ResponseWriter, r *http.Request) {
 			return // the page has gone, or takes too long
 		}
 		at = next
-		if !pause(r.Context(), liveStep, s.faults.closed.Done()) {
-			return
-		}
+		time.Sleep(liveStep)
 		select {
 		case <-changed:
 		case <-s.faults.closed.Done():
@@ -115,26 +112,13 @@ func (s *Server) serveLive(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// sendUpdate writes an update, in parts of no more than liveIncidents incidents.
-// Only with the last part the page has all up to next.
+// sendUpdate writes an update, with which the page has all up to next.
 func sendUpdate(w http.ResponseWriter, u update, next cursor) error {
 	out := http.NewResponseController(w)
-	for more := true; more; {
-		part := u
-		part.Incidents = u.Incidents[:min(liveIncidents, len(u.Incidents))]
-		u.Incidents = u.Incidents[len(part.Incidents):]
-		u.Reset, u.Gone, u.Requests = false, nil, nil
-		// Where there is no connection, there is no deadline to set.
-		_ = out.SetWriteDeadline(time.Now().Add(livePatience))
-		if more = len(u.Incidents) > 0; !more {
-			fmt.Fprintf(w, "id: %s\n", next)
-		}
-		if _, err := fmt.Fprintf(w, "data: %s\n", marshal(part)); err != nil {
-			return err
-		}
-		if err := out.Flush(); err != nil {
-			return err
-		}
+	// Where there is no connection, there is no deadline to set.
+	_ = out.SetWriteDeadline(time.Now().Add(livePatience))
+	if _, err := fmt.Fprintf(w, "id: %s\ndata: %s\n", next, marshal(u)); err != nil {
+		return err
 	}
-	return nil
+	return out.Flush()
 }

@@ -42,10 +42,9 @@ func (s *sandbox) open(lastID string) *feed {
 	return &feed{t: s.t, body: res.Body, lines: lines}
 }
 
-// next returns the next update, whole.
-func (f *feed) next() update {
+// next returns the next update.
+func (f *feed) next() (u update) {
 	f.t.Helper()
-	var all update
 	for f.lines.Scan() {
 		line := f.lines.Text()
 		if id, ok := strings.CutPrefix(line, "id: "); ok {
@@ -55,23 +54,13 @@ func (f *feed) next() update {
 		if !ok {
 			continue
 		}
-		var part update
-		if err := json.Unmarshal([]byte(data), &part); err != nil {
+		if err := json.Unmarshal([]byte(data), &u); err != nil {
 			f.t.Fatal(err)
 		}
-		if len(part.Incidents) > liveIncidents {
-			f.t.Errorf("%d incidents in one part", len(part.Incidents))
-		}
-		part.Incidents = append(all.Incidents, part.Incidents...)
-		part.Reset = part.Reset || all.Reset
-		part.Gone = append(all.Gone, part.Gone...)
-		part.Requests = append(all.Requests, part.Requests...)
-		if all = part; f.id != "" {
-			return all
-		}
+		return u
 	}
 	f.t.Fatalf("the stream ended: %v", f.lines.Err())
-	return all
+	return u
 }
 
 // until reads updates until one is as wanted.
