@@ -1,23 +1,18 @@
 package topic
 
 import (
+	"bytes"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"strings"
 	"sync/atomic"
-	"time"
 
+	"bigpanda-udf/regularfile"
 	"bigpanda-udf/udf"
 )
-
-// settled is how long a file must be as it is for its time and size to say that it is
-// the same: the clock of a file system may stand still between two writes.
-const settled = 5 * time.Second
 
 // The form of a handler's name, and its length, which is no part of it: counted repetitions
 // make a start of the program slower.
@@ -83,7 +78,7 @@ type folder struct {
 
 // A handlerFile is what was read of one.
 type handlerFile struct {
-	info     fs.FileInfo   // when it was read; nil: it was wrong
+	text     []byte        // when it last was right
 	fault    string        // that was said; "": it is right
 	defaults *udf.Defaults // that hold; nil: it never was right, and those of the settings do
 }
@@ -130,24 +125,15 @@ func (f *folder) look() {
 
 // take takes over what a file says now.
 func (f *folder) take(known *handlerFile, file File) {
-	info, err := os.Stat(file.Path)
-	switch {
-	case file.Err != nil:
-		err = file.Err
-	case err == nil:
-		was := known.info
-		// Another file may have the same time, as all have in some package managers.
-		if was != nil && os.SameFile(was, info) && was.ModTime().Equal(info.ModTime()) && was.Size() == info.Size() && time.Since(info.ModTime()) > settled {
-			return
-		}
-		known.info = info
-	}
-	var d udf.Defaults
-	if err == nil {
+	d, err := udf.Defaults{}, file.Err
+	text, _ := regularfile.Read(file.Path, regularfile.MaxText) // why it cannot, f.read says
+	isSame := known.defaults != nil && bytes.Equal(text, known.text)
+	if err == nil && !isSame {
 		d, err = f.read(file.Path)
 	}
-	if err != nil {
-		known.info = nil // what is in the way may be none of the file's: its mode, a second file
+	log := f.log.With("handler", file.Name, "file", file.Path)
+	switch {
+	case err != nil:
 		if known.fault == err.Error() {
 			return
 		}
@@ -156,17 +142,12 @@ func (f *folder) take(known *handlerFile, file File) {
 		if known.defaults == nil {
 			holds = "the settings hold"
 		}
-		f.log.Error("a handler file is wrong: "+holds, "handler", file.Name, "file", file.Path, "error", err)
-		return
+		log.Error("a handler file is wrong: "+holds, "error", err)
+	case !isSame:
+		*known = handlerFile{text: text, defaults: &d}
+		log.Info("a handler file is taken over")
+	case known.fault != "":
+		known.fault = ""
+		log.Info("a handler file is right again")
 	}
-	isMended := known.fault != ""
-	known.fault = ""
-	if known.defaults != nil && reflect.DeepEqual(*known.defaults, d) {
-		if isMended {
-			f.log.Info("a handler file is right again", "handler", file.Name, "file", file.Path)
-		}
-		return
-	}
-	known.defaults = &d
-	f.log.Info("a handler file is taken over", "handler", file.Name, "file", file.Path)
 }
