@@ -8,19 +8,21 @@ package hostcheck
 import (
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 )
 
 // Names reports whether the Host header of a request names this machine: loopback,
-// the address that the request was sent to, or what isOwn, if it is not nil, says of
-// a name in small letters.
-func Names(r *http.Request, isOwn func(name string) bool) bool {
+// the address that the request was sent to, one of own, in any case, or what isOwn, if
+// it is not nil, says of a name.
+func Names(r *http.Request, own []string, isOwn func(name string) bool) bool {
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
-	host = strings.TrimSuffix(strings.ToLower(strings.Trim(host, "[]")), ".")
-	if host == "localhost" || isOwn != nil && isOwn(host) {
+	host = strings.TrimSuffix(strings.Trim(host, "[]"), ".")
+	isHost := func(name string) bool { return strings.EqualFold(name, host) }
+	if isHost("localhost") || slices.ContainsFunc(own, isHost) || isOwn != nil && isOwn(host) {
 		return true
 	}
 	ip := net.ParseIP(host)

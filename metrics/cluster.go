@@ -65,14 +65,9 @@ func (c *Cluster) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), o.Within)
 	defer cancel()
 	status, err := o.Status(ctx)
-	failure := ""
-	if err != nil {
-		failure = err.Error()
+	if failed(&c.failure, err) {
+		o.Log.Warn("the stream cannot be asked about for its metrics", "error", err)
 	}
-	if failure != c.failure && failure != "" {
-		o.Log.Warn("the stream cannot be asked about for its metrics", "error", failure)
-	}
-	c.failure = failure
 	s := clusterSample{Status: status, now: time.Now(), ok: err == nil, text: func(text string) string { return label(o.Redact, text) }}
 	for _, m := range clusterTable {
 		if s.ok || m.always {

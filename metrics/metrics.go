@@ -21,6 +21,7 @@ import (
 	"bigpanda-udf/printable"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/semaphore"
 )
 
 const (
@@ -49,7 +50,7 @@ type Options struct {
 // that does not answer in time holds up neither what the others say nor the next scrape.
 type Collector struct {
 	options Options
-	slots   chan struct{} // holds one for each outbox that is being asked
+	slots   *semaphore.Weighted // of outboxes that are being asked
 
 	mu      sync.Mutex      // held for a scrape; guards what follows, and each use but its asking
 	known   map[string]*use // by folder
@@ -76,7 +77,7 @@ type answer struct {
 // New returns a Collector.
 func New(o Options) *Collector {
 	o.Within = cmp.Or(o.Within, answersWithin)
-	return &Collector{options: o, slots: make(chan struct{}, atOnce), known: make(map[string]*use)}
+	return &Collector{options: o, slots: semaphore.NewWeighted(atOnce), known: make(map[string]*use)}
 }
 
 // Describe is part of prometheus.Collector.
@@ -148,13 +149,11 @@ func (c *Collector) uses(folders []string) map[string]*use {
 }
 
 func (c *Collector) ask(ctx context.Context, u *use) (outbox.Metrics, error) {
-	select {
-	case c.slots <- struct{}{}:
-		defer func() { <-c.slots }()
-		return u.control.Metrics(ctx)
-	case <-ctx.Done():
-		return outbox.Metrics{}, ctx.Err()
+	if err := c.slots.Acquire(ctx, 1); err != nil {
+		return outbox.Metrics{}, err
 	}
+	defer c.slots.Release(1)
+	return u.control.Metrics(ctx)
 }
 
 // report gives what an outbox has answered. Of one that has not, its labels are those

@@ -54,7 +54,7 @@ func NewServer(ready func() error, collectors ...prometheus.Collector) *http.Ser
 	}
 	own := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		local, _ := r.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr)
-		if local != nil && local.IP.IsLoopback() && !hostcheck.Names(r, nil) {
+		if local != nil && local.IP.IsLoopback() && !hostcheck.Names(r, nil, nil) {
 			http.Error(w, "this is not the host that the request names", http.StatusForbidden)
 			return
 		}

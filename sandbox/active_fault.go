@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strconv"
 	"sync"
 	"time"
 
@@ -22,8 +21,7 @@ import (
 // go of nobody.
 type faultState struct {
 	mu      sync.Mutex
-	faults  Faults
-	left    int // of faults.Count
+	faults  Faults // Count is what is left of it
 	limiter *rate.Limiter
 	lifted  context.Context // of which closed is the parent
 	lift    context.CancelFunc
@@ -39,7 +37,7 @@ func (s *faultState) init() {
 func (s *faultState) set(f Faults) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.faults, s.left, s.limiter = f, f.Count, nil
+	s.faults, s.limiter = f, nil
 	if f.Rate > 0 {
 		s.limiter = rate.NewLimiter(rate.Limit(f.Rate), int(math.Ceil(f.Rate)))
 	}
@@ -50,16 +48,14 @@ func (s *faultState) set(f Faults) {
 func (s *faultState) get() Faults {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f := s.faults
-	f.Count = s.left
-	return f
+	return s.faults
 }
 
 // activeFault is what the faults in force mean for one request.
 type activeFault struct {
 	Faults                 // the zero value if they do not concern it
 	key    string          // of the fault that makes the answer; "": none does
-	wait   time.Duration   // with key "rate": until a request is let through
+	limit  string          // that the request is over, for the reason
 	lifted <-chan struct{} // closed when the faults in force are others
 }
 
@@ -75,15 +71,20 @@ func (s *faultState) next(body []byte, alerts int, now time.Time) activeFault {
 		return activeFault{lifted: s.lifted.Done()}
 	}
 	st := activeFault{Faults: f, lifted: s.lifted.Done()}
+	over := func(key string, status int, format string, limit any) {
+		st.key, st.Status, st.limit = key, cmp.Or(f.Status, status), fmt.Sprintf(": more than "+format, limit)
+	}
 	switch {
 	case f.MaxAlerts > 0 && alerts > f.MaxAlerts:
-		st.key = "max_alerts"
+		over("max_alerts", 413, "%d alerts", f.MaxAlerts)
 	case f.MaxBytes > 0 && len(body) > f.MaxBytes:
-		st.key = "max_bytes"
+		over("max_bytes", 413, "%d bytes", f.MaxBytes)
 	case s.limiter != nil:
 		if !s.limiter.AllowN(now, 1) {
-			st.key = "rate"
-			st.wait = time.Duration((1 - s.limiter.TokensAt(now)) / f.Rate * float64(time.Second))
+			over("rate", 429, "%g requests a second", f.Rate)
+			if f.RetryAfter == 0 && !f.NoRetryAfter {
+				st.RetryAfter = time.Duration((1 - s.limiter.TokensAt(now)) / f.Rate * float64(time.Second))
+			}
 		}
 	case f.MaxAlerts > 0 || f.MaxBytes > 0:
 	case f.Hang:
@@ -95,38 +96,10 @@ func (s *faultState) next(body []byte, alerts int, now time.Time) activeFault {
 	case f.Body != "":
 		st.key = "body"
 	}
-	if s.left > 0 {
-		if s.left--; s.left == 0 {
+	if s.faults.Count > 0 {
+		if s.faults.Count--; s.faults.Count == 0 {
 			s.faults, s.limiter = Faults{}, nil
 		}
 	}
 	return st
-}
-
-// answer makes the answer of an active fault that has a key, neither hangs nor
-// drops; taken is what became of the alerts before it.
-func (st activeFault) answer(taken Request) answer {
-	limit, status := "", 200
-	switch st.key {
-	case "rate":
-		limit, status = fmt.Sprintf(": more than %g requests a second", st.Rate), 429
-		if st.RetryAfter == 0 && !st.NoRetryAfter {
-			st.RetryAfter = st.wait
-		}
-	case "max_alerts":
-		limit, status = fmt.Sprintf(": more than %d alerts", st.MaxAlerts), 413
-	case "max_bytes":
-		limit, status = fmt.Sprintf(": more than %d bytes", st.MaxBytes), 413
-	}
-	taken.Status, taken.RetryAfter = cmp.Or(st.Status, status), seconds(st.RetryAfter)
-	taken.Reason = fmt.Sprintf("the fault %q%s", st.key, limit)
-	return answer{Request: taken, body: []byte(st.Body)}
-}
-
-// seconds writes a duration for Retry-After, rounded up; "" for none.
-func seconds(d time.Duration) string {
-	if d <= 0 {
-		return ""
-	}
-	return strconv.FormatInt(int64((d+time.Second-1)/time.Second), 10)
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"mime"
 	"net/http"
 	"os"
@@ -106,12 +107,16 @@ func (s *Server) handle(c call) answer {
 			if st.Accept {
 				return taken
 			}
+			continue
 		case st.Drop:
 			q.Status, q.Reason = 0, "the connection was dropped"
 			return answer{Request: q}
-		default:
-			return st.answer(q)
 		}
+		q.Status, q.Reason = cmp.Or(st.Status, 200), fmt.Sprintf("the fault %q%s", st.key, st.limit)
+		if st.RetryAfter > 0 {
+			q.RetryAfter = fmt.Sprint(math.Ceil(st.RetryAfter.Seconds()))
+		}
+		return answer{Request: q, body: []byte(st.Body)}
 	}
 }
 

@@ -9,11 +9,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
-
-	"bigpanda-udf/hostcheck"
 )
 
 const maxFaultsBody = 64 << 10
@@ -101,13 +98,6 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			}
 		}
 		next.ServeHTTP(w, r)
-	})
-}
-
-// isOwnHost tells whether a request names this machine.
-func (s *Server) isOwnHost(r *http.Request) bool {
-	return hostcheck.Names(r, func(host string) bool {
-		return slices.ContainsFunc(s.options.Hosts, func(own string) bool { return strings.EqualFold(own, host) })
 	})
 }
 

@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// DefaultKeepIncidents is how many incidents are kept. With the history
+	// keepIncidents is how many incidents are kept. With the history
 	// of each, 10,000 take from 5 MB to 40 MB.
-	DefaultKeepIncidents = 10_000
+	keepIncidents = 10_000
 
 	// keepChanges is how many changes of status an incident remembers, the
 	// newest ones.

@@ -78,7 +78,8 @@ func TestIncidentsAreToldApart(t *testing.T) {
 // is resolved, the open one.
 func TestIncidentsAreBounded(t *testing.T) {
 	t.Parallel()
-	s := start(t, Options{KeepIncidents: 3})
+	s := start(t, Options{})
+	s.record.incidents.init(3)
 	steps := []struct{ host, status, kept string }{
 		{"a", "ok", "a"}, {"b", "critical", "a b"}, {"c", "ok", "a b c"},
 		{"a", "ok", "b c a"},           // again: c is the oldest resolved one now
@@ -117,7 +118,7 @@ func TestIncidentsAreBounded(t *testing.T) {
 // Memory is bounded with more alerts than are kept, each with many changes.
 func TestTenThousandIncidents(t *testing.T) {
 	t.Parallel()
-	const alerts = DefaultKeepIncidents + 2500
+	const alerts = keepIncidents + 2500
 	s := start(t, Options{Keep: 1000})
 	for from := 0; from < alerts; from += 500 {
 		var list []string
@@ -130,7 +131,7 @@ func TestTenThousandIncidents(t *testing.T) {
 		}
 		s.post(`{"app_key":"k","alerts":[`+strings.Join(list, ",")+`]}`, 201)
 	}
-	if stats := s.Stats(); stats.Incidents != DefaultKeepIncidents || stats.IncidentsDropped != 2500 {
+	if stats := s.Stats(); stats.Incidents != keepIncidents || stats.IncidentsDropped != 2500 {
 		t.Fatalf("%+v", stats)
 	}
 	for i, c := range s.Incidents() {
@@ -145,7 +146,7 @@ func TestTenThousandIncidents(t *testing.T) {
 	if c := m.byKey[`["k","values","host-1",""]`]; len(c.changes) != keepChanges || c.Changes != 3*keepChanges {
 		t.Errorf("%d of %d changes are kept", len(c.changes), c.Changes)
 	}
-	if len(m.byKey) != len(m.byID) || m.open.Len()+m.resolved.Len() != len(m.byID) || len(m.gone.kept) > DefaultKeepIncidents || len(s.record.events.kept) > 1000 {
+	if len(m.byKey) != len(m.byID) || m.open.Len()+m.resolved.Len() != len(m.byID) || len(m.gone.kept) > keepIncidents || len(s.record.events.kept) > 1000 {
 		t.Errorf("%d, %d, %d+%d, %d", len(m.byKey), len(m.byID), m.open.Len(), m.resolved.Len(), len(m.gone.kept))
 	}
 	var page IncidentPage

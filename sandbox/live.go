@@ -24,7 +24,7 @@ const (
 // cursor is how far a page has been told of things. It is what the browser
 // sends back, as Last-Event-ID, when it has lost its connection.
 type cursor struct {
-	life                 uint64 // which Server it was, and how often it was emptied
+	life                 uint64 // of the record
 	event, request, gone uint64
 }
 
@@ -65,7 +65,7 @@ func (s *Server) updateSince(c cursor) (update, cursor, <-chan struct{}) {
 	r := &s.record
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := cursor{s.born + r.resets, r.events.added, r.requests.added, r.incidents.gone.added}
+	now := cursor{r.life, r.events.added, r.requests.added, r.incidents.gone.added}
 	u := update{Stats: r.copyStats(), Faults: faults, KeepIncidents: r.incidents.keep, NeedsToken: s.options.Token != "" || faults.Token != "", Demo: s.options.Demo}
 	if missed := now.gone - c.gone; c.life != now.life || missed > uint64(len(r.incidents.gone.kept)) {
 		c = cursor{}

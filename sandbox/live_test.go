@@ -83,7 +83,8 @@ func titles(u update) string {
 
 func TestLive(t *testing.T) {
 	t.Parallel()
-	s := start(t, Options{Token: testToken, KeepIncidents: 3})
+	s := start(t, Options{Token: testToken})
+	s.record.incidents.init(3)
 	s.post(alert("a", "critical", 1), 201)
 	f := s.open("")
 	u := f.next()
@@ -125,7 +126,8 @@ func TestLive(t *testing.T) {
 // it has missed begins anew.
 func TestLiveResumes(t *testing.T) {
 	t.Parallel()
-	s := start(t, Options{KeepIncidents: 5})
+	s := start(t, Options{})
+	s.record.incidents.init(5)
 	s.post(alert("a", "critical", 1), 201)
 	s.post(alert("b", "critical", 1), 201)
 	f := s.open("")

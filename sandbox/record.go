@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync"
@@ -27,15 +28,15 @@ type record struct {
 	incidents incidents
 	bytes     int // of events: their weights
 	keepBytes int
-	resets    uint64
+	life      uint64        // of which Server, from which reset on: no two alike
 	stats     Stats         // Statuses is never handed out
 	changed   chan struct{} // closed at the next change
 }
 
-func (r *record) init(events, requests, incidents int) {
+func (r *record) init(events, requests int) {
 	r.events.keep, r.requests.keep = events, requests
 	r.keepBytes = keepBytes
-	r.incidents.init(incidents)
+	r.incidents.init(keepIncidents)
 	r.changed = make(chan struct{})
 	r.reset()
 }
@@ -43,7 +44,7 @@ func (r *record) init(events, requests, incidents int) {
 func (r *record) reset() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.resets++
+	r.life = rand.Uint64()
 	r.events.clear()
 	r.bytes = 0
 	r.requests.clear()

@@ -50,6 +50,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"bigpanda-udf/hostcheck"
 )
 
 // Where the Alerts API and the Open Integration Manager are on the sandbox, as
@@ -80,11 +82,6 @@ type Options struct {
 	// newest ones. Duplicates are recognised among those. 0: DefaultKeepEvents
 	// and DefaultKeepRequests.
 	Keep int
-	// KeepIncidents is how many incidents are remembered; 0:
-	// DefaultKeepIncidents. Timestamps that are out of order are recognised
-	// among those. Resolved ones go first, those before the others that had no
-	// event for longest.
-	KeepIncidents int
 	// Hosts are further names that a request may have in its Host header, besides
 	// loopback and the address that it was sent to.
 	Hosts []string
@@ -107,7 +104,6 @@ type Server struct {
 	faults  faultState
 	control http.Handler
 
-	born  uint64       // when, to tell Servers apart
 	pages atomic.Int64 // that are told of changes
 
 	bodyTimeout time.Duration // the constant, but in tests
@@ -118,12 +114,8 @@ func New(o Options) *Server {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{options: o, born: uint64(o.Now().UnixNano()), bodyTimeout: bodyTimeout}
-	events, requests := o.Keep, o.Keep
-	if o.Keep <= 0 {
-		events, requests = DefaultKeepEvents, DefaultKeepRequests
-	}
-	s.record.init(events, requests, cmp.Or(max(o.KeepIncidents, 0), DefaultKeepIncidents))
+	s := &Server{options: o, bodyTimeout: bodyTimeout}
+	s.record.init(cmp.Or(o.Keep, DefaultKeepEvents), cmp.Or(o.Keep, DefaultKeepRequests))
 	s.faults.init()
 	if err := s.SetFaults(o.Faults); err != nil {
 		panic("sandbox.New: " + err.Error())
@@ -134,7 +126,7 @@ func New(o Options) *Server {
 
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !s.isOwnHost(r) {
+	if !hostcheck.Names(r, s.options.Hosts, nil) {
 		setHeaders(w.Header())
 		fail(w, http.StatusForbidden, errors.New("the Host header names neither loopback nor the address that the sandbox listens on: send to one of these, or start it with --listen NAME:PORT"))
 		return

@@ -113,7 +113,7 @@ func (g *guard) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 
 // check refuses who may not post.
 func (g *guard) check(w http.ResponseWriter, r *http.Request) error {
-	if !hostcheck.Names(r, g.isName) {
+	if !hostcheck.Names(r, g.Hosts, g.isName) {
 		return refuse(http.StatusForbidden, "the Host header names neither loopback nor the address or the name that is listened on: send to one of these")
 	}
 	if g.TokenFile == "" {
@@ -136,13 +136,8 @@ func (g *guard) check(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// isName reports whether a name is one of this machine's.
+// isName reports whether the certificate is for a name.
 func (g *guard) isName(name string) bool {
-	for _, own := range g.Hosts {
-		if strings.EqualFold(own, name) {
-			return true
-		}
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.pair != nil && g.pair.Leaf != nil && g.pair.Leaf.VerifyHostname(name) == nil
