@@ -23,7 +23,8 @@ type property struct {
 
 // An evaluator follows a script from its first line to its last. What it makes of
 // an expression is a literal, a []any, a *node, or what only fails who needs its
-// value: an ast.Node that is not evaluated, or the error why there is none.
+// value: an ast.Node that is not evaluated, or the error why there is none. A
+// statement that makes no node fails the script.
 type evaluator struct {
 	vars  map[string]any
 	nodes []*node // as they were made
@@ -33,8 +34,9 @@ func (e *evaluator) run(program *ast.ProgramNode) error {
 	for _, statement := range program.Nodes {
 		switch s := statement.(type) {
 		case *ast.DeclarationNode:
-			v, err := e.value(s.Right)
-			if err != nil {
+			v := e.value(s.Right)
+			err, failed := v.(error)
+			if _, isChain := s.Right.(*ast.ChainNode); isChain && failed {
 				return err
 			}
 			e.vars[s.Left.Ident] = v
@@ -43,7 +45,7 @@ func (e *evaluator) run(program *ast.ProgramNode) error {
 				"var %s of line %d has no value in the script: give it one there, such as var %[1]s = '…'", s.Node.Ident, s.Line())
 		case *ast.DBRPNode, *ast.CommentNode:
 		default:
-			if _, err := e.value(s); err != nil {
+			if err, failed := e.value(s).(error); failed {
 				return err
 			}
 		}
@@ -51,45 +53,37 @@ func (e *evaluator) run(program *ast.ProgramNode) error {
 	return nil
 }
 
-// value evaluates an expression. An error is of the script as a whole.
-func (e *evaluator) value(n ast.Node) (any, error) {
+func (e *evaluator) value(n ast.Node) any {
 	switch n := n.(type) {
 	case *ast.StringNode:
-		return n.Literal, nil
+		return n.Literal
 	case *ast.BoolNode:
-		return n.Bool, nil
+		return n.Bool
 	case *ast.DurationNode:
-		return n.Dur, nil
+		return n.Dur
 	case *ast.NumberNode:
 		if n.IsInt {
-			return n.Int64, nil
+			return n.Int64
 		}
-		return n.Float64, nil
+		return n.Float64
 	case *ast.ListNode:
 		return e.values(n.Nodes)
 	case *ast.IdentifierNode:
-		return e.variable(n), nil
+		return e.variable(n)
 	case *ast.BinaryNode:
 		return e.joined(n)
 	case *ast.ChainNode:
 		return e.chain(n)
-	case *ast.FunctionNode:
-		_, err := e.values(n.Args)
-		return n, err
 	}
-	return n, nil
+	return n
 }
 
-func (e *evaluator) values(nodes []ast.Node) ([]any, error) {
+func (e *evaluator) values(nodes []ast.Node) []any {
 	all := make([]any, 0, len(nodes))
 	for _, n := range nodes {
-		v, err := e.value(n)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, v)
+		all = append(all, e.value(n))
 	}
-	return all, nil
+	return all
 }
 
 func (e *evaluator) variable(n *ast.IdentifierNode) any {
@@ -106,58 +100,49 @@ func (e *evaluator) variable(n *ast.IdentifierNode) any {
 
 // joined is the sum of two texts, the one expression that scripts use for
 // names and templates.
-func (e *evaluator) joined(n *ast.BinaryNode) (any, error) {
-	both, err := e.values([]ast.Node{n.Left, n.Right})
-	if err != nil {
-		return nil, err
-	}
+func (e *evaluator) joined(n *ast.BinaryNode) any {
+	both := e.values([]ast.Node{n.Left, n.Right})
 	for _, v := range both {
 		switch v.(type) {
 		case error, ast.Node:
-			return v, nil
+			return v
 		}
 	}
 	left, ok := both[0].(string)
 	right, also := both[1].(string)
 	if n.Operator != ast.TokenPlus || !ok || !also {
-		return n, nil
+		return n
 	}
 	if len(left)+len(right) > maxScript { // a few lines can double a text for ever
-		return fmt.Errorf("a text of more than %d bytes, in line %d, is not put together here: write the value itself", maxScript, n.Line()), nil
+		return fmt.Errorf("a text of more than %d bytes, in line %d, is not put together here: write the value itself", maxScript, n.Line())
 	}
-	return left + right, nil
+	return left + right
 }
 
 // chain makes a node, or sets a property of one.
-func (e *evaluator) chain(n *ast.ChainNode) (any, error) {
-	left, err := e.value(n.Left)
-	if err != nil {
-		return nil, err
-	}
+func (e *evaluator) chain(n *ast.ChainNode) any {
+	left := e.value(n.Left)
 	on, ok := left.(*node)
 	if !ok {
 		switch left.(type) {
 		case error, ast.Node:
-			return nil, whyNoValue(left)
+			return whyNoValue(left)
 		}
-		return nil, fmt.Errorf("line %d: what stands before %s is no node", n.Line(), n.Operator)
+		return fmt.Errorf("line %d: what stands before %s is no node", n.Line(), n.Operator)
 	}
 	call, ok := n.Right.(*ast.FunctionNode)
 	if !ok {
-		return n, nil
+		return n
 	}
-	args, err := e.values(call.Args)
-	if err != nil {
-		return nil, err
-	}
+	args := e.values(call.Args)
 	if n.Operator == ast.TokenDot {
 		on.properties = append(on.properties, property{call.Func, call.Line(), args})
-		return on, nil
+		return on
 	}
 	made := &node{name: call.Func, line: call.Line(), dynamic: n.Operator == ast.TokenAt, parent: on}
 	if len(args) > 0 {
 		made.properties = []property{{call.Func, call.Line(), args}}
 	}
 	e.nodes = append(e.nodes, made)
-	return made, nil
+	return made
 }
