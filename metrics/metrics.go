@@ -12,6 +12,7 @@ import (
 	"hash/crc32"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -135,17 +136,17 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 
 // uses returns what is known of each folder, and forgets all others.
 func (c *Collector) uses(folders []string) map[string]*use {
-	uses, waiting := make(map[string]*use), make(map[string]*use)
+	uses := make(map[string]*use)
 	for _, folder := range folders {
 		u := c.known[folder]
 		if u == nil {
 			redact := func(b []byte) []byte { return []byte(c.options.Redact(string(b))) }
 			u = &use{folder: folder, control: outbox.NewControl(folder, redact), labels: []string{"", "", c.label(filepath.Base(folder))}}
 		}
-		uses[folder], waiting[folder] = u, u
+		uses[folder] = u
 	}
 	c.known = uses
-	return waiting
+	return maps.Clone(uses)
 }
 
 func (c *Collector) ask(ctx context.Context, u *use) (outbox.Metrics, error) {

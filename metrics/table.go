@@ -73,11 +73,7 @@ func ofProcess(name, help string, value func(s *sample) float64) metric[*sample]
 }
 
 // counts are counters, which a process of an older program does not have.
-func counts(f family, name, help, label string, each func(c *counters.Counters, add func(n int, labels ...string))) metric[*sample] {
-	var further []string
-	if label != "" {
-		further = []string{label}
-	}
+func counts(f family, name, help string, further []string, each func(c *counters.Counters, add func(n int, labels ...string))) metric[*sample] {
 	return values(f, prometheus.CounterValue, name, help, further, func(s *sample, add func(float64, ...string)) {
 		if s.Counters != nil {
 			each(s.Counters, func(n int, labels ...string) { add(float64(n), labels...) })
@@ -86,7 +82,7 @@ func counts(f family, name, help, label string, each func(c *counters.Counters, 
 }
 
 func count(f family, name, help string, value func(c *counters.Counters) int) metric[*sample] {
-	return counts(f, name, help, "", func(c *counters.Counters, add func(int, ...string)) { add(value(c)) })
+	return counts(f, name, help, nil, func(c *counters.Counters, add func(int, ...string)) { add(value(c)) })
 }
 
 func histogram(f family, name, help string, value func(c *counters.Counters) counters.Histogram) metric[*sample] {
@@ -175,7 +171,7 @@ var table = slices.Concat([]metric[*sample]{
 	count(ofOutbox, "points_total", "Points that came.", func(c *counters.Counters) int { return c.Points }),
 	count(ofOutbox, "points_without_level_total", "Points that make no alert, as nothing says what their level is.", func(c *counters.Counters) int { return c.NoLevel }),
 	count(ofOutbox, "points_unknown_level_total", "Points that make no alert, as their level is a word that is none.", func(c *counters.Counters) int { return c.UnknownLevel }),
-	counts(ofOutbox, "changes_total", "Alerts that were made, each of a change of level, by the level that it is to.", "level",
+	counts(ofOutbox, "changes_total", "Alerts that were made, each of a change of level, by the level that it is to.", []string{"level"},
 		func(c *counters.Counters, add func(int, ...string)) {
 			for i, level := range counters.Levels {
 				add(c.Changes[i], level)
@@ -197,7 +193,7 @@ func deliveries(f family) []metric[*sample] {
 		count(f, "alerts_delivered_total", "Alerts that BigPanda accepted.", func(c *counters.Counters) int { return c.Delivered }),
 		count(f, "alerts_duplicate_total", "Alerts of those that were delivered that BigPanda had already (204).", func(c *counters.Counters) int { return c.Duplicates }),
 		count(f, "alerts_retried_total", "Alerts in requests that failed, each of which is sent again.", func(c *counters.Counters) int { return c.Retries }),
-		counts(f, "requests_total", "Requests to BigPanda, by what came of them: accepted, or the reason why not.", "outcome",
+		counts(f, "requests_total", "Requests to BigPanda, by what came of them: accepted, or the reason why not.", []string{"outcome"},
 			func(c *counters.Counters, add func(int, ...string)) {
 				add(c.Requests[counters.Accepted], counters.Accepted)
 				for _, reason := range bigpanda.Reasons {

@@ -1,7 +1,8 @@
 package main
 
 import (
-	"fmt"
+	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,15 +100,9 @@ func writeCompletions(folder string) error {
 		return err
 	}
 	for name, text := range completions {
-		f, err := os.Create(filepath.Join(folder, name))
-		if err != nil {
-			return err
-		}
-		err = template.Must(template.New(name).Funcs(shellFunctions).Parse(text)).Execute(f, program.all())
-		if err := f.Close(); err != nil {
-			return err
-		}
-		if err != nil {
+		var out bytes.Buffer
+		err := template.Must(template.New(name).Funcs(shellFunctions).Parse(text)).Execute(&out, program.all())
+		if err := errors.Join(err, os.WriteFile(filepath.Join(folder, name), out.Bytes(), 0o644)); err != nil {
 			return err
 		}
 	}
@@ -148,5 +143,5 @@ func fishWhen(p page) string {
 		}
 		tests = append(tests, "not __fish_seen_subcommand_from"+below)
 	}
-	return fmt.Sprintf("'%s'", strings.Join(tests, "; and "))
+	return "'" + strings.Join(tests, "; and ") + "'"
 }

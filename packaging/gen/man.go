@@ -88,16 +88,8 @@ func manPage(program, p page, version string, day time.Time) string {
 // and the environment.
 func manFlags(line func(string, ...any), p page) {
 	line(".SH OPTIONS")
-	group := ""
-	groups := []string{group}
-	for _, f := range p.Flags {
-		if !slices.Contains(groups, f.Group) {
-			groups = append(groups, f.Group)
-		}
-	}
-	byGroup := slices.SortedStableFunc(slices.Values(p.Flags), func(a, b flag) int {
-		return cmp.Compare(slices.Index(groups, a.Group), slices.Index(groups, b.Group))
-	})
+	group, environment := "", ""
+	byGroup := slices.SortedStableFunc(slices.Values(p.Flags), func(a, b flag) int { return cmp.Compare(a.Group, b.Group) })
 	for _, f := range byGroup {
 		if f.Group != group {
 			group = f.Group
@@ -110,18 +102,11 @@ func manFlags(line func(string, ...any), p page) {
 		line(".TP\n\\fB%s\\fR%s\n%s", roff("--"+f.Name), value, roff(f.Help))
 		if f.Variable != "" {
 			line("Environment: %s.", roff(f.Variable))
+			environment += fmt.Sprintf("\n.TP\n.B %s\nThe same as %s.", f.Variable, roff("--"+f.Name))
 		}
 	}
-	first := true
-	for _, f := range p.Flags {
-		if f.Variable == "" {
-			continue
-		}
-		if first {
-			line(".SH ENVIRONMENT\nA flag wins over its variable.")
-			first = false
-		}
-		line(".TP\n.B %s\nThe same as %s.", f.Variable, roff("--"+f.Name))
+	if environment != "" {
+		line(".SH ENVIRONMENT\nA flag wins over its variable.%s", environment)
 	}
 }
 
