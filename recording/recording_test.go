@@ -85,7 +85,7 @@ func TestBadLines(t *testing.T) {
 		want       string // the beginning, behind the line's number
 		points     int
 	}{
-		{"no fields", "m", 0, "empty tag name", 2},
+		{"no fields", "m", 0, "expected tag key or field but found '\\n' instead", 2},
 		{"a value without a type", "m f=x 7", 0, "field value has unrecognized type (column 5)", 2},
 		{"a bad time", "m f=1 x", 0, "invalid timestamp", 2},
 		{"a time out of range", "m f=1 1700000000000000000", time.Second, "the time 1700000000000000000 is out of range: is the precision right?", 2},
