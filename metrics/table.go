@@ -63,15 +63,6 @@ func gauge(name, help string, value func(s *sample) float64) metric[*sample] {
 	return gaugeOf(ofOutbox, name, help, value)
 }
 
-// ofProcess is a gauge of a process, where there is one.
-func ofProcess(name, help string, value func(s *sample) float64) metric[*sample] {
-	return values(ofOutbox, prometheus.GaugeValue, name, help, nil, func(s *sample, add func(float64, ...string)) {
-		if s.Process != 0 {
-			add(value(s))
-		}
-	})
-}
-
 // counts are counters, which a process of an older program does not have.
 func counts(f family, name, help string, further []string, each func(c *counters.Counters, add func(n int, labels ...string))) metric[*sample] {
 	return values(f, prometheus.CounterValue, name, help, further, func(s *sample, add func(float64, ...string)) {
@@ -128,8 +119,12 @@ var success = always(gauge("scrape_success", "1 if the outbox was read in this s
 var table = slices.Concat([]metric[*sample]{
 	success,
 	always(gauge("up", "1 while a process works on the outbox and answers.", func(s *sample) float64 { return oneIf(s.Process != 0) })),
-	ofProcess("start_time_seconds", "When the process began to work on the outbox; 0 if it is an older program.",
-		func(s *sample) float64 { return at(s.Opened) }),
+	values(ofOutbox, prometheus.GaugeValue, "start_time_seconds", "When the process began to work on the outbox; 0 if it is an older program.", nil,
+		func(s *sample, add func(float64, ...string)) {
+			if s.Process != 0 {
+				add(at(s.Opened))
+			}
+		}),
 	values(ofOutbox, prometheus.GaugeValue, "build_info", "1, with the version of the process; empty if it is an older program.", []string{"version"},
 		func(s *sample, add func(float64, ...string)) {
 			if s.Process != 0 {

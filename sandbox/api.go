@@ -68,11 +68,13 @@ func carried(items []item) (named []Carried) {
 }
 
 // keep cuts a text to what a Request keeps of it.
-func keep(text string) string {
-	if len(text) <= textKept {
+func keep(text string) string { return cut(text, textKept) }
+
+func cut(text string, most int) string {
+	if len(text) <= most {
 		return text
 	}
-	return strings.ToValidUTF8(text[:textKept], "") + "…"
+	return strings.ToValidUTF8(text[:most], "") + "…"
 }
 
 // handle does to a call what the faults in force say, and what they leave.

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/tidwall/gjson"
@@ -212,10 +211,4 @@ func isReserved(name string) bool {
 }
 
 // shorten makes a value fit into a reason.
-func shorten(value gjson.Result) string {
-	const most = 60
-	if len(value.Raw) <= most {
-		return value.Raw
-	}
-	return strings.ToValidUTF8(value.Raw[:most], "") + "…"
-}
+func shorten(value gjson.Result) string { return cut(value.Raw, 60) }

@@ -74,7 +74,9 @@ func TestRunGivesLittleMemoryBeforeInit(t *testing.T) {
 			var before, after runtime.MemStats
 			runtime.ReadMemStats(&before)
 			h := &recorder{}
-			err := Run(t.Context(), h, bytes.NewReader(tt.input), out, Options{InitWithin: time.Hour, Grace: time.Millisecond})
+			quick := defaultPace
+			quick.grace = time.Millisecond
+			err := run(t.Context(), h, bytes.NewReader(tt.input), out, Options{InitWithin: time.Hour}, quick)
 			runtime.ReadMemStats(&after)
 			if tt.want == "" {
 				if err != nil && !strings.Contains(err.Error(), "output") {

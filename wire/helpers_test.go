@@ -217,7 +217,9 @@ func (c *chunks) Read(b []byte) (int, error) {
 func serve(t testing.TB, h agent.Handler, in io.Reader) (out []byte, err error) {
 	t.Helper()
 	var b bytes.Buffer
-	err = Run(t.Context(), h, in, &b, Options{Grace: time.Minute})
+	patient := defaultPace
+	patient.grace = time.Minute
+	err = run(t.Context(), h, in, &b, Options{}, patient)
 	return b.Bytes(), err
 }
 

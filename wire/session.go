@@ -11,19 +11,21 @@ import (
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
-// pace says how the reading slows down when the output is not taken.
+// pace says how the reading slows down when the output is not taken, and how it
+// ends.
 type pace struct {
 	high  int           // bytes of waiting output above which reading is slow
 	bound int           // bytes of waiting output at which reading stops
 	sip   int           // bytes that a slow read brings at most
 	every time.Duration // time before each slow read
+	grace time.Duration // for leaving
 }
 
 // defaultPace drains a pipe that is full (64 KiB) in a fifth of a second, since
 // the end of the input lies behind what is in the pipe. At this speed, 320 KiB
 // a second, it takes three minutes from high to bound: Kapacitor's keepalive
 // timeout, which makes it give up, is 10 s unless set.
-var defaultPace = pace{high: 4 << 20, bound: 64 << 20, sip: 16 << 10, every: 50 * time.Millisecond}
+var defaultPace = pace{high: 4 << 20, bound: 64 << 20, sip: 16 << 10, every: 50 * time.Millisecond, grace: DefaultGrace}
 
 // errLeft ends the loop of a session whose context is done and whose time for
 // reading is over. It does not leave the package.
@@ -59,7 +61,7 @@ func (s *session) run() error {
 	s.flush()
 	s.in.close()
 	if s.leaveBy.IsZero() {
-		s.leaveBy = time.Now().Add(s.options.Grace)
+		s.leaveBy = time.Now().Add(s.pace.grace)
 	}
 	s.handler.Stop()
 	if cause != nil {
@@ -81,7 +83,7 @@ func (s *session) run() error {
 // left is how long the output may be waited for. A handler that took its time
 // must not cost an output that is taken.
 func (s *session) left() time.Duration {
-	return max(time.Until(s.leaveBy), s.options.Grace/4)
+	return max(time.Until(s.leaveBy), s.pace.grace/4)
 }
 
 // serve reads and handles pieces until the end. nil is an orderly one. It may
@@ -230,6 +232,6 @@ func (s *session) checkDone() {
 func (s *session) leave() {
 	now := time.Now()
 	s.done = nil
-	s.readBy = now.Add(s.options.Grace - s.options.Grace/4)
-	s.leaveBy = now.Add(s.options.Grace)
+	s.readBy = now.Add(s.pace.grace - s.pace.grace/4)
+	s.leaveBy = now.Add(s.pace.grace)
 }

@@ -55,12 +55,11 @@
 //     bytes that came, never the length that a frame claims.
 //   - With Options.InitWithin, input before an Init that succeeds has little time
 //     and memory. More ends Run like an error of the handler.
-//   - The end of the input is the end. What is left of the output has
-//     Options.Grace to go out.
+//   - The end of the input is the end. What is left of the output has DefaultGrace
+//     to go out.
 //   - When the context is done, reading goes on, to the end of the input or for
-//     three quarters of Options.Grace; what is left of it is for the output. If the
-//     input did not end and the context has a cause (context.WithCancelCause),
-//     that is the end like an error of the handler.
+//     three quarters of DefaultGrace; what is left of it is for the output. If the input did not end and the context has a cause
+//     (context.WithCancelCause), that is the end like an error of the handler.
 //
 // # What may be left behind
 //
@@ -91,7 +90,9 @@ const DefaultMaxFrame = 64 << 20
 // memory. An Init is the options of one node, some kilobytes of templates.
 const maxEarly = 1 << 20
 
-// DefaultGrace bounds how long leaving takes. Kapacitor holds up all its task
+// DefaultGrace bounds how long leaving takes in all: reading on after the context
+// is done, and waiting for an output that is not taken. The handler's own time is
+// no part of it. Kapacitor holds up all its task
 // operations meanwhile, so the process must be gone within a second of the end
 // of its input (P8): this leaves a quarter of it for the slow reading of the
 // last full pipe, for the handler's Stop and for the end of the process.
@@ -107,10 +108,6 @@ type Options struct {
 	// handler. Until then, a frame may have 1 MiB at most, and as much output may
 	// wait. 0: there are no such limits.
 	InitWithin time.Duration
-	// Grace is how long leaving may take in all: reading on after the context
-	// is done, and waiting for an output that is not taken. The handler's own
-	// time is not part of it. DefaultGrace when not positive.
-	Grace time.Duration
 	// Log receives what an operator should know of the streams. It may be nil.
 	Log *slog.Logger
 }
@@ -149,9 +146,6 @@ func Run(ctx context.Context, h agent.Handler, in io.Reader, out io.Writer, o Op
 func run(ctx context.Context, h agent.Handler, in io.Reader, out io.Writer, o Options, p pace) error {
 	if o.MaxFrame <= 0 {
 		o.MaxFrame = DefaultMaxFrame
-	}
-	if o.Grace <= 0 {
-		o.Grace = DefaultGrace
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
