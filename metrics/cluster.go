@@ -1,7 +1,6 @@
 package metrics
 
 import (
-	"cmp"
 	"context"
 	"log/slog"
 	"sync"
@@ -28,8 +27,6 @@ type ClusterOptions struct {
 	Redact func(string) string
 	// Log gets why the stream cannot be asked about. Required.
 	Log *slog.Logger
-	// Within is how long a scrape waits for the servers; 0 means 4 s.
-	Within time.Duration
 }
 
 // A Cluster asks at each scrape what is in the stream and who delivers it, and counts
@@ -42,10 +39,7 @@ type Cluster struct {
 }
 
 // NewCluster returns a Cluster.
-func NewCluster(o ClusterOptions) *Cluster {
-	o.Within = cmp.Or(o.Within, answersWithin)
-	return &Cluster{options: o}
-}
+func NewCluster(o ClusterOptions) *Cluster { return &Cluster{options: o} }
 
 // Describe is part of prometheus.Collector.
 func (c *Cluster) Describe(descs chan<- *prometheus.Desc) {
@@ -62,7 +56,7 @@ func (c *Cluster) Collect(out chan<- prometheus.Metric) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	o := c.options
-	ctx, cancel := context.WithTimeout(context.Background(), o.Within)
+	ctx, cancel := context.WithTimeout(context.Background(), answersWithin)
 	defer cancel()
 	status, err := o.Status(ctx)
 	if failed(&c.failure, err) {

@@ -5,7 +5,6 @@
 package metrics
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,14 +42,13 @@ type Options struct {
 	Redact func(string) string
 	// Log gets why an outbox cannot be read. Required.
 	Log *slog.Logger
-	// Within is how long a scrape waits for outboxes; 0 means 4 s.
-	Within time.Duration
 }
 
 // A Collector asks the outboxes at each scrape, one scrape after the other. An outbox
 // that does not answer in time holds up neither what the others say nor the next scrape.
 type Collector struct {
 	options Options
+	within  time.Duration       // answersWithin, but in tests
 	slots   *semaphore.Weighted // of outboxes that are being asked
 
 	mu      sync.Mutex      // held for a scrape; guards what follows, and each use but its asking
@@ -77,8 +75,7 @@ type answer struct {
 
 // New returns a Collector.
 func New(o Options) *Collector {
-	o.Within = cmp.Or(o.Within, answersWithin)
-	return &Collector{options: o, slots: semaphore.NewWeighted(atOnce), known: make(map[string]*use)}
+	return &Collector{options: o, within: answersWithin, slots: semaphore.NewWeighted(atOnce), known: make(map[string]*use)}
 }
 
 // Describe is part of prometheus.Collector.
@@ -107,7 +104,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		c.options.Log.Info("there is no outbox yet, and so there are no metrics: if a task runs, set --outbox (BIGPANDA_OUTBOX) to the folder of its function")
 	}
 	c.empty = len(folders) == 0
-	ctx, cancel := context.WithTimeout(context.Background(), c.options.Within)
+	ctx, cancel := context.WithTimeout(context.Background(), c.within)
 	defer cancel()
 	answers := make(chan answer, len(folders)) // nobody who is late waits for a reader
 	waiting := c.uses(folders)
@@ -127,7 +124,7 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 			c.report(out, a)
 		case <-ctx.Done():
 			for _, u := range waiting {
-				c.report(out, answer{use: u, err: errors.New("no answer within " + c.options.Within.String() + ": its process, or its disk, hangs")})
+				c.report(out, answer{use: u, err: errors.New("no answer within " + c.within.String() + ": its process, or its disk, hangs")})
 			}
 			clear(waiting)
 		}

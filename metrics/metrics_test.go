@@ -31,10 +31,11 @@ func newHost(t *testing.T) *host {
 	h := &host{t: t, dir: "o"}
 	h.must(os.Mkdir(h.dir, 0o700))
 	h.Collector = New(Options{
-		Folders: func() ([]string, error) { return outbox.Folders(h.dir) }, Within: 500 * time.Millisecond,
-		Redact: func(text string) string { return strings.ReplaceAll(text, "0123456789", "[token]") },
-		Log:    slog.New(slog.NewTextHandler(&h.log, nil)),
+		Folders: func() ([]string, error) { return outbox.Folders(h.dir) },
+		Redact:  func(text string) string { return strings.ReplaceAll(text, "0123456789", "[token]") },
+		Log:     slog.New(slog.NewTextHandler(&h.log, nil)),
 	})
+	h.within = 500 * time.Millisecond
 	return h
 }
 

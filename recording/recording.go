@@ -26,8 +26,6 @@ type Options struct {
 	Stream bool
 	// Precision is the unit of timestamps; 0 means nanoseconds.
 	Precision time.Duration
-	// Now dates points that have no time; nil means time.Now.
-	Now func() time.Time
 }
 
 // Reader reads one file.
@@ -44,9 +42,6 @@ func NewReader(in io.Reader, o Options) *Reader {
 	if o.Precision == 0 || o.Stream {
 		o.Precision = time.Nanosecond
 	}
-	if o.Now == nil {
-		o.Now = time.Now
-	}
 	return &Reader{options: o, lines: lines{in: bufio.NewReader(in)}}
 }
 
@@ -58,9 +53,6 @@ type LineError struct {
 
 // Error says what is wrong, without the line's number.
 func (e *LineError) Error() string { return e.Err.Error() }
-
-// Unwrap returns Err.
-func (e *LineError) Unwrap() error { return e.Err }
 
 // Undated returns how many points had no time, and were dated now.
 func (r *Reader) Undated() int { return r.undated }
@@ -163,7 +155,7 @@ func (r *Reader) point() (*agent.Point, error) {
 	}
 	if len(text) == 0 {
 		r.undated++
-		p.Time = r.options.Now().UnixNano()
+		p.Time = time.Now().UnixNano()
 		return p, nil
 	}
 	p.Time, err = nanoseconds(string(text), r.options.Precision)

@@ -33,11 +33,11 @@ type answer struct {
 }
 
 func (s *Server) serveAPI(w http.ResponseWriter, r *http.Request) {
-	received := s.options.Now()
+	received := s.now()
 	c := readCall(w, r)
 	a := s.handle(c)
 	q := a.Request
-	q.Received, q.Took = received, s.options.Now().Sub(received)
+	q.Received, q.Took = received, s.now().Sub(received)
 	q.Method, q.Path, q.UserAgent, q.Reason = keep(c.Method), keep(c.URL.Path), keep(r.UserAgent()), keep(a.Reason)
 	q.Bytes, q.Body = c.size, string(bytes.ToValidUTF8(c.body[:min(len(c.body), bodyKept)], nil))
 	q.AppKey, q.Alerts, q.Carried = c.batch.appKey, len(c.batch.items), carried(c.batch.items)
@@ -81,7 +81,7 @@ func cut(text string, most int) string {
 func (s *Server) handle(c call) answer {
 	ctx := c.Context()
 	for {
-		st := s.faults.next(c.body, len(c.batch.items), s.options.Now())
+		st := s.faults.next(c.body, len(c.batch.items), s.now())
 		if st.Latency > 0 {
 			over := s.pause(ctx, st.Latency, st.lifted)
 			if ctx.Err() != nil {
@@ -203,7 +203,7 @@ func (s *Server) takeItems(b batch, f Faults) answer {
 		return refuse(http.StatusBadRequest, reason)
 	}
 	a := answer{Request: Request{Status: http.StatusCreated, Reason: reason, Accepted: len(good), Dropped: dropped}}
-	a.FirstEvent, a.Duplicates = s.record.take(good, s.options.Now())
+	a.FirstEvent, a.Duplicates = s.record.take(good, s.now())
 	switch {
 	case bad > 0:
 		a.body = marshal(map[string]any{"status": "created", "accepted": len(good), "refused": bad, "error": reason})

@@ -96,7 +96,8 @@ func sameJSON(t *testing.T, a, b string) bool {
 // What HTTP gives out is what Go gives out, in as many steps as it takes.
 func TestLists(t *testing.T) {
 	t.Parallel()
-	s := start(t, Options{Keep: 5000, Now: fixed(1000)})
+	s := start(t, Options{Keep: 5000})
+	s.now = fixed(1000)
 	for _, path := range []string{"/events", "/requests", "/alerts"} {
 		if got := s.call("GET", path, ""); strings.Join(strings.Fields(got.body), "") != "[]" {
 			t.Errorf("empty %s: %q", path, got.body)

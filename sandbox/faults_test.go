@@ -123,7 +123,8 @@ func TestCountClearsItself(t *testing.T) {
 func TestRate(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1000, 0)
-	s := start(t, Options{Now: func() time.Time { return now }})
+	s := start(t, Options{})
+	s.now = func() time.Time { return now }
 	s.setFaults(Faults{Rate: 2})
 	s.post(oneAlert, 201)
 	s.post(oneAlert, 204)

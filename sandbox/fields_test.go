@@ -143,6 +143,6 @@ func BenchmarkTake(b *testing.B) {
 		items := readBatch(batchBody(round, 100), "").items
 		round++
 		b.StartTimer()
-		s.record.take(items, s.options.Now())
+		s.record.take(items, s.now())
 	}
 }

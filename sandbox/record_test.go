@@ -66,7 +66,8 @@ func TestDuplicatesAndStale(t *testing.T) {
 
 func TestPartlyDuplicateBatch(t *testing.T) {
 	t.Parallel()
-	s := start(t, Options{Now: fixed(1000)})
+	s := start(t, Options{})
+	s.now = fixed(1000)
 	s.post(`{"app_key":"k","alerts":[{"status":"ok","host":"a"},{"status":"ok","host":"a"}]}`, 201)
 	s.post(`{"app_key":"k","alerts":[{"status":"ok","host":"a"},{"status":"ok","host":"b"}]}`, 201)
 	s.post(`{"app_key":"k","alerts":[{"status":"ok","host":"a"},{"status":"ok","host":"b"}]}`, 204)

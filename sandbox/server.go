@@ -88,8 +88,6 @@ type Options struct {
 	// Demo: the console is that of a demo. It shows the worst incident until its
 	// user chooses one, and does not advise to run the demo.
 	Demo bool
-	// Now is the clock of the record and of the rate limit; nil: time.Now.
-	Now func() time.Time
 	// OnRequest, if set, is called once for each request to the API, after
 	// it is in the record and its answer was handed to the connection. Calls
 	// come from many goroutines at once, and each holds up its own request.
@@ -106,15 +104,13 @@ type Server struct {
 
 	pages atomic.Int64 // that are told of changes
 
-	bodyTimeout time.Duration // the constant, but in tests
+	now         func() time.Time // of the record and of the rate limit; time.Now, but in tests
+	bodyTimeout time.Duration    // the constant, but in tests
 }
 
 // New returns a Server with an empty record.
 func New(o Options) *Server {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	s := &Server{options: o, bodyTimeout: bodyTimeout}
+	s := &Server{options: o, now: time.Now, bodyTimeout: bodyTimeout}
 	s.record.init(cmp.Or(o.Keep, DefaultKeepEvents), cmp.Or(o.Keep, DefaultKeepRequests))
 	s.faults.init()
 	if err := s.SetFaults(o.Faults); err != nil {

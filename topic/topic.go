@@ -134,8 +134,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	defer cancel()
 	var workers sync.WaitGroup
 	workers.Go(func() { s.lookOn(ctx) })
-	workers.Go(func() {
-		<-ctx.Done()
+	context.AfterFunc(ctx, func() {
 		s.stopping.Store(true)
 		l.Close()
 	})

@@ -67,7 +67,8 @@ func (s *session) run() error {
 	if cause != nil {
 		s.out.put(appendError(nil, cause))
 	}
-	lost, err := s.out.finish(s.left())
+	// A handler that took its time must not cost an output that is taken.
+	lost, err := s.out.finish(max(time.Until(s.leaveBy), s.pace.grace/4))
 	if lost > 0 {
 		s.options.Log.Warn("output given up: nobody takes it", "bytes", lost)
 	}
@@ -80,12 +81,6 @@ func (s *session) run() error {
 	return errors.Join(cause, err)
 }
 
-// left is how long the output may be waited for. A handler that took its time
-// must not cost an output that is taken.
-func (s *session) left() time.Duration {
-	return max(time.Until(s.leaveBy), s.pace.grace/4)
-}
-
 // serve reads and handles pieces until the end. nil is an orderly one. It may
 // leave a piece that is not flushed.
 func (s *session) serve() error {
@@ -93,7 +88,10 @@ func (s *session) serve() error {
 		err := s.read(s.admit())
 		switch {
 		case err == errLeft:
-			return s.reason()
+			if cause := context.Cause(s.ctx); cause != s.ctx.Err() { // it was said
+				return cause
+			}
+			return nil
 		case err == io.EOF:
 			return s.in.atEnd()
 		case err != nil:
@@ -135,14 +133,6 @@ func (s *session) bound() error {
 	return nil
 }
 
-// reason is why the context is done, if that was said.
-func (s *session) reason() error {
-	if cause := context.Cause(s.ctx); cause != s.ctx.Err() {
-		return cause
-	}
-	return nil
-}
-
 // flush ends the piece: it is committed, then its output handed to the writer.
 func (s *session) flush() {
 	if s.dirty && s.committer != nil {
@@ -163,7 +153,6 @@ func (s *session) flush() {
 func (s *session) admit() int {
 	var slow <-chan time.Time
 	for {
-		s.checkDone()
 		waiting := s.out.waiting()
 		if waiting < s.pace.high || !s.readBy.IsZero() {
 			return pieceSize
@@ -216,15 +205,6 @@ func (s *session) read(limit int) error {
 		case <-s.late:
 			return fmt.Errorf("there was no Init within %s: this is not Kapacitor, or it has given up", s.options.InitWithin)
 		}
-	}
-}
-
-// checkDone looks at the context without waiting.
-func (s *session) checkDone() {
-	select {
-	case <-s.done:
-		s.leave()
-	default:
 	}
 }
 

@@ -92,10 +92,10 @@ const maxEarly = 1 << 20
 
 // DefaultGrace bounds how long leaving takes in all: reading on after the context
 // is done, and waiting for an output that is not taken. The handler's own time is
-// no part of it. Kapacitor holds up all its task
-// operations meanwhile, so the process must be gone within a second of the end
-// of its input (P8): this leaves a quarter of it for the slow reading of the
-// last full pipe, for the handler's Stop and for the end of the process.
+// no part of it. Kapacitor holds up all its task operations meanwhile, so the
+// process must be gone within a second of the end of its input (P8): this leaves a
+// quarter of it for the slow reading of the last full pipe, for the handler's Stop
+// and for the end of the process.
 const DefaultGrace = 750 * time.Millisecond
 
 // Options are the settings of Run. The zero value means the defaults.
