@@ -45,12 +45,6 @@ func (s *faultState) set(f Faults) {
 	s.lifted, s.lift = context.WithCancel(s.closed)
 }
 
-func (s *faultState) get() Faults {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.faults
-}
-
 // activeFault is what the faults in force mean for one request.
 type activeFault struct {
 	Faults                 // the zero value if they do not concern it

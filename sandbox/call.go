@@ -18,13 +18,6 @@ const drainLimit = 64 << 20
 // 6 MB takes on any line that a sandbox is at.
 const bodyTimeout = 30 * time.Second
 
-// setBodyDeadline says until when the body of a request may come, whether somebody
-// reads it or the http.Server throws it away.
-func setBodyDeadline(w http.ResponseWriter, until time.Time) {
-	// An error is that of a w that is no connection.
-	_ = http.NewResponseController(w).SetReadDeadline(until)
-}
-
 // call is a request to the API, read whole.
 type call struct {
 	*http.Request
@@ -41,7 +34,7 @@ func readCall(w http.ResponseWriter, r *http.Request) call {
 	if err == nil && len(body) <= maxBody {
 		// All of it is there: the connection may be silent for as long as the
 		// answer hangs.
-		setBodyDeadline(w, time.Time{})
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // as in ServeHTTP
 	}
 	c := call{Request: r, size: len(body), body: body, readErr: err}
 	if c.isGzip() && err == nil && c.size <= maxBody {

@@ -70,7 +70,10 @@ func (s *Server) getIncident(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, errors.New("no such incident: /incidents lists those that are kept"))
 		return
 	}
-	page.Tags = tagsOf(shown)
+	page.Tags = []Tag{}
+	for _, f := range objectFields(string(shown)) {
+		page.Tags = append(page.Tags, Tag{f.name, shownItems(f.Result)})
+	}
 	page.Alerts = showEvents(events)
 	writeJSON(w, page)
 }
@@ -162,15 +165,6 @@ func showBody(body, appKey string) []Shown {
 		shown = append(shown, s)
 	}
 	return shown
-}
-
-// tagsOf returns the properties of a payload as BigPanda shows them.
-func tagsOf(payload Payload) []Tag {
-	tags := []Tag{}
-	for _, f := range objectFields(string(payload)) {
-		tags = append(tags, Tag{f.name, shownItems(f.Result)})
-	}
-	return tags
 }
 
 // indent writes JSON for people; numbers stay as they were written.

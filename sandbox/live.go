@@ -94,10 +94,13 @@ func (s *Server) serveLive(w http.ResponseWriter, r *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	at := readCursor(r.Header.Get("Last-Event-ID"))
+	out := http.NewResponseController(w)
 	fmt.Fprint(w, "retry: 500\n\n")
 	for {
 		u, next, changed := s.updateSince(at)
-		if err := sendUpdate(w, u, next); err != nil {
+		// Where there is no connection, there is no deadline to set.
+		_ = out.SetWriteDeadline(time.Now().Add(livePatience))
+		if _, err := fmt.Fprintf(w, "id: %s\ndata: %s\n", next, marshal(u)); err != nil || out.Flush() != nil {
 			return // the page has gone, or takes too long
 		}
 		at = next
@@ -110,15 +113,4 @@ func (s *Server) serveLive(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-}
-
-// sendUpdate writes an update, with which the page has all up to next.
-func sendUpdate(w http.ResponseWriter, u update, next cursor) error {
-	out := http.NewResponseController(w)
-	// Where there is no connection, there is no deadline to set.
-	_ = out.SetWriteDeadline(time.Now().Add(livePatience))
-	if _, err := fmt.Fprintf(w, "id: %s\ndata: %s\n", next, marshal(u)); err != nil {
-		return err
-	}
-	return out.Flush()
 }

@@ -128,7 +128,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.ContentLength != 0 {
-		setBodyDeadline(w, time.Now().Add(s.bodyTimeout))
+		// Whether somebody reads the body or the http.Server throws it away. An error is
+		// that of a w that is no connection.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.bodyTimeout))
 	}
 	if strings.HasPrefix(r.URL.Path, "/data/") || strings.HasPrefix(r.URL.Path, "/oim/") {
 		s.serveAPI(w, r)
@@ -150,7 +152,11 @@ func (s *Server) SetFaults(f Faults) error {
 
 // Faults returns what is in force, with what is left of its count. Once the
 // count is used up that is the zero value.
-func (s *Server) Faults() Faults { return s.faults.get() }
+func (s *Server) Faults() Faults {
+	s.faults.mu.Lock()
+	defer s.faults.mu.Unlock()
+	return s.faults.faults
+}
 
 // Events returns the alerts taken that are still kept, in order of arrival.
 func (s *Server) Events() []Event { return after(&s.record, &s.record.events, 0, 0) }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -45,13 +46,9 @@ func Files(dir string) (files []File, err error) {
 	}
 	at := make(map[string]int)
 	for _, e := range entries {
-		name, path := strings.TrimSuffix(e.Name(), filepath.Ext(e.Name())), filepath.Join(dir, e.Name())
-		switch filepath.Ext(e.Name()) {
-		case ".yaml", ".yml", ".json":
-		default:
-			continue
-		}
-		if strings.HasPrefix(name, ".") {
+		extension, path := filepath.Ext(e.Name()), filepath.Join(dir, e.Name())
+		name := strings.TrimSuffix(e.Name(), extension)
+		if !slices.Contains([]string{".yaml", ".yml", ".json"}, extension) || strings.HasPrefix(name, ".") {
 			continue
 		}
 		if first, twice := at[name]; twice {

@@ -154,17 +154,6 @@ func (s *session) answer(res *agent.Response, err error) error {
 	return nil
 }
 
-// appendError adds the ErrorResponse that tells Kapacitor the cause of the end.
-func appendError(b []byte, cause error) []byte {
-	b, err := appendFrame(b, &agent.Response{Message: &agent.Response_Error{
-		Error: &agent.ErrorResponse{Error: printable.Text(cause.Error())},
-	}})
-	if err != nil {
-		panic("wire: encode error response: " + err.Error())
-	}
-	return b
-}
-
 // appendFrame adds res with its length in front. After an error b is as it was.
 func appendFrame(b []byte, res *agent.Response) ([]byte, error) {
 	size := proto.Size(res)

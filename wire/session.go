@@ -8,6 +8,8 @@ import (
 	"io"
 	"time"
 
+	"bigpanda-udf/printable"
+
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
@@ -65,7 +67,10 @@ func (s *session) run() error {
 	}
 	s.handler.Stop()
 	if cause != nil {
-		s.out.put(appendError(nil, cause))
+		frame, _ := appendFrame(nil, &agent.Response{Message: &agent.Response_Error{ // which is UTF-8
+			Error: &agent.ErrorResponse{Error: printable.Text(cause.Error())},
+		}})
+		s.out.put(frame)
 	}
 	// A handler that took its time must not cost an output that is taken.
 	lost, err := s.out.finish(max(time.Until(s.leaveBy), s.pace.grace/4))
