@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"bigpanda-udf/counters"
-	"bigpanda-udf/outbox"
 	"bigpanda-udf/stream"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,11 +17,7 @@ type ClusterOptions struct {
 	// Status asks what is in the stream, at each scrape. Required.
 	Status func(context.Context) (stream.Status, error)
 	// Deliverer is the one of this process; nil if it has none.
-	Deliverer interface {
-		Ready() error
-		Report() outbox.Delivery
-		Count(*counters.Counters)
-	}
+	Deliverer *stream.Deliverer
 	// Redact takes what is secret out of a text. Required.
 	Redact func(string) string
 	// Log gets why the stream cannot be asked about. Required.

@@ -54,22 +54,17 @@ func Statuses(s *sandbox.Server) map[string][]string {
 // WaitFor waits until cond holds of what the sandbox has counted.
 func WaitFor(t testing.TB, s *sandbox.Server, cond func(sandbox.Stats) bool) {
 	t.Helper()
-	waitFor(t, s, Patient, cond)
+	WaitWithin(t, s, Patient, cond)
 }
 
 // WaitEvents waits until the sandbox has taken n alerts.
 func WaitEvents(t testing.TB, s *sandbox.Server, n int) {
 	t.Helper()
-	WaitEventsWithin(t, s, n, Patient)
+	WaitFor(t, s, func(st sandbox.Stats) bool { return st.Events >= n })
 }
 
-// WaitEventsWithin is WaitEvents for what may take longer.
-func WaitEventsWithin(t testing.TB, s *sandbox.Server, n int, limit time.Duration) {
-	t.Helper()
-	waitFor(t, s, limit, func(st sandbox.Stats) bool { return st.Events >= n })
-}
-
-func waitFor(t testing.TB, s *sandbox.Server, limit time.Duration, cond func(sandbox.Stats) bool) {
+// WaitWithin is WaitFor for what may take longer.
+func WaitWithin(t testing.TB, s *sandbox.Server, limit time.Duration, cond func(sandbox.Stats) bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	defer cancel()

@@ -76,9 +76,9 @@ func benchmarkBacklog(b *testing.B) {
 		b.ReportMetric(float64(sizeOf(b, dir))/(1<<20), "disk-MiB")
 
 		test.SetFaults(b, bp, sandbox.Faults{})
-		test.WaitEventsWithin(b, bp, 1, 10*test.Patient) // a sender that has failed often waits
+		test.WaitWithin(b, bp, 10*test.Patient, func(s sandbox.Stats) bool { return s.Events >= 1 }) // a sender that has failed often waits
 		begin = time.Now()
-		test.WaitEventsWithin(b, bp, changes, 10*test.Patient)
+		test.WaitWithin(b, bp, 10*test.Patient, func(s sandbox.Stats) bool { return s.Events >= changes })
 		b.ReportMetric(changes/time.Since(begin).Seconds(), "delivered/s")
 		b.StopTimer()
 		begin = time.Now()
@@ -103,7 +103,7 @@ func benchmarkActive(b *testing.B) {
 		p := startOn(b, env, dir)
 		p.write(input)
 		p.waitBack(alerts)
-		test.WaitEventsWithin(b, bp, alerts, 10*test.Patient)
+		test.WaitWithin(b, bp, 10*test.Patient, func(s sandbox.Stats) bool { return s.Events >= alerts })
 		b.ReportMetric(p.peak(), "RssAnon-MiB")
 		p.end()
 
