@@ -59,12 +59,8 @@ var clusterTable = []metric[*clusterSample]{
 
 	byAppKey("waiting_alerts", "Alerts of an app key in the stream that are not delivered.", func(_ *clusterSample, of stream.AppKeyStatus) float64 { return float64(of.Lag) }),
 	byAppKey("delivered_sequence", "Up to which number the alerts of an app key are delivered.", func(_ *clusterSample, of stream.AppKeyStatus) float64 { return float64(of.DeliveredTo) }),
-	byAppKey("oldest_waiting_age_seconds", "How long the oldest of them has been in the stream, 0 when none waits.", func(s *clusterSample, of stream.AppKeyStatus) float64 {
-		if of.OldestWaiting.IsZero() {
-			return 0
-		}
-		return max(0, s.now.Sub(of.OldestWaiting).Seconds())
-	}),
+	byAppKey("oldest_waiting_age_seconds", "How long the oldest of them has been in the stream, 0 when none waits.",
+		func(s *clusterSample, of stream.AppKeyStatus) float64 { return age(s.now, of.OldestWaiting) }),
 	values(ofCluster, prometheus.GaugeValue, "held", "1 while alerts in the stream are held, for a reason; app_key is empty for all alerts.", []string{"app_key", "reason"},
 		func(s *clusterSample, add func(float64, ...string)) {
 			for _, h := range s.Held {

@@ -113,6 +113,14 @@ func at(t time.Time) float64 {
 	return float64(t.UnixMilli()) / 1000
 }
 
+// age is how many seconds ago a time was, 0 for none.
+func age(now, t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return max(0, now.Sub(t).Seconds())
+}
+
 var success = always(gauge("scrape_success", "1 if the outbox was read in this scrape, 0 if its process or its disk hangs, or the file may not be read; then the others are missing.",
 	func(s *sample) float64 { return oneIf(s.ok) }))
 
@@ -134,12 +142,8 @@ var table = slices.Concat([]metric[*sample]{
 
 	gauge("queued_alerts", "Alerts that wait for delivery or are on their way.", func(s *sample) float64 { return float64(s.Queued) }),
 	gauge("queued_bytes", "Size of the queued alerts.", func(s *sample) float64 { return float64(s.Bytes) }),
-	gauge("oldest_queued_age_seconds", "How long the oldest queued alert has waited, 0 when none does.", func(s *sample) float64 {
-		if s.Oldest.IsZero() {
-			return 0
-		}
-		return max(0, s.now.Sub(s.Oldest).Seconds())
-	}),
+	gauge("oldest_queued_age_seconds", "How long the oldest queued alert has waited, 0 when none does.",
+		func(s *sample) float64 { return age(s.now, s.Oldest) }),
 	gauge("in_flight_alerts", "Alerts on their way to BigPanda.", func(s *sample) float64 { return float64(s.InFlight) }),
 	gauge("kept_dead_letters", "Alerts that BigPanda refused for good, and that are kept.", func(s *sample) float64 { return float64(s.Dead) }),
 	values(ofOutbox, prometheus.GaugeValue, "held", "1 while alerts are held, for a reason; app_key is empty for all alerts.", []string{"app_key", "reason"},

@@ -29,11 +29,6 @@ type faultState struct {
 	close   context.CancelFunc // from then on next gives no active fault that waits
 }
 
-func (s *faultState) init() {
-	s.closed, s.close = context.WithCancel(context.Background())
-	s.lifted, s.lift = context.WithCancel(s.closed)
-}
-
 func (s *faultState) set(f Faults) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

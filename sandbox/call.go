@@ -53,15 +53,14 @@ func readCall(w http.ResponseWriter, r *http.Request) call {
 // token returns what a call gives as its token. A reason says that it gives none
 // in a form that is documented, and never what is there.
 func (c call) token() (token, reason string) {
-	if authorization := c.Header.Get("Authorization"); authorization != "" {
-		scheme, token, _ := strings.Cut(authorization, " ")
-		if !strings.EqualFold(scheme, "Bearer") || token == "" {
-			return "", "the Authorization header is not \"Bearer TOKEN\""
-		}
-		return token, ""
-	}
+	scheme, bearer, _ := strings.Cut(c.Header.Get("Authorization"), " ")
 	token = c.either("access_token", "X-Auth-Token")
-	if token == "" {
+	switch {
+	case strings.EqualFold(scheme, "Bearer") && bearer != "":
+		return bearer, ""
+	case c.Header.Get("Authorization") != "":
+		return "", "the Authorization header is not \"Bearer TOKEN\""
+	case token == "":
 		return "", "the Authorization header is missing"
 	}
 	return token, ""

@@ -45,6 +45,7 @@ package sandbox
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -112,7 +113,8 @@ type Server struct {
 func New(o Options) *Server {
 	s := &Server{options: o, now: time.Now, bodyTimeout: bodyTimeout}
 	s.record.init(cmp.Or(o.Keep, DefaultKeepEvents), cmp.Or(o.Keep, DefaultKeepRequests))
-	s.faults.init()
+	s.faults.closed, s.faults.close = context.WithCancel(context.Background())
+	s.faults.lift = func() {}
 	if err := s.SetFaults(o.Faults); err != nil {
 		panic("sandbox.New: " + err.Error())
 	}

@@ -92,6 +92,9 @@ func (f *folder) of(name string) *udf.Defaults {
 // look takes over what has changed in the folder. What is wrong is said once, and
 // what held before still does.
 func (f *folder) look() {
+	if f.dir == "" {
+		return
+	}
 	files, err := Files(f.dir)
 	if err != nil {
 		if f.fault != err.Error() {

@@ -98,9 +98,7 @@ func New(o Options) *Server {
 		access: &guard{Access: o.Access, log: o.Log}, uses: make(map[string]*use),
 		folder: &folder{dir: o.Dir, read: o.Read, log: o.Log},
 	}
-	if o.Dir != "" {
-		s.folder.look()
-	}
+	s.folder.look()
 	if o.Access.Certificate != "" {
 		s.access.certificate(nil) // so that there is one before, whatever comes
 	}
@@ -172,9 +170,7 @@ func (s *Server) lookOn(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if s.options.Dir != "" {
-			s.folder.look()
-		}
+		s.folder.look()
 		for _, u := range s.all() {
 			u.tick()
 		}

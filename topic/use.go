@@ -1,6 +1,7 @@
 package topic
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"sync"
@@ -41,10 +42,7 @@ func (u *use) take(e udf.AlertEvent) error {
 	if u.closed {
 		return errStopping
 	}
-	holds := u.server.options.Defaults
-	if d := u.server.folder.of(u.name); d != nil {
-		holds = d
-	}
+	holds := cmp.Or(u.server.folder.of(u.name), u.server.options.Defaults)
 	// Another file is another function, as a TICKscript that was edited is: what
 	// was queued and told is in the outbox.
 	if u.handler != nil && u.defaults != holds {

@@ -44,7 +44,7 @@ func manPage(program, p page, version string, day time.Time) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	line(`.TH %s 1 "%s" "%s %s" "User Commands"`, strings.ToUpper(roff(p.name())), day.Format("January 2, 2006"), program.Path[0], roff(version))
-	line(".SH NAME\n%s \\- %s", roff(p.name()), roff(strings.TrimSuffix(lowerFirst(p.Summary), ".")))
+	line(".SH NAME\n%s \\- %s", roff(p.name()), roff(strings.ToLower(p.Summary[:1])+strings.TrimSuffix(p.Summary[1:], ".")))
 	line(".SH SYNOPSIS\n.B %s", roff(strings.Join(p.Path, " ")))
 	if len(p.Commands) > 0 {
 		line(`[\fIcommand\fR]`)
@@ -153,11 +153,4 @@ func roff(text string) string {
 		text = `\&` + text
 	}
 	return text
-}
-
-func lowerFirst(text string) string {
-	if text == "" {
-		return ""
-	}
-	return strings.ToLower(text[:1]) + text[1:]
 }
