@@ -41,7 +41,7 @@ func TestControlErrors(t *testing.T) {
 		{"PUT", "/events", "{}", 405, "GET, DELETE"},
 		{"POST", "/requests", "", 405, "GET"},
 		{"DELETE", "/alerts", "", 405, "GET"},
-		{"PUT", "/faults", `{"statu":1}`, 400, `the keys are status, body`},
+		{"PUT", "/faults", `{"statu":1}`, 400, `did you mean \"status\"?`},
 		{"PUT", "/faults", `{"token":"(set)"}`, 400, "none is set"},
 		{"PUT", "/faults", strings.Repeat(" ", maxFaultsBody+1), 400, "too large"},
 		{"GET", "/events?since=x", "", 400, `since=\"x\"`},
@@ -68,7 +68,7 @@ func TestFaultsOverHTTP(t *testing.T) {
 	s := start(t, Options{})
 	steps := []struct{ method, body, want string }{
 		{"GET", "", `{}`},
-		{"PUT", `{"status":503,"retry_after":"2s","token":"t"}`, `{"status":503,"retry_after":"2s","token":"(set)"}`},
+		{"PUT", `{"status":503,"retry_after":2,"token":"t"}`, `{"status":503,"retry_after":"2s","token":"(set)"}`},
 		{"PUT", `{"status":500,"token":"(set)"}`, `{"status":500,"token":"(set)"}`},
 		{"GET", "", `{"status":500,"token":"(set)"}`},
 		{"DELETE", "", `{}`},

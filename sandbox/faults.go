@@ -4,16 +4,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
+
+	"github.com/agext/levenshtein"
 )
 
 // Faults say what goes wrong. In JSON their keys are those of the tags, and
-// durations are texts such as "50ms"; an unknown key is an error. Several faults
-// may be in force together. The other tags are what the flags of the command are
-// made of.
+// durations are texts such as "50ms" or numbers of seconds; an unknown key is
+// an error. Several faults may be in force together. The other tags are what the
+// flags of the command are made of.
 //
 // Status, Body, Hang and Drop are the answer. They hold for every request that
 // Match and Count let through or, with Rate, MaxAlerts or MaxBytes, only the
@@ -104,15 +106,15 @@ func (f *Faults) UnmarshalJSON(data []byte) (err error) {
 }
 
 // ParseFaults reads faults from a JSON object and checks them. The error
-// names what is wrong and, with an unknown key, those that there are.
+// names what is wrong and, with an unknown key, the one that was meant.
 func ParseFaults(data []byte) (Faults, error) {
 	var keys map[string]json.RawMessage
 	if err := json.Unmarshal(data, &keys); err != nil || keys == nil {
 		return Faults{}, errors.New("read faults: not a JSON object")
 	}
 	for key := range keys {
-		if known := faultKeys(); !slices.Contains(known, key) {
-			return Faults{}, fmt.Errorf("read faults: unknown key %q: the keys are %s", key, strings.Join(known, ", "))
+		if err := checkKey(key); err != nil {
+			return Faults{}, err
 		}
 	}
 	var j faultsJSON
@@ -137,6 +139,24 @@ func faultKeys() []string {
 		keys = append(keys, key)
 	}
 	return keys
+}
+
+// checkKey refuses a key that Faults does not have.
+func checkKey(key string) error {
+	keys := faultKeys()
+	near, best := "", 3 // two slips still count as the same word
+	for _, known := range keys {
+		if key == known {
+			return nil
+		}
+		if d := levenshtein.Distance(strings.ToLower(key), known, nil); d < best {
+			near, best = known, d
+		}
+	}
+	if near != "" {
+		return fmt.Errorf("read faults: unknown key %q: did you mean %q?", key, near)
+	}
+	return fmt.Errorf("read faults: unknown key %q: the keys are %s", key, strings.Join(keys, ", "))
 }
 
 // check refuses faults that contradict one another or mean nothing.
@@ -173,16 +193,30 @@ func (f Faults) check() error {
 	return nil
 }
 
-// duration is a time.Duration that JSON holds as "50ms".
+// duration is a time.Duration that JSON holds as "50ms" or as seconds.
 type duration time.Duration
 
-func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+func (d duration) MarshalJSON() ([]byte, error) {
+	return json.Marshal(time.Duration(d).String())
+}
 
-func (d *duration) UnmarshalText(text []byte) error {
-	parsed, err := time.ParseDuration(string(text))
-	if err != nil {
-		return fmt.Errorf("%q is not a duration: write \"50ms\"", text)
+func (d *duration) UnmarshalJSON(data []byte) error {
+	var v any
+	if err := json.Unmarshal(data, &v); err != nil {
+		return err
 	}
-	*d = duration(parsed)
-	return nil
+	switch v := v.(type) {
+	case float64:
+		if math.Abs(v) > 1e9 {
+			return fmt.Errorf("a duration of %s seconds is out of range", data)
+		}
+		*d = duration(v * float64(time.Second))
+		return nil
+	case string:
+		if parsed, err := time.ParseDuration(v); err == nil {
+			*d = duration(parsed)
+			return nil
+		}
+	}
+	return fmt.Errorf("%s is not a duration: write \"50ms\", or a number of seconds", data)
 }

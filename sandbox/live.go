@@ -13,9 +13,10 @@ const (
 	// liveStep is how much time passes at least between two updates to a page:
 	// what happens meanwhile goes in one. A person sees no delay in it.
 	liveStep = 50 * time.Millisecond
-	// livePatience is how long a page may take to read an update. After that
-	// it is cut off; when it comes back it is told what it has missed.
-	livePatience = 5 * time.Second
+	// livePatience is how long a page may take to read an update, the first of which
+	// may have megabytes. After that it is cut off; when it comes back it is told what
+	// it has missed.
+	livePatience = 30 * time.Second
 	// liveRequests is how many requests are in one update at most, the newest.
 	// The numbers show that some are missing.
 	liveRequests = 200

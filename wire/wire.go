@@ -58,8 +58,9 @@
 //   - The end of the input is the end. What is left of the output has DefaultGrace
 //     to go out.
 //   - When the context is done, reading goes on, to the end of the input or for
-//     three quarters of DefaultGrace; what is left of it is for the output. If the input did not end and the context has a cause
-//     (context.WithCancelCause), that is the end like an error of the handler.
+//     three quarters of DefaultGrace; what is left of it is for the output. If the
+//     input did not end and the context has a cause (context.WithCancelCause),
+//     that is the end like an error of the handler.
 //
 // # What may be left behind
 //
