@@ -48,32 +48,26 @@ func (f Fraction) Format(s fmt.State, verb rune) {
 
 // comparisons are those of text/template, which do not compare an integer with a
 // float.
-func (b *budget) comparisons() template.FuncMap {
+func comparisons() template.FuncMap {
 	all := make(template.FuncMap)
 	for _, name := range []string{"ne", "lt", "le", "gt", "ge"} {
-		compare := b.comparison(name)
-		all[name] = func(one, other any) (bool, error) { return compare(one, other) }
+		all[name] = comparison(name)
 	}
-	eq := b.comparison("eq")
-	all["eq"] = func(one, other any, others ...any) (bool, error) {
-		for _, other := range append([]any{other}, others...) {
-			if equal, err := eq(one, other); equal || err != nil {
-				return equal, err
+	eq := comparison("eq")
+	all["eq"] = func(one, other any, others ...any) (equal bool, err error) {
+		for _, other := range append(others, other) {
+			if equal, err = eq(one, other); equal || err != nil {
+				break
 			}
 		}
-		return false, nil
+		return equal, err
 	}
 	return all
 }
 
-func (b *budget) comparison(name string) func(one, other any) (bool, error) {
+func comparison(name string) func(one, other any) (bool, error) {
 	t := template.Must(template.New("").Parse("{{if " + name + " .One .Other}}true{{end}}"))
 	return func(one, other any) (bool, error) {
-		for _, v := range []any{one, other} {
-			if text, ok := v.(string); ok && b.handle(len(text)) != nil {
-				return false, b.over
-			}
-		}
 		if x, y := reflect.ValueOf(one), reflect.ValueOf(other); x.CanInt() && y.CanFloat() {
 			one = float64(x.Int())
 		} else if x.CanFloat() && y.CanInt() {
