@@ -47,7 +47,7 @@ func isPage(header http.Header, body []byte) bool {
 }
 
 // answered makes the error of an answer that does not mean delivered.
-func (c *Client) answered(resp *http.Response, secret *secret) *Error {
+func (c *Client) answered(resp *http.Response) *Error {
 	status := resp.StatusCode
 	e := &Error{
 		Status:     status,
@@ -75,7 +75,7 @@ func (c *Client) answered(resp *http.Response, secret *secret) *Error {
 	case status >= 400 && status <= 499:
 		is(Refused, ReasonRefused, "see the answer for what BigPanda does not accept in the alert")
 	case status >= 300 && status <= 399:
-		is(Hold, ReasonRedirect, "set the URL to the API itself: a redirect"+target(resp, secret)+" is not followed, as the token would go there")
+		is(Hold, ReasonRedirect, "set the URL to the API itself: a redirect"+c.target(resp)+" is not followed, as the token would go there")
 	default:
 		is(Hold, ReasonNotBigPanda, "check the URL, and that no proxy or login page answers for "+c.url.Host+": the answer is not one of BigPanda's API")
 	}
@@ -98,12 +98,12 @@ const hintProxyLogin = "put the proxy's user name and password into HTTPS_PROXY 
 
 // target says where a redirect points, the host alone: a path or query may hold
 // anything.
-func target(resp *http.Response, secret *secret) string {
+func (c *Client) target(resp *http.Response) string {
 	u, err := resp.Location()
 	if err != nil || u.Host == "" {
 		return ""
 	}
-	return " to " + oneLine(secret.redact(u.Host))
+	return " to " + oneLine(c.redact(u.Host))
 }
 
 // retryAfter returns how long the header asks to wait: seconds, or a date, which

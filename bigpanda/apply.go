@@ -14,11 +14,9 @@ const (
 // status or the timestamp. Properties is changed in place, so it must not be shared
 // with another payload.
 func (i Identity) Apply(p *Payload) {
-	i = i.valid()
 	if p.Identity().Key() == i.Key() {
 		return
 	}
-	p.Properties = withValidNames(p.Properties)
 	if p.Properties == nil {
 		p.Properties = make(map[string]string)
 	}

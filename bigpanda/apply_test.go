@@ -110,10 +110,10 @@ type draw []byte
 
 var (
 	drawnNames = []string{
-		"", "host", "service", "device", "check", "sensor", "x", "n\xfe", "n\xff", "status", "timestamp", "app_key",
+		"", "host", "service", "device", "check", "sensor", "x", "n", "status", "timestamp", "app_key",
 		"alerts", "incident_identifier", "primary_property", "secondary_property",
 	}
-	drawnValues = append([]string{"a", "b", "c", "ok", "7", "v\xff"}, drawnNames...)
+	drawnValues = append([]string{"a", "b", "c", "ok", "7"}, drawnNames...)
 )
 
 func (d *draw) one(of []string) string {

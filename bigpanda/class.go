@@ -1,6 +1,7 @@
 package bigpanda
 
 import (
+	"fmt"
 	"net/http"
 	"strconv"
 	"time"
@@ -21,15 +22,6 @@ const (
 	// will not want it later.
 	Refused
 )
-
-// String returns the class in words, for logs.
-func (c Class) String() string {
-	names := [...]string{Retry: "retry", Hold: "hold", HoldAppKey: "hold app key", Refused: "refused"}
-	if int(c) < len(names) {
-		return names[c]
-	}
-	return "class " + strconv.Itoa(int(c))
-}
 
 // Reason says why alerts were not delivered. It is one of the constants below
 // and may be the label of a metric.
@@ -69,18 +61,12 @@ type Error struct {
 	RetryAfter time.Duration // how long BigPanda asks to wait, at most MaxRetryAfter; 0 if it does not say
 	Answer     string        // the beginning of the answer's body, as in Answer.Body
 	Hint       string        // one sentence: what an operator should look at
-	Err        error         // what happened, without the token
+	Err        error         // what happened, without the token; never nil
 }
 
 // Error returns what happened and the hint.
 func (e *Error) Error() string {
-	text := string(e.Reason)
-	switch {
-	case e.Err != nil:
-		text = e.Err.Error()
-	case e.Status != 0:
-		text = "the answer was " + StatusText(e.Status)
-	}
+	text := fmt.Sprint(e.Err)
 	if e.Hint != "" {
 		text += "; " + e.Hint
 	}

@@ -60,10 +60,9 @@ type Options struct {
 	Timeout            time.Duration // of a request from dial to the answer's end; DefaultTimeout if 0
 	Connections        int           // how many requests at once at most; DefaultConnections if 0
 	UserAgent          string        // DefaultUserAgent if empty
-	// OnToken, if set, gets each token before it is used first, also one that is
-	// read later: whoever redacts tokens has to know them all. It may be called
-	// from several goroutines.
-	OnToken func(token string) `json:"-"`
+	// Secrets, if set, gets what nothing may show, each token before it is used
+	// first: whoever redacts has to know them all.
+	Secrets *printable.Secrets `json:"-"`
 	// Proxy returns the proxy for a request to a URL, nil for none; without it
 	// the environment of the process says which.
 	Proxy func(*url.URL) (*url.URL, error) `json:"-"`
@@ -99,12 +98,9 @@ func NewClient(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Timeout < 0 || o.Connections < 0 {
-		return nil, fmt.Errorf("use timeout %v and %d connections: neither may be negative; leave them out for the defaults", o.Timeout, o.Connections)
-	}
 	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
 	o.Connections = cmp.Or(o.Connections, DefaultConnections)
-	hidden := new(printable.Secrets)
+	hidden := cmp.Or(o.Secrets, new(printable.Secrets))
 	hidden.Add(redactedOther, addressSecrets(o, u)...)
 	token, err := newToken(o, hidden)
 	if err != nil {
@@ -185,41 +181,41 @@ func (c *Client) Send(ctx context.Context, appKey string, alerts [][]byte) (Answ
 	}
 	within, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
 	defer cancel()
-	secret := c.token.get()
-	resp, err := c.post(within, secret, Body(appKey, alerts))
+	token := c.token.get()
+	resp, err := c.post(within, token, Body(appKey, alerts))
 	if err != nil {
-		return Answer{}, c.unanswered(ctx, err, secret)
+		return Answer{}, c.unanswered(ctx, err)
 	}
 	defer resp.Body.Close()
 
 	body, end := readBody(resp)
-	answer := Answer{Status: resp.StatusCode, Body: secret.redactAnswer(string(body), end != nil)}
+	answer := Answer{Status: resp.StatusCode, Body: c.redactAnswer(string(body), end != nil)}
 	if delivered(resp, body, end) {
 		return answer, nil
 	}
 	if resp.StatusCode/100 == 2 && end != nil && end != errLong {
-		e := c.unanswered(ctx, end, secret)
+		e := c.unanswered(ctx, end)
 		e.Status, e.Answer = answer.Status, answer.Body
 		return answer, e
 	}
-	e := c.answered(resp, secret)
+	e := c.answered(resp)
 	e.Answer = answer.Body
 	if resp.StatusCode == http.StatusUnauthorized {
 		// The next Send uses what the file holds by then. This one has failed.
-		if err := c.token.renew(secret); err != nil {
-			e.Hint += " (" + secret.redact(err.Error()) + ")"
+		if err := c.token.renew(token); err != nil {
+			e.Hint += " (" + c.redact(err.Error()) + ")"
 		}
 	}
 	return answer, e
 }
 
 // post sends a request and returns the answer when its header has arrived.
-func (c *Client) post(ctx context.Context, secret *secret, body []byte) (*http.Response, error) {
+func (c *Client) post(ctx context.Context, token string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url.String(), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Authorization", "Bearer "+secret.text)
+	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", c.userAgent)
 	// Without a value it is not sent, but tells the transport that the request
@@ -247,13 +243,13 @@ func readBody(resp *http.Response) ([]byte, error) {
 
 // ShortToken reports whether the token that is valid now is shorter than
 // printable.MinSecret, so that nothing can keep it out of what is shown.
-func (c *Client) ShortToken() bool { return len(c.token.get().text) < printable.MinSecret }
+func (c *Client) ShortToken() bool { return len(c.token.get()) < printable.MinSecret }
 
 // Fingerprint returns a keyed hash of the token that is valid now: equal for
 // equal tokens and keys, and of no use to find the token.
 func (c *Client) Fingerprint(key []byte) []byte {
 	h := hmac.New(sha256.New, key)
-	h.Write([]byte(c.token.get().text))
+	h.Write([]byte(c.token.get()))
 	return h.Sum(nil)
 }
 

@@ -3,7 +3,6 @@ package bigpanda
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -16,8 +15,8 @@ import (
 
 // unanswered makes the error of a request that got no answer, or only a part of
 // one. ctx is the caller's.
-func (c *Client) unanswered(ctx context.Context, err error, secret *secret) *Error {
-	e := &Error{Class: Retry, Err: redactError(err, secret)}
+func (c *Client) unanswered(ctx context.Context, err error) *Error {
+	e := &Error{Class: Retry, Err: errors.New(oneLine(c.redact(stableText(err))))}
 	is := func(class Class, reason Reason, hint string) {
 		e.Class, e.Reason, e.Hint = class, reason, hint
 	}
@@ -71,17 +70,10 @@ func (c *Client) refusedByProxy(e *Error, proxy *proxyError) {
 func isTLS(err error) bool {
 	var (
 		certificate *tls.CertificateVerificationError
-		authority   x509.UnknownAuthorityError
-		name        x509.HostnameError
-		invalid     x509.CertificateInvalidError
-		alert       *net.OpError
+		alert       *net.OpError // of the other side
 	)
-	switch {
-	case errors.As(err, &certificate), errors.As(err, &authority), errors.As(err, &name),
-		errors.As(err, &invalid):
+	if errors.As(err, &certificate) || errors.As(err, &alert) && alert.Op == "remote error" {
 		return true
-	case errors.As(err, &alert) && alert.Op == "remote error":
-		return true // the other side's TLS alert
 	}
 	// The remaining errors of a handshake, such as no common version, have no
 	// type.
@@ -98,28 +90,8 @@ func isTimeout(err error) bool {
 		errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// failure is an error with a text that stays the same from one attempt to the
-// next and holds no secret.
-type failure struct {
-	text string
-	err  error // nil if its own text would show the token
-}
-
-func (f *failure) Error() string { return f.text }
-func (f *failure) Unwrap() error { return f.err }
-
-// redactError makes the text of a transport's error. An answer that is not HTTP is
-// quoted by it, so it may hold the token.
-func redactError(err error, secret *secret) error {
-	f := &failure{text: oneLine(secret.redact(stableText(err))), err: err}
-	if full := err.Error(); secret.redact(full) != full {
-		f.err = nil
-	}
-	return f
-}
-
-// stableText returns an error's text without the port of this side, which is
-// another one in each attempt.
+// stableText returns the text of a transport's error without the port of this side,
+// which is another one in each attempt.
 func stableText(err error) string {
 	var op *net.OpError
 	if errors.As(err, &op) {

@@ -29,10 +29,9 @@ type Identity struct {
 }
 
 // Identity reads the identity off the payload as it is sent: a property with an
-// empty value is not there, and bytes that are not UTF-8 are U+FFFD.
+// empty value is not there.
 func (p Payload) Identity() Identity {
-	p.Properties = withValidNames(p.Properties)
-	i := Identity{AppKey: validText(p.AppKey), Incident: p.value(nameIncident)}
+	i := Identity{AppKey: p.AppKey, Incident: p.value(nameIncident)}
 	i.Primary, i.PrimaryValue = p.choose(namePrimary, primaryDefaults)
 	i.Secondary, i.SecondaryValue = p.choose(nameSecondary, secondaryDefaults)
 	return i
@@ -72,13 +71,13 @@ func (p Payload) value(name string) string {
 	case "", nameAlerts:
 		return ""
 	case nameAppKey:
-		return validText(p.AppKey)
+		return p.AppKey
 	case nameStatus:
-		return validText(p.Status)
+		return p.Status
 	case nameTimestamp:
 		return strconv.FormatInt(p.Timestamp, 10)
 	}
-	return validText(p.Properties[name])
+	return p.Properties[name]
 }
 
 // Key returns a text that is equal for two identities when, and only when, they
@@ -86,7 +85,6 @@ func (p Payload) value(name string) string {
 // with the values of the primary and the secondary property. Lengths stand
 // before the parts, so it is unambiguous whatever they contain.
 func (i Identity) Key() string {
-	i = i.valid()
 	// Most are short enough to be made without memory of their own.
 	b := make([]byte, 0, 256)
 	part := func(s string) {
@@ -139,15 +137,4 @@ func cutPart(key string) (part, rest string, ok bool) {
 		return "", "", false
 	}
 	return rest[:n], rest[n:], true
-}
-
-// valid returns the identity as BigPanda sees it. One that was read off a
-// payload is so already.
-func (i Identity) valid() Identity {
-	for _, s := range []*string{
-		&i.AppKey, &i.Incident, &i.Primary, &i.PrimaryValue, &i.Secondary, &i.SecondaryValue,
-	} {
-		*s = validText(*s)
-	}
-	return i
 }

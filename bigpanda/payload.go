@@ -14,8 +14,14 @@ package bigpanda
 import (
 	"slices"
 	"strconv"
-	"unicode/utf8"
+
+	"github.com/tidwall/gjson"
 )
+
+func init() {
+	// HTML in a text is for people to read, in a log and in the queue too.
+	gjson.SetEscapeHTML(false)
+}
 
 // Statuses are the values that an alert's status may have (reference/alerts).
 var Statuses = []string{"ok", "critical", "warning", "unknown", "acknowledged"}
@@ -52,11 +58,10 @@ type Payload struct {
 // always there. Each byte that is not UTF-8 becomes U+FFFD; HTML is left as it
 // is.
 func (p Payload) Encode() []byte {
-	properties := withValidNames(p.Properties)
 	var room [48]string // keeps the names of a usual alert off the heap
 	names := append(room[:0], nameStatus, nameTimestamp)
 	size := len(`{"status":"","timestamp":-9223372036854775808}`) + len(p.Status)
-	for name, value := range properties {
+	for name, value := range p.Properties {
 		if value == "" || name == "" || ofRequest(name) {
 			continue
 		}
@@ -68,15 +73,15 @@ func (p Payload) Encode() []byte {
 	b := make([]byte, 0, size+size/16) // some room for escapes
 	for _, name := range names {
 		b = append(b, ',')
-		b = appendString(b, name)
+		b = gjson.AppendJSONString(b, name)
 		b = append(b, ':')
 		switch name {
 		case nameStatus:
-			b = appendString(b, p.Status)
+			b = gjson.AppendJSONString(b, p.Status)
 		case nameTimestamp:
 			b = strconv.AppendInt(b, p.Timestamp, 10)
 		default:
-			b = appendString(b, properties[name])
+			b = gjson.AppendJSONString(b, p.Properties[name])
 		}
 	}
 	b[0] = '{'
@@ -93,7 +98,7 @@ func Body(appKey string, alerts [][]byte) []byte {
 	}
 	b := make([]byte, 0, size)
 	b = append(b, `{"app_key":`...)
-	b = appendString(b, appKey)
+	b = gjson.AppendJSONString(b, appKey)
 	if len(alerts) == 1 && len(alerts[0]) > len(`{}`) {
 		b = append(b, ',')
 		return append(b, alerts[0][1:]...)
@@ -117,94 +122,4 @@ func ofRequest(name string) bool {
 		return true
 	}
 	return false
-}
-
-// validText replaces each byte that is not UTF-8 by U+FFFD, as appendString
-// does when it writes: identities are compared as BigPanda sees them.
-func validText(s string) string {
-	if utf8.ValidString(s) {
-		return s
-	}
-	return string([]rune(s))
-}
-
-// withValidNames returns properties with names as BigPanda sees them, in the
-// same map when it has no other. Of several names that become the same one, the
-// bytewise first with a value stays, so that the result does not depend on the
-// order of a map.
-func withValidNames(properties map[string]string) map[string]string {
-	valid := true
-	for name := range properties {
-		if !utf8.ValidString(name) {
-			valid = false
-			break
-		}
-	}
-	if valid {
-		return properties
-	}
-	names := make([]string, 0, len(properties))
-	for name, value := range properties {
-		if value != "" {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	clean := make(map[string]string, len(names))
-	for _, name := range names {
-		if _, taken := clean[validText(name)]; !taken {
-			clean[validText(name)] = properties[name]
-		}
-	}
-	return clean
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendString appends s as a JSON string. U+2028 and U+2029 are escaped, since
-// whoever shows the payload in a script would stumble over them.
-func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	start := 0 // of what is not yet copied
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' {
-			i++
-			continue
-		}
-		r, width := rune(c), 1
-		if c >= utf8.RuneSelf {
-			r, width = utf8.DecodeRuneInString(s[i:])
-			wrong := r == utf8.RuneError && width == 1
-			if !wrong && r != '\u2028' && r != '\u2029' {
-				i += width
-				continue
-			}
-		}
-		b = append(b, s[start:i]...)
-		b = appendEscaped(b, r)
-		i += width
-		start = i
-	}
-	b = append(b, s[start:]...)
-	return append(b, '"')
-}
-
-// appendEscaped appends a character that may not stand in a JSON string as it
-// is, or that stands for a byte that is not UTF-8.
-func appendEscaped(b []byte, r rune) []byte {
-	switch r {
-	case '"', '\\':
-		return append(b, '\\', byte(r))
-	case '\n':
-		return append(b, `\n`...)
-	case '\r':
-		return append(b, `\r`...)
-	case '\t':
-		return append(b, `\t`...)
-	case utf8.RuneError:
-		return utf8.AppendRune(b, r)
-	}
-	return append(b, '\\', 'u',
-		hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
 }

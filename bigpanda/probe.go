@@ -7,6 +7,8 @@ import (
 	"net/http/httptrace"
 	"slices"
 	"sync"
+
+	"github.com/tidwall/gjson"
 )
 
 // A Probe is what one look at the endpoint has found, as far as it came.
@@ -41,40 +43,35 @@ func (c *Client) Probe(ctx context.Context, appKey string) (p Probe) {
 		p.Proxy = proxy.Host
 	}
 	var t tracer
-	secret := c.token.get()
 	body := []byte(`{}`)
 	if appKey != "" {
-		body = append(appendString([]byte(`{"app_key":`), appKey), '}')
+		body = append(gjson.AppendJSONString([]byte(`{"app_key":`), appKey), '}')
 	}
-	p.Status, p.Err = c.probeOnce(httptrace.WithClientTrace(within, t.trace()), ctx, secret, body)
+	p.Status, p.Err = c.probeOnce(httptrace.WithClientTrace(within, t.trace()), ctx, c.token.get(), body)
 	t.mu.Lock()
 	p.Host, p.Addresses, p.Peer, p.TLS = t.host, t.addresses, t.peer, t.tls
 	t.mu.Unlock()
 	if p.Err != nil {
 		return p
 	}
-	wrong, err := newSecret(notToken, c.token.hidden)
-	if err != nil {
-		panic(err) // it is none of a form that is not taken
-	}
-	status, failure := c.probeOnce(within, ctx, wrong, body)
+	status, failure := c.probeOnce(within, ctx, notToken, body)
 	p.TokenProven = status == http.StatusUnauthorized && failure != nil
 	return p
 }
 
 // probeOnce posts a body that is no alert.
-func (c *Client) probeOnce(within, ctx context.Context, secret *secret, body []byte) (status int, failure *Error) {
-	resp, err := c.post(within, secret, body)
+func (c *Client) probeOnce(within, ctx context.Context, token string, body []byte) (status int, failure *Error) {
+	resp, err := c.post(within, token, body)
 	if err != nil {
-		return 0, c.unanswered(ctx, err, secret)
+		return 0, c.unanswered(ctx, err)
 	}
 	defer resp.Body.Close()
 	text, end := readBody(resp)
 	if delivered(resp, text, end) {
 		return resp.StatusCode, nil
 	}
-	e := c.answered(resp, secret)
-	e.Answer = secret.redactAnswer(string(text), end != nil)
+	e := c.answered(resp)
+	e.Answer = c.redactAnswer(string(text), end != nil)
 	switch resp.StatusCode {
 	case http.StatusBadRequest, http.StatusConflict, http.StatusUnprocessableEntity:
 		return resp.StatusCode, nil // what else should become of it

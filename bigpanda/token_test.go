@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -93,30 +92,30 @@ func TestTokenStaysWhenItsFileCannotBeRead(t *testing.T) {
 }
 
 // P9: whoever redacts tokens knows each of them before the server does.
-func TestOnToken(t *testing.T) {
+func TestTokensAreHiddenBefore(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
 		name  string
 		first string // in the file; "" for a token that is none of a file
 		then  string // in the file, from the first 401 on
-		want  string // what OnToken was told
+		want  string // what is shown of both tokens in the end
 	}{
-		{"a token that is no file's", "", "", "[first]"},
-		{"a token file", " first\n", "first", "[first]"},
-		{"a token file that changes", "first\n", " then\n", "[first then]"},
-		{"a token file that becomes nonsense", "first", "one\ntwo", "[first]"},
+		{"a token that is no file's", "", "", "[token] second-token"},
+		{"a token file", " first-token\n", "first-token", "[token] second-token"},
+		{"a token file that changes", "first-token\n", " second-token\n", "[token] [token]"},
+		{"a token file that becomes nonsense", "first-token", "second-token\ntwo", "[token] second-token"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			var told []string // Send makes the calls, one after the other
-			var early []string
+			var hidden printable.Secrets
+			var early []string // Send makes the calls, one after the other
 			server := serve(t, func(w http.ResponseWriter, r *http.Request) {
-				if used := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); !slices.Contains(told, used) {
+				if used := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "); hidden.Redact(used) != redacted {
 					early = append(early, used)
 				}
 				w.WriteHeader(http.StatusUnauthorized)
 			})
-			o := Options{URL: server.URL, Token: "first", OnToken: func(token string) { told = append(told, token) }}
+			o := Options{URL: server.URL, Token: "first-token", Secrets: &hidden}
 			if tt.first != "" {
 				o.TokenFile = writeFile(t, "token", tt.first)
 			}
@@ -129,8 +128,8 @@ func TestOnToken(t *testing.T) {
 				}
 				send(t, c)
 			}
-			if got := fmt.Sprint(told); got != tt.want || len(early) > 0 {
-				t.Errorf("it was told %s, want %s; used before: %q", got, tt.want, early)
+			if got := hidden.Redact("first-token second-token"); got != tt.want || len(early) > 0 {
+				t.Errorf("got %q, want %q; used before: %q", got, tt.want, early)
 			}
 		})
 	}
@@ -177,7 +176,7 @@ func TestLate401(t *testing.T) {
 	if err := c.token.renew(old); err != nil {
 		t.Errorf("read the file again for a token that is not in use: %v", err)
 	}
-	if got := c.token.get().text; got != "new" {
+	if got := c.token.get(); got != "new" {
 		t.Errorf("the token is %q", got)
 	}
 }
@@ -229,20 +228,17 @@ func TestEchoOfTheToken(t *testing.T) {
 
 func TestPartOfTheTokenAtTheEnd(t *testing.T) {
 	t.Parallel()
-	s, err := newSecret(testToken, new(printable.Secrets))
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := dial(t, Options{})
 	for n := 1; n < len(testToken); n++ {
-		if got := s.redactAnswer("was: "+testToken[:n], true); got != "was: "+redacted {
+		if got := c.redactAnswer("was: "+testToken[:n], true); got != "was: "+redacted {
 			t.Errorf("got %q", got)
 		}
 	}
-	if got := s.redactAnswer("was: 5", false); got != "was: 5" {
+	if got := c.redactAnswer("was: 5", false); got != "was: 5" {
 		t.Errorf("got %q for an answer that ends there", got)
 	}
 	long := strings.Repeat(testToken, maxRead/len(testToken)+1)[:maxRead]
-	if got := s.redactAnswer(long, true); strings.Contains(got, testToken[:3]) || len(got) > maxAnswer+len("…") {
+	if got := c.redactAnswer(long, true); strings.Contains(got, testToken[:3]) || len(got) > maxAnswer+len("…") {
 		t.Errorf("got %q", got)
 	}
 }

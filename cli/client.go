@@ -26,7 +26,7 @@ func (s settings) newClient() (*bigpanda.Client, error) {
 			"(for Kapacitor in [udf.functions.bigpanda.env] of kapacitor.conf), or token-file in [bigpanda] of the --config file", why)
 	}
 	o := s.Options
-	o.OnToken, o.UserAgent = func(token string) { s.hidden.add(token) }, programName+"/"+currentBuild().Version
+	o.Secrets, o.UserAgent = &s.hidden.hidden, programName+"/"+currentBuild().Version
 	client, err := bigpanda.NewClient(o)
 	if err != nil {
 		return nil, usageError{s.nameOrigin(err, clientErrors)}

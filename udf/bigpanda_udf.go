@@ -24,7 +24,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/counters"
 	"bigpanda-udf/outbox"
 
@@ -100,7 +99,6 @@ type Handler struct {
 
 	// Set by Init.
 	task    string
-	appKey  string        // in force, as an identity has it
 	options *options      // nil before
 	store   Store         // nil when nothing is sent
 	loaded  chan struct{} // closed when load has ended
@@ -180,7 +178,7 @@ func (h *Handler) init(r *agent.InitRequest) error {
 	if err != nil {
 		return err
 	}
-	h.options, h.store, h.appKey = o, store, bigpanda.Payload{AppKey: o.appKey}.Identity().AppKey
+	h.options, h.store = o, store
 	now := h.config.Now()
 	h.feed = newFeed(o.resolveAfter, now)
 	h.state.now.unix = seconds(now.Unix())

@@ -49,7 +49,7 @@ func (h *Handler) decide(e *event) bool {
 	known, open := h.state.series[string(e.series)]
 	if open {
 		known.seen = h.state.now
-		e.moves = e.level != OK && bigpanda.AppKeyOf(known.alert.key) != h.appKey
+		e.moves = e.level != OK && bigpanda.AppKeyOf(known.alert.key) != h.options.appKey
 	}
 	switch {
 	case open && (known.level != e.level || known.again), e.moves:

@@ -76,7 +76,7 @@ func (h *Handler) EndBatch(end *agent.EndBatch) error {
 // read from.
 func (p *point) fromBatch(b batch, end *agent.EndBatch, o *options) {
 	p.reset(nil)
-	p.time, p.group, p.byName = b.point.time, []byte(b.begin.GetGroup()), b.begin.GetByName()
+	p.time, p.group, p.byName = b.point.time, []byte(validText(b.begin.GetGroup())), b.begin.GetByName()
 	if b.level == OK {
 		p.time = end.GetTmax()
 	}

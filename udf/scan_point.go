@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -147,7 +148,7 @@ func (p *point) bytes(s span) []byte { return p.data[s.from:s.to:s.to] }
 
 func (p *point) fromPoint(of *agent.Point) {
 	p.reset(nil)
-	p.time, p.group, p.byName = of.GetTime(), []byte(of.GetGroup()), of.GetByName()
+	p.time, p.group, p.byName = of.GetTime(), []byte(validText(of.GetGroup())), of.GetByName()
 	p.name = p.add(of.GetName())
 	for _, name := range of.GetDimensions() {
 		p.dims = append(p.dims, p.add(name))
@@ -169,9 +170,13 @@ func (p *point) fromPoint(of *agent.Point) {
 	}
 }
 
+// validText is a text of a decoded message, in which bytes that are not UTF-8 are
+// U+FFFD, as BigPanda is told them: identities are compared as it sees them.
+func validText(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
+
 func (p *point) add(text string) span {
 	from := len(p.data)
-	p.data = append(p.data, text...)
+	p.data = append(p.data, validText(text)...)
 	return span{uint32(from), uint32(len(p.data))}
 }
 

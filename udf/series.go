@@ -266,7 +266,7 @@ func (h *Handler) noticeAppKey() {
 	open, of := 0, ""
 	for key, alert := range h.state.alerts {
 		key := bigpanda.AppKeyOf(key)
-		if key == h.appKey {
+		if key == h.options.appKey {
 			continue
 		}
 		if !h.left[key] {
@@ -278,7 +278,7 @@ func (h *Handler) noticeAppKey() {
 	}
 	if open > 0 {
 		h.log.Warn("the app key has changed: alerts that are open under the old one are resolved there, and told under the new one, each with its next point",
-			"app_key", h.appKey, "was", of, "open", open)
+			"app_key", h.options.appKey, "was", of, "open", open)
 	}
 }
 

@@ -191,7 +191,7 @@ func render(t *compiled, data any) (string, error) {
 	if err = cmp.Or(t.budget.over, err); err != nil {
 		return "", err
 	}
-	return strings.ToValidUTF8(b.text.String(), "\uFFFD"), nil
+	return validText(b.text.String()), nil
 }
 
 // maxRendered is how many bytes a template may make: more than any alert can
