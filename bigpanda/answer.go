@@ -51,7 +51,7 @@ func (c *Client) answered(resp *http.Response) *Error {
 	status := resp.StatusCode
 	e := &Error{
 		Status:     status,
-		RetryAfter: retryAfter(resp.Header, c.now()),
+		RetryAfter: retryAfter(resp.Header, time.Now()),
 		Err:        fmt.Errorf("%s answered %s", c.url.Host, StatusText(status)),
 	}
 	is := func(class Class, reason Reason, hint string) {

@@ -88,7 +88,6 @@ type Client struct {
 	timeout   time.Duration
 	userAgent string
 	transport *http.Transport // not http.Client, which would follow redirects
-	now       func() time.Time
 }
 
 // NewClient checks the options and reads the files that they name; it makes no
@@ -116,7 +115,6 @@ func NewClient(o Options) (*Client, error) {
 		timeout:   o.Timeout,
 		userAgent: cmp.Or(o.UserAgent, DefaultUserAgent),
 		transport: transport,
-		now:       time.Now,
 	}, nil
 }
 

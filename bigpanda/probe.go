@@ -38,23 +38,23 @@ const notToken = "bigpanda-udf-check-not-a-token"
 func (c *Client) Probe(ctx context.Context, appKey string) (p Probe) {
 	within, cancel := context.WithTimeoutCause(ctx, c.timeout, errTimeout)
 	defer cancel()
+	var t tracer
 	c.Close() // a new connection has something to tell
 	if proxy, err := c.transport.Proxy(&http.Request{URL: c.url}); err == nil && proxy != nil {
-		p.Proxy = proxy.Host
+		t.found.Proxy = proxy.Host
 	}
-	var t tracer
 	body := []byte(`{}`)
 	if appKey != "" {
 		body = append(gjson.AppendJSONString([]byte(`{"app_key":`), appKey), '}')
 	}
-	p.Status, p.Err = c.probeOnce(httptrace.WithClientTrace(within, t.trace()), ctx, c.token.get(), body)
+	status, failure := c.probeOnce(httptrace.WithClientTrace(within, t.trace()), ctx, c.token.get(), body)
 	t.mu.Lock()
-	p.Host, p.Addresses, p.Peer, p.TLS = t.host, t.addresses, t.peer, t.tls
+	p = t.found
 	t.mu.Unlock()
-	if p.Err != nil {
+	if p.Status, p.Err = status, failure; failure != nil {
 		return p
 	}
-	status, failure := c.probeOnce(within, ctx, notToken, body)
+	status, failure = c.probeOnce(within, ctx, notToken, body)
 	p.TokenProven = status == http.StatusUnauthorized && failure != nil
 	return p
 }
@@ -79,14 +79,11 @@ func (c *Client) probeOnce(within, ctx context.Context, token string, body []byt
 	return resp.StatusCode, e
 }
 
-// tracer notes how far a request came. The transport may still call it when
-// the request has ended.
+// tracer notes how far a request came. The transport may still call it when the
+// request has ended.
 type tracer struct {
-	mu        sync.Mutex
-	host      string
-	addresses []string
-	peer      string
-	tls       *tls.ConnectionState
+	mu    sync.Mutex
+	found Probe // guarded by mu
 }
 
 func (t *tracer) trace() *httptrace.ClientTrace {
@@ -96,29 +93,24 @@ func (t *tracer) trace() *httptrace.ClientTrace {
 		f()
 	}
 	return &httptrace.ClientTrace{
-		DNSStart: func(i httptrace.DNSStartInfo) { note(func() { t.host = i.Host }) },
+		DNSStart: func(i httptrace.DNSStartInfo) { note(func() { t.found.Host = i.Host }) },
 		DNSDone: func(i httptrace.DNSDoneInfo) {
 			note(func() {
 				for _, a := range i.Addrs {
-					if text := a.String(); !slices.Contains(t.addresses, text) {
-						t.addresses = append(t.addresses, text)
+					if text := a.String(); !slices.Contains(t.found.Addresses, text) {
+						t.found.Addresses = append(t.found.Addresses, text)
 					}
 				}
 			})
 		},
 		ConnectDone: func(_, addr string, err error) {
 			if err == nil {
-				note(func() { t.peer = addr })
-			}
-		},
-		GotConn: func(i httptrace.GotConnInfo) {
-			if a := i.Conn.RemoteAddr(); a != nil {
-				note(func() { t.peer = a.String() })
+				note(func() { t.found.Peer = addr })
 			}
 		},
 		TLSHandshakeDone: func(s tls.ConnectionState, err error) {
 			if err == nil {
-				note(func() { t.tls = &s })
+				note(func() { t.found.TLS = &s })
 			}
 		},
 	}

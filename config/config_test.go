@@ -73,7 +73,7 @@ var everySetting = map[string]sources{
 		func(s Settings) any { return s.Edge }},
 	"batch-size": {"1", "2", none, "3", [5]any{1, 2, nil, 3, udf.DefaultBatchSize},
 		func(s Settings) any { return s.BatchSize }},
-	"connections": {"1", "2", none, "3", [5]any{1, 2, nil, 3, udf.DefaultConnections},
+	"connections": {"1", "2", none, "3", [5]any{1, 2, nil, 3, bigpanda.DefaultConnections},
 		func(s Settings) any { return s.Connections }},
 	"rate": {"1.5", "2", none, "3", [5]any{1.5, 2.0, nil, 3.0, 0.0},
 		func(s Settings) any { return s.Rate }},

@@ -137,7 +137,7 @@ var Table = slices.Concat([]Setting{
 	{Name: "batch-size", Scope: OfDelivery, InFile: true, Placeholder: "N", Default: fmt.Sprint(udf.DefaultBatchSize),
 		Help:  "Alerts in one request at most (${default}).",
 		field: fromOne(func(s *Settings) *int { return &s.BatchSize }, 0)},
-	{Name: "connections", Scope: OfDelivery, InFile: true, Placeholder: "N", Default: fmt.Sprint(udf.DefaultConnections),
+	{Name: "connections", Scope: OfDelivery, InFile: true, Placeholder: "N", Default: fmt.Sprint(bigpanda.DefaultConnections),
 		Help:  "Requests at the same time at most (${default}).",
 		field: fromOne(func(s *Settings) *int { return &s.Connections }, 0)},
 	{Name: "rate", Scope: OfDelivery, InFile: true, Placeholder: "N", Default: "0",

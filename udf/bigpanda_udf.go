@@ -80,10 +80,13 @@ type Config struct {
 	Now func() time.Time
 }
 
-// An Amendable is a Store that a person may look into, and resolve an alert in.
-type Amendable interface {
+// A Public is a Store that others may look into, and resolve an alert in.
+type Public interface {
 	// Own has the owner asked whenever somebody does.
 	Own(outbox.Owner)
+	// Count has source asked for what was counted, at any time: it adds to what it
+	// is given.
+	Count(source func(*counters.Counters))
 }
 
 // Handler is one use of @bigpanda() in one task: an agent.Handler. Each point of
@@ -183,11 +186,9 @@ func (h *Handler) init(r *agent.InitRequest) error {
 	h.feed = newFeed(o.resolveAfter, now)
 	h.state.now.unix = seconds(now.Unix())
 	h.loaded = make(chan struct{})
-	if a, ok := store.(Amendable); ok {
-		a.Own(h)
-	}
-	if c, ok := store.(Counting); ok {
-		c.Count(h.count)
+	if s, ok := store.(Public); ok {
+		s.Own(h)
+		s.Count(h.count)
 	}
 	go h.load()
 	return nil

@@ -11,12 +11,6 @@ type counts struct {
 	sharedAlerts   int
 }
 
-// A Counting is a Store that keeps what was counted.
-type Counting interface {
-	// Count has source asked for it, at any time: it adds to what it is given.
-	Count(source func(*counters.Counters))
-}
-
 // publish lets count see what was counted. mu is locked.
 func (h *Handler) publish() {
 	h.counted.Lock()

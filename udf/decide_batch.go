@@ -72,8 +72,8 @@ func (h *Handler) EndBatch(end *agent.EndBatch) error {
 // batch's when all of it is OK.
 //
 // The alert node writes its level and its id into the tags of the points, and
-// into those of the batch. Here they are tags, for the level and the id to be
-// read from.
+// into those of the batch, whether or not they are read here. Here they are tags,
+// for the level and the id to be read from.
 func (p *point) fromBatch(b batch, end *agent.EndBatch, o *options) {
 	p.reset(nil)
 	p.time, p.group, p.byName = b.point.time, []byte(validText(b.begin.GetGroup())), b.begin.GetByName()
@@ -85,12 +85,10 @@ func (p *point) fromBatch(b batch, end *agent.EndBatch, o *options) {
 		p.dims = append(p.dims, p.add(name))
 		p.tags = append(p.tags, entry{name: p.dims[len(p.dims)-1], text: p.add(b.begin.GetTags()[name])})
 	}
-	for name, isLevel := range o.alertTags() {
+	for _, name := range []string{defaultID, o.idTag, defaultLevel, o.levelTag} {
 		value := b.point.tag(name)
-		if value == nil {
-			continue
-		}
-		if _, known := o.parseLevel(value); isLevel && !known {
+		_, isLevel := o.parseLevel(value)
+		if value == nil || (name == defaultLevel || name == o.levelTag) && !isLevel {
 			continue // a tag like any other
 		}
 		p.tags = append(p.tags, entry{name: p.add(name), text: p.add(string(value))})
@@ -99,17 +97,4 @@ func (p *point) fromBatch(b batch, end *agent.EndBatch, o *options) {
 		e.name, e.text = p.add(string(b.point.bytes(e.name))), p.add(string(b.point.bytes(e.text)))
 		p.fields = append(p.fields, e)
 	}
-}
-
-// alertTags are the tags that the alert node may have written, and whether it
-// is the level: it writes them whether or not they are read here.
-func (o *options) alertTags() map[string]bool {
-	tags := map[string]bool{defaultID: false, defaultLevel: true}
-	if o.idTag != "" {
-		tags[o.idTag] = false
-	}
-	if o.levelTag != "" {
-		tags[o.levelTag] = true
-	}
-	return tags
 }

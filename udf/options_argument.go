@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/influxdata/influxql"
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
@@ -58,13 +59,13 @@ func asText(v *agent.OptionValue) (string, bool) {
 	case *agent.OptionValue_StringValue:
 		return v.StringValue, true
 	case *agent.OptionValue_IntValue:
-		return strconv.FormatInt(v.IntValue, 10), true
+		return fmt.Sprint(v.IntValue), true
 	case *agent.OptionValue_DoubleValue:
-		return strconv.FormatFloat(v.DoubleValue, 'g', -1, 64), true
+		return fmt.Sprint(v.DoubleValue), true
 	case *agent.OptionValue_BoolValue:
-		return strconv.FormatBool(v.BoolValue), true
+		return fmt.Sprint(v.BoolValue), true
 	case *agent.OptionValue_DurationValue:
-		return formatDuration(time.Duration(v.DurationValue)), true
+		return influxql.FormatDuration(time.Duration(v.DurationValue)), true
 	}
 	return "", false
 }
@@ -89,25 +90,4 @@ func asDuration(v *agent.OptionValue) (time.Duration, bool) {
 		return d, err == nil
 	}
 	return 0, false
-}
-
-// formatDuration writes a duration as a TICKscript has it: a whole number of
-// the largest unit that fits (InfluxQL's duration literals).
-func formatDuration(d time.Duration) string {
-	const day = 24 * time.Hour
-	if d == 0 {
-		return "0s"
-	}
-	for _, unit := range []struct {
-		name   string
-		length time.Duration
-	}{
-		{"w", 7 * day}, {"d", day}, {"h", time.Hour}, {"m", time.Minute},
-		{"s", time.Second}, {"ms", time.Millisecond}, {"u", time.Microsecond},
-	} {
-		if d%unit.length == 0 {
-			return strconv.FormatInt(int64(d/unit.length), 10) + unit.name
-		}
-	}
-	return strconv.FormatInt(int64(d), 10) + "ns"
 }

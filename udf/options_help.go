@@ -1,9 +1,6 @@
 package udf
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
 // An OptionHelp is what a user reads of an option, as docs/options.md shows it.
 type OptionHelp struct {
@@ -13,8 +10,8 @@ type OptionHelp struct {
 	Default   string   // markdown; "": there is none
 }
 
-// optionsHelp is of every option of optionTable, the commoner ones first.
-var optionsHelp = []OptionHelp{
+// OptionsHelp is of every option of optionTable, the commoner ones first.
+var OptionsHelp = []OptionHelp{
 	{"appKey", []string{"'KEY'"}, "the integration's app key", "the setting `app-key`"},
 	{"host", []string{"'TEMPLATE'"}, "the property `host`", "the tag `host`"},
 	{"primaryProperty", []string{"'NAME'"}, "which property makes the incident's title, and with the secondary one tells alerts apart; not `status` or `timestamp`, which are another for each of its events", "BigPanda's"},
@@ -38,9 +35,6 @@ var optionsHelp = []OptionHelp{
 	{"maxAge", []string{"DURATION"}, "do not send a change whose point is older", "off"},
 	{"passThrough", []string{"FALSE"}, "let no point go on to the next node", "`TRUE`"},
 }
-
-// OptionsHelp returns the help of every option, the commoner ones first.
-func OptionsHelp() []OptionHelp { return slices.Clone(optionsHelp) }
 
 // Usage is the option as a TICKscript has it.
 func (o OptionHelp) Usage() string { return "." + o.Name + "(" + strings.Join(o.Arguments, ", ") + ")" }

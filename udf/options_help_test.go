@@ -10,7 +10,7 @@ import (
 func TestOptionsHelp(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]bool)
-	for _, help := range OptionsHelp() {
+	for _, help := range OptionsHelp {
 		o, there := optionTable[help.Name]
 		if !there || seen[help.Name] {
 			t.Errorf("%s is no option, or is there twice", help.Name)

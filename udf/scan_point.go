@@ -270,16 +270,6 @@ func (p *point) field(name string) (found *entry) {
 	return found
 }
 
-// fieldOf returns a field of a type, nil when it is not there.
-func (p *point) fieldOf(name string, kind kind) (found *entry) {
-	for i := range p.fields {
-		if e := &p.fields[i]; e.kind == kind && string(p.bytes(e.name)) == name {
-			found = e
-		}
-	}
-	return found
-}
-
 // read returns the value of a tag or field as text, nil when it is not there.
 func (p *point) read(s source) []byte {
 	switch {
@@ -327,8 +317,8 @@ func appendDouble(b []byte, f float64) []byte {
 // integer of nanoseconds; false if the point does not say.
 func (o *options) readDuration(p *point) (lasted time.Duration, known bool) {
 	name := cmp.Or(o.durationField, defaultDuration)
-	f := p.fieldOf(name, kindInt)
-	if f == nil {
+	f := p.field(name)
+	if f == nil || f.kind != kindInt {
 		return 0, false
 	}
 	p.durationFrom = source{field: name}

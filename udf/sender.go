@@ -15,12 +15,8 @@ import (
 	"bigpanda-udf/retry"
 )
 
-const (
-	// DefaultBatchSize is how many alerts share a request at most.
-	DefaultBatchSize = 500
-	// DefaultConnections is how many requests are under way at once at most.
-	DefaultConnections = bigpanda.DefaultConnections
-)
+// DefaultBatchSize is how many alerts share a request at most.
+const DefaultBatchSize = 500
 
 // A Queue is what a Sender needs of an outbox.
 type Queue interface {
@@ -217,9 +213,8 @@ func (d *delivery) send(ctx context.Context, changes []outbox.Change) *bigpanda.
 	if failure == nil {
 		var request *retry.Request
 		request, failure = d.api.Send(ctx, d.appKey, payloads)
-		d.count(len(changes), request, failure)
+		d.note(len(changes), request, failure)
 	}
-	d.note(failure)
 	d.failed = d.failed || failure != nil
 	if failure != nil && failure.Reason == bigpanda.ReasonThrottled {
 		d.throttled++
@@ -254,19 +249,9 @@ func (d *delivery) send(ctx context.Context, changes []outbox.Change) *bigpanda.
 	return failure
 }
 
-// note remembers what BigPanda answered last.
-func (s *Sender) note(failure *bigpanda.Error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if failure == nil {
-		s.last.LastSuccess = time.Now()
-	} else if failure.Reason != bigpanda.ReasonCanceled {
-		s.last.LastErrorTime, s.last.LastError = time.Now(), failure.Error()
-	}
-}
-
-// count counts a request, nil for one that was not made.
-func (s *Sender) count(alerts int, request *retry.Request, failure *bigpanda.Error) {
+// note remembers what BigPanda answered last to a request, and counts it; nil: none
+// was made.
+func (s *Sender) note(alerts int, request *retry.Request, failure *bigpanda.Error) {
 	if request == nil {
 		return
 	}
@@ -274,18 +259,22 @@ func (s *Sender) count(alerts int, request *retry.Request, failure *bigpanda.Err
 	defer s.mu.Unlock()
 	c := &s.counted
 	c.Answered.Observe(request.Took)
-	if failure != nil {
-		// One that comes from no API of BigPanda's has no reason.
-		c.Requests[string(cmp.Or(failure.Reason, bigpanda.ReasonNetwork))]++
-		if alerts > 1 || failure.Class != bigpanda.Refused {
-			c.Retries += alerts
+	if failure == nil {
+		s.last.LastSuccess = time.Now()
+		c.Requests[counters.Accepted]++
+		c.Delivered += alerts
+		if request.Status == http.StatusNoContent {
+			c.Duplicates += alerts
 		}
 		return
 	}
-	c.Requests[counters.Accepted]++
-	c.Delivered += alerts
-	if request.Status == http.StatusNoContent {
-		c.Duplicates += alerts
+	if failure.Reason != bigpanda.ReasonCanceled {
+		s.last.LastErrorTime, s.last.LastError = time.Now(), failure.Error()
+	}
+	// One that comes from no API of BigPanda's has no reason.
+	c.Requests[string(cmp.Or(failure.Reason, bigpanda.ReasonNetwork))]++
+	if alerts > 1 || failure.Class != bigpanda.Refused {
+		c.Retries += alerts
 	}
 }
 

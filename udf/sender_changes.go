@@ -3,9 +3,9 @@ package udf
 import (
 	"math/rand/v2"
 	"slices"
-	"unicode/utf8"
 
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/printable"
 )
 
 // maxLogged is how many bytes of a payload go into the log.
@@ -51,13 +51,4 @@ func without(batch []outbox.Change, one outbox.Change) []outbox.Change {
 }
 
 // logged is the payload of a change as the log shows it.
-func logged(c outbox.Change) string {
-	end := min(len(c.Payload), maxLogged)
-	if end == len(c.Payload) {
-		return string(c.Payload)
-	}
-	for !utf8.RuneStart(c.Payload[end]) {
-		end--
-	}
-	return string(c.Payload[:end]) + "…"
-}
+func logged(c outbox.Change) string { return printable.Cut(string(c.Payload), maxLogged) }

@@ -314,7 +314,7 @@ type rigOptions struct {
 }
 
 func newRigSender(q Queue, api retry.API, o rigOptions) *Sender {
-	limited := retry.NewLimitedAPI(api, cmp.Or(o.Connections, DefaultConnections), o.Rate)
+	limited := retry.NewLimitedAPI(api, cmp.Or(o.Connections, bigpanda.DefaultConnections), o.Rate)
 	return NewSender(q, limited, SenderOptions{BatchSize: o.BatchSize, AppKey: o.AppKey, HasLeft: o.HasLeft, Log: o.Log})
 }
 

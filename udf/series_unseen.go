@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/influxdata/influxql"
 )
 
 const (
@@ -87,12 +89,12 @@ func (h *Handler) resolveUnseen() {
 		known := h.state.series[key]
 		_, id, _ := strings.Cut(key, "\x00")
 		h.resolve(key, at, fmt.Sprintf("%s was %s, and then no point of it came for %s: resolved by .resolveAfter()",
-			id, known.level, formatDuration(h.feed.after)))
+			id, known.level, influxql.FormatDuration(h.feed.after)))
 		h.counts.unseen++
 	}
 	h.log.Info("alerts of which no point came for .resolveAfter() are resolved; "+
 		"if they are not over, the |alert() node has .stateChangesOnly(): give it a duration that is shorter",
-		"resolved", len(unseen), "resolve_after", formatDuration(f.after))
+		"resolved", len(unseen), "resolve_after", influxql.FormatDuration(f.after))
 }
 
 // unseen returns the keys of series of which no point came for long enough, in

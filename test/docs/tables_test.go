@@ -51,7 +51,7 @@ func TestTables(t *testing.T) {
 func optionsTable() string {
 	var b strings.Builder
 	b.WriteString("| option | what it says | default |\n| --- | --- | --- |\n")
-	for _, o := range udf.OptionsHelp() {
+	for _, o := range udf.OptionsHelp {
 		row(&b, code(o.Usage()), o.Text, o.Default)
 	}
 	return b.String()
