@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -79,9 +80,5 @@ func (e *Error) Unwrap() error { return e.Err }
 // StatusText returns a status with its standard name, since the name that a
 // server sends could be anything.
 func StatusText(status int) string {
-	text := strconv.Itoa(status)
-	if name := http.StatusText(status); name != "" {
-		text += " " + name
-	}
-	return text
+	return strings.TrimSpace(strconv.Itoa(status) + " " + http.StatusText(status))
 }

@@ -144,9 +144,6 @@ func New(c Config) *Handler {
 	}
 }
 
-// Info describes the function. It needs nothing (P2).
-func (h *Handler) Info() (*agent.InfoResponse, error) { return info(h.config.Edge), nil }
-
 // Init checks the options and opens the outbox. A failure is part of the
 // answer, and what a user reads in `kapacitor show`.
 func (h *Handler) Init(r *agent.InitRequest) (*agent.InitResponse, error) {

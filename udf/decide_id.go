@@ -49,24 +49,23 @@ func groupName[T string | []byte](group T) T {
 // takes. Enough for the hosts of a task, and too few to make memory follow the
 // number of series (P7), however long their tags are.
 const (
-	maxIDs     = 10_000
 	maxIDBytes = 8 << 20
-	maxIDPart  = 64 << 10 // of maxIDBytes, for one
+	idBytes    = 800 // that an id counts for besides its own
 )
 
 // renderedIDs remembers the ids that .id('…') made of what it can see of a point.
 type renderedIDs struct {
 	known map[string][]byte
-	bytes int // in known
+	bytes int // that known counts for
 	input []byte
 }
 
 func (r *renderedIDs) add(id []byte) {
-	size := len(r.input) + len(id)
-	if size > maxIDPart {
+	size := len(r.input) + len(id) + idBytes
+	if size > maxBuffer {
 		return
 	}
-	if r.known == nil || len(r.known) >= maxIDs || r.bytes+size > maxIDBytes {
+	if r.known == nil || r.bytes+size > maxIDBytes {
 		r.known, r.bytes = make(map[string][]byte), 0
 	}
 	r.known[string(r.input)] = slices.Clone(id)

@@ -111,13 +111,11 @@ func (h *Handler) noticeWord(from source, word []byte) {
 	if len(h.unknownWords) >= maxUnknownWords {
 		return
 	}
-	if len(word) > maxWordLength {
-		word = []byte(cut(string(word), maxWordLength))
-	}
+	word = word[:min(len(word), maxWordLength)]
 	if h.unknownWords[string(word)] {
 		return
 	}
-	text := string(word)
+	text := validText(string(word))
 	h.unknownWords[text] = true
 	h.log.Error("a point's level is no level: the point passes on without an alert; "+
 		"map the word with .level('WORD', 'CRITICAL')", "word", text, "tag", from.tag, "field", from.field)

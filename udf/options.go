@@ -61,8 +61,8 @@ type options struct {
 	messageField         string
 	durationField        string
 
-	id, incidentIdentifier, message, details, host *compiled   // nil: not set
-	attributes                                     []attribute // by name
+	id, incidentIdentifier, message, details, host *compiled // nil: not set
+	attributes                                     map[string]*compiled
 
 	infoStatus           string
 	autoTags, autoFields bool
@@ -70,11 +70,6 @@ type options struct {
 	resendAfter          time.Duration // 0: never
 	resolveAfter         time.Duration // 0: never
 	maxAge               time.Duration // 0: any age
-}
-
-type attribute struct {
-	name     string
-	template *compiled
 }
 
 var (
@@ -197,12 +192,7 @@ func (o *options) addAttribute(name, text string) error {
 	if err != nil {
 		return err
 	}
-	i, found := slices.BinarySearchFunc(o.attributes, name, func(a attribute, name string) int { return strings.Compare(a.name, name) })
-	if found {
-		o.attributes[i].template = t
-	} else {
-		o.attributes = slices.Insert(o.attributes, i, attribute{name, t})
-	}
+	o.attributes[name] = t
 	return nil
 }
 
@@ -246,6 +236,7 @@ func parseOptions(given []*agent.Option, d Defaults) (*options, error) {
 	o := &options{
 		appKey:      d.AppKey,
 		levels:      make(map[string]Level),
+		attributes:  make(map[string]*compiled),
 		infoStatus:  "ok",
 		passThrough: true,
 	}
@@ -324,10 +315,11 @@ func (o *options) check() error {
 	return nil
 }
 
-func info(edge agent.EdgeType) *agent.InfoResponse {
+// Info describes the function. It needs nothing (P2).
+func (h *Handler) Info() (*agent.InfoResponse, error) {
 	all := make(map[string]*agent.OptionInfo, len(optionTable))
 	for name, spec := range optionTable {
 		all[name] = &agent.OptionInfo{ValueTypes: spec.types}
 	}
-	return &agent.InfoResponse{Wants: edge, Provides: edge, Options: all}
+	return &agent.InfoResponse{Wants: h.config.Edge, Provides: h.config.Edge, Options: all}, nil
 }

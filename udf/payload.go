@@ -110,8 +110,8 @@ func (h *Handler) payload(e *event, c content) bigpanda.Payload {
 	case props["host"] == "":
 		props["host"] = c.host
 	}
-	for _, a := range o.attributes {
-		props[a.name], _ = h.render("attribute "+a.name, a.template, d)
+	for name, t := range o.attributes {
+		props[name], _ = h.render("attribute "+name, t, d)
 	}
 	props["description"] = cut(props["description"], bigpanda.MaxDescription)
 

@@ -195,12 +195,9 @@ func (p *point) allTags(without ...source) map[string]string {
 // allFields returns all fields but those that became something else.
 func (p *point) allFields(without ...source) map[string]any {
 	all := make(map[string]any, len(p.fields))
-	for kind := kindString; kind <= kindBool; kind++ {
-		for i := range p.fields {
-			if e := &p.fields[i]; e.kind == kind {
-				all[string(p.bytes(e.name))] = p.value(e)
-			}
-		}
+	for i := range p.fields {
+		e := &p.fields[i]
+		all[string(p.bytes(e.name))] = p.value(e)
 	}
 	for _, s := range without {
 		delete(all, s.field)

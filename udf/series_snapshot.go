@@ -95,10 +95,7 @@ func (h *Handler) Snapshot() (*agent.SnapshotResponse, error) {
 
 func (s snapshot) encode() (*agent.SnapshotResponse, error) {
 	b, err := json.Marshal(s)
-	if err != nil {
-		return nil, fmt.Errorf("encode snapshot: %w", err)
-	}
-	return &agent.SnapshotResponse{Snapshot: b}, nil
+	return &agent.SnapshotResponse{Snapshot: b}, err
 }
 
 // Restore takes over a snapshot if the outbox is new: otherwise the outbox
