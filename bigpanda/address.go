@@ -81,14 +81,6 @@ func unescaped(text string) string {
 // token (reference/oim-alerts), in any case of letters, and however often it is
 // encoded.
 func hasAccessToken(part string) bool {
-	for {
-		if strings.Contains(strings.ToLower(part), "access_token") {
-			return true
-		}
-		decoded := unescaped(part)
-		if decoded == part {
-			return false
-		}
-		part = decoded // shorter each time
-	}
+	decoded := unescaped(part) // shorter, or the same
+	return strings.Contains(strings.ToLower(part), "access_token") || decoded != part && hasAccessToken(decoded)
 }

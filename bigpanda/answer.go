@@ -3,6 +3,7 @@ package bigpanda
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -110,15 +111,8 @@ func (c *Client) target(resp *http.Response) string {
 // counts from the server's own clock if the header tells it, else from now.
 func retryAfter(header http.Header, now time.Time) time.Duration {
 	text := strings.TrimSpace(header.Get("Retry-After"))
-	if text == "" {
-		return 0
-	}
-	if strings.Trim(text, "0123456789") == "" {
-		seconds, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || seconds > int64(MaxRetryAfter/time.Second) {
-			return MaxRetryAfter
-		}
-		return time.Duration(seconds) * time.Second
+	if n, err := strconv.ParseUint(text, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) {
+		return time.Duration(min(n, uint64(MaxRetryAfter/time.Second))) * time.Second
 	}
 	date, err := http.ParseTime(text)
 	if err != nil {

@@ -12,6 +12,7 @@
 package bigpanda
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 
@@ -92,25 +93,11 @@ func (p Payload) Encode() []byte {
 // of Encode, for one app key: a plain object for one alert, an object with the
 // list alerts for any other number.
 func Body(appKey string, alerts [][]byte) []byte {
-	size := len(`{"app_key":"","alerts":[]}`) + 2*len(appKey)
-	for _, alert := range alerts {
-		size += len(alert) + 1
-	}
-	b := make([]byte, 0, size)
-	b = append(b, `{"app_key":`...)
-	b = gjson.AppendJSONString(b, appKey)
+	b := gjson.AppendJSONString([]byte(`{"app_key":`), appKey)
 	if len(alerts) == 1 && len(alerts[0]) > len(`{}`) {
-		b = append(b, ',')
-		return append(b, alerts[0][1:]...)
+		return append(append(b, ','), alerts[0][1:]...)
 	}
-	b = append(b, `,"alerts":[`...)
-	for n, alert := range alerts {
-		if n > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, alert...)
-	}
-	return append(b, `]}`...)
+	return slices.Concat(b, []byte(`,"alerts":[`), bytes.Join(alerts, []byte(`,`)), []byte(`]}`))
 }
 
 // ofRequest reports whether a name belongs to the request or to the fields of
