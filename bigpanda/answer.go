@@ -28,7 +28,9 @@ func delivered(resp *http.Response, body []byte, end error) bool {
 	case status == http.StatusNoContent:
 		return true
 	case status == http.StatusCreated:
-		return !isPage(resp.Header, body)
+		isPage := bytes.HasPrefix(body, []byte("<")) ||
+			strings.HasPrefix(strings.ToLower(resp.Header.Get("Content-Type")), "text/html")
+		return len(body) == 0 || !isPage
 	case status/100 != 2:
 		return false
 	case end == errLong && len(body) > 0:
@@ -38,13 +40,6 @@ func delivered(resp *http.Response, body []byte, end error) bool {
 	default:
 		return len(body) == 0 || json.Valid(body)
 	}
-}
-
-func isPage(header http.Header, body []byte) bool {
-	if len(body) == 0 {
-		return false
-	}
-	return body[0] == '<' || strings.HasPrefix(strings.ToLower(header.Get("Content-Type")), "text/html")
 }
 
 // answered makes the error of an answer that does not mean delivered.

@@ -100,7 +100,10 @@ func NewClient(o Options) (*Client, error) {
 	o.Timeout = cmp.Or(o.Timeout, DefaultTimeout)
 	o.Connections = cmp.Or(o.Connections, DefaultConnections)
 	hidden := cmp.Or(o.Secrets, new(printable.Secrets))
-	hidden.Add(redactedOther, addressSecrets(o, u)...)
+	hidden.Add(redactedOther, AddressSecrets(u.String())...)
+	if proxy, err := proxyBy(o.Proxy)(&http.Request{URL: u}); err == nil && proxy != nil {
+		hidden.Add(redactedOther, AddressSecrets(proxy.String())...)
+	}
 	token, err := newToken(o, hidden)
 	if err != nil {
 		return nil, err
@@ -148,15 +151,6 @@ func endpoint(text string) (*url.URL, error) {
 		}
 	}
 	return u, nil
-}
-
-// addressSecrets are those of the endpoint, and of the proxy that is asked for it.
-func addressSecrets(o Options, u *url.URL) []string {
-	secrets := AddressSecrets(u.String())
-	if proxy, err := proxyBy(o.Proxy)(&http.Request{URL: u}); err == nil && proxy != nil {
-		secrets = append(secrets, AddressSecrets(proxy.String())...)
-	}
-	return secrets
 }
 
 // Answer is what the endpoint said.

@@ -180,7 +180,7 @@ func (h *Handler) init(r *agent.InitRequest) error {
 	}
 	h.options, h.store = o, store
 	now := h.config.Now()
-	h.feed = newFeed(o.resolveAfter, now)
+	h.feed = feed{after: o.resolveAfter, last: now, due: o.resolveAfter}
 	h.state.now.unix = seconds(now.Unix())
 	h.loaded = make(chan struct{})
 	if s, ok := store.(Public); ok {

@@ -30,11 +30,7 @@ var wanted = map[agent.ValueType]string{
 // again.
 func convert(values []*agent.OptionValue, types []agent.ValueType) ([]argument, error) {
 	if len(values) != len(types) {
-		count := "one value"
-		if len(types) == 2 {
-			count = "two values"
-		}
-		return nil, fmt.Errorf("takes %s, not %d", count, len(values))
+		return nil, fmt.Errorf("takes %s, not %d", [...]string{1: "one value", 2: "two values"}[len(types)], len(values))
 	}
 	args := make([]argument, len(values))
 	for i, v := range values {

@@ -42,10 +42,6 @@ type feed struct {
 	due    time.Duration // of passed, when the open series are gone through next
 }
 
-func newFeed(after time.Duration, now time.Time) feed {
-	return feed{after: after, last: now, due: after}
-}
-
 // arrived takes note of a point. It asks for the time once for each piece of
 // input.
 func (h *Handler) arrived() {
