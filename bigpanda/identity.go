@@ -105,36 +105,28 @@ func (i Identity) Key() string {
 	return string(b)
 }
 
-// ParseKey returns the identity that has a key, with these names for its primary
-// and secondary property, which a key does not hold. Its values share the key's
-// memory. It is the zero Identity for what Key did not return.
-func ParseKey(key, primary, secondary string) (i Identity) {
-	appKey, rest, ok := cutPart(key[min(1, len(key)):])
-	value, rest, ok2 := cutPart(rest)
-	switch {
-	case !ok || !ok2:
-		return Identity{}
-	case key[0] == 'i' && rest == "":
+// ParseKey returns the identity that has a key, which Key has returned, with these
+// names for its primary and secondary property, which a key does not hold. Its values
+// share the key's memory.
+func ParseKey(key, primary, secondary string) Identity {
+	appKey, rest := cutPart(key[1:])
+	value, rest := cutPart(rest)
+	if key[0] == 'i' {
 		return Identity{AppKey: appKey, Incident: value}
 	}
-	if second, rest, ok := cutPart(rest); ok && rest == "" && key[0] == 'p' {
-		return Identity{AppKey: appKey, Primary: primary, PrimaryValue: value, Secondary: secondary, SecondaryValue: second}
-	}
-	return Identity{}
+	second, _ := cutPart(rest)
+	return Identity{AppKey: appKey, Primary: primary, PrimaryValue: value, Secondary: secondary, SecondaryValue: second}
 }
 
-// AppKeyOf returns the app key of the identity that has a key, empty for what Key
-// did not return. It shares the key's memory.
+// AppKeyOf returns the app key of the identity that has a key, which Key has
+// returned. It shares the key's memory.
 func AppKeyOf(key string) string {
-	appKey, _, _ := cutPart(key[min(1, len(key)):])
+	appKey, _ := cutPart(key[1:])
 	return appKey
 }
 
-func cutPart(key string) (part, rest string, ok bool) {
+func cutPart(key string) (part, rest string) {
 	digits, rest, _ := strings.Cut(key, ":")
-	n, err := strconv.Atoi(digits)
-	if err != nil || n < 0 || n > len(rest) {
-		return "", "", false
-	}
-	return rest[:n], rest[n:], true
+	n, _ := strconv.Atoi(digits)
+	return rest[:n], rest[n:]
 }

@@ -107,12 +107,3 @@ func TestKey(t *testing.T) {
 		})
 	}
 }
-
-func TestParseKeyOfWhatIsNone(t *testing.T) {
-	t.Parallel()
-	for _, key := range []string{"", "p", "i", "x1:a1:b", "p1:a1:b", "i1:a1:b1:c", "p1:a1:b9:c", "p1:a1:b-1:c", "p1:a1:bc", "p1:a1:b1:c1", "pp1:a1:b1:c"} {
-		if got := ParseKey(key, "host", "check"); got != (Identity{}) {
-			t.Errorf("%q is the key of %+v", key, got)
-		}
-	}
-}
