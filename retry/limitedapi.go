@@ -78,8 +78,12 @@ func (l *LimitedAPI) Send(ctx context.Context, appKey string, alerts [][]byte) (
 			return nil, canceled(ctx)
 		}
 	}
-	sending, cancel := withGrace(ctx, answerWithin)
+	sending, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
+	defer context.AfterFunc(ctx, func() {
+		Sleep(sending, answerWithin)
+		cancel()
+	})()
 	began := time.Now()
 	answer, err := l.api.Send(sending, appKey, alerts)
 	request := &Request{answer.Status, time.Since(began)}

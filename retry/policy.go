@@ -75,16 +75,3 @@ func Sleep(ctx context.Context, d time.Duration) bool {
 		return false
 	}
 }
-
-// withGrace returns a context that ends some time after ctx.
-func withGrace(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
-	later, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		Sleep(later, grace)
-		cancel()
-	})
-	return later, func() {
-		stop()
-		cancel()
-	}
-}

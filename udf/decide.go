@@ -64,7 +64,7 @@ func (h *Handler) decide(e *event) bool {
 	case e.level == OK:
 		// The OK of an alert that this process never saw open: only |alert()
 		// knows a recovery, and it says how long the alert lasted.
-		if h.state.isResolved(e.series) || e.duration <= 0 {
+		if h.state.resolved[string(e.series)] != nil || e.duration <= 0 {
 			return false
 		}
 	}

@@ -1,7 +1,6 @@
 package udf
 
 import (
-	"maps"
 	"strings"
 	"time"
 	"unicode"
@@ -39,13 +38,6 @@ func ParseLevel(word string) (Level, bool) {
 // status returns the BigPanda status of a level.
 func (o *options) status(l Level) string {
 	return [...]string{OK: "ok", Info: o.infoStatus, Warning: "warning", Critical: "critical"}[l]
-}
-
-// addLevelWords adds the words that have a meaning without .level().
-func (o *options) addLevelWords() {
-	mapped := o.levels
-	o.levels = maps.Clone(levelWords)
-	maps.Copy(o.levels, mapped)
 }
 
 // parseLevel reads the word that stands for a level in a point. It allocates

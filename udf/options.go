@@ -292,7 +292,9 @@ func parseOptions(given []*agent.Option, d Defaults) (*options, error) {
 			return nil, fmt.Errorf("option .%s: %w", call, err)
 		}
 	}
-	o.addLevelWords()
+	mapped := o.levels
+	o.levels = maps.Clone(levelWords)
+	maps.Copy(o.levels, mapped)
 	return o, o.check()
 }
 

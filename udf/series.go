@@ -118,10 +118,6 @@ func newState() *state {
 // saw takes note of a point's time, in Unix nanoseconds.
 func (s *state) saw(t int64) { s.newest = max(s.newest, unix(t)) }
 
-// isResolved reports whether a series was told to be OK, as far as that is
-// remembered.
-func (s *state) isResolved(key []byte) bool { return s.resolved[string(key)] != nil }
-
 // update takes note of what BigPanda is told of a series: it fixes the payload's
 // identity and timestamp, and returns the alert's key. shared reports that another
 // open series makes the same alert.

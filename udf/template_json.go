@@ -12,11 +12,10 @@ import (
 // not, and what JSON cannot tell, such as NaN, renders as nothing.
 var jsonFunctions = map[string]textFunction{
 	"json": func(value any) string {
-		text := jsonCompact(value)
-		if text != "" {
-			text += "\n"
+		if text := jsonCompact(value); text != "" {
+			return text + "\n"
 		}
-		return text
+		return ""
 	},
 	"jsonCompact": jsonCompact,
 }
