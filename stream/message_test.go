@@ -22,7 +22,7 @@ func TestMessage(t *testing.T) {
 	}{
 		{"usual", "app", "CRITICAL", map[string]string{"host": "h", "check": "cpu"}},
 		{"an incident's identifier", "app", "OK", map[string]string{"incident_identifier": "i", "host": "h"}},
-		{"an app key that no subject holds", `a.b*c> "d\e` + "\n\xff\u2028", "WARNING", map[string]string{"host": "h\"\\\xff"}},
+		{"an app key that no subject holds", `a.b*c> "d\e` + "\n\u2028", "WARNING", map[string]string{"host": "h\"\\\ufffd"}},
 		{"no app key", "", "UNKNOWN", map[string]string{"host": "h", "app": "x,\"y\":"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -234,7 +234,7 @@ func ParseAutoAttributes(s string) (tags, fields bool, err error) {
 // it in `kapacitor show`.
 func parseOptions(given []*agent.Option, d Defaults) (*options, error) {
 	o := &options{
-		appKey:      d.AppKey,
+		appKey:      validText(d.AppKey), // of the environment
 		levels:      make(map[string]Level),
 		attributes:  make(map[string]*compiled),
 		infoStatus:  "ok",

@@ -100,7 +100,7 @@ func wantError(t *testing.T, err error, class bigpanda.Class, reason bigpanda.Re
 		t.Fatalf("the error is %v", err)
 	}
 	if e.Class != class || e.Reason != reason || !strings.Contains(e.Error(), hint) {
-		t.Fatalf("the error is %s, %s: %s; wanted %s, %s, and %q in it", e.Class, e.Reason, e, class, reason, hint)
+		t.Fatalf("the error is %v, %s: %s; wanted %v, %s, and %q in it", e.Class, e.Reason, e, class, reason, hint)
 	}
 }
 
