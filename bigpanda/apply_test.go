@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"reflect"
 	"testing"
+
+	"bigpanda-udf/test"
 )
 
 func TestApply(t *testing.T) {
@@ -183,7 +185,7 @@ func TestApplyWhateverWasThere(t *testing.T) {
 	t.Parallel()
 	random := rand.New(rand.NewPCG(1, 2))
 	bytes := make([]byte, 48)
-	for range 20_000 {
+	for range test.Volume(20_000, 4000) {
 		for n := range bytes {
 			bytes[n] = byte(random.Uint32())
 		}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http/httptest"
+	"os"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -48,6 +49,7 @@ func TestActiveScripts(t *testing.T) {
 				server.Close()
 			})
 			e.Setenv("BIGPANDA_TOKEN", testToken)
+			e.Setenv("GORACE", os.Getenv("GORACE"))
 			e.Setenv("BIGPANDA_APP_KEY", "k")
 			e.Setenv("BIGPANDA_URL", server.URL+sandbox.Path)
 			e.Setenv("BIGPANDA_OUTBOX", e.WorkDir+"/outbox")
@@ -117,7 +119,7 @@ type child struct {
 
 func startChild(ts *testscript.TestScript, task string) {
 	p := &child{cmd: exec.Command(programName)}
-	for _, name := range []string{"PATH", "HOME", "BIGPANDA_TOKEN", "BIGPANDA_APP_KEY", "BIGPANDA_URL", "BIGPANDA_OUTBOX"} {
+	for _, name := range []string{"PATH", "HOME", "BIGPANDA_TOKEN", "BIGPANDA_APP_KEY", "BIGPANDA_URL", "BIGPANDA_OUTBOX", "GORACE"} {
 		p.cmd.Env = append(p.cmd.Env, name+"="+ts.Getenv(name))
 	}
 	p.cmd.Env = append(p.cmd.Env, noLooks+"=1")

@@ -19,10 +19,6 @@ import (
 	"bigpanda-udf/system"
 )
 
-// maxRequest bounds a request, in bytes: one alert may be that of thousands of
-// series.
-const maxRequest = 64 << 20
-
 // askAgain is how long a Control waits before it asks again.
 const askAgain = 20 * time.Millisecond
 
@@ -34,9 +30,12 @@ var (
 	// patience is how long a Control waits for a process that does not answer:
 	// its disk may hang, or it is beginning or ending.
 	patience = 5 * time.Second
+	// maxRequest bounds a request, in bytes: one alert may be that of thousands of
+	// series.
+	maxRequest int64 = 64 << 20
 	// maxAnswer bounds an answer, in bytes: a page with one alert, the largest there
 	// is, whose payload is base64 there.
-	maxAnswer int64 = 2 * maxRequest
+	maxAnswer = 2 * maxRequest
 )
 
 // errOlder is the error of an operation that the process does not know.

@@ -73,9 +73,6 @@ func leaveSocket(t *testing.T, path string) {
 	}
 }
 
-// maxRequest is that of the control.
-const maxRequest = 64 << 20
-
 func TestControlRequests(t *testing.T) {
 	t.Parallel()
 	_, c := openControlled(t, t.TempDir())
@@ -96,7 +93,7 @@ func TestControlRequests(t *testing.T) {
 		{"another path", "GET", "/", "", 404},
 		{"no selection", "POST", "/drop-dead", "[]", 400},
 		{"an empty selection", "POST", "/drop-dead", "{}", 200},
-		{"a body without an end", "POST", "/retry", strings.Repeat(" ", maxRequest+1), 400},
+		{"a body without an end", "POST", "/retry", strings.Repeat(" ", outbox.MaxRequest+1), 400},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r, err := http.NewRequestWithContext(t.Context(), tt.method, "http://outbox"+tt.path, strings.NewReader(tt.body))

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"bigpanda-udf/boltfile"
+	"bigpanda-udf/test"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -228,7 +229,7 @@ func TestAnyFlippedBit(t *testing.T) {
 	}
 	asides := 0
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for round := range rounds(300, 60) {
+	for round := range rounds(300, test.Volume(60, 15)) {
 		b := bytes.Clone(whole)
 		what := ""
 		for range 1 + rnd.IntN(3) {

@@ -7,6 +7,7 @@ import (
 
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/outbox/outboxtest"
+	"bigpanda-udf/test"
 )
 
 func TestDisk(t *testing.T) {
@@ -29,7 +30,7 @@ func TestDisk(t *testing.T) {
 			}
 		})
 		return d
-	}, outboxtest.Length{Seeds: outbox.Rounds(4, 2), Steps: 500})
+	}, outboxtest.Length{Seeds: outbox.Rounds(4, test.Volume(2, 1)), Steps: test.Volume(500, 200)})
 }
 
 // memoryDir is a folder that is removed after the test, in memory where that is

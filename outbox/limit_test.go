@@ -5,6 +5,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"bigpanda-udf/test"
 )
 
 func sized(n int, word string, bytes int) Change {
@@ -92,10 +94,7 @@ func TestLimitBesideAppends(t *testing.T) {
 	t.Parallel()
 	r := openIn(t, memoryDir(t), limit(2_000_000)).small(64, 4)
 	const producers, alerts = 3, 20
-	changes := 300
-	if raceIsOn {
-		changes = 120
-	}
+	changes := test.Volume(300, 120)
 	var producing sync.WaitGroup
 	for p := range producers {
 		producing.Go(func() {

@@ -6,12 +6,13 @@ import (
 
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/outbox/outboxtest"
+	"bigpanda-udf/test"
 )
 
 func TestMemory(t *testing.T) {
 	t.Parallel()
 	outboxtest.Run(t, func(_ *testing.T, limit int64) outboxtest.Outbox { return outbox.NewMemory(limit) },
-		outboxtest.Length{Seeds: outbox.Rounds(10, 4), Steps: 500})
+		outboxtest.Length{Seeds: outbox.Rounds(10, test.Volume(4, 2)), Steps: 500})
 }
 
 func TestMemoryIsAlwaysNew(t *testing.T) {

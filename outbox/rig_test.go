@@ -26,8 +26,11 @@ import (
 func init() {
 	syscall.Umask(0o022)
 	patience, controlTimeout = 2*time.Minute, 2*time.Minute
-	maxAnswer = 8 << 20
+	maxRequest, maxAnswer = MaxRequest, 8<<20
 }
+
+// MaxRequest is maxRequest in tests, to be quick.
+const MaxRequest = 8 << 20
 
 const testToken = "s3cret-t0ken-of-a-test"
 
@@ -48,7 +51,7 @@ var full = flag.Bool("outbox.full", false, "all rounds of the tests that go by c
 
 // rounds is how long a test goes on: at length if it was asked for.
 func rounds(long, short int) int {
-	if *full && !raceIsOn {
+	if *full && !test.Race {
 		return long
 	}
 	return short

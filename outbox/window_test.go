@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"bigpanda-udf/test"
 )
 
 // Queued changes stay on disk: memory follows the window alone (P7).
@@ -193,7 +195,7 @@ func TestReleaseOfEverything(t *testing.T) { // P5
 // none is forgotten (P5).
 func TestSmallWindow(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(rounds(15, 5)) {
+	for seed := range uint64(rounds(15, test.Volume(5, 2))) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
 			dir := memoryDir(t)

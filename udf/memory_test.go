@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/test"
 	"bigpanda-udf/udf"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -164,26 +165,26 @@ func TestLargePointsLeaveNothing(t *testing.T) {
 		points   func(yield func(pt) bool)
 	}{
 		{"texts that a template for the id sees", "{{ .Name }}", func(yield func(pt) bool) {
-			for i := range 400 {
+			for i := range test.Volume(400, 250) {
 				yield(at(0, "id", "OK").grouped("g").tagged("x", fmt.Sprint(i, long)))
 			}
 		}},
 		{"ids", "{{ index .Tags \"alertID\" }}", func(yield func(pt) bool) {
-			for i := range 400 {
+			for i := range test.Volume(400, 250) {
 				yield(at(0, fmt.Sprint(i, long), "OK"))
 			}
 		}},
 		{"words for levels", "", func(yield func(pt) bool) {
-			for i := range 20 {
+			for i := range test.Volume(20, 14) {
 				yield(at(0, "id", fmt.Sprint(i, strings.Repeat("x", 1<<20))))
 			}
 		}},
 		{"tags", "", func(yield func(pt) bool) { yield(wide) }},
 		{"a group, in the default id", "", func(yield func(pt) bool) {
-			yield(at(0, "", "OK").grouped(strings.Repeat("x", 16<<20)))
+			yield(at(0, "", "OK").grouped(strings.Repeat("x", test.Volume(16, 13)<<20)))
 		}},
 		{"a group, in a template for the id", "{{ .Group }}", func(yield func(pt) bool) {
-			yield(at(0, "", "OK").grouped(strings.Repeat("x", 16<<20)))
+			yield(at(0, "", "OK").grouped(strings.Repeat("x", test.Volume(16, 13)<<20)))
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -29,7 +29,7 @@ func rounds(long, short uint64) uint64 {
 	if *Full {
 		return long
 	}
-	return short
+	return uint64(test.Volume(int(short), int(short)/3))
 }
 
 // A request is what a fakeAPI was sent.

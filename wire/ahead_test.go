@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"bigpanda-udf/test"
+
 	"github.com/influxdata/kapacitor/udf/agent"
 )
 
@@ -91,7 +93,7 @@ func TestRunDoesNotWaitForTheReadAhead(t *testing.T) {
 // begins.
 func TestRunJoinsWhatReadsBring(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(20) {
+	for seed := range uint64(test.Volume(20, 4)) {
 		r := rand.New(rand.NewPCG(seed, 4))
 		in := frames(initTask("cpu"))
 		for len(in) < 3<<20 {

@@ -67,7 +67,7 @@ func TestRunGivesLittleMemoryBeforeInit(t *testing.T) {
 		{"a large frame", frames(large), "before Init is over the limit of 1048576 bytes"},
 		{"a large frame behind an Init", frames(initTask("cpu"), large), ""},
 		{"an Init of the limit", frames(initTask(strings.Repeat("x", maxEarly-20))), ""},
-		{"many requests for Info", bytes.Repeat(frames(info()), 1<<20), "more than 1048576 bytes of answers wait before Init"},
+		{"many requests for Info", bytes.Repeat(frames(info()), 1<<14), "more than 1048576 bytes of answers wait before Init"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, out := pipe(t) // nobody reads the other end
@@ -76,7 +76,7 @@ func TestRunGivesLittleMemoryBeforeInit(t *testing.T) {
 			h := &recorder{}
 			quick := defaultPace
 			quick.grace = time.Millisecond
-			err := run(t.Context(), h, bytes.NewReader(tt.input), out, Options{InitWithin: time.Hour}, quick)
+			err := run(t.Context(), wordy{h}, bytes.NewReader(tt.input), out, Options{InitWithin: time.Hour}, quick)
 			runtime.ReadMemStats(&after)
 			if tt.want == "" {
 				if err != nil && !strings.Contains(err.Error(), "output") {
@@ -92,6 +92,13 @@ func TestRunGivesLittleMemoryBeforeInit(t *testing.T) {
 			}
 		})
 	}
+}
+
+// wordy has an option of a long name, so that some requests for Info are enough.
+type wordy struct{ *recorder }
+
+func (w wordy) Info() (*agent.InfoResponse, error) {
+	return &agent.InfoResponse{Options: map[string]*agent.OptionInfo{strings.Repeat("x", 500): {}}}, w.note("info")
 }
 
 // P8: requests of a few bytes whose answers nobody takes stop at the bound, also

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"testing"
 
+	"bigpanda-udf/test"
+
 	"github.com/influxdata/kapacitor/udf/agent"
 	"google.golang.org/protobuf/proto"
 )
@@ -31,7 +33,7 @@ var full = flag.Bool("wire.full", false, "all seeds of the test that goes by cha
 // agent goes on after an Init without Success, which therefore comes last here.
 func TestRunSaysWhatTheStockAgentSays(t *testing.T) {
 	t.Parallel()
-	seeds := 100
+	seeds := test.Volume(100, 30)
 	if *full {
 		seeds = 300
 	}

@@ -68,7 +68,7 @@ func TestMemoryOfADaemonGoesBack(t *testing.T) {
 	for _, conn := range open {
 		conn.Close()
 	}
-	if raceIsOn {
+	if test.Race {
 		return // what the race detector notes of the memory stays
 	}
 	for deadline := time.Now().Add(test.Patient); memoryOf(t, f, "VmRSS") > begin+little; time.Sleep(50 * time.Millisecond) {

@@ -16,21 +16,23 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bigpanda-udf/test"
 )
 
 var (
-	rounds = flag.Int("rounds", 60, "losses of power per trace")
+	rounds = flag.Int("rounds", test.Volume(60, 20), "losses of power per trace")
 	seed   = flag.Uint64("seed", 1, "of the losses")
 	only   = flag.Int("round", -1, "only this one of the rounds")
 )
 
 // TestPowerLoss loses the power at random moments (P4, P5).
 func TestPowerLoss(t *testing.T) {
-	t.Run("recorded now", func(t *testing.T) { test(t, record(t)) })
-	t.Run("kept", func(t *testing.T) { test(t, readKept(t)) })
+	t.Run("recorded now", func(t *testing.T) { survives(t, record(t)) })
+	t.Run("kept", func(t *testing.T) { survives(t, readKept(t)) })
 }
 
-func test(t *testing.T, ops []op) {
+func survives(t *testing.T, ops []op) {
 	r := run(t, ops, *rounds, *rounds)
 	t.Log(r)
 	for _, f := range r.failures[:min(5, len(r.failures))] {
