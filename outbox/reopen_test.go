@@ -2,12 +2,17 @@ package outbox
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
+
+	"bigpanda-udf/boltfile"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 func TestAllIsThereAfterClose(t *testing.T) { // P5
@@ -193,5 +198,34 @@ func TestReleaseAfterClose(t *testing.T) {
 	all := r.drain()
 	if inOrder(t, all); len(all) != 4 {
 		t.Errorf("got %s", payloadsOf(all))
+	}
+}
+
+// Whoever reads the levels makes room for them at once: of few it is told their number, of
+// many about how many they are, and of a damaged file no more than it may hold (P7).
+func TestLevelCount(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{0, 7, 999, 20_000} {
+		r := openIn(t, memoryDir(t))
+		var levels []Level
+		for i := range n {
+			levels = append(levels, Level{Key: fmt.Sprint("series", i), Time: 1, Value: bytes.Repeat([]byte("v"), 100)})
+		}
+		r.Append(nil, levels)
+		if got := r.LevelCount(); got < n-n/1000*100 || got > n+n/1000*100 {
+			t.Errorf("of %d levels it says %d", n, got)
+		}
+	}
+	r := openIn(t, memoryDir(t))
+	err := r.store.update(func(tx *bolt.Tx) error {
+		for i := range uint64(2000) {
+			if err := tx.Bucket(bucketLevels).Put(boltfile.EncodeID(i), []byte("v")); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if got := r.LevelCount(); err != nil || got > 100_000 {
+		t.Errorf("of a damaged file it says %d, %v", got, err)
 	}
 }
