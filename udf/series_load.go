@@ -5,9 +5,20 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"sync"
 
 	"bigpanda-udf/outbox"
 )
+
+// What a load allocates stays, nearly all of it. With more levels than manyLevels the
+// collector would look through it again and again, and take a quarter of the time.
+const (
+	manyLevels = 10_000
+	loadingGC  = 400 // percent, as GOGC
+)
+
+// usualGC is GOGC as it was at the first load: another one may go on by now.
+var usualGC = sync.OnceValue(func() int { return debug.SetGCPercent(loadingGC) })
 
 // load reads what BigPanda was told before. Kapacitor does not wait for it at
 // Init, which answers at once whatever the outbox holds; the first point does, so one
@@ -18,7 +29,12 @@ func (h *Handler) load() {
 	defer h.mu.Unlock()
 	defer h.survive("reading the levels failed: open alerts are sent again; please report this")
 	if c, ok := h.store.(interface{ LevelCount() int }); ok {
-		h.state.expect(c.LevelCount())
+		n := c.LevelCount()
+		if n > manyLevels {
+			defer debug.SetGCPercent(usualGC())
+			debug.SetGCPercent(loadingGC)
+		}
+		h.state.expect(n)
 	}
 	var isNew bool
 	var err error
@@ -31,9 +47,11 @@ func (h *Handler) load() {
 		for range read { // the store is not held up by a panic
 		}
 	}()
+	left := false // the app key
 	for piece := range read {
 		for _, t := range piece {
 			h.state.take(t)
+			left = left || t.Identity.AppKey != h.appKey
 		}
 	}
 	h.isNew = isNew
@@ -42,7 +60,9 @@ func (h *Handler) load() {
 	if err != nil {
 		h.log.Error("what BigPanda was told cannot be read from the outbox: open alerts are sent again", "error", err)
 	}
-	h.noticeAppKey()
+	if left {
+		h.noticeAppKey()
+	}
 }
 
 // readLevels sends what the store has on, in pieces, each of which is the receiver's
@@ -68,12 +88,11 @@ func (h *Handler) readLevels(to chan<- []told) (isNew bool, err error) {
 	return isNew, cmp.Or(err, unreadable)
 }
 
-// A told is a record as it was read, with all that is found out without the state:
-// Handler.load does that beside.
+// A told is a record as it was read.
 type told struct {
 	record
-	key, alert string // of the series, and of its alert
-	again      bool
+	key   string // of the series
+	again bool
 }
 
 func readTold(l outbox.Level) (told, error) {
@@ -81,7 +100,7 @@ func readTold(l outbox.Level) (told, error) {
 	if err != nil {
 		return told{}, fmt.Errorf("read level of %q: %w", l.Key, err)
 	}
-	return told{r, l.Key, r.Identity.Key(), l.Again}, nil
+	return told{r, l.Key, l.Again}, nil
 }
 
 // restore takes over one of what records gave. restored is to be called after
@@ -97,11 +116,14 @@ func (s *state) restore(l outbox.Level) error {
 // expect makes room for as many series, each with an alert of its own: a map that grows
 // to a million entries is moved twenty times.
 func (s *state) expect(n int) {
-	s.series, s.alerts = make(map[string]*series, n), make(map[string]*alert, n)
+	var both sync.WaitGroup
+	both.Go(func() { s.series = make(map[string]*series, n) })
+	both.Go(func() { s.alerts = make(map[string]*alert, n) })
+	both.Wait()
 }
 
 func (s *state) take(t told) {
-	a := s.alert(t.alert)
+	a := s.alert(t.Identity.Key())
 	if a.open == 0 {
 		a.names = s.name(t.Identity)
 	}
