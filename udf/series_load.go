@@ -51,7 +51,7 @@ func (h *Handler) load() {
 	for piece := range read {
 		for _, t := range piece {
 			h.state.take(t)
-			left = left || t.Identity.AppKey != h.appKey
+			left = left || t.Identity.AppKey != h.options.appKey
 		}
 	}
 	h.isNew = isNew
