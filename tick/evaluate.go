@@ -23,8 +23,7 @@ type property struct {
 
 // An evaluator follows a script from its first line to its last. What it makes of
 // an expression is a literal, a []any, a *node, or what only fails who needs its
-// value: an ast.Node that is not evaluated, or the error why there is none. A
-// statement that makes no node fails the script.
+// value: an ast.Node that is not evaluated, or the error why there is none.
 type evaluator struct {
 	vars  map[string]any
 	nodes []*node // as they were made
@@ -34,9 +33,8 @@ func (e *evaluator) run(program *ast.ProgramNode) error {
 	for _, statement := range program.Nodes {
 		switch s := statement.(type) {
 		case *ast.DeclarationNode:
-			v := e.value(s.Right)
-			err, failed := v.(error)
-			if _, isChain := s.Right.(*ast.ChainNode); isChain && failed {
+			v, err := e.value(s.Right)
+			if err != nil {
 				return err
 			}
 			e.vars[s.Left.Ident] = v
@@ -45,7 +43,7 @@ func (e *evaluator) run(program *ast.ProgramNode) error {
 				"var %s of line %d has no value in the script: give it one there, such as var %[1]s = '…'", s.Node.Ident, s.Line())
 		case *ast.DBRPNode, *ast.CommentNode:
 		default:
-			if err, failed := e.value(s).(error); failed {
+			if _, err := e.value(s); err != nil {
 				return err
 			}
 		}
@@ -53,37 +51,45 @@ func (e *evaluator) run(program *ast.ProgramNode) error {
 	return nil
 }
 
-func (e *evaluator) value(n ast.Node) any {
+// value evaluates an expression. An error is of the script as a whole.
+func (e *evaluator) value(n ast.Node) (any, error) {
 	switch n := n.(type) {
 	case *ast.StringNode:
-		return n.Literal
+		return n.Literal, nil
 	case *ast.BoolNode:
-		return n.Bool
+		return n.Bool, nil
 	case *ast.DurationNode:
-		return n.Dur
+		return n.Dur, nil
 	case *ast.NumberNode:
 		if n.IsInt {
-			return n.Int64
+			return n.Int64, nil
 		}
-		return n.Float64
+		return n.Float64, nil
 	case *ast.ListNode:
 		return e.values(n.Nodes)
 	case *ast.IdentifierNode:
-		return e.variable(n)
+		return e.variable(n), nil
 	case *ast.BinaryNode:
 		return e.joined(n)
 	case *ast.ChainNode:
 		return e.chain(n)
+	case *ast.FunctionNode:
+		_, err := e.values(n.Args)
+		return n, err
 	}
-	return n
+	return n, nil
 }
 
-func (e *evaluator) values(nodes []ast.Node) []any {
+func (e *evaluator) values(nodes []ast.Node) ([]any, error) {
 	all := make([]any, 0, len(nodes))
 	for _, n := range nodes {
-		all = append(all, e.value(n))
+		v, err := e.value(n)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, v)
 	}
-	return all
+	return all, nil
 }
 
 func (e *evaluator) variable(n *ast.IdentifierNode) any {
@@ -100,49 +106,58 @@ func (e *evaluator) variable(n *ast.IdentifierNode) any {
 
 // joined is the sum of two texts, the one expression that scripts use for
 // names and templates.
-func (e *evaluator) joined(n *ast.BinaryNode) any {
-	both := e.values([]ast.Node{n.Left, n.Right})
+func (e *evaluator) joined(n *ast.BinaryNode) (any, error) {
+	both, err := e.values([]ast.Node{n.Left, n.Right})
+	if err != nil {
+		return nil, err
+	}
 	for _, v := range both {
 		switch v.(type) {
 		case error, ast.Node:
-			return v
+			return v, nil
 		}
 	}
 	left, ok := both[0].(string)
 	right, also := both[1].(string)
 	if n.Operator != ast.TokenPlus || !ok || !also {
-		return n
+		return n, nil
 	}
 	if len(left)+len(right) > maxScript { // a few lines can double a text for ever
-		return fmt.Errorf("a text of more than %d bytes, in line %d, is not put together here: write the value itself", maxScript, n.Line())
+		return fmt.Errorf("a text of more than %d bytes, in line %d, is not put together here: write the value itself", maxScript, n.Line()), nil
 	}
-	return left + right
+	return left + right, nil
 }
 
 // chain makes a node, or sets a property of one.
-func (e *evaluator) chain(n *ast.ChainNode) any {
-	left := e.value(n.Left)
+func (e *evaluator) chain(n *ast.ChainNode) (any, error) {
+	left, err := e.value(n.Left)
+	if err != nil {
+		return nil, err
+	}
 	on, ok := left.(*node)
 	if !ok {
 		switch left.(type) {
 		case error, ast.Node:
-			return whyNoValue(left)
+			return nil, whyNoValue(left)
 		}
-		return fmt.Errorf("line %d: what stands before %s is no node", n.Line(), n.Operator)
+		return nil, fmt.Errorf("line %d: what stands before %s is no node", n.Line(), n.Operator)
 	}
 	call, ok := n.Right.(*ast.FunctionNode)
 	if !ok {
-		return n
+		return n, nil
 	}
-	args := e.values(call.Args)
+	args, err := e.values(call.Args)
+	if err != nil {
+		return nil, err
+	}
 	if n.Operator == ast.TokenDot {
 		on.properties = append(on.properties, property{call.Func, call.Line(), args})
-		return on
+		return on, nil
 	}
 	made := &node{name: call.Func, line: call.Line(), dynamic: n.Operator == ast.TokenAt, parent: on}
 	if len(args) > 0 {
 		made.properties = []property{{call.Func, call.Line(), args}}
 	}
 	e.nodes = append(e.nodes, made)
-	return made
+	return made, nil
 }
