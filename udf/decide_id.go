@@ -86,7 +86,7 @@ func (h *Handler) renderID(p *point) []byte {
 	if id, ok := h.rendered.known[string(input)]; ok {
 		return id
 	}
-	data := templateData{Name: string(p.bytes(p.name)), TaskName: h.task, Group: string(groupName(p.group)), Tags: p.allTags(p.levelFrom)}
+	data := idData{Name: string(p.bytes(p.name)), TaskName: h.task, Group: string(groupName(p.group)), Tags: p.allTags(p.levelFrom)}
 	id := p.defaultID()
 	if text, ok := h.render("id", h.options.id, data); ok {
 		id = []byte(text)

@@ -157,7 +157,7 @@ func checkChosen(name string) error {
 	return nil
 }
 
-func templateOption(field func(*options) **compiled, names []string, further map[string]textFunction) option {
+func templateOption(field func(*options) **compiled, names []string, further textFunctions) option {
 	return option{types: stringType, set: func(o *options, args []argument) (err error) {
 		if args[0].text != "" {
 			*field(o), err = compile(args[0].text, names, further)

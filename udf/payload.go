@@ -60,13 +60,16 @@ func (o *options) readMessage(p *point) (message string, from source) {
 func (h *Handler) payload(e *event, c content) bigpanda.Payload {
 	o := h.options
 	group, id := string(e.group), string(e.id)
-	d := templateData{
-		Name: c.name, TaskName: h.task, Group: groupName(group), Tags: c.tags, ID: id, Fields: c.fields,
-		Level: e.level.String(), Time: time.Unix(0, e.time).UTC(), Duration: e.duration,
-	}
+	var d attributeData
+	d.idData = idData{Name: c.name, TaskName: h.task, Group: groupName(group), Tags: c.tags}
+	d.ID = id
+	d.Fields = c.fields
+	d.Level = e.level.String()
+	d.Time = time.Unix(0, e.time).UTC()
+	d.Duration = e.duration
 	d.Message = cmp.Or(c.message, id+" is "+d.Level) // Kapacitor's default
 	if o.message != nil {
-		if rendered, ok := h.render("message", o.message, d); ok {
+		if rendered, ok := h.render("message", o.message, d.messageData); ok {
 			d.Message = rendered
 		}
 	}
@@ -94,11 +97,11 @@ func (h *Handler) payload(e *event, c content) bigpanda.Payload {
 	props["secondary_property"] = o.secondaryProperty
 	d.Details, props["details"] = c.details, postedDetails(c.details)
 	if o.details != nil {
-		d.Details, _ = h.render("details", o.details, d)
+		d.Details, _ = h.render("details", o.details, d.detailsData)
 		props["details"] = d.Details
 	}
 	if o.incidentIdentifier != nil {
-		props["incident_identifier"], _ = h.render("incidentIdentifier", o.incidentIdentifier, d)
+		props["incident_identifier"], _ = h.render("incidentIdentifier", o.incidentIdentifier, d.incidentData)
 	}
 
 	// The native handler renders these of the event, whose group is empty

@@ -11,21 +11,37 @@ import (
 	"time"
 )
 
-// templateData is what templates see, as Kapacitor's alert node gives it to its own
-// (alert.go and alert/types.go): each of them the names below, of what was made
-// before it.
-type templateData struct {
+// The data of the templates, as Kapacitor's alert node gives them to its own
+// (alert.go and alert/types.go): each sees what was made before it.
+
+type idData struct {
 	Name     string // the measurement
 	TaskName string
 	Group    string // the group-by tags; "nil" without any
 	Tags     map[string]string
-	ID       string
+}
+
+type incidentData struct {
+	idData
+	ID string
+}
+
+type messageData struct {
+	incidentData
 	Fields   map[string]any
 	Level    string
 	Time     time.Time
 	Duration time.Duration
-	Message  string
-	Details  string `json:"-"` // json is for the template of the details alone
+}
+
+type detailsData struct {
+	messageData
+	Message string
+}
+
+type attributeData struct {
+	detailsData
+	Details string
 }
 
 var (
@@ -66,12 +82,13 @@ const maxTemplate = 64 << 10
 // it prints is made to leave out missing values, where text/template would
 // print <no value>: missingkey=zero does not, for a map of interfaces. And it is
 // made to count what it does. further are functions that only this template has.
-func compile(text string, names []string, further map[string]textFunction) (*compiled, error) {
+func compile(text string, names []string, further textFunctions) (*compiled, error) {
 	if len(text) > maxTemplate {
 		return nil, fmt.Errorf("the template is longer than %d bytes: make it shorter", maxTemplate)
 	}
 	c := &compiled{budget: new(budget)}
-	t, err := template.New("").Funcs(c.budget.functions(further)).Parse(text)
+	functions := c.budget.functions(further)
+	t, err := template.New("").Funcs(functions).Parse(text)
 	if err != nil {
 		if misplaced := misplacedJSON(err); misplaced != nil {
 			return nil, misplaced
@@ -86,7 +103,7 @@ func compile(text string, names []string, further map[string]textFunction) (*com
 		}
 		// What a {{define}} gets as its dot is known only where it is called.
 		isMain := named.Name() == ""
-		w := walker{names: names, rootDot: isMain}
+		w := walker{names: names, functions: functions, rootDot: isMain, repeats: !isMain}
 		w.walk(named.Root, w.rootDot)
 		if w.err != nil {
 			return nil, w.err
@@ -100,10 +117,12 @@ func compile(text string, names []string, further map[string]textFunction) (*com
 
 // A walker goes over a parsed template.
 type walker struct {
-	names   []string
-	rootDot bool // $ is the data
-	nodes   int  // that were walked over; those of a loop count in it
-	err     error
+	names     []string
+	functions template.FuncMap // that count what they do
+	rootDot   bool             // $ is the data
+	repeats   bool             // what is walked over may be executed many times
+	nodes     int              // that were walked over; those of a loop count in it
+	err       error
 }
 
 // walk looks at one node; dot says whether the dot is the template's data there.
@@ -126,7 +145,7 @@ func (w *walker) walk(n parse.Node, dot bool) {
 			for _, c := range n.Cmds {
 				w.walk(c, dot)
 			}
-			countArguments(n)
+			w.countArguments(n)
 		}
 	case *parse.CommandNode:
 		for _, a := range n.Args {
@@ -150,11 +169,11 @@ func (w *walker) walk(n parse.Node, dot bool) {
 		w.walk(n.Pipe, dot)
 		w.walk(n.ElseList, dot)
 		through(n.Pipe, rangeFunc)
-		outside := w.nodes
-		w.nodes = 0
+		outside := *w
+		w.nodes, w.repeats = 0, true
 		w.walk(n.List, false)
 		countIn(n.List, w.nodes+iterationSteps)
-		w.nodes = outside
+		w.nodes, w.repeats = outside.nodes, outside.repeats
 	case *parse.StringNode:
 		w.nodes += len(n.Text) / stepBytes
 	case *parse.TemplateNode:

@@ -8,7 +8,7 @@ import (
 
 // BenchmarkTemplates renders templates as they are written.
 func BenchmarkTemplates(b *testing.B) {
-	data := templateData{}
+	data := attributeData{}
 	data.ID, data.Level, data.Message = "cpu:host=a", "CRITICAL", "cpu:host=a is CRITICAL"
 	data.Time = time.Unix(1_700_000_000, 0).UTC()
 	data.Tags, data.Fields = map[string]string{"host": "a"}, map[string]any{"value": 1.5}

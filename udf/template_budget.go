@@ -2,11 +2,12 @@ package udf
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
-	"strconv"
 	"strings"
 	"text/template"
 	"text/template/parse"
+	"time"
 )
 
 // What one execution of a template may take. The points of a whole read wait
@@ -53,80 +54,75 @@ func (b *budget) handle(n int) error {
 	return b.over
 }
 
-// A textFunction makes a text of one value.
-type textFunction func(value any) string
+// textFunctions are functions that make texts, by name.
+type textFunctions map[string]func(values ...any) (string, error)
 
 // functions are those of text/template that make texts, which would write
 // <no value> or <nil> for a missing value, those that compare, and others besides.
-// Texts that they are given count before (see countArguments); what they make of
-// them is a few times as long at most.
-func (b *budget) functions(further map[string]textFunction) template.FuncMap {
-	all := comparisons()
-	all["printf"] = b.printf
-	for name, f := range map[string]func(...any) string{
-		"print": fmt.Sprint, "println": fmt.Sprintln,
-		"html": template.HTMLEscaper, "js": template.JSEscaper, "urlquery": template.URLQueryEscaper,
-	} {
-		all[name] = func(values ...any) (string, error) {
-			if err := b.take(values...); err != nil {
-				return "", err
-			}
-			return f(present(values...)...), nil
-		}
+func (b *budget) functions(further textFunctions) template.FuncMap {
+	all := template.FuncMap{
+		"print":    b.text(plain(fmt.Sprint)),
+		"printf":   b.printf,
+		"println":  b.text(plain(fmt.Sprintln)),
+		"html":     b.text(plain(template.HTMLEscaper)),
+		"js":       b.text(plain(template.JSEscaper)),
+		"urlquery": b.text(plain(template.URLQueryEscaper)),
 	}
+	maps.Copy(all, b.comparisons())
 	for name, f := range further {
-		all[name] = func(value any) (string, error) {
-			if err := b.take(value); err != nil {
-				return "", err
-			}
-			return f(value), nil
-		}
+		all[name] = b.text(f)
 	}
 	return all
 }
 
-// take takes the values that a function is given, but for those that are texts.
-func (b *budget) take(values ...any) error {
-	for _, v := range values {
-		if _, counted := v.(string); counted {
-			continue
-		}
-		bytes, _ := measure(v)
-		if err := b.handle(bytes); err != nil {
-			return err
-		}
-	}
-	return nil
+func plain(f func(...any) string) func(...any) (string, error) {
+	return func(values ...any) (string, error) { return f(values...), nil }
 }
 
-// measure returns how many bytes a value has as a text, and at most of how many
-// parts it is that a width counts for.
-func measure(v any) (bytes, parts int) {
-	if text, ok := v.(string); ok {
-		return len(text), 1
+// text returns f within the budget. f may make several times the bytes that it
+// is given; it is not called with more than are left.
+func (b *budget) text(f func(...any) (string, error)) func(...any) (string, error) {
+	return func(values ...any) (string, error) {
+		values = present(values...)
+		given := 0
+		for _, v := range values {
+			bytes, _ := b.measure(v)
+			given += bytes
+		}
+		return b.within(given, func() (string, error) { return f(values...) })
 	}
-	bytes = len(fmt.Sprint(v))
-	switch reflect.ValueOf(v).Kind() {
-	case reflect.Map, reflect.Slice, reflect.Array, reflect.Struct, reflect.Pointer:
-		return bytes, bytes + 1
+}
+
+// within takes the bytes that a function is given, calls it, and takes those
+// that it made.
+func (b *budget) within(given int, f func() (string, error)) (string, error) {
+	if err := b.handle(given); err != nil {
+		return "", err
 	}
-	return bytes, 1
+	made, err := f()
+	if err != nil {
+		return "", err
+	}
+	return made, b.handle(len(made))
 }
 
 // printf is fmt's, which fills each value up to the width that its verb has, and
 // takes a value as often as verbs name it by its number.
 func (b *budget) printf(format string, values ...any) (string, error) {
-	times, width := 1, widest(format, values)
+	values = present(values...)
+	times := 1
 	if strings.Contains(format, "[") {
 		times = strings.Count(format, "%")
 	}
+	width := widest(format, values)
+	given := len(format)
 	for _, v := range values {
-		bytes, parts := measure(v)
-		if err := b.handle(times * (bytes + parts*width)); err != nil {
-			return "", err
+		if given <= b.bytes { // what is left of it fits into an int
+			bytes, parts := b.measure(v)
+			given += times * (bytes + parts*width)
 		}
 	}
-	return fmt.Sprintf(format, present(values...)...), nil
+	return b.within(given, func() (string, error) { return fmt.Sprintf(format, values...), nil })
 }
 
 // maxWidth is the largest width or precision that fmt takes.
@@ -134,20 +130,85 @@ const maxWidth = 1_000_000
 
 // widest returns the largest width or precision that a format asks for.
 func widest(format string, values []any) (width int) {
-	isNoDigit := func(r rune) bool { return r < '0' || r > '9' }
+	star := -1 // that * may stand for; not yet looked for
 	for _, verb := range strings.Split(format, "%")[1:] {
-		flags := strings.TrimSuffix(verb, strings.TrimLeft(verb, "-+# 0123456789.*[]"))
-		for number := range strings.FieldsFuncSeq(flags, isNoDigit) {
-			n, _ := strconv.Atoi(number) // as large as it gets, if it is too large
-			width = max(width, n)
+		number := 0
+	flags:
+		for _, c := range []byte(verb) {
+			switch {
+			case c >= '0' && c <= '9':
+				number = min(10*number+int(c-'0'), maxWidth)
+				width = max(width, number)
+				continue
+			case c == '*':
+				if star < 0 {
+					star = largest(values)
+				}
+				width = max(width, star)
+			case !strings.ContainsRune("+-# .[]", rune(c)):
+				break flags
+			}
+			number = 0
 		}
-		for _, v := range values {
-			if n := reflect.ValueOf(v); n.CanInt() && strings.Contains(flags, "*") {
-				width = max(width, int(n.Int()), -int(n.Int()))
+	}
+	return width
+}
+
+// largest returns the largest width that one of the values may be.
+func largest(values []any) (width int) {
+	for _, v := range values {
+		if n := reflect.ValueOf(v); n.CanInt() {
+			width = max(width, int(min(max(n.Int(), -n.Int()), maxWidth)))
+		}
+	}
+	return width
+}
+
+// numberBytes is about what a number or a time takes as a text.
+const numberBytes = 32
+
+// measure returns about how many bytes a value has as a text, and of how many
+// parts it is that a width counts for. It stops once that is over the budget.
+func (b *budget) measure(v any) (bytes, parts int) {
+	switch v := v.(type) {
+	case string:
+		return len(v), 1
+	case nothing:
+		return 0, 0
+	case float64, int64, bool, int, time.Time, time.Duration:
+		return numberBytes, 1
+	}
+	var add func(reflect.Value)
+	add = func(v reflect.Value) {
+		bytes += numberBytes
+		parts++
+		if bytes > b.bytes {
+			return
+		}
+		switch v.Kind() {
+		case reflect.String:
+			bytes += v.Len()
+		case reflect.Pointer, reflect.Interface:
+			if !v.IsNil() {
+				add(v.Elem())
+			}
+		case reflect.Map:
+			for i := v.MapRange(); i.Next() && bytes <= b.bytes; {
+				add(i.Key())
+				add(i.Value())
+			}
+		case reflect.Slice, reflect.Array:
+			for i := 0; i < v.Len() && bytes <= b.bytes; i++ {
+				add(v.Index(i))
+			}
+		case reflect.Struct:
+			for i := range v.NumField() {
+				add(v.Field(i))
 			}
 		}
 	}
-	return min(width, maxWidth)
+	add(reflect.ValueOf(v))
+	return bytes, parts
 }
 
 // The functions that compile writes into a template.
@@ -172,14 +233,17 @@ func (b *budget) counters() template.FuncMap {
 		argumentFunc: func(v any) (any, error) {
 			switch v := v.(type) {
 			case string:
-				return v, b.handle(len(v))
+				return v, b.handle(formatGrowth * len(v))
 			case []byte:
-				return v, b.handle(len(v))
+				return v, b.handle(formatGrowth * len(v))
 			}
 			return v, nil
 		},
 	}
 }
+
+// formatGrowth is how much longer a time's Format makes a layout, at most.
+const formatGrowth = 4
 
 // countIn lets each execution of a list count.
 func countIn(list *parse.ListNode, steps int) {
@@ -191,22 +255,26 @@ func countIn(list *parse.ListNode, steps int) {
 	list.Nodes = append([]parse.Node{&parse.ActionNode{NodeType: parse.NodeAction, Pos: list.Pos, Pipe: pipe}}, list.Nodes...)
 }
 
-// countArguments lets the arguments count of all that is called, functions and
-// methods: each looks through them, and some make texts of them.
-func countArguments(pipe *parse.PipeNode) {
+// countArguments lets the arguments count of what does not count by itself:
+// methods, one of which (Format of a time) makes texts, and where it is repeated,
+// functions, such as eq, which looks through them.
+func (w *walker) countArguments(pipe *parse.PipeNode) {
 	var counted []*parse.CommandNode
 	for i, c := range pipe.Cmds {
-		if i > 0 {
-			counted = append(counted, call(c.Pos, argumentFunc))
-		}
-		for j, a := range c.Args[1:] {
-			switch a.(type) {
-			case *parse.StringNode, *parse.NumberNode, *parse.BoolNode, *parse.NilNode:
-				continue
+		first, isFunction := c.Args[0].(*parse.IdentifierNode)
+		if counts := !isFunction; counts || w.repeats && w.functions[first.Ident] == nil {
+			if i > 0 {
+				counted = append(counted, call(c.Pos, argumentFunc))
 			}
-			wrapped := call(a.Position(), argumentFunc)
-			wrapped.Args = append(wrapped.Args, a)
-			c.Args[j+1] = &parse.PipeNode{NodeType: parse.NodePipe, Pos: a.Position(), Cmds: []*parse.CommandNode{wrapped}}
+			for j, a := range c.Args[1:] {
+				switch a.(type) {
+				case *parse.StringNode, *parse.NumberNode, *parse.BoolNode, *parse.NilNode:
+					continue
+				}
+				wrapped := call(a.Position(), argumentFunc)
+				wrapped.Args = append(wrapped.Args, a)
+				c.Args[j+1] = &parse.PipeNode{NodeType: parse.NodePipe, Pos: a.Position(), Cmds: []*parse.CommandNode{wrapped}}
+			}
 		}
 		counted = append(counted, c)
 	}

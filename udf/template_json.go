@@ -10,22 +10,29 @@ import (
 // alert node has, and no other template (alert.go). They give the same text as
 // there: <, > and & are escaped, json ends with a newline and jsonCompact does
 // not, and what JSON cannot tell, such as NaN, renders as nothing.
-var jsonFunctions = map[string]textFunction{
-	"json": func(value any) string {
-		if text := jsonCompact(value); text != "" {
-			return text + "\n"
+var jsonFunctions = textFunctions{
+	"json": func(values ...any) (string, error) {
+		text, err := encode(values)
+		if text != "" {
+			text += "\n"
 		}
-		return ""
+		return text, err
 	},
-	"jsonCompact": jsonCompact,
+	"jsonCompact": func(values ...any) (string, error) { return encode(values) },
 }
 
-func jsonCompact(value any) string {
-	text, err := json.Marshal(value)
-	if err != nil {
-		return ""
+func encode(values []any) (string, error) {
+	if len(values) != 1 {
+		return "", fmt.Errorf("it takes one value, not %d", len(values))
 	}
-	return string(text)
+	if values[0] == (nothing{}) {
+		values[0] = nil
+	}
+	text, err := json.Marshal(values[0])
+	if err != nil {
+		return "", nil
+	}
+	return string(text), nil
 }
 
 // misplacedJSON is the error of a template that may not have those functions and

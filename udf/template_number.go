@@ -48,26 +48,32 @@ func (f Fraction) Format(s fmt.State, verb rune) {
 
 // comparisons are those of text/template, which do not compare an integer with a
 // float.
-func comparisons() template.FuncMap {
+func (b *budget) comparisons() template.FuncMap {
 	all := make(template.FuncMap)
 	for _, name := range []string{"ne", "lt", "le", "gt", "ge"} {
-		all[name] = comparison(name)
+		compare := b.comparison(name)
+		all[name] = func(one, other any) (bool, error) { return compare(one, other) }
 	}
-	eq := comparison("eq")
-	all["eq"] = func(one, other any, others ...any) (equal bool, err error) {
-		for _, other := range append(others, other) {
-			if equal, err = eq(one, other); equal || err != nil {
-				break
+	eq := b.comparison("eq")
+	all["eq"] = func(one, other any, others ...any) (bool, error) {
+		for _, other := range append([]any{other}, others...) {
+			if equal, err := eq(one, other); equal || err != nil {
+				return equal, err
 			}
 		}
-		return equal, err
+		return false, nil
 	}
 	return all
 }
 
-func comparison(name string) func(one, other any) (bool, error) {
+func (b *budget) comparison(name string) func(one, other any) (bool, error) {
 	t := template.Must(template.New("").Parse("{{if " + name + " .One .Other}}true{{end}}"))
 	return func(one, other any) (bool, error) {
+		for _, v := range []any{one, other} {
+			if text, ok := v.(string); ok && b.handle(len(text)) != nil {
+				return false, b.over
+			}
+		}
 		if x, y := reflect.ValueOf(one), reflect.ValueOf(other); x.CanInt() && y.CanFloat() {
 			one = float64(x.Int())
 		} else if x.CanFloat() && y.CanInt() {
