@@ -283,7 +283,7 @@ func TestReplaySays(t *testing.T) {
 		{name: "an unknown level", points: "cpu,host=a level=\"BAD\" 1\n" + fleetPoints, lines: 5, stderr: "1 with an unknown level"},
 		{name: "a point without a time", points: `cpu,host=a level="CRITICAL"`, lines: 2, stderr: "1 point, 1 change, 1 without a time, dated now;"},
 		{name: "too old", points: fleetPoints + recent, args: []string{"--max-age=1h"}, lines: 2, stderr: "5 too old"},
-		{name: "a line that is none", points: "cpu\n" + fleetPoints, code: 1, lines: 5, stderr: "points.lp:1: expected tag key or field"},
+		{name: "a line that is none", points: "cpu\n" + fleetPoints, code: 1, lines: 5, stderr: "points.lp:1: empty tag name"},
 		{name: "the count of such lines", points: "cpu\ncpu usage=1u\n" + fleetPoints, code: 1, lines: 5, stderr: "4 changes, 2 that cannot be read; nothing was sent\nbigpanda-udf replay: 2 lines cannot be read: see above\n"},
 		{name: "nothing", code: 1, stderr: "there is no point in it"},
 		{name: "no file", args: nil, code: 1, points: "\n# nothing", stderr: "0 points"},

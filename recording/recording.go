@@ -5,7 +5,6 @@
 package recording
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -26,14 +25,14 @@ type Options struct {
 	Stream bool
 	// Precision is the unit of timestamps; 0 means nanoseconds.
 	Precision time.Duration
+	// Now dates points that have no time; nil means time.Now.
+	Now func() time.Time
 }
 
 // Reader reads one file.
 type Reader struct {
 	options Options
-	lines   lines
-	points  *lineprotocol.Decoder // of lines; nil behind a point that cannot be read
-	passed  int                   // lines that points does not count
+	entries entries
 	undated int
 }
 
@@ -42,7 +41,10 @@ func NewReader(in io.Reader, o Options) *Reader {
 	if o.Precision == 0 || o.Stream {
 		o.Precision = time.Nanosecond
 	}
-	return &Reader{options: o, lines: lines{in: bufio.NewReader(in)}}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return &Reader{options: o, entries: newEntries(in)}
 }
 
 // LineError is a point that cannot be read. Those behind it can.
@@ -54,6 +56,9 @@ type LineError struct {
 // Error says what is wrong, without the line's number.
 func (e *LineError) Error() string { return e.Err.Error() }
 
+// Unwrap returns Err.
+func (e *LineError) Unwrap() error { return e.Err }
+
 // Undated returns how many points had no time, and were dated now.
 func (r *Reader) Undated() int { return r.undated }
 
@@ -61,67 +66,62 @@ func (r *Reader) Undated() int { return r.undated }
 // one, a *LineError for one that cannot be read, and else the file's, which is
 // the end.
 func (r *Reader) Next() (*agent.Point, error) {
-	before := r.lines.n
-	database, policy, err := r.heading()
-	if err != nil {
-		return nil, err
-	}
-	r.passed += r.lines.n - before - 1
-	if r.points == nil {
-		r.points, r.passed = lineprotocol.NewDecoder(&r.lines), r.lines.n-1
-	}
-	p, err := r.point()
-	if failed := r.points.Err(); failed != nil { // which the decoder took for the end
-		r.points = nil
-		return nil, failed
-	}
-	if err != nil {
-		line, syntax := r.lines.first, (*lineprotocol.DecodeError)(nil)
-		if errors.As(err, &syntax) {
-			line = r.passed + int(syntax.Line)
-			err = fmt.Errorf("%w (column %d)", syntax.Err, syntax.Column)
-		}
-		r.points = nil
-		return nil, &LineError{line, err}
-	}
-	p.Database, p.RetentionPolicy = database, policy
-	return p, nil
-}
-
-// heading reads on to the first line of a point, and what is before it in a
-// recording.
-func (r *Reader) heading() (database, policy string, err error) {
-	in, isStream := &r.lines, r.options.Stream
-	if isStream {
-		for i, text := range []*string{&database, &policy} {
-			if err := in.next(); i > 0 && errors.Is(err, io.EOF) {
-				return "", "", &LineError{in.first, errors.New("the recording ends where a retention policy should stand")}
-			} else if err != nil {
-				return "", "", err
-			}
-			*text = string(bytes.TrimRight(in.text, "\r\n"))
+	database, policy := "", ""
+	if r.options.Stream {
+		var err error
+		if database, policy, err = r.heading(); err != nil {
+			return nil, err
 		}
 	}
 	for {
-		err := in.next()
-		in.text = bytes.TrimLeft(in.text, " \t")
-		isBlank := len(bytes.TrimSpace(in.text)) == 0 || in.text[0] == '#'
-		switch {
-		case isStream && errors.Is(err, io.EOF):
-			return "", "", &LineError{in.first, errors.New("the recording ends where a point should stand")}
-		case err != nil:
-			return "", "", err
-		case isStream && isBlank:
-			return "", "", &LineError{in.first, errors.New("there is no point in the line")}
-		case !isBlank:
-			return database, policy, nil
+		entry, line, err := r.entries.next()
+		if err != nil {
+			if errors.Is(err, io.EOF) && r.options.Stream {
+				return nil, &LineError{line, errors.New("the recording ends where a point should stand")}
+			}
+			return nil, err
 		}
+		if !r.options.Stream && isBlank(entry) {
+			continue
+		}
+		p, err := r.point(entry)
+		if err != nil {
+			var syntax *lineprotocol.DecodeError
+			if errors.As(err, &syntax) {
+				line += int(syntax.Line) - 1
+				err = fmt.Errorf("%w (column %d)", syntax.Err, syntax.Column)
+			}
+			return nil, &LineError{line, err}
+		}
+		p.Database, p.RetentionPolicy = database, policy
+		return p, nil
 	}
 }
 
-func (r *Reader) point() (*agent.Point, error) {
-	d := r.points
-	d.Next()
+// heading reads what is before a point of a recording.
+func (r *Reader) heading() (database, policy string, err error) {
+	first, _, err := r.entries.line()
+	if err != nil {
+		return "", "", err
+	}
+	second, line, err := r.entries.line()
+	if errors.Is(err, io.EOF) {
+		return "", "", &LineError{line, errors.New("the recording ends where a retention policy should stand")}
+	}
+	return string(first), string(second), err
+}
+
+func isBlank(entry []byte) bool {
+	entry = bytes.TrimSpace(entry)
+	return len(entry) == 0 || entry[0] == '#'
+}
+
+// point decodes one entry of line protocol.
+func (r *Reader) point(entry []byte) (*agent.Point, error) {
+	d := lineprotocol.NewDecoderWithBytes(bytes.TrimSpace(entry))
+	if !d.Next() {
+		return nil, errors.New("there is no point in the line")
+	}
 	name, err := d.Measurement()
 	if err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func (r *Reader) point() (*agent.Point, error) {
 	}
 	if len(text) == 0 {
 		r.undated++
-		p.Time = time.Now().UnixNano()
+		p.Time = r.options.Now().UnixNano()
 		return p, nil
 	}
 	p.Time, err = nanoseconds(string(text), r.options.Precision)
