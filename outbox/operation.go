@@ -138,26 +138,28 @@ func (d *Disk) Own(o Owner) {
 // change nothing meanwhile, it is done in its turn, and it takes over the levels that
 // were put.
 func (d *Disk) run(op served, do func(*target) (any, error)) (out any, err error) {
-	d.mu.Lock()
-	owner, report := d.owner, d.report
-	d.mu.Unlock()
 	t := new(target)
+	d.mu.Lock()
+	report := d.report
+	d.mu.Unlock()
 	if report != nil {
 		// Before the outbox is locked: the sender calls it with its own lock held.
 		t.delivery = report()
 	}
-	locked := func(known Known) []Level {
+	d.mu.Lock()
+	if d.owner == nil || op.mode != asks && op.mode != changes {
+		defer d.mu.Unlock() // an owner that comes reads the levels after this
+		return d.runNow(op, do, t)
+	}
+	owner := d.owner // which it stays
+	d.mu.Unlock()
+	owner.Turn(func(known Known) []Level {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		t.known = known
 		out, err = d.runNow(op, do, t)
 		return t.levels
-	}
-	if owner != nil && (op.mode == asks || op.mode == changes) {
-		owner.Turn(locked)
-	} else {
-		locked(nil) // one that comes now reads the levels after this
-	}
+	})
 	return out, err
 }
 

@@ -163,10 +163,13 @@ func TestOwnerLearnsOfAmendments(t *testing.T) {
 	}
 	ask(2, 1) // nobody owns it
 	owner := &anOwner{levels: make(map[string]int64)}
-	d.Own(owner)
+	d.Report(func() outbox.Delivery { // which an operation asks for before all else
+		d.Own(owner)
+		return outbox.Delivery{}
+	})
 	ask(3, 2)
 	if owner.levels["a"] != 3 {
-		t.Errorf("it knows %v", owner.levels)
+		t.Errorf("one has come meanwhile, and knows %v", owner.levels)
 	}
 	if o, err := c.Amend(t.Context(), []outbox.Amendment{amendment("a", 9, 1, "a")}); err != nil || o.Done != 0 || owner.levels["a"] != 3 {
 		t.Errorf("what is not made is told: %+v, %v, %v", o, err, owner.levels)
