@@ -1,7 +1,9 @@
 package stream
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -9,10 +11,10 @@ import (
 	"strings"
 	"time"
 
+	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/printable"
 
 	"github.com/nats-io/nats.go/jetstream"
-	"github.com/tidwall/gjson"
 )
 
 const (
@@ -44,8 +46,13 @@ func (k *checkup) add(state, check, hint, format string, args ...any) {
 
 // failed adds an error of this package.
 func (k *checkup) failed(check string, err error) {
-	e := k.c.failure("", err)
-	k.add("fail", check, e.Hint, "%s", e.Err)
+	hint := ""
+	var e *bigpanda.Error
+	if errors.As(err, &e) {
+		hint = e.Hint
+		err = cmp.Or(e.Err, err)
+	}
+	k.add("fail", check, hint, "%s", err)
 }
 
 // Check looks at the servers as a publisher needs them, or a deliverer besides: reach,
@@ -66,7 +73,7 @@ func (c *Conn) Check(ctx context.Context, deliverer bool) []Finding {
 		return k.found
 	}
 	// An account's limit is told with the first answer.
-	if limit := c.nc().MaxPayload(); limit < leastPayload {
+	if limit := c.nc.MaxPayload(); limit < leastPayload {
 		k.add("fail", "nats", hintPayload, "a message may have %d bytes here: larger alerts wait in the outboxes, the others go", limit)
 	}
 	k.streams(ctx)
@@ -76,7 +83,7 @@ func (c *Conn) Check(ctx context.Context, deliverer bool) []Finding {
 
 // server says which one is connected to.
 func (k *checkup) server() {
-	nc := k.c.nc()
+	nc := k.c.nc
 	version := printable.Text(nc.ConnectedServerVersion())
 	found := fmt.Sprintf("%s, server %s, version %s", nc.ConnectedUrlRedacted(), printable.Text(nc.ConnectedServerName()), version)
 	major, minor := 0, 0
@@ -94,8 +101,8 @@ func (k *checkup) server() {
 }
 
 func (k *checkup) tls() {
-	state, err := k.c.nc().TLSConnectionState()
-	host, _, _ := net.SplitHostPort(k.c.nc().ConnectedAddr())
+	state, err := k.c.nc.TLSConnectionState()
+	host, _, _ := net.SplitHostPort(k.c.nc.ConnectedAddr())
 	ip := net.ParseIP(host)
 	switch {
 	case err == nil && len(state.PeerCertificates) > 0:
@@ -120,14 +127,15 @@ func (k *checkup) streams(ctx context.Context) {
 	}
 	for i, want := range configs {
 		asked := time.Now()
-		s, err := k.c.streamIfAny(ctx, want.Name)
+		s, err := ask(ctx, k.c, infoSubject(want.Name), func(ctx context.Context) (jetstream.Stream, error) {
+			asked = time.Now()
+			return k.c.js.Stream(ctx, want.Name)
+		})
 		switch {
+		case errors.Is(err, jetstream.ErrStreamNotFound) && k.c.o.Create:
+			k.missing(ctx, want.Name)
 		case err != nil:
 			k.failed("nats stream", err)
-		case s == nil && k.c.o.Create:
-			k.missing(ctx, want.Name)
-		case s == nil:
-			k.failed("nats stream", missing(want.Name))
 		default:
 			info := s.CachedInfo()
 			k.settings(info, want)
@@ -215,7 +223,16 @@ func (k *checkup) replicas(name string, cluster *jetstream.ClusterInfo) {
 
 // clock compares this machine's with the server's, which has answered since asked.
 func (k *checkup) clock(server, asked time.Time) {
-	apart := max(asked.Sub(server), time.Until(server))
+	now := time.Now()
+	apart := time.Duration(0)
+	if server.Before(asked) {
+		apart = asked.Sub(server)
+	} else if server.After(now) {
+		apart = server.Sub(now)
+	}
+	if server.IsZero() {
+		return
+	}
 	if apart > clockMay {
 		k.add("warn", "nats clock", "set both by NTP", "the server's clock and this machine's are %v apart", apart.Round(time.Millisecond))
 		return
@@ -233,15 +250,25 @@ func (k *checkup) synced(ctx context.Context) {
 	answers, _ := k.c.askAll(ctx, subject, []byte(`{"config":true}`)) // none: it cannot be told
 	told := 0
 	for _, data := range answers {
-		config := gjson.GetBytes(data, "data.config")
-		switch name := shown(gjson.GetBytes(data, "server.name").String()); {
+		var j struct {
+			Server struct {
+				Name string `json:"name"`
+			} `json:"server"`
+			Data struct {
+				Config struct {
+					SyncInterval time.Duration `json:"sync_interval"`
+					SyncAlways   bool          `json:"sync_always"`
+				} `json:"config"`
+			} `json:"data"`
+		}
+		_ = json.Unmarshal(data, &j) // else it has no name
+		switch name := shown(j.Server.Name); {
 		case name == "":
 			continue
-		case config.Get("sync_always").Bool():
+		case j.Data.Config.SyncAlways:
 			k.add("ok", "nats sync", "", "server %s syncs each write", name)
 		default:
-			k.add("fail", "nats sync", hint, "server %s syncs every %v: a loss of power loses what it has acknowledged",
-				name, time.Duration(config.Get("sync_interval").Int()))
+			k.add("fail", "nats sync", hint, "server %s syncs every %v: a loss of power loses what it has acknowledged", name, j.Data.Config.SyncInterval)
 		}
 		told++
 	}

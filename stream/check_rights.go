@@ -34,8 +34,9 @@ func (k *checkup) needed() []right {
 		right{subject: infoSubject(o.leaseStream())},
 		right{subject: directSubject(o.Stream), data: `{"seq":1}`},
 		right{subject: "$JS.API.STREAM.MSG.GET." + o.Stream, data: `{"seq":1}`},
-		right{subject: "$JS.API.STREAM.MSG.GET." + o.leaseStream(), data: `{"seq":1}`},
+		right{subject: directSubject(o.leaseStream()) + "." + o.leaseSubject()},
 		right{subject: "$JS.API.CONSUMER.CREATE." + o.Stream + ".check", data: `{"stream_name":"` + o.Stream + `_NONE","config":{}}`},
+		right{subject: "$JS.API.CONSUMER.DELETE." + o.Stream + ".check"},
 		right{subject: "$JS.API.CONSUMER.MSG.NEXT." + o.Stream + ".check"},
 		right{subject: "$JS.API.STREAM.PURGE." + o.Stream, data: `{"filter":"` + o.Stream + `.a.check"}`},
 		// Of whoever looks at dead letters, and drops or retries them.
@@ -80,29 +81,34 @@ func (k *checkup) may(ctx context.Context, r right) error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	nc := k.c.nc()
 	if r.subscribe {
-		sub, err := nc.SubscribeSync(r.subject)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = sub.Unsubscribe() }()
-		// What the server says of the subscription comes before its answer to this.
-		if err := nc.FlushWithContext(ctx); err != nil {
-			return context.Cause(ctx)
-		}
-		if denied := parseDenial(nc.LastError()); denied != nil && denied.subject == r.subject {
-			return denied
-		}
-		return nil
+		return k.maySubscribe(ctx, r.subject)
 	}
 	m := nats.NewMsg(r.subject)
 	m.Data = []byte(r.data)
 	if r.stored {
 		m.Header.Set(jetstream.ExpectedStreamHeader, k.c.o.Stream+"_NONE")
 	}
-	if _, err := nc.RequestMsgWithContext(ctx, m); err != nil {
+	if _, err := k.c.nc.RequestMsgWithContext(ctx, m); err != nil {
 		return context.Cause(ctx) // nil: nobody listens there
+	}
+	return nil
+}
+
+// maySubscribe asks whether a subject may be subscribed to. Nothing is done with what
+// comes meanwhile.
+func (k *checkup) maySubscribe(ctx context.Context, subject string) error {
+	sub, err := k.c.nc.Subscribe(subject, func(*nats.Msg) {})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	// What the server says of the subscription comes before its answer to this.
+	if err := k.c.nc.FlushWithContext(ctx); err != nil {
+		return context.Cause(ctx)
+	}
+	if err := k.c.nc.LastError(); err != nil && parseDenial(err) != nil && parseDenial(err).subject == subject {
+		return parseDenial(err)
 	}
 	return nil
 }

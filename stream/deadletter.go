@@ -56,15 +56,32 @@ func (r refusal) encode(room int) (string, error) {
 func (c *Conn) putDead(ctx context.Context, seq uint64, created time.Time, letter outbox.DeadLetter) error {
 	m := nats.NewMsg(c.o.deadSubject(letter.AppKey))
 	m.Data = bigpanda.Body(letter.AppKey, [][]byte{letter.Payload})
-	value, err := refusal{letter.Status, letter.Answer, cmp.Or(letter.Died, time.Now().Unix())}.encode(refusalRoom(int(c.nc().MaxPayload())))
+	value, err := refusal{letter.Status, letter.Answer, cmp.Or(letter.Died, time.Now().Unix())}.encode(refusalRoom(int(c.nc.MaxPayload())))
 	if err != nil {
 		return c.failure(m.Subject, err)
 	}
 	m.Header.Set(headerRefusal, value)
 	// Not of the data: what is retried may be refused again.
 	m.Header.Set(headerID, hash([]byte(strconv.FormatUint(seq, 10)+" "+strconv.FormatInt(created.UnixNano(), 10))))
-	_, err = c.publish(ctx, c.o.deadConfig(), []*nats.Msg{m})
+	_, err = c.publishOne(ctx, m, c.o.deadStream(), c.dead)
 	return err
+}
+
+// publishOne publishes a message to a stream until it is stored or ctx has ended.
+// lookUp finds or makes the stream.
+func (c *Conn) publishOne(ctx context.Context, m *nats.Msg, stream string, lookUp func(context.Context) (jetstream.Stream, error)) (*jetstream.PubAck, error) {
+	return ask(ctx, c, m.Subject, func(ctx context.Context) (*jetstream.PubAck, error) {
+		ack, err := c.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
+		switch {
+		case errors.Is(err, jetstream.ErrNoStreamResponse):
+			if _, missing := lookUp(ctx); missing != nil && ctx.Err() == nil {
+				return nil, missing
+			}
+		case err == nil && ack.Stream != stream:
+			return nil, held(bigpanda.ReasonNotFound, "have the stream "+stream+" alone store it", "another stream, %s, stores %s", ack.Stream, m.Subject)
+		}
+		return ack, err
+	})
 }
 
 // A DeadLetter is an alert that BigPanda refused for good.
@@ -86,7 +103,7 @@ const deadPage = 8 << 20
 // of large ones, and whether there are more. There are none while the stream is missing.
 // The error is *bigpanda.Error.
 func (c *Conn) DeadLetters(ctx context.Context, after uint64, limit int) (letters []DeadLetter, more bool, err error) {
-	s, err := c.deadIfAny(ctx)
+	s, err := c.streamIfAny(ctx, c.o.deadStream())
 	if s == nil || after == math.MaxUint64 {
 		return nil, false, err
 	}
@@ -107,12 +124,13 @@ func (c *Conn) DeadLetters(ctx context.Context, after uint64, limit int) (letter
 	}
 }
 
-// deadIfAny returns the stream of dead letters, nil if there is none yet. Without a stream
-// of alerts there will be none: then its name is wrong.
-func (c *Conn) deadIfAny(ctx context.Context) (jetstream.Stream, error) {
-	s, err := c.streamIfAny(ctx, c.o.deadStream())
-	if s == nil && err == nil {
-		_, err = c.stream(ctx)
+// streamIfAny returns a stream, nil if there is none.
+func (c *Conn) streamIfAny(ctx context.Context, name string) (jetstream.Stream, error) {
+	s, err := ask(ctx, c, infoSubject(name), func(ctx context.Context) (jetstream.Stream, error) {
+		return c.js.Stream(ctx, name)
+	})
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil, nil
 	}
 	return s, err
 }
@@ -158,7 +176,7 @@ func (c *Conn) RetryDead(ctx context.Context, seqs ...uint64) (done int, missing
 		again := c.o.encode(change.AppKey, change.Payload)
 		// The same each time, if this ends before the dead letter is removed.
 		again.Header.Set(headerID, hash(again.Data, []byte("dead letter "+strconv.FormatUint(m.Sequence, 10)+m.Time.String())))
-		_, err := c.publish(ctx, c.o.alertConfig(), []*nats.Msg{again})
+		_, err := c.publishOne(ctx, again, c.o.Stream, c.stream)
 		return err
 	})
 }
@@ -170,9 +188,12 @@ func (c *Conn) DropDead(ctx context.Context, seqs ...uint64) (done int, missing 
 
 // eachDead does something with dead letters, and removes them.
 func (c *Conn) eachDead(ctx context.Context, seqs []uint64, do func(*jetstream.RawStreamMsg) error) (done int, missing []uint64, err error) {
-	s, err := c.deadIfAny(ctx)
+	s, err := c.streamIfAny(ctx, c.o.deadStream())
+	if err != nil {
+		return 0, nil, err
+	}
 	if s == nil {
-		return 0, seqs, err
+		return 0, seqs, nil
 	}
 	remove := "$JS.API.STREAM.MSG.DELETE." + c.o.deadStream()
 	for _, seq := range seqs {

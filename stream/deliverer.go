@@ -52,6 +52,7 @@ type Deliverer struct {
 
 // NewDeliverer returns a Deliverer that waits for Run.
 func (c *Conn) NewDeliverer(o DelivererOptions) *Deliverer {
+	o.Connections = cmp.Or(o.Connections, bigpanda.DefaultConnections)
 	return &Deliverer{conn: c, options: o}
 }
 
@@ -59,42 +60,53 @@ func (c *Conn) NewDeliverer(o DelivererOptions) *Deliverer {
 // are under way then get half a second for their answer. The error is that the connection
 // was closed.
 func (d *Deliverer) Run(ctx context.Context) error {
+	stop, err := d.listen()
+	if err != nil {
+		return err
+	}
+	defer stop()
 	wait := retry.NewBackoff(askInitial, askMax)
-	for ctx.Err() == nil {
-		if d.conn.nc().IsClosed() {
-			return errors.New("deliver: the connection to NATS is closed")
-		}
-		stop := d.listen()
-		if lease, err := d.standBy(ctx); err == nil {
-			wait.Reset()
-			d.deliver(ctx, lease)
-		} else {
+	for ctx.Err() == nil && !d.conn.nc.IsClosed() {
+		lease, err := d.standBy(ctx)
+		if err != nil {
+			if ctx.Err() == nil { // else it is only told to end
+				d.note(err)
+			}
 			retry.Sleep(ctx, wait.NextBackOff())
+			continue
 		}
-		stop()
+		wait.Reset()
+		d.deliver(ctx, lease)
+	}
+	if ctx.Err() == nil {
+		return errors.New("deliver: the connection to NATS is closed")
 	}
 	return nil
 }
 
 // standBy waits until the lease can be taken, and takes it.
 func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
-	store := &leaseStore{conn: d.conn, heard: d.note}
-	if err := store.answers(ctx); err != nil {
+	lookingUp, cancel := context.WithTimeout(ctx, 2*askTimeout)
+	bucket, err := d.conn.lease(lookingUp)
+	cancel()
+	if err != nil {
 		return nil, err
 	}
+	store := &leaseStore{conn: d.conn, bucket: bucket, heard: d.note}
 	var (
 		seen     leaseRecord
 		revision uint64
 		since    time.Time // since when that has not moved, as far as it was looked; zero: not looked
+		epoch    uint64    // that it was tried to take
 	)
-	for nc := d.conn.nc(); ctx.Err() == nil && !nc.IsClosed(); retry.Sleep(ctx, standbyPoll) {
+	for ; ctx.Err() == nil && !d.conn.nc.IsClosed(); retry.Sleep(ctx, standbyPoll) {
 		record, err := store.get(ctx)
 		switch {
 		case err != nil:
 			since = time.Time{}
 			continue
-		case record.Owner == d.options.Owner:
-			return d.newLease(store, record), nil // it was taken, and the answer lost; or not handed over
+		case epoch > 0 && record.Owner == d.options.Owner && record.Epoch == epoch:
+			return d.newLease(store, record), nil // it was taken, and the answer lost
 		case since.IsZero() || store.revision != revision:
 			since, revision = time.Now(), store.revision
 			if record.Epoch > 0 || seen.Epoch == 0 {
@@ -103,11 +115,23 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		}
 		// One that is gone holds for a TTL, too: its owner writes it anew.
 		free := seen.Owner == "" && (revision == 0 || revision != d.passedOn)
-		if !free && time.Since(since) < max(d.conn.o.LeaseTTL, seen.TTL) {
+		still, ttl := time.Since(since), max(d.conn.o.LeaseTTL, seen.TTL)
+		if !free && still < ttl/2 {
+			continue
+		}
+		// Any server tells what it has, also while the bucket has no leader, and so nobody
+		// can renew. Only a leader answers this: else that would be taken for an owner
+		// that is gone, whose requests under way are sent again.
+		if store.answers(ctx) != nil {
+			since = time.Time{}
+			continue
+		}
+		if !free && still < ttl {
 			continue
 		}
 		next := store.fit(seen)
-		next.Owner, next.Epoch, next.Since, next.TTL = d.options.Owner, seen.Epoch+1, time.Now(), d.conn.o.LeaseTTL
+		epoch = seen.Epoch + 1
+		next.Owner, next.Epoch, next.Since, next.TTL = d.options.Owner, epoch, time.Now(), d.conn.o.LeaseTTL
 		// Also when it is stopped meanwhile: what may be taken has to be handed over.
 		if err := store.set(context.WithoutCancel(ctx), next); err == nil {
 			return d.newLease(store, next), nil
@@ -130,6 +154,8 @@ type term struct {
 	queue  *queue
 	sender *udf.Sender
 	end    context.CancelCauseFunc
+	ended  chan struct{}
+	failed error // of handing the lease over; to be read when ended is closed
 }
 
 // errHandOver ends a term of which another deliverer was to have the lease.
@@ -140,9 +166,9 @@ func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 	d.conn.log.Info("this deliverer has the lease, and delivers", "owner", l.base.Owner, "epoch", l.base.Epoch)
 	ending, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	t := &term{lease: l, queue: newQueue(l.base, d.conn.log), end: end}
+	t := &term{lease: l, queue: newQueue(l.base, d.conn.log), end: end, ended: make(chan struct{})}
 	t.queue.commit, t.queue.putDead, l.known = l.commit, d.conn.putDead, t.queue.known
-	limited := retry.NewLimitedAPI(&fencedAPI{d.options.API, l}, cmp.Or(d.options.Connections, bigpanda.DefaultConnections), d.options.Rate)
+	limited := retry.NewLimitedAPI(&fencedAPI{d.options.API, l}, d.options.Connections, d.options.Rate)
 	limited.AfterAnother(l.allowed)
 	t.sender = udf.NewSender(t.queue, limited, udf.SenderOptions{BatchSize: d.options.BatchSize, Log: d.conn.log})
 	d.mu.Lock()
@@ -156,7 +182,7 @@ func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 			end(err)
 		}
 	})
-	working.Go(func() { end((&reader{conn: d.conn, queue: t.queue}).run(ending)) })
+	working.Go(func() { end(newReader(d.conn, t.queue).run(ending)) })
 	working.Go(func() { d.purge(ending, t) })
 	working.Go(func() { t.queue.storeLetters(ending) })
 	working.Go(func() { t.sender.Run(ending) })
@@ -166,15 +192,17 @@ func (d *Deliverer) deliver(ctx context.Context, l *lease) {
 		stopRenewing()
 	})
 	working.Wait()
-	released := renewing.Err() == nil
+	t.failed = renewing.Err()
 	stopRenewing()
 	keeping.Wait()
-	released = released && l.release(ctx) == nil
-	d.finish(t, context.Cause(ending), released)
+	if t.failed == nil {
+		t.failed = l.release(ctx)
+	}
+	d.finish(t, context.Cause(ending))
 }
 
 // finish takes over what is to outlast a term.
-func (d *Deliverer) finish(t *term, why error, released bool) {
+func (d *Deliverer) finish(t *term, why error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.term = nil
@@ -182,9 +210,10 @@ func (d *Deliverer) finish(t *term, why error, released bool) {
 	d.report.Held = nil
 	t.sender.Count(&d.counted)
 	t.queue.count(&d.counted)
-	if released && errors.Is(why, errHandOver) {
+	if errors.Is(why, errHandOver) && t.failed == nil {
 		d.passedOn = t.lease.store.revision
 	}
+	close(t.ended)
 	d.conn.log.Info("this deliverer delivers no longer", "owner", d.options.Owner, "epoch", t.lease.base.Epoch, "why", why)
 }
 
@@ -229,10 +258,12 @@ func (d *Deliverer) Ready() error {
 	case d.heard.IsZero() && d.failure == nil:
 		return errors.New("deliver: NATS has not answered yet; wait a little")
 	case d.heard.IsZero() || time.Since(d.heard) > d.conn.o.LeaseTTL+askTimeout:
-		return fmt.Errorf("deliver: NATS does not answer: %w", cmp.Or(d.failure, errors.New("there was no answer for a while; check that the servers run")))
+		return fmt.Errorf("deliver: NATS does not answer: %w", cmp.Or(d.failure, errSilent))
 	}
 	return nil
 }
+
+var errSilent = errors.New("there was no answer for a while; check that the servers run")
 
 // Report tells how delivery goes: what is held and why, as long as this deliverer has the
 // lease, and what BigPanda answered it last.
@@ -243,7 +274,9 @@ func (d *Deliverer) Report() outbox.Delivery {
 		return d.report
 	}
 	report := d.term.sender.Report()
-	report.LastSuccess = cmp.Or(report.LastSuccess, d.report.LastSuccess)
+	if report.LastSuccess.IsZero() {
+		report.LastSuccess = d.report.LastSuccess
+	}
 	if report.LastErrorTime.IsZero() {
 		report.LastError, report.LastErrorTime = d.report.LastError, d.report.LastErrorTime
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 
@@ -42,7 +43,7 @@ const hintPayload = "set max_payload to 1MB, which is the default, on each serve
 func (c *Conn) tooLarge(format string, args ...any) *bigpanda.Error {
 	e := held(bigpanda.ReasonTooLarge, hintPayload, format, args...)
 	e.Class = bigpanda.Retry
-	if c.nc().MaxPayload() >= leastPayload {
+	if c.nc.MaxPayload() >= leastPayload {
 		e.Class = bigpanda.Refused
 		e.Hint = "make it smaller, such as its details or the number of its attributes, or raise the servers' max_payload or the stream's max_msg_size"
 	}
@@ -75,7 +76,7 @@ func (c *Conn) unconnected() *bigpanda.Error {
 		errors.Is(cause, nats.ErrTLS), errors.Is(cause, nats.ErrSecureConnWanted), errors.Is(cause, nats.ErrSecureConnRequired):
 		return held(bigpanda.ReasonTLS, "check the CA, certificate, key and server name for NATS, and this machine's clock", "there is no trusted connection to NATS at %s: %w", hosts, clean(cause))
 	case errors.As(cause, &refused):
-		cause = refused.Err
+		return held(bigpanda.ReasonNetwork, reach, "there is no connection to %s: %w", hosts, clean(refused.Err))
 	}
 	return held(bigpanda.ReasonNetwork, reach, "there is no connection to %s: %w", hosts, clean(cause))
 }
@@ -87,6 +88,7 @@ func (c *Conn) failure(subject string, err error) *bigpanda.Error {
 		denied *deniedError
 		api    *jetstream.APIError
 	)
+	stream := c.o.Stream
 	switch {
 	case errors.As(err, &known):
 		return known
@@ -95,17 +97,17 @@ func (c *Conn) failure(subject string, err error) *bigpanda.Error {
 	case errors.As(err, &api):
 		return c.answered(subject, api)
 	case errors.Is(err, nats.ErrMaxPayload):
-		return c.tooLarge("a message is larger than may be, %d bytes", c.nc().MaxPayload())
+		return c.tooLarge("a message is larger than may be, %d bytes", c.nc.MaxPayload())
 	case errors.Is(err, nats.ErrConnectionClosed):
 		return held(bigpanda.ReasonCanceled, "", "the connection to NATS was closed")
 	case errors.Is(err, context.Canceled):
 		return canceled(err)
-	case !c.nc().IsConnected():
+	case !c.nc.IsConnected():
 		return c.unconnected()
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
-		return held(bigpanda.ReasonServer, "wait while its servers elect a leader, or check that a majority of them runs", "nobody answers for %s", subject)
+		return held(bigpanda.ReasonServer, "wait while its servers elect a leader, or check that a majority of them runs", "nobody answers for the stream %s", stream)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, jetstream.ErrAsyncPublishTimeout), errors.Is(err, nats.ErrDisconnected):
-		return held(bigpanda.ReasonTimeout, "wait while its servers elect a leader, or check that a majority of them runs", "there was no answer in time about %s", subject)
+		return held(bigpanda.ReasonTimeout, "wait while its servers elect a leader, or check that a majority of them runs", "there was no answer in time about the stream %s", stream)
 	}
 	return held(bigpanda.ReasonServer, "check the servers' log", "NATS did not do it: %w", clean(err))
 }
@@ -175,13 +177,13 @@ type denials struct {
 	prefix string // of inboxes
 
 	mu      sync.Mutex
-	inbox   bool // answers cannot come at all
+	inbox   error // answers cannot come at all
 	waiting map[*waiter]struct{}
 }
 
 type waiter struct {
-	subject string
-	cancel  context.CancelCauseFunc
+	subjects []string
+	cancel   context.CancelCauseFunc
 }
 
 // parseDenial reads what a server says of a missing right (nats-server,
@@ -190,7 +192,7 @@ type waiter struct {
 //	… Permissions Violation for Publish to "SUBJECT"
 //	… Permissions Violation for Subscription to "SUBJECT" using queue …
 func parseDenial(err error) *deniedError {
-	_, text, _ := strings.Cut(fmt.Sprint(err), "Permissions Violation for ")
+	_, text, _ := strings.Cut(err.Error(), "Permissions Violation for ")
 	kind, text, _ := strings.Cut(text, ` to "`)
 	subject, _, found := strings.Cut(text, `"`)
 	if !found || kind != "Publish" && kind != "Subscription" {
@@ -209,31 +211,29 @@ func (d *denials) note(err error) bool {
 	defer d.mu.Unlock()
 	if denied.subscribe && strings.HasPrefix(denied.subject, d.prefix+".") {
 		denied.subject, denied.inbox = d.prefix+".>", true // what follows is another in each process
-		d.inbox = true
+		d.inbox = denied
 	}
 	for w := range d.waiting {
-		if denied.inbox || strings.HasPrefix(denied.subject+".", w.subject+".") {
+		if denied.inbox || slices.ContainsFunc(w.subjects, func(s string) bool { return strings.HasPrefix(denied.subject+".", s+".") }) {
 			w.cancel(denied)
 		}
 	}
 	return true
 }
 
-// reconnected says that everything is subscribed to anew, and reports whether no answer
-// could come before.
-func (d *denials) reconnected() (denied bool) {
+// reconnected says that everything was subscribed to anew.
+func (d *denials) reconnected() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	denied, d.inbox = d.inbox, false
-	return denied
+	d.inbox = nil
 }
 
-// watch returns a context that ends when a subject, or one that begins with its tokens,
-// may not be published or subscribed to, or when no answer could come;
+// watch returns a context that ends when one of the subjects, or one that begins with
+// its tokens, may not be published or subscribed to, or when no answer could come;
 // context.Cause says so then.
-func (d *denials) watch(ctx context.Context, subject string) (context.Context, context.CancelFunc) {
+func (d *denials) watch(ctx context.Context, subjects ...string) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	w := &waiter{subject, cancel}
+	w := &waiter{subjects, cancel}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.waiting == nil {
@@ -246,4 +246,11 @@ func (d *denials) watch(ctx context.Context, subject string) (context.Context, c
 		d.mu.Unlock()
 		cancel(nil)
 	}
+}
+
+// deniedInbox returns why no answer can come, nil if nothing is known.
+func (d *denials) deniedInbox() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.inbox
 }

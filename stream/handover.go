@@ -51,42 +51,57 @@ func (d *Deliverer) answer() []byte {
 	for {
 		data, err := json.Marshal(info)
 		held := len(info.Delivery.Held)
-		if err != nil || held == 0 || len(data) <= min(maxAnswer, int(d.conn.nc().MaxPayload())) {
+		if err != nil || held == 0 || len(data) <= min(maxAnswer, int(d.conn.nc.MaxPayload())) {
 			return data
 		}
 		info.Delivery.Held = info.Delivery.Held[:held/2]
 	}
 }
 
-// listen answers until stop is called, or the link is closed.
-func (d *Deliverer) listen() (stop func()) {
-	nc := d.conn.nc()
-	info, _ := nc.Subscribe(d.conn.o.infoSubject(), func(m *nats.Msg) {
+// listen answers until stop is called.
+func (d *Deliverer) listen() (stop func(), err error) {
+	info, err := d.conn.nc.Subscribe(d.conn.o.infoSubject(), func(m *nats.Msg) {
 		_ = m.Respond(d.answer()) // who asks has a deadline
 	})
-	handOver, _ := nc.Subscribe(d.conn.o.handOverSubject(), func(m *nats.Msg) {
+	if err != nil {
+		return nil, fmt.Errorf("deliver: %w", d.conn.failure(d.conn.o.infoSubject(), err))
+	}
+	handOver, err := d.conn.nc.Subscribe(d.conn.o.handOverSubject(), func(m *nats.Msg) {
 		d.mu.Lock()
-		defer d.mu.Unlock()
-		if d.term != nil && string(m.Data) == d.options.Owner {
-			d.term.end(errHandOver)
+		t := d.term
+		d.mu.Unlock()
+		if t == nil || string(m.Data) != d.options.Owner {
+			return
 		}
+		t.end(errHandOver)
+		go func() {
+			<-t.ended
+			text := "" // it went well
+			if t.failed != nil {
+				text = t.failed.Error()
+			}
+			_ = m.Respond([]byte(text))
+		}()
 	})
+	if err != nil {
+		_ = info.Unsubscribe()
+		return nil, fmt.Errorf("deliver: %w", d.conn.failure(d.conn.o.handOverSubject(), err))
+	}
 	return func() {
 		_ = info.Unsubscribe()
 		_ = handOver.Unsubscribe()
-	}
+	}, nil
 }
 
 // deliverers asks all that run, and returns the answers that come soon, with what others
-// have a say in made fit to be shown; and of those that say that they have the lease the
-// one that took it last, an empty one if there is none.
-func (c *Conn) deliverers(ctx context.Context) (all []DelivererInfo, owner DelivererInfo, err error) {
+// have a say in made fit to be shown.
+func (c *Conn) deliverers(ctx context.Context) (all []DelivererInfo, err error) {
 	if err := c.reach(ctx); err != nil {
-		return nil, owner, err
+		return nil, err
 	}
 	answers, err := c.askAll(ctx, c.o.infoSubject(), nil)
 	if err != nil {
-		return nil, owner, c.failure(c.o.infoSubject(), err)
+		return nil, c.failure(c.o.infoSubject(), err)
 	}
 	for _, data := range answers {
 		var one DelivererInfo
@@ -98,11 +113,8 @@ func (c *Conn) deliverers(ctx context.Context) (all []DelivererInfo, owner Deliv
 			one.Delivery.Held[i].AppKey, one.Delivery.Held[i].Reason = printable.Text(held.AppKey), printable.Text(held.Reason)
 		}
 		all = append(all, one)
-		if one.Leads && one.Epoch >= owner.Epoch {
-			owner = one
-		}
 	}
-	return all, owner, nil
+	return all, nil
 }
 
 // shown makes a text of another process fit to be shown.
@@ -111,14 +123,15 @@ func shown(text string) string { return printable.Text(printable.Cut(text, maxNa
 // askAll asks all that listen to a subject, and returns what they answer until nothing
 // has come for a while. What is larger than maxAnswer is left out.
 func (c *Conn) askAll(ctx context.Context, subject string, data []byte) (answers [][]byte, err error) {
-	nc := c.nc()
-	inbox, err := nc.SubscribeSync(nc.NewInbox())
+	inbox, err := c.nc.SubscribeSync(c.nc.NewInbox())
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = inbox.Unsubscribe() }()
-	_ = inbox.SetPendingLimits(maxAnswers, maxAnswers*maxAnswer) // it fails for other kinds alone
-	if err := nc.PublishRequest(subject, inbox.Subject, data); err != nil {
+	if err := inbox.SetPendingLimits(maxAnswers, maxAnswers*maxAnswer); err != nil {
+		return nil, err
+	}
+	if err := c.nc.PublishRequest(subject, inbox.Subject, data); err != nil {
 		return nil, err
 	}
 	for range maxAnswers {
@@ -142,7 +155,7 @@ func (c *Conn) askAll(ctx context.Context, subject string, data []byte) (answers
 func (c *Conn) HandOver(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, handOverWithin)
 	defer cancel()
-	all, owner, err := c.deliverers(ctx)
+	all, owner, err := c.whoLeads(ctx)
 	switch {
 	case err != nil:
 		return fmt.Errorf("hand over: %w", err)
@@ -151,13 +164,29 @@ func (c *Conn) HandOver(ctx context.Context) error {
 	case len(all) < 2:
 		return fmt.Errorf("hand over: %s is the only deliverer that answers; start another first", owner.Owner)
 	}
-	if err := c.nc().Publish(c.o.handOverSubject(), []byte(owner.Owner)); err != nil {
+	m, err := c.nc.RequestWithContext(ctx, c.o.handOverSubject(), []byte(owner.Owner))
+	if err != nil {
 		return fmt.Errorf("hand over: %w", c.failure(c.o.handOverSubject(), err))
 	}
+	if len(m.Data) > 0 {
+		return fmt.Errorf("hand over: %s could not: %s; it is taken over when it has not renewed it for %v", owner.Owner, shown(string(m.Data)), c.o.LeaseTTL)
+	}
 	for next := owner; next.Epoch <= owner.Epoch; {
-		if _, next, err = c.deliverers(ctx); err != nil {
-			return fmt.Errorf("hand over: %s was asked to, and no other has taken the lease within %v; look at the deliverers' logs", owner.Owner, handOverWithin)
+		if _, next, err = c.whoLeads(ctx); err != nil {
+			return fmt.Errorf("hand over: %s has given the lease back, and no other has taken it within %v; look at the others' logs", owner.Owner, handOverWithin)
 		}
 	}
 	return nil
+}
+
+// whoLeads returns all deliverers that answer, and of those that say that they have the
+// lease the one that took it last, an empty one if there is none.
+func (c *Conn) whoLeads(ctx context.Context) (all []DelivererInfo, owner DelivererInfo, err error) {
+	all, err = c.deliverers(ctx)
+	for _, one := range all {
+		if one.Leads && one.Epoch >= owner.Epoch {
+			owner = one
+		}
+	}
+	return all, owner, err
 }

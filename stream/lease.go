@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -42,7 +43,10 @@ const (
 	releaseWithin = time.Second
 )
 
-var errLost = errors.New("another deliverer has the lease")
+var (
+	errLost  = errors.New("another deliverer has the lease")
+	errEnded = errors.New("the term has ended")
+)
 
 // A lease is one term of its owner.
 type lease struct {
@@ -58,13 +62,16 @@ type lease struct {
 	mu      sync.Mutex // guards what follows
 	renewed time.Time  // when the write began that renewed it last
 	written leaseRecord
+	valid   context.Context // requests go on while it does
+	suspend context.CancelFunc
+	expiry  *time.Timer
 }
 
 // keep renews the lease until ctx ends, and commits what others wait for. The error is
 // that the lease is lost.
 func (l *lease) keep(ctx context.Context) error {
 	defer close(l.ended)
-	defer l.renew(time.Time{}, leaseRecord{})
+	defer l.stopSending()
 	renew := time.NewTimer(0) // at once: to take it may have taken long
 	defer renew.Stop()
 	for {
@@ -102,7 +109,7 @@ func (l *lease) commit() error {
 	case l.commits <- done:
 		return <-done
 	case <-l.ended:
-		return errors.New("the term has ended")
+		return errEnded
 	}
 }
 
@@ -141,27 +148,45 @@ func (l *lease) release(ctx context.Context) error {
 	return l.write(ctx, "")
 }
 
-// renew lets requests start again, and those that are under way go on. With no time they
-// do so no longer.
+// renew lets requests start again, and those that are under way go on.
 func (l *lease) renew(began time.Time, record leaseRecord) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.renewed, l.written = began, record
+	left := time.Until(began.Add(part(l.ttl, answerWithin)))
+	if left <= 0 {
+		return
+	}
+	if l.valid == nil || l.valid.Err() != nil || !l.expiry.Reset(left) {
+		if l.suspend != nil {
+			l.suspend()
+		}
+		valid, suspend := context.WithCancel(context.Background())
+		l.valid, l.suspend = valid, suspend
+		l.expiry = time.AfterFunc(left, suspend)
+	}
 }
 
-// left is how much of a part of the TTL there is, after the last renewal.
-func (l *lease) left(part float64) time.Duration {
+func part(d time.Duration, share float64) time.Duration { return time.Duration(float64(d) * share) }
+
+// stopSending breaks off the requests that are under way, and lets none start.
+func (l *lease) stopSending() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return time.Duration(float64(l.ttl)*part) - elapsed(l.renewed)
+	l.renewed = time.Time{}
+	if l.suspend != nil {
+		l.suspend()
+	}
 }
 
 // allowed returns how long to wait before it is asked again whether a request may start.
 func (l *lease) allowed() time.Duration {
-	if l.left(startWithin) > 0 {
-		return 0
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.valid == nil || l.valid.Err() != nil || elapsed(l.renewed) >= part(l.ttl, startWithin) {
+		return notAllowed
 	}
-	return notAllowed
+	return 0
 }
 
 // elapsed is how long ago t was. The monotonic clock stands still while the machine is
@@ -185,67 +210,66 @@ type fencedAPI struct {
 
 // Send makes a request whose deadline moves with each renewal of the lease.
 func (f *fencedAPI) Send(ctx context.Context, appKey string, alerts [][]byte) (bigpanda.Answer, error) {
+	f.lease.mu.Lock()
+	valid := f.lease.valid
+	f.lease.mu.Unlock()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go func() {
-		left := f.lease.left(answerWithin)
-		for left > 0 && retry.Sleep(ctx, left) {
-			left = f.lease.left(answerWithin)
-		}
-		cancel()
-	}()
+	defer context.AfterFunc(valid, cancel)()
 	return f.api.Send(ctx, appKey, alerts)
 }
 
 // A leaseStore reads and writes the lease's key. One goroutine uses it.
 type leaseStore struct {
 	conn     *Conn
+	bucket   jetstream.Stream
 	revision uint64      // of what was read or written last; 0: there is nothing
 	heard    func(error) // is told whether NATS answers
 }
 
 // get reads the record; an empty one when there is none.
-func (s *leaseStore) get(ctx context.Context) (r leaseRecord, err error) {
-	err = s.try(ctx, func(ctx context.Context) error {
-		var m storedMessage
-		if r, m, err = s.conn.readLease(ctx); err == nil || errors.Is(err, errRecord) {
-			s.revision = m.Seq
-		}
-		return err
+func (s *leaseStore) get(ctx context.Context) (leaseRecord, error) {
+	o := s.conn.o
+	m, err := request(ctx, s, directSubject(o.leaseStream()), func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return o.readLease(ctx, s.bucket)
 	})
-	if err != nil && !errors.Is(err, errRecord) && s.conn.nc().IsConnected() {
-		_ = s.answers(ctx) // the bucket may be gone: then it is made anew
+	if err != nil {
+		if s.conn.nc.IsConnected() { // the bucket may be gone: then it is made anew
+			_ = s.answers(ctx)
+		}
+		return leaseRecord{}, err
+	}
+	s.revision = m.Sequence
+	if len(m.Data) == 0 {
+		return leaseRecord{}, nil
+	}
+	r, err := decodeRecord(m.Data)
+	if err != nil {
+		err = fmt.Errorf("read the key %s of the bucket %s: %w; delete it, and all that the stream holds is delivered again", leaseKey, o.leaseBucket(), err)
+		s.heard(held(bigpanda.ReasonServer, "", "%w", err))
 	}
 	return r, err
 }
 
-// readLease reads the lease's record, and the message that it is in: empty ones if there
-// is none, or it was deleted. With errRecord there is what can be read. While the bucket
-// has no leader, and so nobody can renew, there is no answer: else that would be taken for
-// an owner that is gone, whose requests under way are sent again.
-func (c *Conn) readLease(ctx context.Context) (r leaseRecord, m storedMessage, err error) {
-	m, err = c.fromLeader(ctx, c.o.leaseStream(), `{"last_by_subj":"`+c.o.leaseSubject()+`"}`)
-	if err != nil || len(m.Data) == 0 {
-		return r, m, err
+// readLease reads the message that is the lease's key. It has no data if there is none, or
+// it was deleted.
+func (o Options) readLease(ctx context.Context, bucket jetstream.Stream) (*jetstream.RawStreamMsg, error) {
+	m, err := bucket.GetLastMsgForSubject(ctx, o.leaseSubject())
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return &jetstream.RawStreamMsg{}, nil
 	}
-	if r, err = decodeRecord(m.Data); err != nil {
-		err = held(bigpanda.ReasonServer, "delete it, and all that the stream holds is delivered again",
-			"read the key %s of the bucket %s: %w", leaseKey, c.o.leaseBucket(), err)
-	}
-	return r, m, err
+	return m, err
 }
 
-// answers looks the bucket up, and makes it if it is missing.
+// answers asks the bucket's leader, and makes the bucket if it is missing.
 func (s *leaseStore) answers(ctx context.Context) error {
-	return s.try(ctx, func(ctx context.Context) error {
-		_, err := s.conn.lookUp(ctx, s.conn.o.leaseConfig())
-		return err
-	})
+	_, err := request(ctx, s, infoSubject(s.conn.o.leaseStream()), s.conn.lease)
+	return err
 }
 
 // fit returns the record, a short one if the servers would not take it for its size.
 func (s *leaseStore) fit(r leaseRecord) leaseRecord {
-	if int64(len(r.encode())+recordHeaders) > s.conn.nc().MaxPayload() {
+	if int64(len(r.encode())+recordHeaders) > s.conn.nc.MaxPayload() {
 		return r.short()
 	}
 	return r
@@ -255,23 +279,21 @@ func (s *leaseStore) fit(r leaseRecord) leaseRecord {
 func (s *leaseStore) set(ctx context.Context, r leaseRecord) error {
 	m := nats.NewMsg(s.conn.o.leaseSubject())
 	m.Data = r.encode()
-	return s.try(ctx, func(ctx context.Context) error {
-		ack, err := ask(ctx, s.conn, m.Subject, func(ctx context.Context) (*jetstream.PubAck, error) {
-			return s.conn.nc().js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(s.revision), jetstream.WithRetryAttempts(0))
-		})
-		if err == nil {
-			s.revision = ack.Sequence
-		}
-		return err
+	ack, err := request(ctx, s, m.Subject, func(ctx context.Context) (*jetstream.PubAck, error) {
+		return s.conn.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(s.revision), jetstream.WithRetryAttempts(0))
 	})
+	if err == nil {
+		s.revision = ack.Sequence
+	}
+	return err
 }
 
-// try asks once, more or less: what has no answer within a part of the TTL is asked
+// request asks once, more or less: what has no answer within a part of the TTL is asked
 // anew, with what is known by then.
-func (s *leaseStore) try(ctx context.Context, do func(context.Context) error) error {
+func request[T any](ctx context.Context, s *leaseStore, subject string, do func(context.Context) (T, error)) (T, error) {
 	asking, cancel := context.WithTimeout(ctx, min(askTimeout, s.conn.o.LeaseTTL/2))
 	defer cancel()
-	err := do(asking)
+	answer, err := ask(asking, s.conn, subject, do)
 	var api *jetstream.APIError
 	switch {
 	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
@@ -279,5 +301,5 @@ func (s *leaseStore) try(ctx context.Context, do func(context.Context) error) er
 	case err == nil || ctx.Err() == nil:
 		s.heard(err)
 	}
-	return err
+	return answer, err
 }

@@ -1,7 +1,9 @@
 package stream
 
 import (
+	"bytes"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"strings"
@@ -30,15 +32,6 @@ func readSecret(what, file string) (string, error) {
 	return secret, nil
 }
 
-// secret returns how to read the file of a login at each connection, which was done once.
-func secret(what, file string) (read func() string, err error) {
-	_, err = readSecret(what, file)
-	return func() string {
-		text, _ := readSecret(what, file)
-		return text // none is refused, which is logged
-	}, err
-}
-
 // login makes the options that prove who connects. The files are read here, so that
 // what is wrong shows at once, and at each connection again, since they may have been
 // renewed.
@@ -57,13 +50,23 @@ func (o Options) login() ([]nats.Option, error) {
 	case o.NKeyFile != "":
 		return o.nkey()
 	case o.User != "" && o.PasswordFile != "":
-		password, err := secret("password file", o.PasswordFile)
-		return []nats.Option{nats.UserInfoHandler(func() (string, string) { return o.User, password() })}, err
+		if _, err := readSecret("password file", o.PasswordFile); err != nil {
+			return nil, err
+		}
+		return []nats.Option{nats.UserInfoHandler(func() (string, string) {
+			password, _ := readSecret("password file", o.PasswordFile)
+			return o.User, password // none is refused, which is logged
+		})}, nil
 	case o.User+o.PasswordFile != "":
 		return nil, errors.New("password file: a user needs a password file, and a password file a user; give both")
 	case o.TokenFile != "":
-		token, err := secret("token file", o.TokenFile)
-		return []nats.Option{nats.TokenHandler(token)}, err
+		if _, err := readSecret("token file", o.TokenFile); err != nil {
+			return nil, err
+		}
+		return []nats.Option{nats.TokenHandler(func() string {
+			token, _ := readSecret("token file", o.TokenFile)
+			return token
+		})}, nil
 	}
 	return nil, nil
 }
@@ -78,61 +81,89 @@ func (o Options) creds() ([]nats.Option, error) {
 	if jwt, err := nkeys.ParseDecoratedJWT([]byte(text)); err != nil || strings.Count(jwt, ".") != 2 {
 		return nil, fmt.Errorf("%s %s: it holds no JWT of a user; name one that nsc has made", what, o.CredsFile)
 	}
-	pair, err := nkeys.ParseDecoratedUserNKey([]byte(text))
-	if err != nil {
-		return nil, noSeed(what, o.CredsFile)
+	if err := checkSeed(what, o.CredsFile, text); err != nil {
+		return nil, err
 	}
-	pair.Wipe()
 	return []nats.Option{nats.UserCredentials(o.CredsFile)}, nil
 }
 
 // nkey logs in with the seed of a user's key. The key itself stays as it is.
 func (o Options) nkey() ([]nats.Option, error) {
 	const what = "nkey file"
-	if _, err := readSecret(what, o.NKeyFile); err != nil {
+	text, err := readSecret(what, o.NKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSeed(what, o.NKeyFile, text); err != nil {
 		return nil, err
 	}
 	option, err := nats.NkeyOptionFromSeed(o.NKeyFile)
 	if err != nil {
-		return nil, noSeed(what, o.NKeyFile)
+		return nil, fmt.Errorf("%s %s: %w; name one that holds the seed of a user", what, o.NKeyFile, err)
 	}
 	return []nats.Option{option}, nil
 }
 
-func noSeed(what, file string) error {
-	return fmt.Errorf("%s %s: it holds no seed of a user (SU…); name one that nsc or nk has made", what, file)
+func checkSeed(what, file, text string) error {
+	pair, err := nkeys.ParseDecoratedUserNKey([]byte(text))
+	if err != nil {
+		return fmt.Errorf("%s %s: it holds no seed of a user (SU…); name one that nsc or nk has made", what, file)
+	}
+	pair.Wipe()
+	return nil
 }
 
 // tls makes the options of a connection that is encrypted, none if the options do
-// not ask for one; a URL or a server may. The files are read here, and at each connection
-// again.
-func (o Options) tls() (options []nats.Option, err error) {
+// not ask for one; a URL or a server may.
+func (o Options) tls() ([]nats.Option, error) {
 	if (o.CertFile == "") != (o.KeyFile == "") {
 		return nil, errors.New("certificate: it needs a key, and a key a certificate; name both files")
 	}
+	var certificate nats.TLSCertHandler
+	if o.CertFile != "" {
+		certificate = func() (tls.Certificate, error) { return readPair(o.CertFile, o.KeyFile) }
+		if _, err := certificate(); err != nil {
+			return nil, err
+		}
+	}
+	var roots nats.RootCAsHandler
+	if o.CAFile != "" {
+		roots = func() (*x509.CertPool, error) { return readRoots(o.CAFile) }
+		if _, err := roots(); err != nil {
+			return nil, err
+		}
+	}
+	var options []nats.Option
 	if o.ServerName != "" {
 		options = append(options, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS12, ServerName: o.ServerName}))
 	}
-	for _, one := range []struct {
-		what, hint string
-		option     nats.Option
-		files      []string
-	}{
-		{"certificate", "name files in PEM form that belong together", nats.ClientCert(o.CertFile, o.KeyFile), []string{o.CertFile, o.KeyFile}},
-		{"CA file", "it holds no certificate: name a file in PEM form (BEGIN CERTIFICATE)", nats.RootCAs(o.CAFile), []string{o.CAFile}},
-	} {
-		if one.files[0] == "" {
-			continue
-		}
-		for _, file := range one.files { // nats.go would wait for a pipe
-			if _, err := regularfile.Read(file, regularfile.MaxCertificates); err != nil {
-				return nil, fmt.Errorf("%s %s: %w; name a file that this process may read", one.what, file, regularfile.Cause(err))
-			}
-		}
-		if err := one.option(new(nats.Options)); err != nil {
-			return nil, fmt.Errorf("%s %s: %w; %s", one.what, strings.Join(one.files, " with key "), clean(err), one.hint)
-		}
-		options = append(options, one.option)
+	if certificate != nil || roots != nil {
+		options = append(options, nats.ClientTLSConfig(certificate, roots))
 	}
 	return options, nil
+}
+
+func readPair(certFile, keyFile string) (pair tls.Certificate, err error) {
+	var texts [2][]byte
+	for i, file := range []string{certFile, keyFile} {
+		if texts[i], err = regularfile.Read(file, regularfile.MaxCertificates); err != nil {
+			return pair, fmt.Errorf("certificate or key %s: %w; name a file that this process may read", file, regularfile.Cause(err))
+		}
+	}
+	if pair, err = tls.X509KeyPair(texts[0], texts[1]); err != nil {
+		return pair, fmt.Errorf("certificate %s with key %s: %w; name files in PEM form that belong together", certFile, keyFile, err)
+	}
+	return pair, nil
+}
+
+func readRoots(file string) (*x509.CertPool, error) {
+	text, err := regularfile.Read(file, regularfile.MaxCertificates)
+	if err != nil {
+		return nil, fmt.Errorf("CA file %s: %w; name a file that this process may read", file, regularfile.Cause(err))
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(bytes.TrimSpace(text)) {
+		return nil, fmt.Errorf("CA file %s: it holds no certificate; name a file in PEM form (BEGIN CERTIFICATE)", file)
+	}
+	return roots, nil
 }

@@ -114,18 +114,21 @@ func (p *progress) reread(b *backlog, seq uint64, bytes int) (undelivered bool, 
 
 // done notes that messages in memory are delivered. Others are ignored.
 func (p *progress) done(seqs []uint64) {
-	touched := make(map[*backlog]bool)
+	delivered := make(map[*backlog]map[uint64]bool)
 	for _, seq := range seqs {
 		if b := p.loaded[seq]; b != nil {
-			touched[b] = true
+			if delivered[b] == nil {
+				delivered[b] = make(map[uint64]bool)
+			}
+			delivered[b][seq] = true
 			delete(p.loaded, seq)
 		}
 	}
-	for b := range touched {
+	for b, seqs := range delivered {
 		gap := false
 		kept := b.memory[:0]
 		for _, m := range b.memory {
-			if p.loaded[m.seq] == nil {
+			if seqs[m.seq] {
 				gap = true
 				b.bytes -= m.bytes
 				p.bytes -= m.bytes

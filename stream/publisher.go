@@ -22,8 +22,8 @@ const (
 	// ackTimeout is for the answer to one message: a server that syncs takes some
 	// milliseconds, and one that is gone is seen by its pings.
 	ackTimeout = 3 * time.Second
-	// maxPending is how many messages are under way at once, of all that is published.
-	maxPending = 2000
+	// maxPending is how many messages of a Send are under way at once.
+	maxPending = 500
 )
 
 // A Publisher publishes alerts where a client of BigPanda would deliver them. Its
@@ -42,6 +42,9 @@ var _ retry.API = (*Publisher)(nil)
 // an alert that is (see Conn.tooLarge), before any is published; Retry when ctx has ended;
 // else Hold.
 func (p *Publisher) Send(ctx context.Context, appKey string, alerts [][]byte) (bigpanda.Answer, error) {
+	if len(alerts) == 0 {
+		return bigpanda.Answer{}, nil
+	}
 	sending, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
 	added, err := p.publish(sending, appKey, alerts)
@@ -63,7 +66,7 @@ func (p *Publisher) publish(ctx context.Context, appKey string, alerts [][]byte)
 	}
 	waves, err := p.waves(appKey, alerts)
 	for _, wave := range waves {
-		n, err := p.c.publish(ctx, p.c.o.alertConfig(), wave)
+		n, err := p.wave(ctx, wave)
 		if added += n; err != nil {
 			return added, err
 		}
@@ -78,7 +81,7 @@ func (p *Publisher) waves(appKey string, alerts [][]byte) (waves [][]*nats.Msg, 
 	changes := make(map[string]int, len(alerts)) // of each alert so far
 	for _, alert := range alerts {
 		m := p.c.o.encode(appKey, alert)
-		limit := int(p.c.nc().MaxPayload())
+		limit := int(p.c.nc.MaxPayload())
 		if most := limit - refusalRoom(limit); m.Size() > most {
 			return nil, p.c.tooLarge("an alert of %d bytes is larger than may be, %d bytes", len(m.Data), most)
 		}
@@ -92,38 +95,45 @@ func (p *Publisher) waves(appKey string, alerts [][]byte) (waves [][]*nats.Msg, 
 	return waves, nil
 }
 
-// publish publishes messages of different alerts until a stream has them all, for as long
-// as ctx allows, and returns how many it had not before.
-func (c *Conn) publish(ctx context.Context, into jetstream.StreamConfig, messages []*nats.Msg) (added int, err error) {
+// wave publishes messages of different alerts until all are stored, for as long as ctx
+// allows, and returns how many were not before.
+func (p *Publisher) wave(ctx context.Context, messages []*nats.Msg) (added int, err error) {
 	wait := retry.NewBackoff(askInitial, askMax)
 	for {
-		if err := c.reach(ctx); err != nil {
-			return added, err
+		var failed []*nats.Msg
+		for piece := range slices.Chunk(messages, maxPending) {
+			n, left, why := p.piece(ctx, piece)
+			added += n
+			failed = append(failed, left...)
+			if err = why; err != nil && definite(err) {
+				return added, p.c.failure(messages[0].Subject, err)
+			}
 		}
-		n, left, why := c.publishOnce(ctx, into, messages)
-		if added += n; why == nil {
+		if messages = failed; len(messages) == 0 {
 			return added, nil
 		}
-		failure := c.failure(messages[0].Subject, why)
-		if definite(why) || !retry.Sleep(ctx, wait.NextBackOff()) {
+		failure := p.c.failure(messages[0].Subject, err)
+		if !retry.Sleep(ctx, wait.NextBackOff()) {
 			return added, failure
 		}
-		if errors.Is(why, jetstream.ErrNoStreamResponse) {
+		if errors.Is(err, jetstream.ErrNoStreamResponse) {
 			// It has no leader, or is not there.
-			if _, err := c.lookUp(ctx, into); err != nil && ctx.Err() == nil {
+			if _, err := p.c.stream(ctx); err != nil && ctx.Err() == nil {
 				return added, err
 			}
 		}
-		messages = left
+		if err := p.c.reach(ctx); err != nil {
+			return added, err
+		}
 	}
 }
 
-// publishOnce returns how many of the messages were not stored before, and those that are
-// not acknowledged, with the error of one of them: a definite one, if any is.
-func (c *Conn) publishOnce(ctx context.Context, into jetstream.StreamConfig, messages []*nats.Msg) (added int, failed []*nats.Msg, err error) {
-	ctx, stop := c.denials.watch(ctx, messages[0].Subject)
+// piece publishes messages once. It returns how many were not stored before, and those
+// that are not acknowledged, with the error of one of them: a definite one, if any is.
+func (p *Publisher) piece(ctx context.Context, messages []*nats.Msg) (added int, failed []*nats.Msg, err error) {
+	ctx, stop := p.c.denials.watch(ctx, messages[0].Subject)
 	defer stop()
-	acks := make([]jetstream.PubAckFuture, 0, len(messages))
+	acks := make([]jetstream.PubAckFuture, len(messages))
 	fail := func(m *nats.Msg, why error) {
 		failed = append(failed, m)
 		if err == nil || definite(why) {
@@ -131,25 +141,27 @@ func (c *Conn) publishOnce(ctx context.Context, into jetstream.StreamConfig, mes
 		}
 	}
 	for i, m := range messages {
-		ack, why := c.nc().js.PublishMsgAsync(m, jetstream.WithStallWait(ackTimeout))
+		ack, why := p.c.js.PublishMsgAsync(m)
 		if why != nil {
-			failed, err = slices.Clone(messages[i:]), why
-			break
+			fail(m, why)
+			continue
 		}
-		acks = append(acks, ack)
+		acks[i] = ack
 	}
-	for i, ack := range acks {
-		m := messages[i]
+	for i, m := range messages {
+		if acks[i] == nil {
+			continue
+		}
 		select {
-		case ack := <-ack.Ok():
+		case ack := <-acks[i].Ok():
 			switch {
-			case ack.Stream != into.Name:
-				fail(m, held(bigpanda.ReasonNotFound, "have the stream "+into.Name+" alone store "+into.Subjects[0],
+			case ack.Stream != p.c.o.Stream:
+				fail(m, held(bigpanda.ReasonNotFound, "have the stream "+p.c.o.Stream+" alone store "+p.c.o.alertSubjects(),
 					"another stream, %s, stores the alerts", ack.Stream))
 			case !ack.Duplicate:
 				added++
 			}
-		case why := <-ack.Err():
+		case why := <-acks[i].Err():
 			fail(m, why)
 		case <-ctx.Done():
 			fail(m, context.Cause(ctx))

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/counters"
 	"bigpanda-udf/outbox"
-	"bigpanda-udf/printable"
 	"bigpanda-udf/retry"
 )
 
@@ -93,7 +91,7 @@ func (q *queue) Dead(c outbox.Change, status int, answer string) error {
 
 // letter adds one to those that are to be stored. mu is locked.
 func (q *queue) letter(l outbox.DeadLetter) {
-	l.Died = cmp.Or(l.Died, time.Now().Unix())
+	l.Died = time.Now().Unix()
 	q.letters = append(q.letters, l)
 	notify(q.more)
 }
@@ -119,19 +117,20 @@ func (q *queue) storeLetters(ctx context.Context) {
 			err = q.Ack(letter.ID)
 		}
 		q.mu.Lock()
+		q.letters = q.letters[1:]
 		if err == nil {
 			q.counted.Dead++
 		} else {
-			q.letter(letter)
+			q.letters = append(q.letters, letter)
 		}
 		q.mu.Unlock()
-		if err == nil {
+		var failure *bigpanda.Error
+		switch {
+		case err == nil:
 			wait.Reset()
 			lines.Over()
 			continue
-		}
-		var failure *bigpanda.Error
-		if errors.As(err, &failure) && lines.Met(failure.Reason) {
+		case errors.As(err, &failure) && lines.Met(failure.Reason):
 			q.log.Error("a dead letter cannot be kept in its stream: its alert waits, and it is tried again", "number", letter.ID, "error", err)
 		}
 		retry.Sleep(ctx, wait.NextBackOff())
@@ -141,27 +140,18 @@ func (q *queue) storeLetters(ctx context.Context) {
 func (q *queue) nextLetter() (l outbox.DeadLetter, created time.Time, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if ok = len(q.letters) > 0; ok {
-		l, q.letters = q.letters[0], q.letters[1:]
+	if len(q.letters) == 0 {
+		return l, created, false
 	}
-	return l, q.created, ok
+	return q.letters[0], q.created, true
 }
 
 // admit takes the next message of the stream, in memory if there is room for it and
 // nothing of its app key was left before it.
-func (q *queue) admit(subject string, c outbox.Change, at time.Time) {
+func (q *queue) admit(token string, c outbox.Change, at time.Time) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.expired(c.ID - q.read - 1)
-	q.read, q.readAt = c.ID, at
-	token := tokenOf(subject)
-	if !isToken(token) {
-		// Somebody else has put it at a subject that stands for those of others, and so
-		// cannot be asked for.
-		q.log.Error("the stream holds something at a subject that no publisher of this program uses: it is left there",
-			"subject", printable.Text(subject), "number", c.ID)
-		return
-	}
+	q.passed(c.ID, at)
 	b := q.backlog(token)
 	if len(b.left) > 0 || !q.hasRoom(b) {
 		b.leave(c.ID)
@@ -184,6 +174,28 @@ func (q *queue) put(c outbox.Change) {
 	q.letter(outbox.DeadLetter{Change: c, Answer: fmt.Sprintf("message %d of the stream: %v", c.ID, errMessage)})
 }
 
+// pass goes on behind a message that is done with.
+func (q *queue) pass(seq uint64, at time.Time) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.passed(seq, at)
+}
+
+// passed is pass, with mu locked.
+func (q *queue) passed(seq uint64, at time.Time) {
+	q.expired(seq - q.read - 1)
+	q.read, q.readAt = seq, at
+}
+
+// full reports whether the next message of an app key would be left for want of room
+// alone.
+func (q *queue) full(token string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b := q.appKeys[token]
+	return b != nil && len(b.left) == 0 && !q.hasRoom(b)
+}
+
 // readmit takes a message in memory that was left, and reports whether that is enough:
 // there is no more room, nothing more was left, or it begins far behind.
 func (q *queue) readmit(token string, c outbox.Change) (enough bool) {
@@ -198,6 +210,17 @@ func (q *queue) readmit(token string, c outbox.Change) (enough bool) {
 	return len(b.left) == 0 || !q.hasRoom(b) || b.left[0].from > c.ID+farBehind
 }
 
+// left returns in which range of numbers that is which was left of an app key; two zeros
+// when nothing was.
+func (q *queue) left(token string) (from, to uint64) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if b := q.appKeys[token]; b != nil && len(b.left) > 0 {
+		return b.left[0].from, b.left[len(b.left)-1].to
+	}
+	return 0, 0
+}
+
 // vanish says that the stream has no more of what was left of an app key below a number.
 func (q *queue) vanish(token string, below uint64) {
 	q.mu.Lock()
@@ -205,18 +228,17 @@ func (q *queue) vanish(token string, below uint64) {
 	q.expired(q.skip(q.backlog(token), below))
 }
 
-// leftover returns an app key of which something was left and is wanted now, and in which
-// range of numbers that is. With half of what it may have in memory there is time to read
-// on.
-func (q *queue) leftover() (token string, from, to uint64) {
+// leftover returns an app key of which something was left and is wanted now, and where
+// that begins. With half of what it may have in memory there is time to read on.
+func (q *queue) leftover() (token string, from uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for token, b := range q.appKeys {
 		if len(b.left) > 0 && b.bytes <= q.share()/2 {
-			return token, b.left[0].from, b.left[len(b.left)-1].to
+			return token, b.left[0].from
 		}
 	}
-	return "", 0, 0
+	return "", 0
 }
 
 // expired counts messages that the stream no longer had when they were to be delivered.

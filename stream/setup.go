@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
@@ -75,19 +74,14 @@ func (c *Conn) stream(ctx context.Context) (jetstream.Stream, error) {
 	return c.lookUp(ctx, c.o.alertConfig())
 }
 
-// streamIfAny returns a stream, nil if there is none.
-func (c *Conn) streamIfAny(ctx context.Context, name string) (jetstream.Stream, error) {
-	s, err := ask(ctx, c, infoSubject(name), func(ctx context.Context) (jetstream.Stream, error) {
-		return c.nc().js.Stream(ctx, name)
-	})
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil, nil
-	}
-	return s, err
+// dead is stream for the stream of dead letters.
+func (c *Conn) dead(ctx context.Context) (jetstream.Stream, error) {
+	return c.lookUp(ctx, c.o.deadConfig())
 }
 
-func missing(stream string) *bigpanda.Error {
-	return held(bigpanda.ReasonNotFound, "make it, or let this program do so (--nats-create)", "there is no stream %s", stream)
+// lease is stream for that of the lease's bucket.
+func (c *Conn) lease(ctx context.Context) (jetstream.Stream, error) {
+	return c.lookUp(ctx, c.o.leaseConfig())
 }
 
 func infoSubject(stream string) string { return "$JS.API.STREAM.INFO." + stream }
@@ -95,16 +89,19 @@ func infoSubject(stream string) string { return "$JS.API.STREAM.INFO." + stream 
 func (c *Conn) lookUp(ctx context.Context, config jetstream.StreamConfig) (jetstream.Stream, error) {
 	wait := retry.NewBackoff(askInitial, askMax)
 	for {
-		switch found, err := c.streamIfAny(ctx, config.Name); {
-		case found != nil || err != nil:
+		found, err := ask(ctx, c, infoSubject(config.Name), func(ctx context.Context) (jetstream.Stream, error) {
+			return c.js.Stream(ctx, config.Name)
+		})
+		if !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return found, err
-		case !c.o.Create:
-			return nil, missing(config.Name)
+		}
+		if !c.o.Create {
+			return nil, held(bigpanda.ReasonNotFound, "make it, or let this program do so (--nats-create)", "there is no stream %s", config.Name)
 		}
 		// Only ever made, and never changed: several that change it at once undo what
 		// the others do.
 		made, err := ask(ctx, c, "$JS.API.STREAM.CREATE."+config.Name, func(ctx context.Context) (jetstream.Stream, error) {
-			return c.nc().js.CreateStream(ctx, config)
+			return c.js.CreateStream(ctx, config)
 		})
 		if err == nil {
 			c.log.Info("a stream was made", "stream", config.Name, "replicas", config.Replicas)
@@ -143,34 +140,6 @@ func ask[T any](ctx context.Context, c *Conn, subject string, request func(conte
 	}
 }
 
-// A storedMessage is one of a stream, as far as it is needed.
-type storedMessage struct {
-	Seq  uint64    `json:"seq"`
-	Time time.Time `json:"time"`
-	Data []byte    `json:"data"`
-}
-
-// fromLeader asks a stream's leader for a message, as the API has the request
-// (docs.nats.io, JetStream wire API, STREAM.MSG.GET), and returns an empty one if there is
-// none. Others, whom nats.go asks, may not have got the newest yet.
-func (c *Conn) fromLeader(ctx context.Context, stream, request string) (storedMessage, error) {
-	api := "$JS.API.STREAM.MSG.GET." + stream
-	return ask(ctx, c, api, func(ctx context.Context) (storedMessage, error) {
-		var answer struct {
-			Error   *jetstream.APIError `json:"error"`
-			Message storedMessage       `json:"message"`
-		}
-		m, err := c.nc().RequestWithContext(ctx, api, []byte(request))
-		if err == nil {
-			err = json.Unmarshal(m.Data, &answer)
-		}
-		if answer.Error != nil && answer.Error.ErrorCode != jetstream.JSErrCodeMessageNotFound {
-			err = answer.Error
-		}
-		return answer.Message, err
-	})
-}
-
 // definite reports whether the same request would get the same answer again.
 func definite(err error) bool {
 	var (
@@ -195,16 +164,16 @@ func definite(err error) bool {
 // reach waits for a connection over which answers can come. The error, when ctx ends
 // before, is *bigpanda.Error.
 func (c *Conn) reach(ctx context.Context) error {
-	if c.denials.reconnected() {
+	if c.denials.deniedInbox() != nil {
 		// The right may be there by now, and what was subscribed to is not, before
 		// it is subscribed to anew.
-		_ = c.nc().ForceReconnect()
+		c.denials.reconnected()
+		_ = c.nc.ForceReconnect()
 	}
-	nc := c.nc()
-	changed := nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
-	defer nc.RemoveStatusListener(changed)
-	for !nc.IsConnected() {
-		if nc.IsClosed() {
+	changed := c.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	defer c.nc.RemoveStatusListener(changed)
+	for !c.nc.IsConnected() {
+		if c.nc.IsClosed() {
 			return c.failure("", nats.ErrConnectionClosed)
 		}
 		select {
@@ -215,11 +184,11 @@ func (c *Conn) reach(ctx context.Context) error {
 	}
 	// How large a message an account may send is told with the first answer: for a larger
 	// one the connection would be closed, for good.
-	if connection := nc.Stats().Reconnects; nc.flushed.Load() != connection {
+	if connection := c.nc.Stats().Reconnects; c.flushed.Load() != connection {
 		ctx, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
-		if nc.FlushWithContext(ctx) == nil {
-			nc.flushed.Store(connection)
+		if c.nc.FlushWithContext(ctx) == nil {
+			c.flushed.Store(connection)
 		}
 	}
 	return nil

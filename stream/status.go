@@ -71,11 +71,10 @@ func (c *Conn) Status(ctx context.Context) (s Status, err error) {
 	if info.Cluster != nil {
 		s.Stream.Leader = info.Cluster.Leader
 	}
-	record, m, err := c.readLease(ctx)
-	if err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+	record, err := c.lastLease(ctx, &s.Lease)
+	if err != nil {
 		return s, err
 	}
-	s.Lease = LeaseStatus{Owner: shown(record.Owner), Epoch: record.Epoch, Since: record.Since, Renewed: m.Time}
 	if !record.Created.Equal(info.Created) {
 		record = leaseRecord{} // it is about another stream: nothing of this one is delivered
 	}
@@ -111,6 +110,27 @@ func (c *Conn) bySubject(ctx context.Context) (jetstream.Stream, *jetstream.Stre
 		return alerts.Info(ctx, jetstream.WithSubjectFilter(c.o.alertSubjects()))
 	})
 	return alerts, info, err
+}
+
+// lastLease returns the lease's record, an empty one if there is none, and says whose it
+// is.
+func (c *Conn) lastLease(ctx context.Context, s *LeaseStatus) (r leaseRecord, err error) {
+	name := c.o.leaseStream()
+	bucket, err := c.streamIfAny(ctx, name)
+	if bucket == nil {
+		return r, err
+	}
+	m, err := ask(ctx, c, directSubject(name), func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
+		return c.o.readLease(ctx, bucket)
+	})
+	if err != nil || len(m.Data) == 0 {
+		return r, err
+	}
+	if r, err = decodeRecord(m.Data); err != nil {
+		return r, c.failure("", err)
+	}
+	s.Owner, s.Epoch, s.Since, s.Renewed = shown(r.Owner), r.Epoch, r.Since, m.Time
+	return r, nil
 }
 
 // appKey tells of the messages of a subject what is delivered.
@@ -152,7 +172,7 @@ func (c *Conn) appKey(ctx context.Context, alerts jetstream.Stream, subject stri
 
 // whoDelivers asks the deliverers. One that has died has the lease for a while still.
 func (c *Conn) whoDelivers(ctx context.Context, s *Status, now time.Time) error {
-	all, owner, err := c.deliverers(ctx)
+	all, owner, err := c.whoLeads(ctx)
 	if err != nil {
 		return err
 	}

@@ -47,16 +47,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"bigpanda-udf/printable"
 	"bigpanda-udf/retry"
 
 	"github.com/nats-io/nats.go"
@@ -133,8 +132,6 @@ func (o Options) withDefaults() (Options, error) {
 	o.Window = cmp.Or(o.Window, DefaultWindow)
 	o.MaxBytes = cmp.Or(o.MaxBytes, DefaultMaxBytes)
 	o.LeaseTTL = cmp.Or(o.LeaseTTL, DefaultLeaseTTL)
-	o.InboxPrefix = cmp.Or(o.InboxPrefix, "_INBOX")
-	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	if len(o.URLs) == 0 {
 		return o, errors.New("nats url: there is none; give those of all servers, such as nats://HOST:4222")
 	}
@@ -149,12 +146,16 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("stream name: it has up to 64 letters, digits, - and _; give one like " + DefaultStream)
 	case o.Replicas < 1 || o.Replicas > 5:
 		return o, fmt.Errorf("stream replicas: there are 1 to 5, not %d; give 3, or 1 for a single server", o.Replicas)
+	case o.Window < 100*time.Millisecond || o.MaxAge < 100*time.Millisecond || o.MaxBytes < 0:
+		return o, errors.New("use NATS: the window and the age are 100 ms at least, and the size is not negative; leave them out for the defaults")
 	case o.MaxAge < o.Window:
 		return o, fmt.Errorf("use NATS: alerts are kept for %v, which is shorter than the window of %v; make it longer, so that a held app key loses none", o.MaxAge, o.Window)
 	case o.LeaseTTL < 500*time.Millisecond:
 		return o, fmt.Errorf("use NATS: a lease of %v ends between two renewals; give 1s or more", o.LeaseTTL)
-	case strings.Contains(inbox, "..") || strings.ContainsAny(inbox, "*> \t\r\n"):
+	case o.InboxPrefix != "" && (strings.Contains(inbox, "..") || strings.ContainsAny(inbox, "*> \t\r\n")):
 		return o, errors.New("inbox prefix: it is no subject; give one like _INBOX_kapacitor")
+	case o.Log == nil:
+		o.Log = slog.New(slog.DiscardHandler)
 	}
 	return o, nil
 }
@@ -193,23 +194,16 @@ func (o Options) leaseSubject() string  { return "$KV." + o.leaseBucket() + "." 
 // Its methods may be called concurrently.
 type Conn struct {
 	o       Options // with defaults
-	options []nats.Option
+	nc      *nats.Conn
+	js      jetstream.JetStream
 	log     *slog.Logger
 	denials denials
+
 	apart   retry.LogLimiter // the connection is gone
+	flushed atomic.Uint64    // the last connection on which something was answered
 
-	mu     sync.Mutex // guards what follows
-	link   *link
-	closed bool
-	cause  error // why there is no connection, as far as it is known
-}
-
-// A link is a connection as nats.go has it. It makes it anew, but not after a fatal error
-// of a server, such as for a message that was larger than a limit which has been lowered.
-type link struct {
-	*nats.Conn
-	js      jetstream.JetStream
-	flushed atomic.Uint64 // the last connection on which something was answered
+	mu    sync.Mutex // guards what follows
+	cause error      // why there is no connection, as far as it is known
 }
 
 // errFirst fails the first attempt to connect, which would have to be waited for.
@@ -223,7 +217,8 @@ func Connect(o Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	login, err := o.login()
+	c := &Conn{o: o, log: o.Log, denials: denials{prefix: cmp.Or(o.InboxPrefix, "_INBOX")}}
+	options, err := o.login()
 	if err != nil {
 		return nil, err
 	}
@@ -231,68 +226,47 @@ func Connect(o Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{o: o, log: o.Log, denials: denials{prefix: o.InboxPrefix}}
-	c.options = slices.Concat(login, secure, []nats.Option{
-		nats.Name(o.Name), nats.CustomInboxPrefix(o.InboxPrefix),
-		nats.SkipHostLookup(), // the dialer does it, within its time
+	options = append(options, secure...)
+	dialer := &lateDialer{Dialer: net.Dialer{Timeout: dialTimeout}}
+	options = append(options,
+		nats.Name(o.Name),
+		nats.SetCustomDialer(dialer), nats.SkipHostLookup(), // the dialer does it, within its time
 		nats.Timeout(dialTimeout),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // the servers' configuration may be corrected
-		nats.ReconnectBufSize(-1),   // what waits is in the outbox, and in order there
+		nats.CustomReconnectDelay(func(int) time.Duration {
+			if dialer.ready.Load() {
+				c.notReached(c.nc.LastError())
+			}
+			return reconnectWait + rand.N(reconnectJitter)
+		}),
+		nats.ReconnectBufSize(-1), // what waits is in the outbox, and in order there
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings),
 		nats.ConnectHandler(c.connected), nats.ReconnectHandler(c.connected),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { c.because(err) }),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { c.because(err) }),
 		nats.ErrorHandler(c.failed),
-	})
-	if c.link, err = c.connect(); err != nil {
+	)
+	if o.InboxPrefix != "" {
+		options = append(options, nats.CustomInboxPrefix(o.InboxPrefix))
+	}
+	if c.nc, err = nats.Connect(strings.Join(o.URLs, ","), options...); err != nil {
+		return nil, fmt.Errorf("use NATS: %w; correct the settings", err)
+	}
+	dialer.ready.Store(true)
+	_ = c.nc.ForceReconnect() // else it waits first; no error but that it is closed
+	c.js, err = jetstream.New(c.nc, jetstream.WithPublishAsyncTimeout(ackTimeout),
+		jetstream.WithPublishAsyncMaxPending(math.MaxInt)) // a Publisher has a limit of its own
+	if err != nil {
+		c.nc.Close()
 		return nil, fmt.Errorf("use NATS: %w; correct the settings", err)
 	}
 	return c, nil
 }
 
-// connect makes a link, and waits for no server.
-func (c *Conn) connect() (l *link, err error) {
-	l = new(link)
-	dialer := &lateDialer{Dialer: net.Dialer{Timeout: dialTimeout}}
-	l.Conn, err = nats.Connect(strings.Join(c.o.URLs, ","), append(slices.Clip(c.options),
-		nats.SetCustomDialer(dialer),
-		nats.CustomReconnectDelay(func(int) time.Duration {
-			if dialer.ready.Load() {
-				c.notReached(l.LastError())
-			}
-			return reconnectWait + rand.N(reconnectJitter)
-		}))...)
-	if err != nil {
-		return nil, err
-	}
-	dialer.ready.Store(true)
-	_ = l.ForceReconnect() // else it waits first; no error but that it is closed
-	l.js, err = jetstream.New(l.Conn, jetstream.WithPublishAsyncTimeout(ackTimeout), jetstream.WithPublishAsyncMaxPending(maxPending))
-	return l, err
-}
-
-// nc returns the link, a new one if a server has ended that for good.
-func (c *Conn) nc() *link {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.link.IsClosed() && !c.closed {
-		if l, err := c.connect(); err == nil { // else a file is away, and it is tried again
-			c.log.Warn("a server has ended the connection to NATS for good: another one is made", "error", printable.Text(fmt.Sprint(c.link.LastError())))
-			c.link = l
-		}
-	}
-	return c.link
-}
-
 // Close ends the connection, and whatever uses it.
-func (c *Conn) Close() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.closed = true
-	c.link.Close()
-}
+func (c *Conn) Close() { c.nc.Close() }
 
 // A lateDialer fails at once until it is ready.
 type lateDialer struct {

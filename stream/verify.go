@@ -100,7 +100,11 @@ func (c *Conn) firstSince(ctx context.Context, at time.Time) (uint64, error) {
 func (c *Conn) newConsumer(ctx context.Context, config jetstream.ConsumerConfig) (jetstream.Consumer, error) {
 	config.AckPolicy, config.Replicas, config.MemoryStorage = jetstream.AckNonePolicy, 1, true
 	config.Name = nuid.Next()
-	return ask(ctx, c, "$JS.API.CONSUMER.CREATE."+c.o.Stream+"."+config.Name, func(ctx context.Context) (jetstream.Consumer, error) {
-		return c.nc().js.CreateConsumer(ctx, c.o.Stream, config)
+	subject := "$JS.API.CONSUMER.CREATE." + c.o.Stream + "." + config.Name
+	if config.FilterSubject != "" {
+		subject += "." + config.FilterSubject
+	}
+	return ask(ctx, c, subject, func(ctx context.Context) (jetstream.Consumer, error) {
+		return c.js.CreateConsumer(ctx, c.o.Stream, config)
 	})
 }

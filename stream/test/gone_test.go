@@ -108,7 +108,7 @@ func TestDeliverWithoutARight(t *testing.T) {
 		ready         bool // it has the lease
 	}{
 		{"$KV.BIGPANDA_LEASE.sender", "publish $KV.BIGPANDA_LEASE.sender", false},
-		{"$JS.API.STREAM.MSG.GET.KV_BIGPANDA_LEASE", "publish $JS.API.STREAM.MSG.GET.KV_BIGPANDA_LEASE", false},
+		{"$JS.API.DIRECT.GET.KV_BIGPANDA_LEASE.>", "publish $JS.API.DIRECT.GET.KV_BIGPANDA_LEASE.", false},
 		{"$JS.API.CONSUMER.MSG.NEXT.BIGPANDA.*", "publish $JS.API.CONSUMER.MSG.NEXT.BIGPANDA.", true},
 	} {
 		t.Run(tt.missing, func(t *testing.T) {

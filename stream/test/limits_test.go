@@ -125,34 +125,6 @@ func TestSmallMaxPayloadOfAccount(t *testing.T) {
 	send(t, c.NewPublisher(), http.StatusCreated, sized("a", 2500))
 }
 
-// P5: where a server's fatal error has ended a connection, as for an alert that is larger
-// than a limit that was lowered meanwhile, another one is made: publishers go on, and
-// deliverers deliver, and hear who asks them.
-func TestFatalError(t *testing.T) {
-	t.Parallel()
-	url, reload := reloadable(t, "max_payload: 100000")
-	r := newRig(t, url, stream.Options{LeaseTTL: time.Second})
-	d := r.deliver("d1", deliverOptions{})
-	r.publish(many("x", 10)...)
-	r.delivered("")
-	reload("max_payload: 20000")
-	for _, c := range []*stream.Conn{r.conn, d.conn} {
-		fails(t, c.NewPublisher(), bigpanda.Refused, bigpanda.ReasonTooLarge, "make it smaller", sized("a", 50_000))
-	}
-	if n := strings.Count(r.log.String(), "a server has ended the connection to NATS for good"); n != 2 {
-		t.Errorf("it is said %d times", n)
-	}
-	r.publish(many("x", 10)...)
-	r.delivered("")
-	r.deliver("d2", deliverOptions{})
-	natstest.Await(t, "the lease is handed over", func() error { return r.conn.HandOver(t.Context()) })
-	r.publish(many("x", 10)...)
-	r.delivered("")
-	if n := r.inOrder(); n != 0 {
-		t.Errorf("%d duplicates", n)
-	}
-}
-
 // P7: what others answer in the place of deliverers is bounded, and fit to be shown.
 func TestAnswersOfOthers(t *testing.T) {
 	t.Parallel()

@@ -77,15 +77,21 @@ func TestMissingRights(t *testing.T) {
 	send(t, deaf.NewPublisher(), 204, change("a", 2)) // it was stored, and nobody had heard
 }
 
-// reloadable is a server in this process. reload has it take on other lines in its
-// configuration while those that are connected stay so.
-func reloadable(t *testing.T, lines string) (url string, reload func(lines string)) {
-	t.Helper()
+// Rights that are granted while a process runs, and is not disconnected.
+func TestRightsReloaded(t *testing.T) {
+	t.Parallel()
+	const all = `"BIGPANDA.a.*", "$JS.API.STREAM.INFO.BIGPANDA", "$JS.API.STREAM.CREATE.BIGPANDA"`
 	store := t.TempDir()
-	config := func(lines string) string {
-		return fmt.Sprintf("listen: \"127.0.0.1:-1\"\njetstream { store_dir: %q }\n%s", store, lines)
+	config := func(publish, subscribe string) string {
+		return fmt.Sprintf(`
+listen: "127.0.0.1:-1"
+jetstream { store_dir: %q }
+accounts { APP { jetstream: enabled, users: [
+  {user: kapacitor, password: kapacitor, permissions: { publish: [%s], subscribe: "%s" }}
+] } }
+`, store, publish, subscribe)
 	}
-	path := file(t, "nats-server.conf", config(lines))
+	path := file(t, "nats-server.conf", config(all, "nothing"))
 	options, err := server.ProcessConfigFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -103,39 +109,25 @@ func reloadable(t *testing.T, lines string) (url string, reload func(lines strin
 	if !s.ReadyForConnections(natstest.Patient) {
 		t.Fatal("the server does not start")
 	}
-	return s.ClientURL(), func(lines string) {
+	reload := func(publish, subscribe string) {
 		t.Helper()
-		if err := os.WriteFile(path, []byte(config(lines)), 0o600); err != nil {
+		if err := os.WriteFile(path, []byte(config(publish, subscribe)), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Reload(); err != nil {
 			t.Fatal(err)
 		}
 	}
-}
-
-// Rights that are granted while a process runs, and is not disconnected.
-func TestRightsReloaded(t *testing.T) {
-	t.Parallel()
-	const all = `"BIGPANDA.a.*", "$JS.API.STREAM.INFO.BIGPANDA", "$JS.API.STREAM.CREATE.BIGPANDA"`
-	rights := func(publish, subscribe string) string {
-		return fmt.Sprintf(`
-accounts { APP { jetstream: enabled, users: [
-  {user: kapacitor, password: kapacitor, permissions: { publish: [%s], subscribe: "%s" }}
-] } }
-`, publish, subscribe)
-	}
-	url, reload := reloadable(t, rights(all, "nothing"))
-	p := connect(t, url, stream.Options{User: "kapacitor", PasswordFile: file(t, "password", "kapacitor")}).NewPublisher()
+	p := connect(t, s.ClientURL(), stream.Options{User: "kapacitor", PasswordFile: file(t, "password", "kapacitor")}).NewPublisher()
 	for range 2 {
 		fails(t, p, bigpanda.Hold, bigpanda.ReasonForbidden, "allow it in the servers' configuration: subscribe _INBOX.>", change("a", 0))
 	}
-	reload(rights(all, "_INBOX.>"))
+	reload(all, "_INBOX.>")
 	if _, err := p.Send(t.Context(), "app", [][]byte{change("a", 0)}); err != nil {
 		t.Fatal(err)
 	}
-	reload(rights(`"nothing"`, "_INBOX.>"))
+	reload(`"nothing"`, "_INBOX.>")
 	fails(t, p, bigpanda.Hold, bigpanda.ReasonForbidden, "allow it in the servers' configuration: publish BIGPANDA.a.", change("a", 1))
-	reload(rights(all, "_INBOX.>"))
+	reload(all, "_INBOX.>")
 	send(t, p, 201, change("a", 1))
 }
