@@ -69,6 +69,9 @@ func isNoPath(name string) bool {
 	return err != nil
 }
 
+// fileLabels makes what a check of a file is called of its setting's name.
+var fileLabels = strings.NewReplacer("ca-file", "CA file", "cert-file", "certificate", "-", " ")
+
 // files looks at the files that the settings name and the function reads. sound
 // says that all can be read.
 func (k *checkup) files(s settings) (sound bool) {
@@ -79,7 +82,10 @@ func (k *checkup) files(s settings) (sound bool) {
 		if row.Placeholder != "FILE" || path == "" || !isRead {
 			continue
 		}
-		label := strings.ReplaceAll(strings.TrimSuffix(row.Name, "-file"), "-", " ") + " file"
+		label := fileLabels.Replace(row.Name)
+		if row.Name == "config" || row.Name == "handler" {
+			label += " file"
+		}
 		secret := row.Secret || row.Name == "config" && config.HoldsToken(path)
 		sound = k.file(label, row.Name, path, secret) && sound
 	}

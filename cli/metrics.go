@@ -83,7 +83,11 @@ func (s settings) newCollector(log *slog.Logger) (*metrics.Collector, error) {
 
 // serveMetrics serves them until ctx is done; and with ready, whether it is so.
 func serveMetrics(ctx context.Context, l net.Listener, log *slog.Logger, ready func() error, of ...prometheus.Collector) error {
-	log.Info("metrics are served", "url", "http://"+l.Addr().String()+metrics.Path)
+	base := "http://" + l.Addr().String()
+	log.Info("metrics are served", "url", base+metrics.Path)
+	if ready != nil {
+		log.Info("probes are answered", "url", base+metrics.ReadyPath)
+	}
 	if err := serveHTTP(ctx, l, metrics.NewServer(ready, of...)); err != nil {
 		return fmt.Errorf("serve metrics: %w", err)
 	}

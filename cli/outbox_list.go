@@ -29,7 +29,7 @@ func (f howMany) AfterApply() error {
 type pageFlags struct {
 	howMany
 	After   entryID `placeholder:"ID" help:"Only what follows this one."`
-	Payload bool    `help:"Show also what is sent."`
+	Payload bool    `help:"Show also the payloads."`
 }
 
 type (

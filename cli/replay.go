@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"strings"
 
 	"bigpanda-udf/printable"
@@ -30,8 +31,9 @@ type replayRun struct {
 	handler *udf.Handler
 
 	points, bad int
-	host        string // of the first point
-	hosts       bool   // there are others
+	vary        []string          // tags that differ within a group, too
+	tags        map[string]string // of the first point, without those
+	differ      bool              // those of others are not the same
 
 	*table
 	changes int
@@ -39,6 +41,19 @@ type replayRun struct {
 
 	*delivery       // nil: nothing is sent
 	failed    error // of a drain: what is left will not be sent either
+}
+
+// note counts a point, and compares its tags.
+func (r *replayRun) note(p *agent.Point) {
+	r.points++
+	tags := maps.Clone(p.Tags)
+	for _, name := range r.vary {
+		delete(tags, name)
+	}
+	if r.points == 1 {
+		r.tags = tags
+	}
+	r.differ = r.differ || !maps.Equal(r.tags, tags)
 }
 
 // run hands the points of a file to the function, and prints what it makes
@@ -70,7 +85,7 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 		s.LogLevel = slog.LevelWarn // the handler's usual lines are told below in other words
 	}
 	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, hidden)
-	r := &replayRun{p: p, asJSON: f.JSON, hidden: hidden, in: in, table: newTable(p.Stdout, "TIME\tSTATUS\tPRIMARY\tSECONDARY\tDESCRIPTION")}
+	r := &replayRun{p: p, asJSON: f.JSON, hidden: hidden, in: in, vary: u.pointTags(), table: newTable(p.Stdout, "TIME\tSTATUS\tPRIMARY\tSECONDARY\tDESCRIPTION")}
 	if f.Send {
 		if err := r.deliver(s, log); err != nil {
 			return err
@@ -100,8 +115,8 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 			failed = errors.Join(failed, fmt.Errorf("BigPanda refused %s for good: see above", counted(dead, "alert", "alerts")))
 		}
 	}
-	if r.hosts && f.Tick == "" && len(f.GroupBy) == 0 {
-		p.say("%s replay: warning: all points are one group, as in a script without groupBy, though their hosts differ: "+
+	if r.differ && f.Tick == "" && len(f.GroupBy) == 0 {
+		p.say("%s replay: warning: all points are one group, as in a script without groupBy, though their tags differ: "+
 			"name the tags that the script groups by with --group-by", programName)
 	}
 	p.say("%s replay: %s", programName, r.summary())
@@ -144,10 +159,7 @@ func (r *replayRun) handOver(ctx context.Context, u invocation) error {
 		case err != nil:
 			return fmt.Errorf("read %s: %w", r.in.name, regularfile.Cause(err))
 		}
-		if r.points++; r.points == 1 {
-			r.host = point.Tags["host"]
-		}
-		r.hosts = r.hosts || point.Tags["host"] != r.host
+		r.note(point)
 		u.grouping.Apply(point)
 		if err := r.handler.Point(point); err != nil {
 			return err

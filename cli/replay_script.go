@@ -66,6 +66,18 @@ func (f *replayFlags) invocation(c *command) (u invocation, err error) {
 	return u, nil
 }
 
+// pointTags are the tags that say something of a point and nothing of its group:
+// the level and the id, by whatever name.
+func (u invocation) pointTags() []string {
+	names := []string{"level", "alertID"}
+	for _, o := range u.options {
+		if o.Name == "levelTag" || o.Name == "idTag" {
+			names = append(names, o.Values[0].GetStringValue())
+		}
+	}
+	return names
+}
+
 // sameOption tells whether an option says what another one does. Those of two
 // values say something of the first.
 func sameOption(a, b *agent.Option) bool {

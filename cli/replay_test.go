@@ -84,6 +84,7 @@ func TestReplayWarnsOfOneGroup(t *testing.T) {
 		{"one host", "cpu,host=a,level=OK f=1 1\ncpu,host=a,level=INFO f=1 1", nil, false},
 		{"a group", fleetPoints, []string{"--group-by=host"}, false},
 		{"a script", fleetPoints, []string{"--tick", script}, false},
+		{"two services of a host", "cpu,host=a,service=b,level=OK f=1 1\ncpu,host=a,service=c,level=OK f=1 1", nil, true},
 		{"one host, the level elsewhere", "cpu,host=a,state=DOWN f=1 1\ncpu,host=a,state=UP f=1 1", []string{"--level-tag=state", "--level=DOWN=CRITICAL", "--level=UP=OK"}, false},
 		{"one host, the id elsewhere", "cpu,host=a,level=OK,id=b f=1 1\ncpu,host=a,level=OK,id=c f=1 1", []string{"--id-tag=id"}, false},
 	} {

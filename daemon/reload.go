@@ -29,20 +29,27 @@ func (c connection) serves(task string) {
 	}
 }
 
-// maxReload is how many tasks a line of the log names: it has room for as many.
-const maxReload = 15
-
 // sayWhatToReload logs the command that brings back the tasks that end with the
-// daemon: Kapacitor dials none of them again.
+// daemon: Kapacitor dials none of them again. A line of the log has room for some
+// of many tasks.
 func (d *Daemon) sayWhatToReload() {
 	d.mu.Lock()
 	tasks := slices.Compact(slices.Sorted(maps.Values(d.running)))
 	d.mu.Unlock()
-	for some := range slices.Chunk(tasks, maxReload) {
-		command := "kapacitor reload"
-		for _, task := range some {
-			command += " " + printable.ShellWord(task)
+	const maxCommand = 2 << 10 // bytes: of more, the log shows a part
+	command := ""
+	say := func() {
+		if command != "" {
+			d.log.Warn("these tasks end with the daemon: reload them once it runs again", "command", "kapacitor reload"+command)
 		}
-		d.log.Warn("these tasks end with the daemon: reload them once it runs again", "command", command)
+		command = ""
 	}
+	for _, task := range tasks {
+		word := " " + printable.ShellWord(task)
+		if len("kapacitor reload"+command+word) > maxCommand {
+			say()
+		}
+		command += word
+	}
+	say()
 }

@@ -91,13 +91,14 @@ func TestBadLines(t *testing.T) {
 		{"a time out of range", "m f=1 1700000000000000000", time.Second, "the time 1700000000000000000 is out of range: is the precision right?", 2},
 		{"an unsigned integer", "m f=1u 7", 0, `field "f" is an unsigned integer, which Kapacitor does not take`, 2},
 		{"in the second line of a text", "m s=\"a\nb\",f=x 7", 0, "field value has unrecognized type", 2},
+		{"before a text that looks like a point", "m v=1,oops,msg=\"a\nm f=1 8\nb\" 7", 0, "want '=' after field key", 2},
 		{"a quote that is not closed", `m s="a 7`, 0, "expected closing quote", 1},
 		{"a point without end", `m s="` + strings.Repeat("x", 2<<20) + `"`, 0, "the point is longer than 1048576 bytes: is a quote missing?", 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			points, bad, _ := read(t, good+tt.line+good, recording.Options{Precision: tt.precision})
 			number := "3: "
-			if strings.Contains(tt.line, "\n") {
+			if tt.name == "in the second line of a text" {
 				number = "4: "
 			}
 			if len(bad) != 1 || !strings.HasPrefix(bad[0], number+tt.want) || len(points) != tt.points {

@@ -116,7 +116,7 @@ func (s *Server) handle(c call) answer {
 		}
 		q.Status, q.Reason = cmp.Or(st.Status, 200), fmt.Sprintf("the fault %q%s", st.key, st.limit)
 		if st.RetryAfter > 0 {
-			q.RetryAfter = fmt.Sprint(math.Ceil(st.RetryAfter.Seconds()))
+			q.RetryAfter = fmt.Sprint(int64(math.Ceil(st.RetryAfter.Seconds())))
 		}
 		return answer{Request: q, body: []byte(st.Body)}
 	}

@@ -93,7 +93,7 @@ func sameJSON(t *testing.T, a, b string) bool {
 	return reflect.DeepEqual(x, y)
 }
 
-// What HTTP gives out is what Go gives out, in as many steps as it takes.
+// What HTTP gives out is what Go gives out.
 func TestLists(t *testing.T) {
 	t.Parallel()
 	s := start(t, Options{Keep: 5000})

@@ -103,11 +103,13 @@ func (h *Handler) noticeWord(from source, word []byte) {
 	if len(h.unknownWords) >= maxUnknownWords {
 		return
 	}
-	word = word[:min(len(word), maxWordLength)]
+	if len(word) > maxWordLength {
+		word = []byte(cut(string(word), maxWordLength))
+	}
 	if h.unknownWords[string(word)] {
 		return
 	}
-	text := validText(string(word))
+	text := string(word)
 	h.unknownWords[text] = true
 	h.log.Error("a point's level is no level: the point passes on without an alert; "+
 		"map the word with .level('WORD', 'CRITICAL')", "word", text, "tag", from.tag, "field", from.field)

@@ -2,6 +2,7 @@ package udf_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -126,6 +127,13 @@ func TestUnknownWordsAreLoggedOnceEach(t *testing.T) {
 			r.send(at(0, "id", fmt.Sprint("word ", i)))
 		}
 		r.wantLogged(20)
+	})
+	t.Run("also one that is cut within a letter", func(t *testing.T) {
+		r := start(t)
+		for range 3 {
+			r.send(at(0, "id", "x"+strings.Repeat("é", 120)))
+		}
+		r.wantLogged(1, "level=ERROR", "word=xéé")
 	})
 	t.Run("whatever else was logged", func(t *testing.T) {
 		var options []*agent.Option
