@@ -40,7 +40,7 @@ func (s *Server) routes() []route {
 		}},
 		{"GET", "/requests", "the requests to the API (?since=SEQ&limit=N)", answerList(&s.record, &s.record.requests)},
 		{"GET", "/requests/{seq}", "one, with its alerts and what is wrong with them", s.getRequest},
-		{"GET", "/alerts", "the incidents, by key", func(w http.ResponseWriter, _ *http.Request) { writeList(w, s.Alerts()) }},
+		{"GET", "/alerts", "the incidents, by key", answerJSON(s.Alerts)},
 		{"GET", "/stats", "the counts of the record", answerJSON(s.Stats)},
 		{"GET", "/live", "what changes, as server-sent events", s.serveLive},
 		{"GET", "/presets", "faults that are at hand", answerJSON(func() json.RawMessage { return presets })},

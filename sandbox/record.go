@@ -155,7 +155,7 @@ func (s *Server) Incidents() []Incident { return after(&s.record, &s.record.inci
 
 // Alerts returns Incidents sorted by key.
 func (s *Server) Alerts() []Incident {
-	alerts := s.Incidents()
+	alerts := append([]Incident{}, s.Incidents()...) // no null in JSON
 	slices.SortFunc(alerts, func(a, b Incident) int { return strings.Compare(a.Key, b.Key) })
 	return alerts
 }
