@@ -208,10 +208,12 @@ func (d *deliverer) metric(name string) int {
 	return n
 }
 
-// brokeOff reports whether a deliverer broke off a request for want of a renewal.
-func (s *storm) brokeOff() bool {
+// saysTwice reports whether a deliverer said that alerts may come twice: it broke off a
+// request for want of a renewal, or could not write down what it had delivered.
+func (s *storm) saysTwice() bool {
 	return slices.ContainsFunc(s.deliverers, func(d *deliverer) bool {
-		return strings.Contains(d.f.Log.String(), "the request was broken off")
+		log := d.f.Log.String()
+		return strings.Contains(log, "the request was broken off") || strings.Contains(log, "they may be sent again")
 	})
 }
 

@@ -72,7 +72,7 @@ func TestStorm(t *testing.T) {
 					r.run(s)
 					s.settle()
 					v := s.judge()
-					v.check(t, r, s.brokeOff())
+					v.check(t, r, s.saysTwice())
 					t.Logf("\n%s\n%s", header, v.row(r.name))
 					mu.Lock()
 					defer mu.Unlock()
