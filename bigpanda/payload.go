@@ -12,7 +12,6 @@
 package bigpanda
 
 import (
-	"bytes"
 	"slices"
 	"strconv"
 
@@ -93,11 +92,23 @@ func (p Payload) Encode() []byte {
 // of Encode, for one app key: a plain object for one alert, an object with the
 // list alerts for any other number.
 func Body(appKey string, alerts [][]byte) []byte {
-	b := gjson.AppendJSONString([]byte(`{"app_key":`), appKey)
+	size := len(`{"app_key":"","alerts":[]}`) + 2*len(appKey)
+	for _, alert := range alerts {
+		size += len(alert) + 1
+	}
+	b := append(make([]byte, 0, size), `{"app_key":`...)
+	b = gjson.AppendJSONString(b, appKey)
 	if len(alerts) == 1 && len(alerts[0]) > len(`{}`) {
 		return append(append(b, ','), alerts[0][1:]...)
 	}
-	return slices.Concat(b, []byte(`,"alerts":[`), bytes.Join(alerts, []byte(`,`)), []byte(`]}`))
+	b = append(b, `,"alerts":[`...)
+	for n, alert := range alerts {
+		if n > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, alert...)
+	}
+	return append(b, `]}`...)
 }
 
 // ofRequest reports whether a name belongs to the request or to the fields of
