@@ -18,7 +18,7 @@ import (
 
 // small is a pace in the proportions of the default one that a test reaches
 // with few points.
-var small = pace{high: 4 << 10, bound: 16 << 10, sip: 1 << 10, every: 50 * time.Millisecond, grace: DefaultGrace}
+var small = pace{high: 4 << 10, bound: 16 << 10, slowRead: 1 << 10, every: 50 * time.Millisecond, grace: DefaultGrace}
 
 // P8: Kapacitor no longer reads, fills the input, and then gives up as its
 // Server.Abort does: it ends the write that it is in, and closes the input.

@@ -16,18 +16,18 @@ import (
 // pace says how the reading slows down when the output is not taken, and how it
 // ends.
 type pace struct {
-	high  int           // bytes of waiting output above which reading is slow
-	bound int           // bytes of waiting output at which reading stops
-	sip   int           // bytes that a slow read brings at most
-	every time.Duration // time before each slow read
-	grace time.Duration // for leaving
+	high     int           // bytes of waiting output above which reading is slow
+	bound    int           // bytes of waiting output at which reading stops
+	slowRead int           // bytes that a slow read brings at most
+	every    time.Duration // time before each slow read
+	grace    time.Duration // for leaving
 }
 
 // defaultPace drains a pipe that is full (64 KiB) in a fifth of a second, since
 // the end of the input lies behind what is in the pipe. At this speed, 320 KiB
 // a second, it takes three minutes from high to bound: Kapacitor's keepalive
 // timeout, which makes it give up, is 10 s unless set.
-var defaultPace = pace{high: 4 << 20, bound: 64 << 20, sip: 16 << 10, every: 50 * time.Millisecond, grace: DefaultGrace}
+var defaultPace = pace{high: 4 << 20, bound: 64 << 20, slowRead: 16 << 10, every: 50 * time.Millisecond, grace: DefaultGrace}
 
 // errLeft ends the loop of a session whose context is done and whose time for
 // reading is over. It does not leave the package.
@@ -175,7 +175,7 @@ func (s *session) admit() int {
 				s.warned = true
 				s.options.Log.Warn("output is not taken: reading slowly", "bytes", waiting)
 			}
-			return s.pace.sip
+			return s.pace.slowRead
 		case <-s.out.moved:
 		case <-s.done:
 			s.leave()
