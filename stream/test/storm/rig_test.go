@@ -233,16 +233,24 @@ func (s *storm) stop(d *deliverer) {
 }
 
 // leader waits until a deliverer delivers, and returns it.
-func (s *storm) leader() *deliverer {
+func (s *storm) leader() *deliverer { return s.leaderAfter(nil) }
+
+// leaderAfter waits until another one than before delivers: BigPanda may read the last
+// request of a process that has ended.
+func (s *storm) leaderAfter(before *deliverer) (d *deliverer) {
 	s.t.Helper()
-	began, number := time.Now(), -1
+	began := time.Now()
 	natstest.Await(s.t, "a deliverer delivers", func() error {
-		if number = s.api.leader(began); number < 0 {
+		number := s.api.leader(began)
+		if number < 0 {
 			return errors.New("there was no request")
+		}
+		if d = s.deliverers[number]; d == before {
+			return errors.New("there was no request of another one")
 		}
 		return nil
 	})
-	return s.deliverers[number]
+	return d
 }
 
 // feed has nodes take changes, all at once, and returns a function that waits until they
