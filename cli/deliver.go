@@ -76,7 +76,10 @@ func (f *deliverFlags) run(ctx context.Context, p Process, c *command) error {
 	s.logWarnings(log)
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return serveMetrics(ctx, l, log, d.Ready, d.collector) })
-	all.Go(func() error { return d.run(ctx) })
+	all.Go(func() error {
+		d.Run(ctx)
+		return nil
+	})
 	return all.Wait()
 }
 
@@ -116,14 +119,6 @@ func (s settings) newDeliverer(log *slog.Logger) (*deliverer, error) {
 		Status: conn.Status, Deliverer: d.Deliverer, Redact: s.hidden.redact, Log: log,
 	})
 	return d, nil
-}
-
-// run delivers until ctx ends, and hands over then.
-func (d *deliverer) run(ctx context.Context) error {
-	if err := d.Run(ctx); err != nil {
-		return fmt.Errorf("deliver what is in the stream: %w", err)
-	}
-	return nil
 }
 
 func (d *deliverer) close() {

@@ -95,11 +95,7 @@ func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 	if d != nil {
 		all.nats = d.conn
 		// It ends last: outboxes in memory are emptied into the stream before.
-		defer beside(context.Background(), func(ctx context.Context) {
-			if err := d.run(ctx); err != nil {
-				log.Error("alerts of the stream are no longer delivered from here: start this anew", "error", err)
-			}
-		})()
+		defer beside(context.Background(), d.Run)()
 	}
 	options := all.daemonOptions()
 	options.TakeEvents = topic.New(all.topicOptions(f)).Serve

@@ -73,7 +73,7 @@ func (c *Conn) Check(ctx context.Context, deliverer bool) []Finding {
 		return k.found
 	}
 	// An account's limit is told with the first answer.
-	if limit := c.nc.MaxPayload(); limit < leastPayload {
+	if limit := c.nc().MaxPayload(); limit < leastPayload {
 		k.add("fail", "nats", hintPayload, "a message may have %d bytes here: larger alerts wait in the outboxes, the others go", limit)
 	}
 	k.streams(ctx)
@@ -83,7 +83,7 @@ func (c *Conn) Check(ctx context.Context, deliverer bool) []Finding {
 
 // server says which one is connected to.
 func (k *checkup) server() {
-	nc := k.c.nc
+	nc := k.c.nc()
 	version := printable.Text(nc.ConnectedServerVersion())
 	found := fmt.Sprintf("%s, server %s, version %s", nc.ConnectedUrlRedacted(), printable.Text(nc.ConnectedServerName()), version)
 	major, minor := 0, 0
@@ -101,8 +101,8 @@ func (k *checkup) server() {
 }
 
 func (k *checkup) tls() {
-	state, err := k.c.nc.TLSConnectionState()
-	host, _, _ := net.SplitHostPort(k.c.nc.ConnectedAddr())
+	state, err := k.c.nc().TLSConnectionState()
+	host, _, _ := net.SplitHostPort(k.c.nc().ConnectedAddr())
 	ip := net.ParseIP(host)
 	switch {
 	case err == nil && len(state.PeerCertificates) > 0:
@@ -129,7 +129,7 @@ func (k *checkup) streams(ctx context.Context) {
 		asked := time.Now()
 		s, err := ask(ctx, k.c, infoSubject(want.Name), func(ctx context.Context) (jetstream.Stream, error) {
 			asked = time.Now()
-			return k.c.js.Stream(ctx, want.Name)
+			return k.c.js().Stream(ctx, want.Name)
 		})
 		switch {
 		case errors.Is(err, jetstream.ErrStreamNotFound) && k.c.o.Create:

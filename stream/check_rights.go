@@ -89,7 +89,7 @@ func (k *checkup) may(ctx context.Context, r right) error {
 	if r.stored {
 		m.Header.Set(jetstream.ExpectedStreamHeader, k.c.o.Stream+"_NONE")
 	}
-	if _, err := k.c.nc.RequestMsgWithContext(ctx, m); err != nil {
+	if _, err := k.c.nc().RequestMsgWithContext(ctx, m); err != nil {
 		return context.Cause(ctx) // nil: nobody listens there
 	}
 	return nil
@@ -98,16 +98,16 @@ func (k *checkup) may(ctx context.Context, r right) error {
 // maySubscribe asks whether a subject may be subscribed to. Nothing is done with what
 // comes meanwhile.
 func (k *checkup) maySubscribe(ctx context.Context, subject string) error {
-	sub, err := k.c.nc.Subscribe(subject, func(*nats.Msg) {})
+	sub, err := k.c.nc().Subscribe(subject, func(*nats.Msg) {})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = sub.Unsubscribe() }()
 	// What the server says of the subscription comes before its answer to this.
-	if err := k.c.nc.FlushWithContext(ctx); err != nil {
+	if err := k.c.nc().FlushWithContext(ctx); err != nil {
 		return context.Cause(ctx)
 	}
-	if err := k.c.nc.LastError(); err != nil && parseDenial(err) != nil && parseDenial(err).subject == subject {
+	if err := k.c.nc().LastError(); err != nil && parseDenial(err) != nil && parseDenial(err).subject == subject {
 		return parseDenial(err)
 	}
 	return nil

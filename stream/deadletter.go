@@ -56,7 +56,7 @@ func (r refusal) encode(room int) (string, error) {
 func (c *Conn) putDead(ctx context.Context, seq uint64, created time.Time, letter outbox.DeadLetter) error {
 	m := nats.NewMsg(c.o.deadSubject(letter.AppKey))
 	m.Data = bigpanda.Body(letter.AppKey, [][]byte{letter.Payload})
-	value, err := refusal{letter.Status, letter.Answer, cmp.Or(letter.Died, time.Now().Unix())}.encode(refusalRoom(int(c.nc.MaxPayload())))
+	value, err := refusal{letter.Status, letter.Answer, cmp.Or(letter.Died, time.Now().Unix())}.encode(refusalRoom(int(c.nc().MaxPayload())))
 	if err != nil {
 		return c.failure(m.Subject, err)
 	}
@@ -71,7 +71,7 @@ func (c *Conn) putDead(ctx context.Context, seq uint64, created time.Time, lette
 // lookUp finds or makes the stream.
 func (c *Conn) publishOne(ctx context.Context, m *nats.Msg, stream string, lookUp func(context.Context) (jetstream.Stream, error)) (*jetstream.PubAck, error) {
 	return ask(ctx, c, m.Subject, func(ctx context.Context) (*jetstream.PubAck, error) {
-		ack, err := c.js.PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
+		ack, err := c.js().PublishMsg(ctx, m, jetstream.WithRetryAttempts(0))
 		switch {
 		case errors.Is(err, jetstream.ErrNoStreamResponse):
 			if _, missing := lookUp(ctx); missing != nil && ctx.Err() == nil {
@@ -103,7 +103,7 @@ const deadPage = 8 << 20
 // of large ones, and whether there are more. There are none while the stream is missing.
 // The error is *bigpanda.Error.
 func (c *Conn) DeadLetters(ctx context.Context, after uint64, limit int) (letters []DeadLetter, more bool, err error) {
-	s, err := c.streamIfAny(ctx, c.o.deadStream())
+	s, err := c.deadIfAny(ctx)
 	if s == nil || after == math.MaxUint64 {
 		return nil, false, err
 	}
@@ -124,10 +124,20 @@ func (c *Conn) DeadLetters(ctx context.Context, after uint64, limit int) (letter
 	}
 }
 
+// deadIfAny returns the stream of dead letters, nil if no alert was refused yet. The error
+// may be that there is no stream of alerts either, as when its name is wrong.
+func (c *Conn) deadIfAny(ctx context.Context) (jetstream.Stream, error) {
+	s, err := c.streamIfAny(ctx, c.o.deadStream())
+	if s == nil && err == nil {
+		_, err = c.stream(ctx)
+	}
+	return s, err
+}
+
 // streamIfAny returns a stream, nil if there is none.
 func (c *Conn) streamIfAny(ctx context.Context, name string) (jetstream.Stream, error) {
 	s, err := ask(ctx, c, infoSubject(name), func(ctx context.Context) (jetstream.Stream, error) {
-		return c.js.Stream(ctx, name)
+		return c.js().Stream(ctx, name)
 	})
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		return nil, nil
@@ -188,7 +198,7 @@ func (c *Conn) DropDead(ctx context.Context, seqs ...uint64) (done int, missing 
 
 // eachDead does something with dead letters, and removes them.
 func (c *Conn) eachDead(ctx context.Context, seqs []uint64, do func(*jetstream.RawStreamMsg) error) (done int, missing []uint64, err error) {
-	s, err := c.streamIfAny(ctx, c.o.deadStream())
+	s, err := c.deadIfAny(ctx)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -13,6 +13,8 @@ import (
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/retry"
 	"bigpanda-udf/udf"
+
+	"github.com/nats-io/nats.go"
 )
 
 // DelivererOptions are those of a Deliverer.
@@ -57,16 +59,26 @@ func (c *Conn) NewDeliverer(o DelivererOptions) *Deliverer {
 }
 
 // Run delivers, or stands by, until ctx ends; then it hands the lease over. Requests that
-// are under way then get half a second for their answer. The error is that the connection
-// was closed.
-func (d *Deliverer) Run(ctx context.Context) error {
-	stop, err := d.listen()
-	if err != nil {
-		return err
+// are under way then get half a second for their answer. It ends, too, when the connection
+// is closed.
+func (d *Deliverer) Run(ctx context.Context) {
+	for ctx.Err() == nil && !d.conn.isClosed() {
+		d.runOver(ctx, d.conn.nc())
+	}
+}
+
+// runOver is Run as long as nats.go makes a connection again itself.
+func (d *Deliverer) runOver(ctx context.Context, nc *nats.Conn) {
+	stop, err := d.listen(nc)
+	if err != nil { // it is closed, and another soon there
+		retry.Sleep(ctx, askInitial)
+		return
 	}
 	defer stop()
+	ctx, cancel := until(ctx, nc, nats.CLOSED)
+	defer cancel()
 	wait := retry.NewBackoff(askInitial, askMax)
-	for ctx.Err() == nil && !d.conn.nc.IsClosed() {
+	for ctx.Err() == nil {
 		lease, err := d.standBy(ctx)
 		if err != nil {
 			if ctx.Err() == nil { // else it is only told to end
@@ -78,10 +90,6 @@ func (d *Deliverer) Run(ctx context.Context) error {
 		wait.Reset()
 		d.deliver(ctx, lease)
 	}
-	if ctx.Err() == nil {
-		return errors.New("deliver: the connection to NATS is closed")
-	}
-	return nil
 }
 
 // standBy waits until the lease can be taken, and takes it.
@@ -99,7 +107,7 @@ func (d *Deliverer) standBy(ctx context.Context) (*lease, error) {
 		since    time.Time // since when that has not moved, as far as it was looked; zero: not looked
 		epoch    uint64    // that it was tried to take
 	)
-	for ; ctx.Err() == nil && !d.conn.nc.IsClosed(); retry.Sleep(ctx, standbyPoll) {
+	for ; ctx.Err() == nil; retry.Sleep(ctx, standbyPoll) {
 		record, err := store.get(ctx)
 		switch {
 		case err != nil:

@@ -51,22 +51,22 @@ func (d *Deliverer) answer() []byte {
 	for {
 		data, err := json.Marshal(info)
 		held := len(info.Delivery.Held)
-		if err != nil || held == 0 || len(data) <= min(maxAnswer, int(d.conn.nc.MaxPayload())) {
+		if err != nil || held == 0 || len(data) <= min(maxAnswer, int(d.conn.nc().MaxPayload())) {
 			return data
 		}
 		info.Delivery.Held = info.Delivery.Held[:held/2]
 	}
 }
 
-// listen answers until stop is called.
-func (d *Deliverer) listen() (stop func(), err error) {
-	info, err := d.conn.nc.Subscribe(d.conn.o.infoSubject(), func(m *nats.Msg) {
+// listen answers over a connection until stop is called. The error is that it is closed.
+func (d *Deliverer) listen(nc *nats.Conn) (stop func(), err error) {
+	info, err := nc.Subscribe(d.conn.o.infoSubject(), func(m *nats.Msg) {
 		_ = m.Respond(d.answer()) // who asks has a deadline
 	})
 	if err != nil {
-		return nil, fmt.Errorf("deliver: %w", d.conn.failure(d.conn.o.infoSubject(), err))
+		return nil, err
 	}
-	handOver, err := d.conn.nc.Subscribe(d.conn.o.handOverSubject(), func(m *nats.Msg) {
+	handOver, err := nc.Subscribe(d.conn.o.handOverSubject(), func(m *nats.Msg) {
 		d.mu.Lock()
 		t := d.term
 		d.mu.Unlock()
@@ -85,7 +85,7 @@ func (d *Deliverer) listen() (stop func(), err error) {
 	})
 	if err != nil {
 		_ = info.Unsubscribe()
-		return nil, fmt.Errorf("deliver: %w", d.conn.failure(d.conn.o.handOverSubject(), err))
+		return nil, err
 	}
 	return func() {
 		_ = info.Unsubscribe()
@@ -123,7 +123,7 @@ func shown(text string) string { return printable.Text(printable.Cut(text, maxNa
 // askAll asks all that listen to a subject, and returns what they answer until nothing
 // has come for a while. What is larger than maxAnswer is left out.
 func (c *Conn) askAll(ctx context.Context, subject string, data []byte) (answers [][]byte, err error) {
-	inbox, err := c.nc.SubscribeSync(c.nc.NewInbox())
+	inbox, err := c.nc().SubscribeSync(c.nc().NewInbox())
 	if err != nil {
 		return nil, err
 	}
@@ -131,7 +131,7 @@ func (c *Conn) askAll(ctx context.Context, subject string, data []byte) (answers
 	if err := inbox.SetPendingLimits(maxAnswers, maxAnswers*maxAnswer); err != nil {
 		return nil, err
 	}
-	if err := c.nc.PublishRequest(subject, inbox.Subject, data); err != nil {
+	if err := c.nc().PublishRequest(subject, inbox.Subject, data); err != nil {
 		return nil, err
 	}
 	for range maxAnswers {
@@ -164,7 +164,7 @@ func (c *Conn) HandOver(ctx context.Context) error {
 	case len(all) < 2:
 		return fmt.Errorf("hand over: %s is the only deliverer that answers; start another first", owner.Owner)
 	}
-	m, err := c.nc.RequestWithContext(ctx, c.o.handOverSubject(), []byte(owner.Owner))
+	m, err := c.nc().RequestWithContext(ctx, c.o.handOverSubject(), []byte(owner.Owner))
 	if err != nil {
 		return fmt.Errorf("hand over: %w", c.failure(c.o.handOverSubject(), err))
 	}

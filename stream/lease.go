@@ -234,7 +234,7 @@ func (s *leaseStore) get(ctx context.Context) (leaseRecord, error) {
 		return o.readLease(ctx, s.bucket)
 	})
 	if err != nil {
-		if s.conn.nc.IsConnected() { // the bucket may be gone: then it is made anew
+		if s.conn.nc().IsConnected() { // the bucket may be gone: then it is made anew
 			_ = s.answers(ctx)
 		}
 		return leaseRecord{}, err
@@ -269,7 +269,7 @@ func (s *leaseStore) answers(ctx context.Context) error {
 
 // fit returns the record, a short one if the servers would not take it for its size.
 func (s *leaseStore) fit(r leaseRecord) leaseRecord {
-	if int64(len(r.encode())+recordHeaders) > s.conn.nc.MaxPayload() {
+	if int64(len(r.encode())+recordHeaders) > s.conn.nc().MaxPayload() {
 		return r.short()
 	}
 	return r
@@ -280,7 +280,7 @@ func (s *leaseStore) set(ctx context.Context, r leaseRecord) error {
 	m := nats.NewMsg(s.conn.o.leaseSubject())
 	m.Data = r.encode()
 	ack, err := request(ctx, s, m.Subject, func(ctx context.Context) (*jetstream.PubAck, error) {
-		return s.conn.js.PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(s.revision), jetstream.WithRetryAttempts(0))
+		return s.conn.js().PublishMsg(ctx, m, jetstream.WithExpectLastSequencePerSubject(s.revision), jetstream.WithRetryAttempts(0))
 	})
 	if err == nil {
 		s.revision = ack.Sequence

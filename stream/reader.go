@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"bigpanda-udf/outbox"
@@ -167,7 +168,7 @@ func (r *reader) consume(ctx context.Context, from uint64, subject string, each 
 	allowed, stop := r.conn.denials.watch(ctx, "$JS.API.CONSUMER.MSG.NEXT."+r.conn.o.Stream+"."+consumer.CachedInfo().Name)
 	defer stop()
 	// Else the servers send nothing from a larger message on, for good.
-	largest := int(r.conn.nc.MaxPayload()) + maxSubject
+	largest := int(r.conn.nc().MaxPayload()) + maxSubject
 	pulled, err := consumer.Messages(
 		jetstream.PullMaxMessagesWithBytesLimit(aheadMessages, max(aheadBytes, largest)),
 		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(heartbeat))
@@ -175,7 +176,8 @@ func (r *reader) consume(ctx context.Context, from uint64, subject string, each 
 		return err
 	}
 	defer pulled.Stop()
-	connected, cancel := r.conn.whileConnected(allowed) // what was under way is lost with a connection
+	// What was under way is lost with a connection.
+	connected, cancel := until(allowed, r.conn.nc(), nats.RECONNECTING, nats.CLOSED)
 	defer cancel()
 	for n := uint64(1); ; n++ {
 		got, err := pulled.Next(jetstream.NextContext(connected))
@@ -205,20 +207,23 @@ func (r *reader) consume(ctx context.Context, from uint64, subject string, each 
 
 // remove deletes a consumer. The servers would do it, somewhat later.
 func (r *reader) remove(ctx context.Context, consumer jetstream.Consumer) {
-	if !r.conn.nc.IsConnected() {
+	if !r.conn.nc().IsConnected() {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTimeout/3)
 	defer cancel()
-	_ = r.conn.js.DeleteConsumer(ctx, r.conn.o.Stream, consumer.CachedInfo().Name)
+	_ = r.conn.js().DeleteConsumer(ctx, r.conn.o.Stream, consumer.CachedInfo().Name)
 }
 
-// whileConnected returns a context that ends when the connection does.
-func (c *Conn) whileConnected(ctx context.Context) (context.Context, context.CancelFunc) {
+// until returns a context that ends when a connection has one of the statuses.
+func until(ctx context.Context, nc *nats.Conn, statuses ...nats.Status) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	changed := c.nc.StatusChanged(nats.RECONNECTING, nats.CLOSED)
+	changed := nc.StatusChanged(statuses...)
+	if slices.Contains(statuses, nc.Status()) {
+		cancel(nats.ErrDisconnected)
+	}
 	go func() {
-		defer c.nc.RemoveStatusListener(changed)
+		defer nc.RemoveStatusListener(changed)
 		select {
 		case <-changed:
 			cancel(nats.ErrDisconnected)
@@ -260,7 +265,7 @@ func (r *reader) change(m message) outbox.Change {
 	c, err := r.conn.decode(m.subject, m.data)
 	if err != nil {
 		// An object, as all payloads are, that fits in a message whatever is in it.
-		begin := printable.Cut(string(m.data), min(maxRefusal, int(r.conn.nc.MaxPayload())/16))
+		begin := printable.Cut(string(m.data), min(maxRefusal, int(r.conn.nc().MaxPayload())/16))
 		c.Payload, _ = json.Marshal(map[string]string{"data": begin})
 	}
 	c.ID = m.seq
@@ -311,7 +316,7 @@ func (r *reader) vanished(ctx context.Context, token, subject string) error {
 	}
 	api := "$JS.API.STREAM.MSG.GET." + r.conn.o.Stream
 	answer, err := ask(ctx, r.conn, api, func(ctx context.Context) (answer messageAnswer, err error) {
-		m, err := r.conn.nc.RequestWithContext(ctx, api, request)
+		m, err := r.conn.nc().RequestWithContext(ctx, api, request)
 		if err == nil {
 			err = json.Unmarshal(m.Data, &answer)
 		}

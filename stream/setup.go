@@ -90,7 +90,7 @@ func (c *Conn) lookUp(ctx context.Context, config jetstream.StreamConfig) (jetst
 	wait := retry.NewBackoff(askInitial, askMax)
 	for {
 		found, err := ask(ctx, c, infoSubject(config.Name), func(ctx context.Context) (jetstream.Stream, error) {
-			return c.js.Stream(ctx, config.Name)
+			return c.js().Stream(ctx, config.Name)
 		})
 		if !errors.Is(err, jetstream.ErrStreamNotFound) {
 			return found, err
@@ -101,7 +101,7 @@ func (c *Conn) lookUp(ctx context.Context, config jetstream.StreamConfig) (jetst
 		// Only ever made, and never changed: several that change it at once undo what
 		// the others do.
 		made, err := ask(ctx, c, "$JS.API.STREAM.CREATE."+config.Name, func(ctx context.Context) (jetstream.Stream, error) {
-			return c.js.CreateStream(ctx, config)
+			return c.js().CreateStream(ctx, config)
 		})
 		if err == nil {
 			c.log.Info("a stream was made", "stream", config.Name, "replicas", config.Replicas)
@@ -148,7 +148,7 @@ func definite(err error) bool {
 		known  *bigpanda.Error
 	)
 	switch {
-	case errors.As(err, &denied), errors.As(err, &known), errors.Is(err, nats.ErrConnectionClosed), errors.Is(err, nats.ErrMaxPayload):
+	case errors.As(err, &denied), errors.As(err, &known), errors.Is(err, nats.ErrMaxPayload):
 		return true
 	case errors.As(err, &api):
 		switch api.ErrorCode {
@@ -168,26 +168,26 @@ func (c *Conn) reach(ctx context.Context) error {
 		// The right may be there by now, and what was subscribed to is not, before
 		// it is subscribed to anew.
 		c.denials.reconnected()
-		_ = c.nc.ForceReconnect()
+		_ = c.nc().ForceReconnect()
 	}
-	changed := c.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
-	defer c.nc.RemoveStatusListener(changed)
-	for !c.nc.IsConnected() {
-		if c.nc.IsClosed() {
+	nc := c.nc()
+	for ; !nc.IsConnected(); nc = c.nc() {
+		if c.isClosed() {
 			return c.failure("", nats.ErrConnectionClosed)
 		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
+		changed, cancel := until(ctx, nc, nats.CONNECTED, nats.CLOSED)
+		<-changed.Done()
+		cancel()
+		if !retry.Sleep(ctx, 10*time.Millisecond) { // a closed one is replaced
 			return c.unconnected()
 		}
 	}
 	// How large a message an account may send is told with the first answer: for a larger
-	// one the connection would be closed, for good.
-	if connection := c.nc.Stats().Reconnects; c.flushed.Load() != connection {
+	// one the connection would be closed.
+	if connection := nc.Stats().Reconnects; c.flushed.Load() != connection {
 		ctx, cancel := context.WithTimeout(ctx, askTimeout)
 		defer cancel()
-		if c.nc.FlushWithContext(ctx) == nil {
+		if nc.FlushWithContext(ctx) == nil {
 			c.flushed.Store(connection)
 		}
 	}

@@ -51,6 +51,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -193,17 +194,35 @@ func (o Options) leaseSubject() string  { return "$KV." + o.leaseBucket() + "." 
 // A Conn is a connection to the servers, which is made, and made again, by itself.
 // Its methods may be called concurrently.
 type Conn struct {
-	o       Options // with defaults
-	nc      *nats.Conn
-	js      jetstream.JetStream
+	o       Options       // with defaults
+	options []nats.Option // of each connection
 	log     *slog.Logger
 	denials denials
 
 	apart   retry.LogLimiter // the connection is gone
 	flushed atomic.Uint64    // the last connection on which something was answered
 
-	mu    sync.Mutex // guards what follows
-	cause error      // why there is no connection, as far as it is known
+	mu        sync.Mutex // guards what follows
+	jetStream jetstream.JetStream
+	closed    bool  // on purpose
+	cause     error // why there is no connection, as far as it is known
+}
+
+// js returns the connection that is in use. nats.go makes it again itself, until a server
+// ends it with an error that nats.go takes for final: then there is another.
+func (c *Conn) js() jetstream.JetStream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.jetStream
+}
+
+func (c *Conn) nc() *nats.Conn { return c.js().Conn() }
+
+// isClosed reports whether Close was called.
+func (c *Conn) isClosed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.closed
 }
 
 // errFirst fails the first attempt to connect, which would have to be waited for.
@@ -218,7 +237,7 @@ func Connect(o Options) (*Conn, error) {
 		return nil, err
 	}
 	c := &Conn{o: o, log: o.Log, denials: denials{prefix: cmp.Or(o.InboxPrefix, "_INBOX")}}
-	options, err := o.login()
+	login, err := o.login()
 	if err != nil {
 		return nil, err
 	}
@@ -226,47 +245,82 @@ func Connect(o Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	options = append(options, secure...)
-	dialer := &lateDialer{Dialer: net.Dialer{Timeout: dialTimeout}}
-	options = append(options,
+	c.options = append(append(login, secure...),
 		nats.Name(o.Name),
-		nats.SetCustomDialer(dialer), nats.SkipHostLookup(), // the dialer does it, within its time
+		nats.SkipHostLookup(), // the dialer does it, within its time
 		nats.Timeout(dialTimeout),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // the servers' configuration may be corrected
-		nats.CustomReconnectDelay(func(int) time.Duration {
-			if dialer.ready.Load() {
-				c.notReached(c.nc.LastError())
-			}
-			return reconnectWait + rand.N(reconnectJitter)
-		}),
-		nats.ReconnectBufSize(-1), // what waits is in the outbox, and in order there
+		nats.ReconnectBufSize(-1),   // what waits is in the outbox, and in order there
 		nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(maxPings),
 		nats.ConnectHandler(c.connected), nats.ReconnectHandler(c.connected),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) { c.because(err) }),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { c.because(err) }),
+		nats.ClosedHandler(c.ended),
 		nats.ErrorHandler(c.failed),
 	)
 	if o.InboxPrefix != "" {
-		options = append(options, nats.CustomInboxPrefix(o.InboxPrefix))
+		c.options = append(c.options, nats.CustomInboxPrefix(o.InboxPrefix))
 	}
-	if c.nc, err = nats.Connect(strings.Join(o.URLs, ","), options...); err != nil {
+	if err := c.connect(); err != nil {
 		return nil, fmt.Errorf("use NATS: %w; correct the settings", err)
 	}
-	dialer.ready.Store(true)
-	_ = c.nc.ForceReconnect() // else it waits first; no error but that it is closed
-	c.js, err = jetstream.New(c.nc, jetstream.WithPublishAsyncTimeout(ackTimeout),
-		jetstream.WithPublishAsyncMaxPending(math.MaxInt)) // a Publisher has a limit of its own
-	if err != nil {
-		c.nc.Close()
-		return nil, fmt.Errorf("use NATS: %w; correct the settings", err)
-	}
+	_ = c.nc().ForceReconnect() // else it waits first; no error but that it is closed
 	return c, nil
 }
 
+// connect puts a new connection in use, which is made a reconnectWait later.
+func (c *Conn) connect() error {
+	dialer := &lateDialer{Dialer: net.Dialer{Timeout: dialTimeout}}
+	nc, err := nats.Connect(strings.Join(c.o.URLs, ","), append(slices.Clone(c.options),
+		nats.SetCustomDialer(dialer),
+		nats.CustomReconnectDelay(func(int) time.Duration {
+			if dialer.ready.Load() {
+				c.notReached(c.nc().LastError())
+			}
+			return reconnectWait + rand.N(reconnectJitter)
+		}))...)
+	if err != nil {
+		return err
+	}
+	js, err := jetstream.New(nc, jetstream.WithPublishAsyncTimeout(ackTimeout),
+		jetstream.WithPublishAsyncMaxPending(math.MaxInt)) // a Publisher has a limit of its own
+	if err != nil {
+		nc.Close()
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		nc.Close()
+		return nil
+	}
+	c.jetStream = js
+	c.flushed.Store(0)
+	dialer.ready.Store(true)
+	return nil
+}
+
+// ended is told that a connection is closed: if not on purpose, by nats.go, which takes
+// some errors of a server for final.
+func (c *Conn) ended(nc *nats.Conn) {
+	if c.isClosed() {
+		return
+	}
+	c.notReached(nc.LastError())
+	if err := c.connect(); err != nil { // the options were good before
+		c.log.Error("NATS is reached no more: start this process again", "error", clean(err))
+	}
+}
+
 // Close ends the connection, and whatever uses it.
-func (c *Conn) Close() { c.nc.Close() }
+func (c *Conn) Close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.nc().Close()
+}
 
 // A lateDialer fails at once until it is ready.
 type lateDialer struct {

@@ -105,6 +105,6 @@ func (c *Conn) newConsumer(ctx context.Context, config jetstream.ConsumerConfig)
 		subject += "." + config.FilterSubject
 	}
 	return ask(ctx, c, subject, func(ctx context.Context) (jetstream.Consumer, error) {
-		return c.js.CreateConsumer(ctx, c.o.Stream, config)
+		return c.js().CreateConsumer(ctx, c.o.Stream, config)
 	})
 }

@@ -151,6 +151,11 @@ func TestClusterDeadLetters(t *testing.T) {
 	p.wantRun([]string{`{"action":"drop","kind":"dead","done":1}` + "\n"}, "cluster", "drop", "--all", "--json")
 	p.wantRun([]string{"nothing to retry: there is no dead letter\n"}, "cluster", "retry", "--all")
 	p.wantRun([]string{"no dead letters\n"}, "cluster", "dead")
+	for _, args := range [][]string{{"cluster", "dead", "--nats-stream", "WRONG"}, {"cluster", "drop", "--nats-stream", "WRONG", "1"}} {
+		if _, stderr, code := p.run(args...); code != 1 || !strings.Contains(stderr, "there is no stream WRONG") {
+			t.Errorf("%s: exit code %d and %q", args, code, stderr)
+		}
+	}
 }
 
 // However many dead letters there are, and however slow the way to them is, --all is for

@@ -238,9 +238,7 @@ func (r *rig) deliver(owner string, o deliverOptions) *deliverer {
 	d.end = end
 	go func() {
 		defer close(d.ended)
-		if err := d.Run(ctx); err != nil && ctx.Err() == nil {
-			r.t.Errorf("deliverer %s: %v", owner, err)
-		}
+		d.Run(ctx)
 	}()
 	r.t.Cleanup(d.stop)
 	return d
@@ -289,7 +287,7 @@ func init() {
 		_, _ = os.Stdin.Read(make([]byte, 1))
 		cancel()
 	}()
-	_ = conn.NewDeliverer(stream.DelivererOptions{Owner: o.Owner, API: client, Rate: o.Rate}).Run(ctx)
+	conn.NewDeliverer(stream.DelivererOptions{Owner: o.Owner, API: client, Rate: o.Rate}).Run(ctx)
 	os.Exit(0)
 }
 

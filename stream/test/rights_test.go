@@ -3,7 +3,6 @@ package test
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -18,17 +17,7 @@ import (
 // of some that it was started with.
 func configure(t *testing.T, s *natstest.Server, old, lines string) {
 	t.Helper()
-	path := filepath.Join(s.Dir(), "nats-server.conf")
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(text), old) {
-		t.Fatalf("the configuration has no %q", old)
-	}
-	if err := os.WriteFile(path, []byte(strings.Replace(string(text), old, lines, 1)), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	s.Edit(old, lines)
 	s.Restart()
 }
 

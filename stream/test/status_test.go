@@ -240,7 +240,7 @@ func deliverBy(t *testing.T, c *stream.Conn, bigPanda *fakeBigPanda, owner strin
 	d := c.NewDeliverer(stream.DelivererOptions{Owner: owner, API: bigPanda.client(t, owner)})
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { _ = d.Run(ctx) })
+	running.Go(func() { d.Run(ctx) })
 	t.Cleanup(func() {
 		cancel()
 		running.Wait()

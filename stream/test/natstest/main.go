@@ -44,7 +44,8 @@ func ServeIfChild() {
 	os.Exit(0)
 }
 
-// serve runs a server with a configuration file until SIGTERM, or the end of stdin.
+// serve runs a server with a configuration file until SIGTERM, or the end of stdin. It reads
+// the file again at SIGHUP.
 func serve(config string) error {
 	options, err := server.ProcessConfigFile(config)
 	if err != nil {
@@ -63,7 +64,17 @@ func serve(config string) error {
 		io.Copy(io.Discard, os.Stdin)
 		stop()
 	}()
-	<-ctx.Done()
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	for ctx.Err() == nil {
+		select {
+		case <-reload:
+			if err := s.Reload(); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+			}
+		case <-ctx.Done():
+		}
+	}
 	s.Shutdown()
 	s.WaitForShutdown()
 	return nil
