@@ -107,7 +107,8 @@ func (i Identity) Key() string {
 
 // ParseKey returns the identity that has a key, which Key has returned, with these
 // names for its primary and secondary property, which a key does not hold. Its values
-// share the key's memory.
+// share the key's memory. Of another text, which must not be empty, it
+// makes an identity whose key is another.
 func ParseKey(key, primary, secondary string) Identity {
 	appKey, rest := cutPart(key[1:])
 	value, rest := cutPart(rest)
@@ -128,5 +129,6 @@ func AppKeyOf(key string) string {
 func cutPart(key string) (part, rest string) {
 	digits, rest, _ := strings.Cut(key, ":")
 	n, _ := strconv.Atoi(digits)
+	n = min(max(n, 0), len(rest))
 	return rest[:n], rest[n:]
 }

@@ -33,7 +33,7 @@ func (f *clusterDeadFlags) do(ctx context.Context, p Process, in *cluster) error
 		if in.asJSON {
 			return p.printRedacted(in.hidden, l)
 		}
-		row := []string{strconv.FormatUint(l.Seq, 10), age(l.Died, now) + " ago", in.hidden.cell(l.Level), in.hidden.cell(l.AppKey), in.hidden.cell(l.Alert), strconv.Itoa(l.Status), in.hidden.cell(l.Answer)}
+		row := []string{strconv.FormatUint(l.Seq, 10), age(l.Died, now) + " ago", in.hidden.cell(l.Level), in.hidden.cell(l.AppKey), in.hidden.cell(alertOf(l.Alert)), strconv.Itoa(l.Status), in.hidden.cell(l.Answer)}
 		if f.Payload {
 			row = append(row, plain(in.hidden.redact(string(l.Payload))))
 		}

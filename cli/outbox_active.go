@@ -29,12 +29,8 @@ func (f *outboxActiveFlags) do(ctx context.Context, p Process, in targets) error
 			first = alerts[:min(f.Limit, len(alerts))]
 		}
 		for _, a := range first {
-			alert, secondary := identityCells(a.Identity)
-			if secondary != "-" {
-				alert += " " + secondary
-			}
 			if err := list.print(tgt.activeJSON(a), a.Key, a.Level.String(), age(a.Since, now), age(a.Seen, now), strconv.Itoa(len(a.Series)),
-				tgt.hidden.cell(a.Identity.AppKey), tgt.hidden.cell(alert)); err != nil {
+				tgt.hidden.cell(a.Identity.AppKey), tgt.hidden.cell(alertText(a.Identity))); err != nil {
 				return err
 			}
 		}

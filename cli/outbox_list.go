@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
 )
 
@@ -83,7 +84,18 @@ var (
 )
 
 func entryCells(e outbox.Entry, since string, more ...string) []string {
-	return append([]string{strconv.FormatUint(e.ID, 10), since, cell(e.Level), cell(e.AppKey), cell(e.Alert)}, more...)
+	return append([]string{strconv.FormatUint(e.ID, 10), since, cell(e.Level), cell(e.AppKey), cell(alertOf(e.Alert))}, more...)
+}
+
+// alertOf is the alert that a key stands for, as active shows it, but without the names of
+// its properties, which a key does not hold. What is no key is shown as it is.
+func alertOf(key string) string {
+	if key != "" {
+		if identity := bigpanda.ParseKey(key, "", ""); identity.Key() == key {
+			return alertText(identity)
+		}
+	}
+	return key
 }
 
 // An entryJSON is what an outbox holds, as --json and export have it.

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"strings"
 	"testing"
+
+	"bigpanda-udf/bigpanda"
 )
 
 func TestOutboxUsage(t *testing.T) {
@@ -52,5 +54,20 @@ func TestOutboxUsage(t *testing.T) {
 				t.Errorf("exit code %d, stdout %q, stderr %q, want %d and %q", r.code, r.stdout, r.stderr, tt.code, tt.want)
 			}
 		})
+	}
+}
+
+// A key is shown as the values that it is made of; what is damaged, as it is.
+func TestAlertOf(t *testing.T) {
+	t.Parallel()
+	for _, tt := range [][2]string{
+		{bigpanda.Identity{AppKey: "k", Primary: "host", PrimaryValue: "a:1", Secondary: "check", SecondaryValue: "cpu"}.Key(), "a:1 cpu"},
+		{bigpanda.Identity{AppKey: "k", PrimaryValue: "a"}.Key(), "a"},
+		{bigpanda.Identity{AppKey: "k", Incident: "rack 1"}.Key(), "incident_identifier=rack 1"},
+		{"", ""}, {"p", "p"}, {"k host=b", "k host=b"}, {"p1:k99:a", "p1:k99:a"}, {"p-1:k", "p-1:k"}, {"i1:k[token]", "i1:k[token]"},
+	} {
+		if got := alertOf(tt[0]); got != tt[1] {
+			t.Errorf("%q is shown as %q, want %q", tt[0], got, tt[1])
+		}
 	}
 }

@@ -53,6 +53,15 @@ func decodePayload(c outbox.Change) (p bigpanda.Payload, err error) {
 	return p, nil
 }
 
+// alertText is both of identityCells in one.
+func alertText(i bigpanda.Identity) string {
+	primary, secondary := identityCells(i)
+	if secondary == "-" {
+		return primary
+	}
+	return primary + " " + secondary
+}
+
 // identityCells say what BigPanda tells the alert apart by, besides its app key.
 func identityCells(i bigpanda.Identity) (primary, secondary string) {
 	property := func(name, value string) string {
