@@ -157,7 +157,8 @@ func (k *checkup) nativeHandler(ctx context.Context, a *kapacitorAPI) (isOn bool
 	o := config.Elements[0].Options
 	shown := *a.base
 	shown.User = nil
-	hint := fmt.Sprintf("switch it off in Chronograf, or with curl -X POST %s/config/bigpanda/ -d '{\"set\":{\"enabled\":false}}'", &shown)
+	hint := fmt.Sprintf("set enabled = false in [bigpanda] of its kapacitor.conf and restart it; what was switched on in Chronograf, "+
+		"switch off there, or with curl -X POST %s/config/bigpanda/ -d '{\"set\":{\"enabled\":false}}'", &shown)
 	switch {
 	case o.Enabled && o.Global:
 		k.warn(check, hint, "every alert is sent twice: Kapacitor's own handler is on for all alerts at %s", a.base.Host)

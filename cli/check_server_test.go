@@ -96,8 +96,8 @@ func TestCheckAsksKapacitord(t *testing.T) {
 			[]string{"ok  [bigpanda]  Kapacitor's own handler is off at HOST\n", "ok  topic handlers  none of kind bigpanda at 2 topics\n"}},
 		{"an address with the API's path", fakeKapacitord{}, "http://HOST/kapacitor/v1/", 0, []string{"ok  topic handlers  none of kind bigpanda at 0 topics\n"}},
 		{"on for all alerts", fakeKapacitord{enabled: true, global: true}, "http://HOST", 1,
-			[]string{"warn  [bigpanda]  every alert is sent twice: Kapacitor's own handler is on for all alerts at HOST; switch it off in Chronograf, " +
-				"or with curl -X POST http://HOST/kapacitor/v1/config/bigpanda/ -d '{\"set\":{\"enabled\":false}}'\n"}},
+			[]string{"warn  [bigpanda]  every alert is sent twice: Kapacitor's own handler is on for all alerts at HOST; " +
+				"set enabled = false in [bigpanda] of its kapacitor.conf and restart it; what was switched on in Chronograf, switch off there, or with curl -X POST http://HOST/kapacitor/v1/config/bigpanda/ -d '{\"set\":{\"enabled\":false}}'\n"}},
 		{"on", fakeKapacitord{enabled: true}, "http://HOST", 1, []string{"warn  [bigpanda]  Kapacitor's own handler is on at HOST: alerts of nodes with .bigPanda()"}},
 		{"a topic handler that is left", fakeKapacitord{enabled: true, topics: []string{"a", "cpu"}, kind: "bigpanda"}, "http://HOST", 1,
 			[]string{"warn  topic handlers  the handler bp of kind bigpanda is left at the topic cpu, whose alerts it sends, too; kapacitor delete topic-handlers cpu bp\n"}},

@@ -307,3 +307,20 @@ func TestCheckQueue(t *testing.T) {
 		})
 	}
 }
+
+// Root, who has forgotten sudo -u, is not told to take the outbox from kapacitord's user.
+func TestCheckAsRoot(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can give a folder away")
+	}
+	r := newCheckRig(t)
+	if err := os.Chown(r.vars["BIGPANDA_OUTBOX"], 65534, -1); err != nil {
+		t.Fatal(err)
+	}
+	const want = "fail  outbox folder  DIR/outbox belongs to nobody, not to root; " +
+		"if the function runs as nobody, run this as it: sudo -u nobody bigpanda-udf check; else chown -R root DIR/outbox, or set --outbox"
+	if res, lines := r.run(); res.code != 1 || !strings.Contains(lines, want) {
+		t.Errorf("exit code %d, want 1 and %q in\n%s", res.code, want, lines)
+	}
+}
