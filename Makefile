@@ -2,10 +2,13 @@
 # Go than the program does.
 STATICCHECK = go run honnef.co/go/tools/cmd/staticcheck@v0.7.0
 
-.PHONY: build dashboard test lint docs-lint e2e e2e-oldest bench bench-kapacitor bench-topics crash storm-ha screenshots release release-test
+.PHONY: build help dashboard test lint docs-lint e2e e2e-oldest bench bench-kapacitor bench-topics crash storm-ha screenshots release release-test
 
 build: ## the program, as one static binary
 	CGO_ENABLED=0 go build -trimpath -o bigpanda-udf .
+
+help: ## what make can do
+	@awk -F ': *## ' '/^[a-z0-9-]+: *## / {printf "%-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 dashboard: ## the Grafana dashboard, of its code
 	cd monitoring/dashboard && go run . > ../grafana-dashboard.json && go test ./...
