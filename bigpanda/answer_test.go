@@ -1,6 +1,8 @@
 package bigpanda
 
 import (
+	"bytes"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -105,6 +107,41 @@ func TestHints(t *testing.T) {
 		if !strings.Contains(e.Hint, want) {
 			t.Errorf("404 of OIM: %q does not say %q", e.Hint, want)
 		}
+	}
+}
+
+// A server or a proxy on the way may compress its answers, as one may whom nobody told
+// not to (RFC 9110, 12.5.3).
+func TestCompressedAnswer(t *testing.T) {
+	t.Parallel()
+	whole := new(bytes.Buffer)
+	g := gzip.NewWriter(whole)
+	io.WriteString(g, `{"status":"ok"}`)
+	g.Close()
+	for _, tt := range []struct {
+		name      string
+		status    int
+		body      []byte
+		delivered bool
+	}{
+		{"200", 200, whole.Bytes(), true},
+		{"200 that is cut", 200, whole.Bytes()[:whole.Len()-12], false},
+		{"400", 400, whole.Bytes(), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Encoding", "gzip")
+				w.WriteHeader(tt.status)
+				w.Write(tt.body)
+			})
+			answer, e := send(t, dial(t, Options{URL: server.URL}))
+			if (e == nil) != tt.delivered {
+				t.Errorf("delivered is %t: %v", e == nil, e)
+			}
+			if !strings.HasPrefix(answer.Body, `{"s`) {
+				t.Errorf("the answer is %q", answer.Body)
+			}
+		})
 	}
 }
 
