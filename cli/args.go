@@ -242,6 +242,7 @@ func newParser(p Process, c *command, commands []commandRow) (*kong.Kong, error)
 		kong.Resolvers(kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, flag *kong.Flag) (any, error) {
 			name := variable(c.name, flag)
 			text, _ := p.LookupEnv(name)
+			text = strings.TrimSpace(text)                               // as config does
 			if text == "" || isSetting(flag) || c.name == functionMode { // settings have layers of their own
 				return nil, nil
 			}

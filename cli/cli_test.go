@@ -161,6 +161,10 @@ func TestEnvironmentOfCommandFlags(t *testing.T) {
 	if want := "BIGPANDA_SANDBOX_LATENCY: --latency: expected duration"; r.code != 2 || !strings.Contains(r.stderr, want) {
 		t.Errorf("exit code %d and %q, want 2 and %q", r.code, r.stderr, want)
 	}
+	vars["BIGPANDA_SANDBOX_LATENCY"] = "1s\r\n" // of a file
+	if r := run(t, nil, vars, "sandbox"); !strings.Contains(r.stderr, `--listen is "nowhere"`) {
+		t.Errorf("exit code %d and %q", r.code, r.stderr)
+	}
 	r = run(t, nil, vars, "sandbox", "--latency=1s")
 	if want := `--listen is "nowhere"`; r.code != 2 || !strings.Contains(r.stderr, want) {
 		t.Errorf("exit code %d and %q, want 2 and %q", r.code, r.stderr, want)

@@ -152,10 +152,15 @@ func flagLayer(flags map[string]string) layer {
 	return l
 }
 
+// environmentLayer takes variables without the white space around them: one that was
+// made of a file, such as a secret of Kubernetes, ends with that file's newline, and one
+// of an env file that was written on Windows with a carriage return. An app key with
+// it is one that BigPanda does not know.
 func environmentLayer(lookup func(string) (string, bool)) layer {
 	l := make(layer)
 	for _, name := range append(Names(), "token") {
-		if text, _ := lookup(Variable(name)); text != "" {
+		text, _ := lookup(Variable(name))
+		if text = strings.TrimSpace(text); text != "" {
 			l[name] = value{text, Variable(name)}
 		}
 	}

@@ -127,6 +127,26 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
+// A variable that was made of a file ends with the file's newline.
+func TestWhiteSpaceAroundVariables(t *testing.T) {
+	for name, src := range everySetting {
+		for _, text := range []string{src.env + "\n", src.env + "\r", " " + src.env + " "} {
+			s, err := Resolve(nil, environment(map[string]string{Variable(name): text}))
+			if got := src.get(s); err != nil || got != src.want[1] {
+				t.Errorf("%s is %q: got %v and error %v, want %v", Variable(name), text, got, err, src.want[1])
+			}
+		}
+		s, err := Resolve(nil, environment(map[string]string{Variable(name): "\n"}))
+		if got := src.get(s); err != nil || name != "outbox" && got != src.want[4] {
+			t.Errorf("%s is a newline: got %v and error %v, want %v", Variable(name), got, err, src.want[4])
+		}
+	}
+	s, err := Resolve(nil, environment(map[string]string{"BIGPANDA_TOKEN": testToken + "\n"}))
+	if err != nil || s.Token != testToken {
+		t.Errorf("the token is %q, error %v", s.Token, err)
+	}
+}
+
 func TestTokenPrecedence(t *testing.T) {
 	for _, tt := range []struct {
 		name        string
