@@ -66,11 +66,14 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 	return exitOK
 }
 
-// stopSignals returns two contexts: stopping ends with ctx or the first SIGTERM
-// or SIGINT, hurrying with the second, for whoever will not wait any longer.
+// stopSignals returns two contexts: stopping ends with ctx or the first SIGTERM,
+// SIGINT or SIGHUP, hurrying with the second, for whoever will not wait any longer.
 func stopSignals(ctx context.Context) (stopping, hurrying context.Context, release func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
+	if !signal.Ignored(syscall.SIGHUP) { // else nohup started this
+		signal.Notify(signals, syscall.SIGHUP) // of a terminal that goes, or meant as "reload"
+	}
 	stopping, stop := context.WithCancel(ctx)
 	hurrying, hurry := context.WithCancel(context.Background())
 	go func() {

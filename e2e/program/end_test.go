@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -95,22 +96,25 @@ func TestBrokenStdout(t *testing.T) {
 	}
 }
 
-// P8: SIGTERM may come before Kapacitor has passed its last points.
+// P8: SIGTERM, or SIGHUP, may come before Kapacitor has passed its last points.
 func TestSIGTERM(t *testing.T) {
 	t.Parallel()
-	for _, closed := range []bool{true, false} {
-		t.Run(fmt.Sprintf("stdin closed %v", closed), func(t *testing.T) {
+	for _, tt := range []struct {
+		signal syscall.Signal
+		closed bool
+	}{{syscall.SIGTERM, true}, {syscall.SIGTERM, false}, {syscall.SIGHUP, true}} {
+		t.Run(fmt.Sprintf("%s, stdin closed %v", tt.signal, tt.closed), func(t *testing.T) {
 			t.Parallel()
 			bp, env := test.NewBigPanda(t)
 			f := test.Start(t, env, "--outbox=memory")
 			f.MustInit()
 			f.Send(test.Point("web1", "CRITICAL", 1000))
 			f.Receive()
-			if err := f.Cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			if err := f.Cmd.Process.Signal(tt.signal); err != nil {
 				t.Fatal(err)
 			}
 			f.In.Write(test.Frames(test.Point("web2", "CRITICAL", 1000)))
-			if closed {
+			if tt.closed {
 				f.In.Close()
 			}
 			if code := f.Wait(); code != 0 {
@@ -120,5 +124,27 @@ func TestSIGTERM(t *testing.T) {
 				t.Errorf("%d changes delivered, want 2", got)
 			}
 		})
+	}
+}
+
+// What nohup starts goes on when its terminal goes.
+func TestNohup(t *testing.T) {
+	t.Parallel()
+	_, env := test.NewBigPanda(t)
+	cmd := test.Command(env)
+	cmd.Args, cmd.Path = []string{"sh", "-c", `trap "" HUP; exec "$0"`, cmd.Path}, "/bin/sh"
+	f := test.LaunchCommand(t, cmd)
+	f.Send(test.Info())
+	if _, err := f.Out.Read(make([]byte, 1)); err != nil { // then it has said which signals it takes
+		t.Fatal(err)
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.Cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(status), "SigIgn:")
+	var ignored uint64
+	if _, err := fmt.Sscanf(text, "%x", &ignored); err != nil || ignored&(1<<(syscall.SIGHUP-1)) == 0 {
+		t.Errorf("SIGHUP is not ignored any more: %x, %v", ignored, err)
 	}
 }
