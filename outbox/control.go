@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -73,6 +74,7 @@ func serveControl(d *Disk) *controlServer {
 		Handler:           s,
 		ReadHeaderTimeout: controlTimeout, ReadTimeout: controlTimeout, WriteTimeout: controlTimeout,
 		IdleTimeout: controlTimeout, MaxHeaderBytes: 16 << 10,
+		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
 	}
 	s.serving.Go(func() { s.http.Serve(l) })
 	return s

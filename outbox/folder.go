@@ -87,6 +87,9 @@ func unwritable(dir string, err error) error {
 	if boltfile.IsFull(err) {
 		return fmt.Errorf("there is no room for the outbox in %s (%w): make some, or set --outbox (BIGPANDA_OUTBOX) to another folder", dir, err)
 	}
+	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+		return fmt.Errorf("the outbox in %s cannot be opened (%w): raise the limit of open files (LimitNOFILE= of systemd)", dir, err)
+	}
 	return fmt.Errorf("the outbox in %s cannot be written (%w): let the user that kapacitord runs as write there, "+
 		"or set --outbox (BIGPANDA_OUTBOX) to a folder of its own", dir, err)
 }

@@ -86,7 +86,13 @@ type Function struct {
 // its stdout at once. It is killed at the end of the test, if it still runs.
 func Start(t testing.TB, environment []string, flags ...string) *Function {
 	t.Helper()
-	f := Launch(t, environment, flags...)
+	return StartCommand(t, Command(environment, flags...))
+}
+
+// StartCommand is Start of any program that speaks on stdin and stdout.
+func StartCommand(t testing.TB, cmd *exec.Cmd) *Function {
+	t.Helper()
+	f := LaunchCommand(t, cmd)
 	f.frames = make(chan *agent.Response, 1<<16)
 	go func() {
 		defer close(f.frames)

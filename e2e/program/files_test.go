@@ -1,6 +1,7 @@
 package program
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -109,5 +110,35 @@ func TestTokenFileThatBecomesAPipe(t *testing.T) {
 				t.Errorf("it took %s to end", took)
 			}
 		})
+	}
+}
+
+// P2: where no file can be opened any more, Init says which limit to raise, and what is
+// logged with a few fewer is a line of the log.
+func TestFewOpenFiles(t *testing.T) {
+	t.Parallel()
+	_, env := test.NewBigPanda(t)
+	for limit := 16; ; limit-- {
+		cmd := test.Command(append(env, "BIGPANDA_LOG_LEVEL=debug"))
+		cmd.Args, cmd.Path = []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0"`, limit), cmd.Path}, "/bin/sh"
+		f := test.StartCommand(t, cmd)
+		answer := f.Init()
+		if answer.Success {
+			f.Send(test.Point("web1", "CRITICAL", int64(1000+limit)), test.Keepalive(1))
+			for f.Receive().GetKeepalive() == nil {
+			}
+		}
+		f.End()
+		for line := range strings.Lines(f.Log.String()) {
+			if !strings.HasPrefix(line, "time=") {
+				t.Errorf("with %d files the log has %s", limit, line)
+			}
+		}
+		if !answer.Success {
+			if !strings.Contains(answer.Error, "too many open files") || !strings.Contains(answer.Error, "raise the limit of open files") {
+				t.Errorf("with %d files Init says %q", limit, answer.Error)
+			}
+			return
+		}
 	}
 }
