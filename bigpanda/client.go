@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"bigpanda-udf/printable"
@@ -55,7 +56,7 @@ type Options struct {
 	URL                string        // of the endpoint; DefaultURL if empty
 	Token              string        `json:"-"` // the organisation's API token
 	TokenFile          string        // holds the token; goes before Token and is read anew after a 401, unless it is a pipe
-	CAFile             string        // PEM certificates to trust instead of the system's
+	CAFile             string        // PEM certificates to trust instead of the system's; read anew when a certificate is not trusted
 	InsecureSkipVerify bool          // accept any certificate
 	Timeout            time.Duration // of a request from dial to the answer's end; DefaultTimeout if 0
 	Connections        int           // how many requests at once at most; DefaultConnections if 0
@@ -87,7 +88,8 @@ type Client struct {
 	token     *token
 	timeout   time.Duration
 	userAgent string
-	transport *http.Transport // not http.Client, which would follow redirects
+	caFile    string
+	transport atomic.Pointer[http.Transport] // not http.Client, which would follow redirects
 }
 
 // NewClient checks the options and reads the files that they name; it makes no
@@ -112,13 +114,15 @@ func NewClient(o Options) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{
+	c := &Client{
 		url:       u,
 		token:     token,
 		timeout:   o.Timeout,
 		userAgent: cmp.Or(o.UserAgent, DefaultUserAgent),
-		transport: transport,
-	}, nil
+		caFile:    o.CAFile,
+	}
+	c.transport.Store(transport)
+	return c, nil
 }
 
 // endpoint checks a URL. Its errors do not repeat it: whoever puts a secret
@@ -176,7 +180,14 @@ func (c *Client) Send(ctx context.Context, appKey string, alerts [][]byte) (Answ
 	token := c.token.get()
 	resp, err := c.post(within, token, Body(appKey, alerts))
 	if err != nil {
-		return Answer{}, c.unanswered(ctx, err)
+		e := c.unanswered(ctx, err)
+		if e.Reason == ReasonTLS {
+			// As with the token below.
+			if err := c.renewRoots(); err != nil {
+				e.Hint += " (" + c.redact(err.Error()) + ")"
+			}
+		}
+		return Answer{}, e
 	}
 	defer resp.Body.Close()
 
@@ -214,7 +225,7 @@ func (c *Client) post(ctx context.Context, token string, body []byte) (*http.Res
 	// may be repeated when the server closed a kept connection at that very
 	// moment. BigPanda drops duplicates.
 	req.Header["Idempotency-Key"] = nil
-	return c.transport.RoundTrip(req)
+	return c.transport.Load().RoundTrip(req)
 }
 
 // errLong is the end of a body that goes on behind what is read of it.
@@ -247,7 +258,7 @@ func (c *Client) Fingerprint(key []byte) []byte {
 
 // Close closes the connections that are kept for later requests. A client may
 // be used after it.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+func (c *Client) Close() { c.transport.Load().CloseIdleConnections() }
 
 // errTimeout ends a request that took longer than Options.Timeout.
 var errTimeout = errors.New("no complete answer in time")

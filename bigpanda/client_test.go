@@ -202,10 +202,10 @@ func TestNewClientDefaults(t *testing.T) {
 	t.Parallel()
 	c := dial(t, Options{Token: "\t" + testToken + "\r\n"})
 	if c.url.String() != DefaultURL || c.timeout != DefaultTimeout || c.userAgent != DefaultUserAgent ||
-		c.transport.MaxConnsPerHost != DefaultConnections || c.transport.MaxIdleConnsPerHost != DefaultConnections {
+		c.transport.Load().MaxConnsPerHost != DefaultConnections || c.transport.Load().MaxIdleConnsPerHost != DefaultConnections {
 		t.Errorf("%+v", c)
 	}
-	if c.transport.Proxy == nil {
+	if c.transport.Load().Proxy == nil {
 		t.Error("proxies of the environment are not used")
 	}
 	if got := c.token.get(); got != testToken {

@@ -262,7 +262,7 @@ func TestProxy(t *testing.T) {
 				}
 			})
 			c := dial(t, Options{URL: "https://bigpanda.invalid/data"})
-			c.transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: proxy, User: url.UserPassword("u", "pa55word")})
+			c.transport.Load().Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: proxy, User: url.UserPassword("u", "pa55word")})
 			_, e := send(t, c)
 			if e == nil || e.Class != tt.class || e.Reason != tt.reason || !strings.Contains(e.Hint, tt.hint) {
 				t.Fatalf("%+v, want %v, %s with %q", e, tt.class, tt.reason, tt.hint)
@@ -283,7 +283,7 @@ func TestProxy(t *testing.T) {
 func TestProxyThatHasNoAddress(t *testing.T) {
 	t.Parallel()
 	c := dial(t, Options{URL: "https://bigpanda.invalid/data"})
-	c.transport.Proxy = func(*http.Request) (*url.URL, error) { return nil, &proxyError{} }
+	c.transport.Load().Proxy = func(*http.Request) (*url.URL, error) { return nil, &proxyError{} }
 	_, e := send(t, c)
 	if e == nil || e.Class != Hold || e.Reason != ReasonProxy || !strings.Contains(e.Hint, "HTTPS_PROXY") {
 		t.Errorf("%+v", e)

@@ -40,7 +40,7 @@ func (c *Client) Probe(ctx context.Context, appKey string) (p Probe) {
 	defer cancel()
 	var t tracer
 	c.Close() // a new connection has something to tell
-	if proxy, err := c.transport.Proxy(&http.Request{URL: c.url}); err == nil && proxy != nil {
+	if proxy, err := c.transport.Load().Proxy(&http.Request{URL: c.url}); err == nil && proxy != nil {
 		t.found.Proxy = proxy.Host
 	}
 	body := []byte(`{}`)

@@ -74,6 +74,21 @@ func readRoots(file string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
+// renewRoots reads the CA file anew: a CA that is renewed may come into it while this
+// runs. On an error the certificates stay as they were.
+func (c *Client) renewRoots() error {
+	roots, err := readRoots(c.caFile)
+	before := c.transport.Load()
+	if err != nil || roots == nil || roots.Equal(before.TLSClientConfig.RootCAs) {
+		return err
+	}
+	after := before.Clone()
+	after.TLSClientConfig.RootCAs = roots
+	c.transport.Store(after)
+	before.CloseIdleConnections()
+	return nil
+}
+
 // proxyError says that a proxy refused to pass a request on, or that the
 // environment names none that can be used.
 type proxyError struct {

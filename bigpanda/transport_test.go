@@ -1,12 +1,17 @@
 package bigpanda
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/pem"
 	"io"
 	"log"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -64,6 +69,51 @@ func TestTLS(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever signs for BigPanda, as a proxy that looks into TLS, may be renewed.
+func TestCAFileIsReadAnew(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusCreated) }))
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	file := writeFile(t, "ca.pem", anotherCA(t))
+	c := dial(t, Options{URL: server.URL, CAFile: file})
+	mustHold := func(hint string) {
+		t.Helper()
+		if _, e := send(t, c); e == nil || e.Class != Hold || e.Reason != ReasonTLS || !strings.Contains(e.Hint, hint) {
+			t.Fatalf("%+v, want hold with %q", e, hint)
+		}
+	}
+	mustHold("--ca-file")
+	if err := os.WriteFile(file, []byte("half a file"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustHold("it holds no certificate")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustHold("--ca-file") // and read it
+	if _, e := send(t, c); e != nil {
+		t.Error(e)
+	}
+}
+
+// anotherCA returns a certificate that has signed for nobody.
+func anotherCA(t *testing.T) string {
+	t.Helper()
+	public, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, public, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}))
 }
 
 func TestHTTP2IsUsedWhenOffered(t *testing.T) {
