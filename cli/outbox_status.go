@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/config"
 	"bigpanda-udf/metrics"
 	"bigpanda-udf/outbox"
@@ -39,9 +38,6 @@ func (f *outboxStatusFlags) do(_ context.Context, p Process, in targets) error {
 		return usagef("--json and --prometheus are two formats: leave one out")
 	case in.asJSON:
 		for _, tgt := range all {
-			if strings.Contains(tgt.Status.URL, "://") { // else it is the name of a stream
-				tgt.Status.URL = bigpanda.PublicURL(tgt.Status.URL) // earlier releases kept its query
-			}
 			if err := p.printRedacted(tgt.hidden, tgt.Status); err != nil {
 				return err
 			}

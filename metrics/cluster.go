@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"bigpanda-udf/counters"
 	"bigpanda-udf/stream"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -65,8 +64,8 @@ func (c *Cluster) Collect(out chan<- prometheus.Metric) {
 	}
 	if d := o.Deliverer; d != nil {
 		s := sample{ok: d.Ready() == nil}
-		s.Delivery, s.Counters = d.Report(), new(counters.Counters)
-		d.Count(s.Counters)
+		s.Delivery = d.Report()
+		d.Count(&s.Counters)
 		for _, m := range delivererTable {
 			m.emit(out, &s, nil)
 		}

@@ -63,12 +63,9 @@ func gauge(name, help string, value func(s *sample) float64) metric[*sample] {
 	return gaugeOf(ofOutbox, name, help, value)
 }
 
-// counts are counters, which a process of an older program does not have.
 func counts(f family, name, help string, further []string, each func(c *counters.Counters, add func(n int, labels ...string))) metric[*sample] {
 	return values(f, prometheus.CounterValue, name, help, further, func(s *sample, add func(float64, ...string)) {
-		if s.Counters != nil {
-			each(s.Counters, func(n int, labels ...string) { add(float64(n), labels...) })
-		}
+		each(&s.Counters, func(n int, labels ...string) { add(float64(n), labels...) })
 	})
 }
 
@@ -79,10 +76,7 @@ func count(f family, name, help string, value func(c *counters.Counters) int) me
 func histogram(f family, name, help string, value func(c *counters.Counters) counters.Histogram) metric[*sample] {
 	desc := f.define(name, help)
 	return metric[*sample]{desc: desc, emit: func(out chan<- prometheus.Metric, s *sample, labels []string) {
-		if s.Counters == nil {
-			return
-		}
-		h := value(s.Counters)
+		h := value(&s.Counters)
 		buckets, n := make(map[float64]uint64), 0
 		for i, bound := range counters.Buckets {
 			n += h.Counts[i]
@@ -127,13 +121,13 @@ var success = always(gauge("scrape_success", "1 if the outbox was read in this s
 var table = slices.Concat([]metric[*sample]{
 	success,
 	always(gauge("up", "1 while a process works on the outbox and answers.", func(s *sample) float64 { return oneIf(s.Process != 0) })),
-	values(ofOutbox, prometheus.GaugeValue, "start_time_seconds", "When the process began to work on the outbox; 0 if it is an older program.", nil,
+	values(ofOutbox, prometheus.GaugeValue, "start_time_seconds", "When the process began to work on the outbox.", nil,
 		func(s *sample, add func(float64, ...string)) {
 			if s.Process != 0 {
 				add(at(s.Opened))
 			}
 		}),
-	values(ofOutbox, prometheus.GaugeValue, "build_info", "1, with the version of the process; empty if it is an older program.", []string{"version"},
+	values(ofOutbox, prometheus.GaugeValue, "build_info", "1, with the version of the process.", []string{"version"},
 		func(s *sample, add func(float64, ...string)) {
 			if s.Process != 0 {
 				add(1, s.text(s.Version))
@@ -154,7 +148,7 @@ var table = slices.Concat([]metric[*sample]{
 		}),
 	values(ofOutbox, prometheus.GaugeValue, "active_alerts", "Series that are not OK, by the level that BigPanda was told last; several may make one alert.", []string{"level"},
 		func(s *sample, add func(float64, ...string)) {
-			if s.Process == 0 || s.Counters == nil {
+			if s.Process == 0 {
 				return
 			}
 			for i, level := range counters.Levels[1:] {

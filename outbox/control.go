@@ -39,9 +39,6 @@ var (
 	maxAnswer = 2 * maxRequest
 )
 
-// errOlder is the error of an operation that the process does not know.
-var errOlder = errors.New("the process that works on it is an older program, which does not know this: reload its task")
-
 // failed is the answer to what failed.
 type failed struct {
 	Error string `json:"error"`
@@ -197,7 +194,7 @@ func (c *Control) askProcess(ctx context.Context, op served, request []byte, int
 	case http.StatusServiceUnavailable:
 		return ErrClosed
 	case http.StatusNotFound, http.StatusMethodNotAllowed:
-		return errOlder
+		return errors.New("the process that works on it is an older program, which does not know this: reload its task")
 	}
 	var f failed
 	if c.read(answer, &f) != nil || f.Error == "" {

@@ -95,8 +95,8 @@ func prepare(db *bolt.DB, o Options) (b begun, err error) {
 		meta := tx.Bucket(bucketMeta)
 		b.id, b.last, b.counted = slices.Clone(meta.Get(keyStore)), tx.ID(), readCounters(tx)
 		is := []struct{ key, value []byte }{
-			{keyVersion, boltfile.EncodeID(formatVersion)}, {keyTask, []byte(o.Task)}, {keyNode, []byte(o.Node)},
-			{keyURL, []byte(o.URL)}, {keyToken, o.Fingerprint(b.id)}, {keyOrphan, nil},
+			{keyTask, []byte(o.Task)}, {keyNode, []byte(o.Node)}, {keyURL, []byte(o.URL)},
+			{keyToken, o.Fingerprint(b.id)}, {keyOrphan, nil},
 		}
 		prepared := true
 		for _, m := range is {
@@ -106,10 +106,7 @@ func prepare(db *bolt.DB, o Options) (b begun, err error) {
 			b.last--
 			return errPrepared
 		}
-		if _, err := tx.CreateBucketIfNotExists(bucketAgain); err != nil { // there is none in format 1
-			return err
-		}
-		if former := normalURL(string(meta.Get(keyURL))); former != o.URL {
+		if former := string(meta.Get(keyURL)); former != o.URL {
 			b.formerURL = former
 			if err := markAgain(tx); err != nil {
 				return err
@@ -134,7 +131,7 @@ func prepare(db *bolt.DB, o Options) (b begun, err error) {
 
 // makeBuckets makes a new database.
 func makeBuckets(tx *bolt.Tx) error {
-	for _, name := range [][]byte{bucketMeta, bucketQueue, bucketLevels, bucketAgain, bucketDead} {
+	for _, name := range buckets {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return err
 		}
@@ -154,8 +151,10 @@ func checkFormat(tx *bolt.Tx) error {
 		return fmt.Errorf("format %d is newer than %d: it %w", v, formatVersion, ErrNewerFormat)
 	} else if v < 1 {
 		return fmt.Errorf("%w: it has no version", boltfile.ErrDamaged)
+	} else if v < formatVersion {
+		return fmt.Errorf("%w: format %d was never released", boltfile.ErrDamaged, v)
 	}
-	for _, name := range [][]byte{bucketQueue, bucketLevels, bucketDead} {
+	for _, name := range buckets {
 		if tx.Bucket(name) == nil {
 			return fmt.Errorf("%w: it has no %s", boltfile.ErrDamaged, name)
 		}

@@ -90,7 +90,7 @@ func useOf(tx *bolt.Tx) use {
 
 func (u use) isOf(o Options) bool { return u.task == o.Task && u.node == o.Node }
 
-func (u use) hasURL(o Options) bool { return normalURL(u.url) == o.URL }
+func (u use) hasURL(o Options) bool { return u.url == o.URL }
 
 func (u use) hasToken(o Options) bool { return bytes.Equal(u.token, o.Fingerprint(u.store)) }
 

@@ -9,7 +9,6 @@ import (
 	"bigpanda-udf/boltfile"
 
 	bolt "go.etcd.io/bbolt"
-	boltErrors "go.etcd.io/bbolt/errors"
 )
 
 // levelKey is where a series has its level: keys in bbolt have a limit, and
@@ -30,11 +29,9 @@ func decodeLevel(b []byte) (l Level, err error) {
 // putLevel puts the level of a series, or forgets it.
 func putLevel(tx *bolt.Tx, l Level) (err error) {
 	key := levelKey(l.Key)
-	switch again := tx.Bucket(bucketAgain); {
-	case again == nil: // in format 1
-	case l.Again:
+	if again := tx.Bucket(bucketAgain); l.Again {
 		err = again.Put(key, []byte{1})
-	default:
+	} else {
 		err = again.Delete(key)
 	}
 	if l.Value == nil {
@@ -59,7 +56,7 @@ func markAgain(tx *bolt.Tx) error {
 // dropLevels forgets all levels.
 func dropLevels(tx *bolt.Tx) error {
 	for _, name := range [][]byte{bucketLevels, bucketAgain} {
-		if err := tx.DeleteBucket(name); err != nil && !errors.Is(err, boltErrors.ErrBucketNotFound) {
+		if err := tx.DeleteBucket(name); err != nil {
 			return err
 		}
 		if _, err := tx.CreateBucket(name); err != nil {
@@ -73,12 +70,8 @@ func dropLevels(tx *bolt.Tx) error {
 // forgotten and leave a mark, until it returns false: a series whose level cannot
 // is one that was never told. A value is valid within the transaction only.
 func readLevels(tx *bolt.Tx, f func(Level) bool) {
-	var again *bolt.Cursor
-	var marked []byte                          // the next that is to be told again
-	if b := tx.Bucket(bucketAgain); b != nil { // there is none in format 1
-		again = b.Cursor()
-		marked, _ = again.First()
-	}
+	again := tx.Bucket(bucketAgain).Cursor()
+	marked, _ := again.First() // the next that is to be told again
 	c := tx.Bucket(bucketLevels).Cursor()
 	for k, v := c.First(); k != nil; k, v = c.Next() {
 		l, err := decodeLevel(v)

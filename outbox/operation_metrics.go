@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"os"
 	"path/filepath"
 	"time"
@@ -18,27 +17,25 @@ import (
 type Metrics struct {
 	Status
 	// Counters are of the use since its outbox began, also those of a process that is
-	// gone, up to its last commit. nil: the process is an older program.
-	Counters *counters.Counters `json:"counters,omitempty"`
-	FileSize int64              `json:"file_size"` // of the database, in bytes
-	Free     int64              `json:"free"`      // bytes that may still be written beside it; 0 if that cannot be told
+	// gone, up to its last commit.
+	Counters counters.Counters `json:"counters"`
+	FileSize int64             `json:"file_size"` // of the database, in bytes
+	Free     int64             `json:"free"`      // bytes that may still be written beside it; 0 if that cannot be told
 
 	// Of the process, if there is one:
 	Opened  time.Time `json:"opened,omitzero"` // when it began to work on the outbox
 	Version string    `json:"version,omitempty"`
 }
 
-// Metrics returns them. Of an older program it returns the Status alone.
-func (c *Control) Metrics(ctx context.Context) (m Metrics, err error) {
-	if m, err = readMetrics.ask(ctx, c, struct{}{}); errors.Is(err, errOlder) {
-		m.Status, err = c.Status(ctx)
-	}
+// Metrics returns them, as Status does.
+func (c *Control) Metrics(ctx context.Context) (Metrics, error) {
+	m, err := readMetrics.ask(ctx, c, struct{}{})
 	m.Folder = c.folder
 	return m, err
 }
 
 var readMetrics = define("metrics", "read the outbox", reports, func(t *target, _ struct{}) (Metrics, error) {
-	m := Metrics{Status: t.status(), Counters: new(counters.Counters)}
+	m := Metrics{Status: t.status()}
 	if free, err := system.Free(t.folder); err == nil {
 		m.Free = int64(free)
 	}
@@ -46,9 +43,9 @@ var readMetrics = define("metrics", "read the outbox", reports, func(t *target, 
 		m.FileSize = info.Size()
 	}
 	if d := t.live; d != nil {
-		*m.Counters, m.Opened, m.Version = d.counters(), d.opened, d.options.Version
+		m.Counters, m.Opened, m.Version = d.counters(), d.opened, d.options.Version
 	} else if t.tx != nil {
-		*m.Counters = readCounters(t.tx)
+		m.Counters = readCounters(t.tx)
 	}
 	return m, nil
 })

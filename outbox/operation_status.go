@@ -53,7 +53,7 @@ type Delivery struct {
 type Held struct {
 	AppKey string    `json:"app_key"` // "" for all
 	Reason string    `json:"reason"`
-	Cause  string    `json:"cause,omitempty"` // a bigpanda.Reason; earlier releases have none
+	Cause  string    `json:"cause,omitempty"` // a bigpanda.Reason
 	Since  time.Time `json:"since,omitzero"`
 }
 

@@ -117,28 +117,11 @@ func TestOrphanOfAnotherUser(t *testing.T) {
 	ours.want("forged#1")
 }
 
-// Format 1 named the folder by the URL with its query: what is queued there is
-// delivered (P5), and the query is kept nowhere (P9).
-func TestFolderThatWasNamedByAQuery(t *testing.T) {
+// P9: the query of the URL is kept nowhere.
+func TestQueryIsNotKept(t *testing.T) {
 	t.Parallel()
-	const query = "?key=qu3ry-of-the-tests"
-	dir := memoryDir(t)
-	was := openIn(t, dir).adopted()
-	was.Append([]Change{aChange(1, "x")}, []Level{open("x", 1)})
-	was.close()
-	url := testOptions(nil).URL + query
-	if err := os.Rename(was.folder, filepath.Join(dir, formerName("cpu", "bigpanda2", url))); err != nil {
-		t.Fatal(err)
-	}
-	is := openIn(t, dir, goingTo(url))
-	if got := text(t, is); got != "x=crit" {
-		t.Errorf("it starts from %q", got)
-	}
-	is.adopted()
-	is.put(2, "x")
-	if got := payloadsOf(is.drain()); got != "x#1 x#2" {
-		t.Errorf("delivered %s", got)
-	}
+	is := openIn(t, memoryDir(t), goingTo(testOptions(nil).URL+"?key=qu3ry-of-the-tests"))
+	is.put(1, "x")
 	is.close()
 	if data, err := os.ReadFile(filepath.Join(is.folder, databaseName)); err != nil || strings.Contains(string(data), "qu3ry") {
 		t.Errorf("the query is in the file, %v", err)

@@ -12,46 +12,36 @@ import (
 	"bigpanda-udf/system"
 )
 
-// takeFolder gives a use that has no folder one that is its own under another
-// name: the one of format 1, which was named by the URL, too; or the only one of
-// its task that nobody works in, as an edit of the TICKscript has numbered the node
-// anew. Where there is none, or more than one, the use begins anew.
+// takeFolder gives a use that has no folder the only one of its task that nobody works
+// in, as an edit of the TICKscript has numbered the node anew. Where there is none, or
+// more than one, the use begins anew.
 func takeFolder(dir, base string, o Options) {
 	if _, err := os.Lstat(base); err == nil {
 		return
 	}
-	folder, own, busy := onlyIdle(dir, o)
+	folder, busy := onlyIdle(dir, o)
 	for deadline := time.Now().Add(o.Wait); folder == "" && busy && time.Now().Before(deadline); {
 		time.Sleep(20 * time.Millisecond) // who has it may be about to end
-		folder, own, busy = onlyIdle(dir, o)
+		folder, busy = onlyIdle(dir, o)
 	}
 	if folder == "" {
 		return
 	}
-	if !own {
-		written := writtenAt(folder)
-		time.Sleep(o.Times.Settle)
-		if again, _, _ := onlyIdle(dir, o); again != folder || !writtenAt(folder).Equal(written) {
-			return
-		}
+	written := writtenAt(folder)
+	time.Sleep(o.Times.Settle)
+	if again, _ := onlyIdle(dir, o); again != folder || !writtenAt(folder).Equal(written) {
+		return
 	}
 	if err := renameFolder(folder, base); err != nil {
 		o.Log.Warn("the outbox of another node of the task, which nobody has, cannot be taken over: open alerts are told again", "folder", folder, "error", err)
 		return
 	}
-	if own {
-		// So that an earlier program, which looks there, finds a newer format
-		// instead of nothing. Nothing depends on it.
-		os.Symlink(filepath.Base(base), folder)
-	} else {
-		o.Log.Info("the outbox of another node of the task, which nobody has, is this one's now", "was", folder, "folder", base)
-	}
+	o.Log.Info("the outbox of another node of the task, which nobody has, is this one's now", "was", folder, "folder", base)
 }
 
-// onlyIdle returns the folder of the use, or else the only one of its task, that
-// nobody works in and that its token may deliver. busy says that somebody works in
-// one that may be of the task.
-func onlyIdle(dir string, o Options) (folder string, own, busy bool) {
+// onlyIdle returns the only folder of the use's task that nobody works in and that its
+// token may deliver. busy says that somebody works in one that may be of the task.
+func onlyIdle(dir string, o Options) (folder string, busy bool) {
 	var ofTask []string
 	for _, f := range foldersIn(dir) {
 		// The name spares others that they are locked for a moment.
@@ -68,17 +58,15 @@ func onlyIdle(dir string, o Options) (folder string, own, busy bool) {
 		i.close()
 		switch {
 		case i.db == nil || i.task != o.Task:
-		case i.node == o.Node:
-			return f, true, false
 		case i.node == TopicNode || o.Node == TopicNode: // which no edit numbers anew
 		case i.hasToken(o):
 			ofTask = append(ofTask, f)
 		}
 	}
 	if len(ofTask) != 1 {
-		return "", false, busy
+		return "", busy
 	}
-	return ofTask[0], false, busy
+	return ofTask[0], busy
 }
 
 func writtenAt(folder string) time.Time {

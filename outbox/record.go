@@ -11,8 +11,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// formatVersion is that of everything in the database. A program reads its own
-// version and older ones, and leaves newer ones alone.
+// formatVersion is that of everything in the database. It is the first that was
+// released: a program leaves newer ones alone, and takes older ones for damage.
 const formatVersion = 2
 
 // The database of an outbox:
@@ -26,8 +26,6 @@ const formatVersion = 2
 //	again  hash of the series key → 1, for each level that is to be told again
 //	dead   id → dead letter, as JSON
 //
-// Format 1 had no again, and named the folder by the URL, too.
-//
 // A change:
 //
 //	crc32c (4) of id and all that follows | time (8) | len level | level |
@@ -40,6 +38,8 @@ var (
 	bucketLevels = []byte("levels")
 	bucketAgain  = []byte("again")
 	bucketDead   = []byte("dead")
+
+	buckets = [][]byte{bucketMeta, bucketQueue, bucketLevels, bucketAgain, bucketDead}
 
 	keyVersion = []byte("version")
 	keyStore   = []byte("store")

@@ -95,12 +95,6 @@ func (r *rig) look(ctx context.Context) {
 	r.worker.look(ctx)
 }
 
-// formerName is the name that format 1 gave the folder of a use.
-func formerName(task, node, url string) string {
-	sum := sha256.Sum256([]byte(task + "\x00" + node + "\x00" + url))
-	return fmt.Sprintf("%s.%x", readableName(task+"."+node), sum[:4])
-}
-
 // readAll collects what Levels gives.
 func readAll(o interface {
 	Levels(func(Level) bool) (bool, error)

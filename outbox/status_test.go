@@ -155,6 +155,7 @@ func TestControlOfAnotherFormat(t *testing.T) {
 		want    string // at the end of the error
 	}{
 		{"a newer one", formatVersion + 1, "format 3 is newer than 2: it was made by a newer bigpanda-udf: run that one"},
+		{"an older one", 1, "it is damaged, and moved aside by the next process that opens it: not a database of this program: format 1 was never released"},
 		{"none", 0, "it is damaged, and moved aside by the next process that opens it: not a database of this program: it has no version"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -1,7 +1,6 @@
 package outbox
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -11,10 +10,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"bigpanda-udf/boltfile"
-
-	bolt "go.etcd.io/bbolt"
 )
 
 func open(key string, time int64) Level {
@@ -96,62 +91,6 @@ func TestSpellingOfAURL(t *testing.T) {
 	if got := normalURL("https://user:secret@host/path?token=secret"); got != "https://host/path" { // P9
 		t.Errorf("%q", got)
 	}
-}
-
-// P5: an outbox of format 1 is taken over as it is, with its second folder; an
-// earlier program then leaves it alone.
-func TestFormat1(t *testing.T) {
-	t.Parallel()
-	archive, err := filepath.Abs("testdata/format1.tar.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := memoryDir(t)
-	if out, err := exec.Command("tar", "-xzf", archive, "-C", dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	r := openIn(t, dir)
-	r.log.has(t, 0, "another URL")
-	levels, isNew, err := readAll(r)
-	if err != nil || isNew {
-		t.Errorf("new %v, %v", isNew, err)
-	}
-	got := make(map[string]string)
-	for _, l := range levels {
-		_, id, _ := strings.Cut(l.Key, "=")
-		host, _, _ := strings.Cut(id, "\x00")
-		got[host] = fmt.Sprint(bytes.Contains(l.Value, []byte(`"level":0`)), l.Again)
-	}
-	want := map[string]string{"refused": "false false", "told": "false false", "over": "true false", "waits": "false false", "both": "true false", "beside": "false false"}
-	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("OK, and to be told again, are %v, want %v", got, want)
-	}
-	r.adopted()
-	if s := r.Stats(); s.Queued != 4 || s.Dead != 1 {
-		t.Errorf("stats: %+v", s)
-	}
-	all := r.drain()
-	var statuses []string
-	for _, c := range all {
-		statuses = append(statuses, c.Level)
-	}
-	if fmt.Sprint(statuses) != "[WARNING CRITICAL OK CRITICAL]" {
-		t.Errorf("delivered are %v", statuses)
-	}
-	if letters := r.letters(); len(letters) != 1 || letters[0].Answer != "no such field" {
-		t.Errorf("dead letters: %+v", letters)
-	}
-	if folders := foldersIn(dir); len(folders) != 1 || folders[0] != r.folder {
-		t.Errorf("folders %q", folders)
-	}
-	former := filepath.Join(dir, "cpu_bigpanda2.16f30c3a", databaseName)
-	r.close()
-	inspect(t, former, func(tx *bolt.Tx) error {
-		if v := boltfile.Number(tx.Bucket(bucketMeta).Get(keyVersion)); v != 2 {
-			t.Errorf("an earlier program finds the format %d", v)
-		}
-		return nil
-	})
 }
 
 // P5: an edit of the TICKscript numbers a node anew, and back when it is taken

@@ -22,8 +22,7 @@ type op struct {
 }
 
 // traced are the system calls that change files, and those that tell which.
-// The rest of a trace is ignored, also symlinkat: nothing depends on the links that are
-// there for earlier programs.
+// The rest of a trace is ignored.
 const traced = "openat,open,creat,close,write,writev,pwrite64,pwritev,pwritev2,ftruncate,truncate,fallocate," +
 	"fsync,fdatasync,sync_file_range,msync,mmap,rename,renameat,renameat2,unlink,unlinkat,rmdir,mkdir,mkdirat," +
 	"link,linkat,dup,dup2,dup3,lseek"

@@ -248,11 +248,10 @@ func (w *writer) file() os.FileInfo {
 	w.t.Helper()
 	entries, err := os.ReadDir(boxes)
 	var files []string
-	for _, e := range entries { // a link is for earlier programs
-		if file := filepath.Join(boxes, e.Name(), "outbox.db"); e.IsDir() {
-			if _, err := os.Stat(file); err == nil {
-				files = append(files, file)
-			}
+	for _, e := range entries {
+		file := filepath.Join(boxes, e.Name(), "outbox.db")
+		if _, err := os.Stat(file); err == nil {
+			files = append(files, file)
 		}
 	}
 	if err != nil || len(files) != 1 {
