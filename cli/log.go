@@ -46,8 +46,11 @@ func (s *secrets) addAddresses(addresses ...string) {
 func (s *secrets) addSettings(of config.Settings) {
 	s.add(of.Secrets...)
 	s.addAddresses(of.Addresses...)
-	for _, file := range []string{of.TokenFile, of.NATS.PasswordFile, of.NATS.TokenFile, of.NATS.NKeyFile} {
-		if data, err := regularfile.Read(file, regularfile.MaxText); err == nil {
+	for _, row := range config.Table {
+		if !row.Secret {
+			continue
+		}
+		if data, err := regularfile.Read(row.Show(of), regularfile.MaxText); err == nil {
 			s.add(string(data))
 		}
 	}

@@ -101,6 +101,27 @@ func TestLogLevel(t *testing.T) {
 	}
 }
 
+// P9: what is in a file of a secret is hidden, and the file's name is not.
+func TestFilesOfSecretsAreHidden(t *testing.T) {
+	t.Parallel()
+	for _, row := range config.Table {
+		if !row.Secret {
+			continue
+		}
+		holds := "what " + row.Name + " holds\nin two lines"
+		file := write(t, row.Name, holds+"\n")
+		s, err := config.Resolve(map[string]string{row.Name: file}, environment(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		hidden := new(secrets)
+		hidden.addSettings(s)
+		if got, want := hidden.redact(holds+" "+file), tokenShown+" "+file; got != want {
+			t.Errorf("%s: %q, want %q", row.Name, got, want)
+		}
+	}
+}
+
 func TestRedact(t *testing.T) {
 	t.Parallel()
 	hidden := new(secrets)

@@ -86,7 +86,7 @@ type Setting struct {
 	Help        string // of the flag; ${default} stands for the default
 	Default     string // as text; "": none, or one that follows from others
 	InFile      bool   // it may stand in [bigpanda], too
-	Secret      bool   // the file that it names holds one
+	Secret      bool   // the file that it names holds one, which nothing may show
 
 	empty bool // an empty text is a value, too, in a file or a flag
 	field

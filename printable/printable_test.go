@@ -80,6 +80,17 @@ func ExampleText() {
 	// Output: up·[2J
 }
 
+// A file that was taken for one of a secret may be large: of what is shorter nothing
+// is looked for in it, which would take minutes.
+func TestLargeSecret(t *testing.T) {
+	t.Parallel()
+	var s Secrets
+	s.Add("[token]", strings.Repeat("large ", 1<<18), "secret/secret")
+	if got := s.RedactEchoes("a secret%2fsecret", false); got != "a [token]" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestCut(t *testing.T) {
 	for _, tt := range []struct {
 		text string
