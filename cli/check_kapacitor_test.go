@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"bigpanda-udf/test"
 )
 
 func TestCheckUsage(t *testing.T) {
@@ -192,12 +194,7 @@ func writeSection(b *strings.Builder, s map[string]string) {
 
 func TestCheckSocketFunction(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp("", "check") // a socket's path is short
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	path := filepath.Join(dir, "s")
+	path := filepath.Join(test.SocketDir(t), "s")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/test"
 )
 
 // P9: what stands in the token file is shown as little as the token of the
@@ -76,11 +77,7 @@ func TestOutboxStatusWhileTheDiskRefuses(t *testing.T) {
 		1:    "1 change is kept in memory, and lost if the process ends before it can be\n",
 		1234: "1,234 changes are kept in memory, and lost if the process ends before it can be\n",
 	} {
-		dir, err := os.MkdirTemp("", "box") // a socket's path is short
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { os.RemoveAll(dir) })
+		dir := test.SocketDir(t)
 		answering(t, dir, outbox.Status{Task: "cpu", Node: "bigpanda3", Process: 1, DiskRefuses: true, KeptInMemory: n})
 		if r := runBox(t, dir); r.code != 0 || !strings.HasSuffix(r.stdout, "\ncpu bigpanda3: the disk refuses to be written: "+want) {
 			t.Errorf("%+v, want %q", r, want)

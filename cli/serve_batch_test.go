@@ -46,7 +46,7 @@ func (c *dialled) passBatch(host, level string, second int64) {
 // startBoth starts a daemon with a socket for either edge.
 func startBoth(t *testing.T, vars map[string]string, args ...string) (stream, batch *served) {
 	t.Helper()
-	path := filepath.Join(shortDir(t), "b")
+	path := filepath.Join(test.SocketDir(t), "b")
 	stream = startServer(t, vars, append([]string{"--batch-socket", path}, args...)...)
 	batch = &served{t: t, socket: path}
 	awaitSocket(t, path)
@@ -187,7 +187,7 @@ func TestServeTwoSockets(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			dir := shortDir(t)
+			dir := test.SocketDir(t)
 			if tt.before != nil {
 				tt.before(t, dir)
 			}

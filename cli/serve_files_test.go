@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 )
 
 // P2: a pipe as the token file fails the tasks, and holds neither what a daemon
@@ -35,7 +36,7 @@ func TestServeTokenFileThatIsAPipe(t *testing.T) {
 // A socket below a pipe is a wrong path, not one to wait for.
 func TestServeBelowAPipe(t *testing.T) {
 	t.Parallel()
-	pipe := filepath.Join(shortDir(t), "pipe")
+	pipe := filepath.Join(test.SocketDir(t), "pipe")
 	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
 		t.Fatal(err)
 	}

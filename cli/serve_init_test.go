@@ -27,7 +27,7 @@ func TestServeConnectionsWithoutAnInit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(shortDir(t), "s")
+	path := filepath.Join(test.SocketDir(t), "s")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)

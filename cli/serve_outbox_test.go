@@ -39,7 +39,7 @@ func TestServeFollowsADaemon(t *testing.T) {
 			t.Parallel()
 			api, url := newAPI(t, sandbox.Faults{})
 			vars := serveVars(t, url)
-			dir := shortDir(t)
+			dir := test.SocketDir(t)
 			old := startProcess(t, vars, nil, "--socket", dir+"/1")
 			old.awaitState("READY=1")
 			(&served{t: t, socket: dir + "/1"}).use("cpu", "bigpanda2").pass(level("a", "CRITICAL", 1000))

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,7 +43,7 @@ var testTimes = Times{Outbox: outbox.Times{Settle: 20 * time.Millisecond, Meet: 
 
 func startServerWith(t *testing.T, times Times, vars map[string]string, args ...string) *served {
 	t.Helper()
-	socket := filepath.Join(shortDir(t), "s")
+	socket := filepath.Join(test.SocketDir(t), "s")
 	s := startProgram(t, times, vars, append([]string{"serve", "--socket", socket}, args...)...)
 	s.socket = socket
 	awaitSocket(t, socket)
@@ -107,17 +106,6 @@ func (s *served) end() int {
 		s.t.Fatal("the daemon does not end")
 	}
 	return -1
-}
-
-// shortDir is a folder whose path leaves room for that of a socket.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "serve")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }
 
 // A dialled is Kapacitor's end of a connection.

@@ -57,7 +57,7 @@ func TestServeSocket(t *testing.T) {
 			if tt.socket == "" {
 				tt.socket = "s"
 			}
-			path := filepath.Join(shortDir(t), tt.socket)
+			path := filepath.Join(test.SocketDir(t), tt.socket)
 			if tt.before != nil {
 				tt.before(t, path)
 			}
@@ -124,7 +124,7 @@ func listenHere(t *testing.T, path string) {
 // listens there, and the others end.
 func TestServeTogether(t *testing.T) {
 	t.Parallel()
-	path := filepath.Join(shortDir(t), "s")
+	path := filepath.Join(test.SocketDir(t), "s")
 	leaveSocket(t, path)
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -175,7 +175,7 @@ type fileListener interface{ File() (*os.File, error) }
 // sockets that systemd hands over, if it does.
 func startProcess(t *testing.T, vars map[string]string, handed []fileListener, flags ...string) *daemonProcess {
 	t.Helper()
-	notify := filepath.Join(shortDir(t), "notify")
+	notify := filepath.Join(test.SocketDir(t), "notify")
 	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: notify, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
@@ -238,7 +238,7 @@ func TestServeKilled(t *testing.T) {
 	t.Parallel()
 	api, url := newAPI(t, sandbox.Faults{Status: 503})
 	vars := serveVars(t, url)
-	socket := filepath.Join(shortDir(t), "s")
+	socket := filepath.Join(test.SocketDir(t), "s")
 	var want []string
 	const lives, tasks = 4, 3
 	vars[noLooks] = "1" // else a daemon takes over what a task that dials late left

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 
 	"github.com/influxdata/kapacitor/udf/agent"
 )
@@ -54,7 +55,7 @@ func TestServeActivated(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			api, url := newAPI(t, sandbox.Faults{})
-			dir := shortDir(t)
+			dir := test.SocketDir(t)
 			var handed []fileListener
 			var paths, replace []string
 			for _, n := range []string{"1", "2", "3"}[:tt.count] {

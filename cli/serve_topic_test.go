@@ -122,7 +122,7 @@ func TestServeTopicsActivated(t *testing.T) {
 			}
 			defer l.Close()
 			handed := []fileListener{l.(*net.TCPListener)}
-			path := filepath.Join(shortDir(t), "s")
+			path := filepath.Join(test.SocketDir(t), "s")
 			if tt.socket {
 				unix, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 				if err != nil {

@@ -80,12 +80,7 @@ func (l *fullListener) Accept() (net.Conn, error) {
 // there are; a listener that is broken ends the daemon.
 func TestAccepts(t *testing.T) {
 	log := new(test.LogBuffer)
-	dir, err := os.MkdirTemp("", "daemon") // whose path leaves room for that of a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	path := filepath.Join(dir, "s")
+	path := filepath.Join(test.SocketDir(t), "s")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)

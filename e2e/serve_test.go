@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"bigpanda-udf/sandbox"
+	"bigpanda-udf/test"
 )
 
 // serve starts the daemon at a socket with the environment of a function.
@@ -64,11 +64,7 @@ func onSocket(table map[string]any, socket string) (env map[string]any) {
 func TestServe(t *testing.T) {
 	t.Parallel()
 	panda := startBigPanda(t)
-	dir, err := os.MkdirTemp("", "serve")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := test.SocketDir(t)
 	socket := filepath.Join(dir, "s")
 	config := functionConfig(t, panda, map[string]string{"BIGPANDA_OUTBOX": filepath.Join(dir, "outbox")})
 	env := onSocket(functionTable(config), socket)

@@ -13,6 +13,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"bigpanda-udf/test"
 	"bigpanda-udf/test/bench"
 )
 
@@ -78,11 +79,7 @@ const writers = 2
 func (c throughputCase) run(b *testing.B, points int) (r throughputResult) {
 	b.Helper()
 	panda := startBigPanda(b)
-	dir, err := os.MkdirTemp("", "throughput") // a socket's path is short
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
+	dir := test.SocketDir(b)
 	config := functionConfig(b, panda, map[string]string{"BIGPANDA_OUTBOX": filepath.Join(dir, "outbox")})
 	for name, kind := range map[string]string{"mirror": stockAgent, "raw": rawCopier} {
 		section, err := mirrorConfig(kind)

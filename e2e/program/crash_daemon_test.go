@@ -26,12 +26,7 @@ func crashTimes() (times cli.Times) {
 // that it returns has the ends of the connection for stdin and stdout.
 func launchDaemon(t testing.TB, environment []string) *test.Function {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "crash") // whose path leaves room for that of a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	socket := filepath.Join(dir, "s")
+	socket := filepath.Join(test.SocketDir(t), "s")
 	cmd := test.Command(environment, "serve", "--socket", socket)
 	f := &test.Function{Cmd: cmd, Log: new(test.LogBuffer), Raw: new(test.LogBuffer), T: t}
 	cmd.Stderr = f.Log

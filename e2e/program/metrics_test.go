@@ -2,7 +2,6 @@ package program
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -273,22 +272,9 @@ func TestMetricsOfHostileNames(t *testing.T) {
 func TestMetricsOfADaemon(t *testing.T) {
 	t.Parallel()
 	_, env := test.NewBigPanda(t)
-	dir, err := os.MkdirTemp("", "serve") // short enough for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	socket := filepath.Join(dir, "s")
+	socket := filepath.Join(test.SocketDir(t), "s")
 	url := served(t, env, "serve", "--socket", socket, "--metrics-listen=127.0.0.1:0")
-	var conn net.Conn
-	for deadline := time.Now().Add(test.Patient); ; time.Sleep(5 * time.Millisecond) {
-		if conn, err = net.Dial("unix", socket); err == nil {
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
+	conn := test.Dial(t, socket)
 	defer conn.Close()
 	if _, err := conn.Write(test.Frames(test.Init("cpu_alert", "bigpanda3"), test.Point("web1", "CRITICAL", 1000), test.Keepalive(1))); err != nil {
 		t.Fatal(err)

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -17,30 +16,14 @@ import (
 func TestMemoryOfADaemonGoesBack(t *testing.T) {
 	t.Parallel()
 	_, env := test.NewBigPanda(t)
-	dir, err := os.MkdirTemp("", "serve") // short enough for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "s")
+	path := filepath.Join(test.SocketDir(t), "s")
 	f := test.Launch(t, env, "serve", "--socket", path)
-	dial := func() net.Conn {
-		for deadline := time.Now().Add(test.Patient); ; time.Sleep(5 * time.Millisecond) {
-			conn, err := net.Dial("unix", path)
-			if err == nil {
-				return conn
-			}
-			if time.Now().After(deadline) {
-				t.Fatal(err)
-			}
-		}
-	}
 	const connections, size, little = 4, 40 << 20, 60 << 20
 	frame := append(binary.AppendUvarint(nil, size+1), make([]byte, size)...)
 	begin := memoryOf(t, f, "VmRSS")
 
 	for range connections {
-		conn := dial()
+		conn := test.Dial(t, path)
 		conn.Write(frame) // fails once it is sent away
 		conn.Close()
 	}
@@ -50,7 +33,7 @@ func TestMemoryOfADaemonGoesBack(t *testing.T) {
 
 	var open []net.Conn
 	for i := range connections {
-		conn := dial()
+		conn := test.Dial(t, path)
 		if _, err := conn.Write(test.Frames(test.Init(fmt.Sprint("t", i), "n"))); err != nil {
 			t.Fatal(err)
 		}
