@@ -80,7 +80,7 @@ func (f *checkupFlags) run(ctx context.Context, p Process, c *command) error {
 		return err
 	}
 	if conf != nil {
-		k.kapacitor(ctx, f.KapacitorConf, conf)
+		k.kapacitor(ctx, conf)
 	} else {
 		k.server(ctx)
 		k.examine(ctx, c, p.LookupEnv)

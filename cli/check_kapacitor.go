@@ -117,13 +117,13 @@ func (fn functionConf) command(hidden *secrets) (c *command, env func(string) (s
 }
 
 // kapacitor checks the functions of a kapacitor.conf that are this program.
-func (k *checkup) kapacitor(ctx context.Context, file string, conf *kapacitorConf) {
+func (k *checkup) kapacitor(ctx context.Context, conf *kapacitorConf) {
 	k.ok("user", "%s: what it may read, write and execute is looked at", k.user)
 	if os.Geteuid() == 0 {
 		k.note("user", "run this as whoever kapacitord runs as: sudo -u kapacitor "+programName+" check", "root may do everything, which says nothing of kapacitord")
 	}
 	secret := conf.BigPanda.Token != "" || slices.ContainsFunc(conf.chosen, func(fn functionConf) bool { return fn.token() != "" })
-	k.file("kapacitor.conf", "kapacitor-conf", file, secret)
+	k.file("kapacitor.conf", "kapacitor-conf", k.KapacitorConf, secret)
 	if conf.BigPanda.Enabled && conf.BigPanda.Global {
 		k.warn("[bigpanda]", "set enabled = false there", "every alert is sent twice: Kapacitor's own handler is on for all alerts")
 	}

@@ -116,10 +116,22 @@ func (c *command) settings(p Process) (settings, error) {
 	return settings{Settings: s, hidden: c.hidden}, err
 }
 
-// logWarnings says what the operator should know of the settings.
+// newLogger logs as the settings say.
+func (s settings) newLogger(w io.Writer) *slog.Logger {
+	return newLogger(w, s.LogLevel, s.LogFormat, s.hidden)
+}
+
+// logWarnings logs what the operator should know of the settings.
 func (s settings) logWarnings(log *slog.Logger) {
 	for _, warning := range s.Warnings {
 		log.Warn(s.hidden.redact(warning))
+	}
+}
+
+// sayWarnings says it to whoever has typed a command.
+func (s settings) sayWarnings(p Process, command string) {
+	for _, warning := range s.Warnings {
+		p.say("%s %s: warning: %s", programName, command, s.hidden.redact(warning))
 	}
 }
 

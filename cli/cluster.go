@@ -53,9 +53,8 @@ type clusterAction interface {
 // A cluster is the stream, and whoever delivers it.
 type cluster struct {
 	*stream.Conn
-	settings settings
-	hidden   *secrets
-	asJSON   bool
+	settings
+	asJSON bool
 }
 
 func (f *clusterFlags) run(ctx context.Context, p Process, c *command) error {
@@ -72,7 +71,7 @@ func (f *clusterFlags) run(ctx context.Context, p Process, c *command) error {
 		return err
 	}
 	defer conn.Close()
-	return c.below.(clusterAction).do(ctx, p, &cluster{conn, s, c.hidden, f.JSON})
+	return c.below.(clusterAction).do(ctx, p, &cluster{conn, s, f.JSON})
 }
 
 type clusterStatusFlags struct{}
@@ -114,7 +113,7 @@ func (f *clusterStatusFlags) do(ctx context.Context, p Process, in *cluster) err
 // host adds the outboxes of this host up whose alerts go to the stream; nil: there is
 // no folder of them.
 func (in *cluster) host(ctx context.Context) (*hostBacklog, error) {
-	dir := in.settings.Outbox
+	dir := in.Outbox
 	if dir == "" || dir == config.OutboxMemory {
 		return nil, nil
 	}
@@ -124,7 +123,7 @@ func (in *cluster) host(ctx context.Context) (*hostBacklog, error) {
 	all, _, err := findTargets(ctx, dir, "", "", in.hidden)
 	b := &hostBacklog{Folder: dir}
 	for _, tgt := range all {
-		if tgt.URL != in.settings.natsURL() {
+		if tgt.URL != in.natsURL() {
 			continue
 		}
 		b.Outboxes++

@@ -21,7 +21,7 @@ type clusterDeadFlags struct{ pageFlags }
 
 func (f *clusterDeadFlags) do(ctx context.Context, p Process, in *cluster) error {
 	now := time.Now()
-	head := "ID\tDIED\tLEVEL\tAPP KEY\tALERT\tSTATUS\tANSWER"
+	head := deadColumns
 	if f.Payload {
 		head += "\tPAYLOAD"
 	}

@@ -63,13 +63,13 @@ func (f *deliverFlags) run(ctx context.Context, p Process, c *command) error {
 	if err != nil {
 		return err
 	}
-	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden)
+	log := s.newLogger(p.Stderr)
 	d, err := s.newDeliverer(log)
 	if err != nil {
 		return err
 	}
 	defer d.close()
-	l, _, err := listen("listen", f.Listen)
+	l, err := listen("listen", f.Listen)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -50,7 +51,7 @@ func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 	if !(f.Speed > 0 && f.Speed <= 1e6) {
 		return usagef("--speed is %v: write a number over 0, such as 2", f.Speed)
 	}
-	l, hosts, err := f.listen()
+	l, err := f.listen()
 	if err != nil {
 		return err
 	}
@@ -67,7 +68,7 @@ func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 		step: time.Duration(float64(length) * float64(fleetTick) / float64(fleetLength)),
 	}
 	// Any token will do, so that the lines to copy on the console work.
-	d.server = sandbox.New(sandbox.Options{Demo: true, Hosts: hosts, OnRequest: d.answered})
+	d.server = sandbox.New(sandbox.Options{Demo: true, Hosts: hostNames(cmp.Or(f.Listen, demoListen)), OnRequest: d.answered})
 	defer beside(context.Background(), func(ctx context.Context) {
 		if err := serveSandbox(ctx, l, d.server); err != nil {
 			p.say("%s demo: %v", programName, err)
@@ -98,14 +99,14 @@ func (f *demoFlags) run(ctx context.Context, p Process, _ *command) error {
 
 // listen opens the address of --listen, else demoListen, or a free port where that
 // is taken.
-func (f *demoFlags) listen() (l net.Listener, hosts []string, err error) {
+func (f *demoFlags) listen() (net.Listener, error) {
 	if f.Listen != "" {
 		return listen("listen", f.Listen)
 	}
-	if l, hosts, err = listen("listen", demoListen); err != nil {
-		return listen("listen", "127.0.0.1:0")
+	if l, err := listen("listen", demoListen); err == nil {
+		return l, nil
 	}
-	return l, hosts, nil
+	return listen("listen", "127.0.0.1:0")
 }
 
 // demoRun is one play, from the first point to the last delivery.

@@ -196,7 +196,7 @@ func TestDemoKeeps(t *testing.T) {
 func TestDemoListens(t *testing.T) {
 	var taken []string
 	for range 2 {
-		l, _, err := (&demoFlags{}).listen()
+		l, err := (&demoFlags{}).listen()
 		if err != nil {
 			t.Fatal(err)
 		}

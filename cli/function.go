@@ -45,7 +45,7 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 	}
 	stopping, hurrying, release := stopSignals(ctx)
 	defer release()
-	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden)
+	log := s.newLogger(p.Stderr)
 	all := &deliveries{settings: s, times: p.Times, log: log, hurrying: hurrying, waits: "changes wait in the outbox for the next start"}
 	defer all.close()
 	handler, end := s.newHandler(func(u udf.Use) (*delivery, error) {

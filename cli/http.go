@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"syscall"
 	"time"
 
@@ -16,21 +17,31 @@ import (
 // serves them is told to stop. None hangs then.
 const stopsWithin = 2 * time.Second
 
-// listen opens what a flag says, and returns the names that others on the network
-// know it by.
-func listen(flag, address string) (l net.Listener, hosts []string, err error) {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return nil, nil, usagef("--%s is %q: write an address with its port, such as 127.0.0.1:8089", flag, config.Shown(address))
+// listen opens what a flag says.
+func listen(flag, address string) (net.Listener, error) {
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return nil, usagef("--%s is %q: write an address with its port, such as 127.0.0.1:8089", flag, config.Shown(address))
 	}
-	l, err = net.Listen("tcp", address)
+	l, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, nil, fmt.Errorf("%s is taken: stop what listens there, or choose another port with --%s, 0 for a free one", address, flag)
+		return nil, fmt.Errorf("%s is taken: stop what listens there, or choose another port with --%s, 0 for a free one", address, flag)
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("listen on %s: %w", address, err)
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
-	return l, hostNames(host), nil
+	return l, nil
+}
+
+// hostNames are the names that others on the network know what listens at an address
+// by: the address's own host, and the machine.
+func hostNames(address string) (names []string) {
+	if host, _, _ := net.SplitHostPort(address); host != "" { // what is no address is said elsewhere
+		names = append(names, host)
+	}
+	if name, err := os.Hostname(); err == nil && name != "" {
+		names = append(names, name)
+	}
+	return names
 }
 
 // serveHTTP serves until ctx is done, and closes the listener. Requests that are under

@@ -61,7 +61,7 @@ func (f *metricsFlags) run(ctx context.Context, p Process, c *command) error {
 	var l net.Listener
 	if len(handed) > 0 && handed[0] != nil {
 		l = handed[0]
-	} else if l, _, err = listen("listen", f.Listen); err != nil {
+	} else if l, err = listen("listen", f.Listen); err != nil {
 		return err
 	}
 	return serveMetrics(ctx, l, log, nil, collectors...)

@@ -68,7 +68,7 @@ type outboxRetryFlags struct{ selectedIDs }
 
 func (f *outboxRetryFlags) do(ctx context.Context, p Process, in targets) error {
 	return p.changeOutbox(in, f.selection(), outboxChange{
-		Action: "retry", Kind: outbox.KindDead, noun: "dead letter", one: "is back in the queue", many: "are back in the queue",
+		action: "retry", kind: outbox.KindDead, noun: "dead letter", one: "is back in the queue", many: "are back in the queue",
 		run: func(tgt target, s outbox.Selection) (outbox.Outcome, error) { return tgt.control.Retry(ctx, s) },
 	})
 }
@@ -109,15 +109,15 @@ func (f *outboxDropFlags) do(ctx context.Context, p Process, in targets) error {
 		}
 	}
 	return p.changeOutbox(in, f.selection(), outboxChange{
-		Action: "drop", Kind: kind, noun: noun, one: "was dropped", many: "were dropped",
+		action: "drop", kind: kind, noun: noun, one: "was dropped", many: "were dropped",
 		run: func(tgt target, s outbox.Selection) (outbox.Outcome, error) { return tgt.control.Drop(ctx, kind, s) },
 	})
 }
 
 // outboxChange is what is done to dead letters or queued alerts.
 type outboxChange struct {
-	Action    string // as JSON has it
-	Kind      string
+	action    string // as JSON has it
+	kind      string
 	noun      string // what people call one of them
 	one, many string // what became of one, or of several
 	run       func(target, outbox.Selection) (outbox.Outcome, error)
@@ -150,7 +150,7 @@ func (p Process) changeOutbox(in targets, selected outbox.Selection, change outb
 		}
 	}
 	if selected.All && !said && failed == nil && len(in.all) > 0 {
-		fmt.Fprintf(p.Stdout, "nothing to %s: there is no %s\n", change.Action, change.noun)
+		fmt.Fprintf(p.Stdout, "nothing to %s: there is no %s\n", change.action, change.noun)
 	}
 	var nowhere []uint64
 	if len(in.all) == 0 {
@@ -186,7 +186,7 @@ func (tgt target) result(action, kind string, done int) outboxResult {
 func (p Process) sayOutcome(in targets, tgt target, change outboxChange, all bool, o outbox.Outcome) (said bool) {
 	inFlight := len(o.InFlight)
 	if in.asJSON {
-		r := tgt.result(change.Action, change.Kind, o.Done)
+		r := tgt.result(change.action, change.kind, o.Done)
 		r.InFlight = &inFlight
 		p.printRedacted(tgt.hidden, r)
 		return true
@@ -198,7 +198,7 @@ func (p Process) sayOutcome(in targets, tgt target, change outboxChange, all boo
 	if all && inFlight > 0 {
 		fmt.Fprintf(p.Stdout, "; %s", counted(inFlight, stays, stay))
 	}
-	if change.Action == "retry" && o.Done > 0 && tgt.Process == 0 {
+	if change.action == "retry" && o.Done > 0 && tgt.Process == 0 {
 		fmt.Fprintf(p.Stdout, "; delivered %s", byWhom)
 	}
 	fmt.Fprintln(p.Stdout)

@@ -77,11 +77,14 @@ var (
 			}
 			return entryCells(e, age(e.Queued, now), size(int64(e.Size)), state)
 		}}
-	deadList = entryList{outbox.KindDead, "ID\tDIED\tLEVEL\tAPP KEY\tALERT\tSTATUS\tANSWER", (*outbox.Control).DeadLetters,
+	deadList = entryList{outbox.KindDead, deadColumns, (*outbox.Control).DeadLetters,
 		func(e outbox.Entry, now time.Time) []string {
 			return entryCells(e, age(e.Died, now)+" ago", strconv.Itoa(e.Status), cell(cmp.Or(e.Problem, e.Answer)))
 		}}
 )
+
+// deadColumns are those of dead letters, in an outbox and in the stream.
+const deadColumns = "ID\tDIED\tLEVEL\tAPP KEY\tALERT\tSTATUS\tANSWER"
 
 func entryCells(e outbox.Entry, since string, more ...string) []string {
 	return append([]string{strconv.FormatUint(e.ID, 10), since, cell(e.Level), cell(e.AppKey), cell(alertOf(e.Alert))}, more...)
@@ -185,9 +188,8 @@ func (l *listing) remark(format string, args ...any) {
 	l.remarks = append(l.remarks, fmt.Sprintf(format, args...))
 }
 
-// printListings prints a listing of each outbox in which there is something, by fill.
-// An error of the
-// printing ends it, others of fill come together at its end.
+// printListings prints a listing of each outbox in which there is something, by fill. An
+// error of the printing ends it, others of fill come together at its end.
 func (p Process) printListings(in targets, columns string, fill func(*listing) error) error {
 	var failed error
 	shown := 0

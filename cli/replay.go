@@ -63,8 +63,7 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 	if err != nil {
 		return err
 	}
-	hidden := c.hidden
-	if err := p.sayReplayWarnings(s, f, hidden); err != nil {
+	if err := f.sayWarnings(p, s); err != nil {
 		return err
 	}
 	u, err := f.invocation(c)
@@ -84,37 +83,18 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 	if s.Where["log-level"] == "" {
 		s.LogLevel = slog.LevelWarn // the handler's usual lines are told below in other words
 	}
-	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, hidden)
-	r := &replayRun{p: p, asJSON: f.JSON, hidden: hidden, in: in, vary: u.pointTags(), table: newTable(p.Stdout, "TIME\tSTATUS\tPRIMARY\tSECONDARY\tDESCRIPTION")}
+	log := s.newLogger(p.Stderr)
+	r := &replayRun{p: p, asJSON: f.JSON, hidden: s.hidden, in: in, vary: u.pointTags(), table: newTable(p.Stdout, "TIME\tSTATUS\tPRIMARY\tSECONDARY\tDESCRIPTION")}
 	if f.Send {
 		if err := r.deliver(s, log); err != nil {
 			return err
 		}
 		defer r.close()
 	}
-	r.handler = udf.New(udf.Config{
-		Defaults: s.Defaults,
-		Enabled:  true,
-		Open:     func(udf.Use) (udf.Store, error) { return r, nil },
-		Log:      log,
-	})
-	// The node's name is Kapacitor's to give, and no part of a payload.
-	answer, err := r.handler.Init(&agent.InitRequest{TaskID: u.task, NodeID: defaultFunction, Options: u.options})
-	if err == nil && !answer.Success {
-		err = usageError{errors.New(answer.Error)}
-	}
-	if err != nil {
+	if err := r.init(s, u, log); err != nil {
 		return err
 	}
-	failed := r.handOver(ctx, u)
-	r.handler.Stop()
-	failed = errors.Join(failed, r.flush())
-	if r.delivery != nil {
-		failed = errors.Join(failed, r.drain(ctx))
-		if dead := r.queue.Stats().Dead; dead > 0 {
-			failed = errors.Join(failed, fmt.Errorf("BigPanda refused %s for good: see above", counted(dead, "alert", "alerts")))
-		}
-	}
+	failed := r.replay(ctx, u)
 	if r.differ && f.Tick == "" && len(f.GroupBy) == 0 {
 		p.say("%s replay: warning: all points are one group, as in a script without groupBy, though their tags differ: "+
 			"name the tags that the script groups by with --group-by", programName)
@@ -126,11 +106,9 @@ func (f *replayFlags) run(ctx context.Context, p Process, c *command) error {
 	return failed
 }
 
-// sayReplayWarnings says what the operator should know before.
-func (p Process) sayReplayWarnings(s settings, f *replayFlags, hidden *secrets) error {
-	for _, warning := range s.Warnings {
-		p.say("%s replay: warning: %s", programName, hidden.redact(warning))
-	}
+// sayWarnings says what the operator should know before.
+func (f *replayFlags) sayWarnings(p Process, s settings) error {
+	s.sayWarnings(p, "replay")
 	if s.Enabled {
 		return nil
 	}
@@ -139,6 +117,36 @@ func (p Process) sayReplayWarnings(s settings, f *replayFlags, hidden *secrets) 
 	}
 	p.say("%s replay: warning: the function is switched off by %s and sends nothing: this is what it would send", programName, s.Where["enabled"])
 	return nil
+}
+
+// init makes the function as the settings and the invocation say.
+func (r *replayRun) init(s settings, u invocation, log *slog.Logger) error {
+	r.handler = udf.New(udf.Config{
+		Defaults: s.Defaults,
+		Enabled:  true,
+		Open:     func(udf.Use) (udf.Store, error) { return r, nil },
+		Log:      log,
+	})
+	// The node's name is Kapacitor's to give, and no part of a payload.
+	answer, err := r.handler.Init(&agent.InitRequest{TaskID: u.task, NodeID: defaultFunction, Options: u.options})
+	if err == nil && !answer.Success {
+		err = usageError{errors.New(answer.Error)}
+	}
+	return err
+}
+
+// replay hands over all points, and has what comes of them printed and delivered.
+func (r *replayRun) replay(ctx context.Context, u invocation) error {
+	failed := r.handOver(ctx, u)
+	r.handler.Stop()
+	failed = errors.Join(failed, r.flush())
+	if r.delivery != nil {
+		failed = errors.Join(failed, r.drain(ctx))
+		if dead := r.queue.Stats().Dead; dead > 0 {
+			failed = errors.Join(failed, fmt.Errorf("BigPanda refused %s for good: see above", counted(dead, "alert", "alerts")))
+		}
+	}
+	return failed
 }
 
 // handOver hands over all points. An error is the end.

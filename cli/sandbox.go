@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -27,7 +26,7 @@ type sandboxFlags struct {
 func (f *sandboxFlags) run(ctx context.Context, p Process, _ *command) error {
 	ctx, _, stop := stopSignals(ctx)
 	defer stop()
-	l, hosts, err := listen("listen", f.Listen)
+	l, err := listen("listen", f.Listen)
 	if err != nil {
 		return err
 	}
@@ -42,24 +41,12 @@ func (f *sandboxFlags) run(ctx context.Context, p Process, _ *command) error {
 			fmt.Fprintln(p.Stdout, requestLine(q))
 		}
 	}
-	server := sandbox.New(sandbox.Options{Token: f.Token, AppKeys: f.AppKey, Hosts: hosts, OnRequest: show})
+	server := sandbox.New(sandbox.Options{Token: f.Token, AppKeys: f.AppKey, Hosts: hostNames(f.Listen), OnRequest: show})
 	if err := server.SetFaults(f.Faults); err != nil {
 		return usageError{err}
 	}
 	p.introduceSandbox(l.Addr().(*net.TCPAddr), f.Token != "")
 	return serveSandbox(ctx, l, server)
-}
-
-// hostNames are the names that others on the network know the sandbox by: what
-// --listen says, and that of the machine.
-func hostNames(host string) (names []string) {
-	if host != "" {
-		names = append(names, host)
-	}
-	if name, err := os.Hostname(); err == nil && name != "" {
-		names = append(names, name)
-	}
-	return names
 }
 
 func (p Process) introduceSandbox(addr *net.TCPAddr, withToken bool) {

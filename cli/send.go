@@ -46,10 +46,7 @@ func (f *sendFlags) run(ctx context.Context, p Process, c *command) error {
 	if err != nil {
 		return err
 	}
-	hidden := c.hidden
-	for _, warning := range s.Warnings {
-		p.say("%s send: warning: %s", programName, hidden.redact(warning))
-	}
+	s.sayWarnings(p, "send")
 	payload, err := f.testAlert(s)
 	if err != nil {
 		return err
@@ -63,10 +60,10 @@ func (f *sendFlags) run(ctx context.Context, p Process, c *command) error {
 	alert := payload.Encode()
 	answer, err := client.Send(ctx, payload.AppKey, [][]byte{alert})
 	r := sendReport{
-		URL:       hidden.redact(bigpanda.PublicURL(s.URL)),
-		Payload:   json.RawMessage(hidden.redact(string(bigpanda.Body(payload.AppKey, [][]byte{alert})))),
+		URL:       s.hidden.redact(bigpanda.PublicURL(s.URL)),
+		Payload:   json.RawMessage(s.hidden.redact(string(bigpanda.Body(payload.AppKey, [][]byte{alert})))),
 		Status:    answer.Status,
-		Answer:    hidden.redact(strings.TrimSpace(answer.Body)),
+		Answer:    s.hidden.redact(strings.TrimSpace(answer.Body)),
 		Accepted:  err == nil,
 		Duplicate: err == nil && answer.Status == http.StatusNoContent,
 	}
@@ -78,9 +75,9 @@ func (f *sendFlags) run(ctx context.Context, p Process, c *command) error {
 			case failure.Reason == bigpanda.ReasonRefused && r.Answer == "":
 				failure.Hint = "BigPanda does not say what it does not accept in the alert: leave out attributes one by one"
 			}
-			r.Hint = hidden.redact(failure.Hint)
+			r.Hint = s.hidden.redact(failure.Hint)
 		}
-		r.Error = hidden.redact(err.Error())
+		r.Error = s.hidden.redact(err.Error())
 	}
 	return errors.Join(p.printSent(r, f.JSON), err)
 }

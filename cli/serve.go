@@ -64,7 +64,7 @@ func (f *serveFlags) run(ctx context.Context, p Process, c *command) error {
 	}
 	stopping, hurrying, release := stopSignals(ctx)
 	defer release()
-	log := newLogger(p.Stderr, s.LogLevel, s.LogFormat, c.hidden)
+	log := s.newLogger(p.Stderr)
 	var d *deliverer
 	if f.Deliver {
 		if d, err = s.newDeliverer(log); err != nil {
@@ -121,7 +121,7 @@ func (f *serveFlags) startMetrics(ctx context.Context, s settings, d *deliverer,
 		}
 		all = append(all, collector)
 	}
-	l, _, err := listen("metrics-listen", f.MetricsListen)
+	l, err := listen("metrics-listen", f.MetricsListen)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 
 	"bigpanda-udf/daemon"
@@ -14,9 +13,8 @@ import (
 
 // access is who may post events, as the flags say.
 func (f *serveFlags) access(hidden *secrets) topic.Access {
-	host, _, _ := net.SplitHostPort(f.HTTP) // what is none is said elsewhere
 	return topic.Access{
-		Hosts: hostNames(host), TokenFile: f.HTTPTokenFile, OnToken: func(token string) { hidden.add(token) },
+		Hosts: hostNames(f.HTTP), TokenFile: f.HTTPTokenFile, OnToken: func(token string) { hidden.add(token) },
 		Certificate: f.HTTPCert, Key: f.HTTPKey,
 	}
 }
