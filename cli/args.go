@@ -135,7 +135,7 @@ type command struct {
 	options   map[string][]string // those of a TICKscript that were, by name
 	variables map[string]string   // those that other flags were read from, by flag
 	helped    bool                // help was asked for, and printed
-	hidden    *secrets            // what no output may show; that of the settings once they were read
+	hidden    *secrets            // what no output may show: of arguments and environment, and of the settings once they are read
 }
 
 // parse reads the arguments. After an error the command still has its name.

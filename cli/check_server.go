@@ -115,9 +115,9 @@ func (k *checkup) server(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, kapacitorAsked)
 	defer cancel()
-	isOn, err := k.nativeHandler(ctx, a)
+	isOn, err := k.nativeHandler(ctx)
 	if err == nil {
-		err = k.topicHandlers(ctx, a, isOn)
+		err = k.topicHandlers(ctx, isOn)
 	}
 	var (
 		answer      apiError
@@ -136,8 +136,9 @@ func (k *checkup) server(ctx context.Context) {
 
 // nativeHandler looks at [bigpanda] as it holds at the server, and tells whether
 // Kapacitor's own handler is on.
-func (k *checkup) nativeHandler(ctx context.Context, a *kapacitorAPI) (isOn bool, err error) {
+func (k *checkup) nativeHandler(ctx context.Context) (isOn bool, err error) {
 	const check = "[bigpanda]"
+	a := k.kapacitord
 	var config struct {
 		Elements []struct {
 			Options struct{ Enabled, Global bool }
@@ -171,8 +172,9 @@ func (k *checkup) nativeHandler(ctx context.Context, a *kapacitorAPI) (isOn bool
 }
 
 // topicHandlers looks for topic handlers of kind bigpanda.
-func (k *checkup) topicHandlers(ctx context.Context, a *kapacitorAPI, isOn bool) error {
+func (k *checkup) topicHandlers(ctx context.Context, isOn bool) error {
 	const check = "topic handlers"
+	a := k.kapacitord
 	type topic struct{ ID string }
 	var list struct{ Topics []topic }
 	if err := a.get(ctx, &list, "alerts", "topics"); err != nil {

@@ -73,7 +73,7 @@ func readConfigFile(path string, s *Settings) (layer, error) {
 	found, ok := file[configSection]
 	if !ok {
 		hint := "add it, or leave --config out"
-		if near := Nearest(configSection, slices.Sorted(maps.Keys(file))); near != "" {
+		if near := nearest(configSection, slices.Sorted(maps.Keys(file))); near != "" {
 			hint = "rename [" + near + "]"
 		}
 		return nil, fmt.Errorf("config file %s has no section [%s]: %s", path, configSection, hint)

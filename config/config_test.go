@@ -260,8 +260,8 @@ func TestNearest(t *testing.T) {
 		"appKey": "app-key", "APP_KEY": "app-key", "app-kye": "app-key", "tokenfile": "token-file", "token": "token-file",
 		"time-out": "timeout", "timeot": "timeout", "rates": "rate", "r": "", "": "", "colour": "", "-": "",
 	} {
-		if got := Nearest(word, candidates); got != want {
-			t.Errorf("Nearest(%q) is %q, want %q", word, got, want)
+		if got := nearest(word, candidates); got != want {
+			t.Errorf("nearest(%q) is %q, want %q", word, got, want)
 		}
 	}
 }

@@ -43,12 +43,12 @@ func fieldOf[T any](k kind, at func(*Settings) *T, parse func(string) (T, error)
 
 func same(text string) string { return text }
 
-func text(at func(*Settings) *string) field {
-	return fieldOf(textKey, at, func(text string) (string, error) { return text, nil }, same)
-}
+func text(at func(*Settings) *string) field { return textShown(at, same) }
 
-func address(at func(*Settings) *string) field {
-	return fieldOf(textKey, at, func(text string) (string, error) { return text, nil }, bigpanda.PublicURL)
+func address(at func(*Settings) *string) field { return textShown(at, bigpanda.PublicURL) }
+
+func textShown(at func(*Settings) *string, show func(string) string) field {
+	return fieldOf(textKey, at, func(text string) (string, error) { return text, nil }, show)
 }
 
 func yesNo(at func(*Settings) *bool) field {

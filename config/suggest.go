@@ -7,10 +7,10 @@ import (
 	"github.com/agext/levenshtein"
 )
 
-// Nearest returns the candidate that was likely meant by word, or "" when
+// nearest returns the candidate that was likely meant by word, or "" when
 // none is near: a beginning of it, or two letters or a third of them wrong at
 // most (one in a short word).
-func Nearest(word string, candidates []string) string {
+func nearest(word string, candidates []string) string {
 	plain := func(s string) string { return strings.NewReplacer("-", "", "_", "").Replace(strings.ToLower(s)) }
 	word = plain(word)
 	if word == "" {
@@ -36,7 +36,7 @@ func Nearest(word string, candidates []string) string {
 // DidYouMean is the end of a sentence about an unknown word: the likely one,
 // written as format says, or else another hint.
 func DidYouMean(word string, candidates []string, format, otherwise string) string {
-	if near := Nearest(word, candidates); near != "" {
+	if near := nearest(word, candidates); near != "" {
 		return "did you mean " + fmt.Sprintf(format, near) + "?"
 	}
 	return otherwise

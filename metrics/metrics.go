@@ -138,7 +138,7 @@ func (c *Collector) uses(folders []string) map[string]*use {
 		u := c.known[folder]
 		if u == nil {
 			redact := func(b []byte) []byte { return []byte(c.options.Redact(string(b))) }
-			u = &use{folder: folder, control: outbox.NewControl(folder, redact), labels: []string{"", "", c.label(filepath.Base(folder))}}
+			u = &use{folder: folder, control: outbox.NewControl(folder, redact), labels: []string{"", "", c.folderName(filepath.Base(folder))}}
 		}
 		uses[folder] = u
 	}
@@ -182,9 +182,9 @@ func failed(logged *string, err error) bool {
 	return is
 }
 
-// label is what the name of a folder is shown as: no two alike, as one pair of equal
+// folderName is what the name of a folder is shown as: no two alike, as one pair of equal
 // labels would be the end of the whole scrape.
-func (c *Collector) label(name string) string {
+func (c *Collector) folderName(name string) string {
 	shown := c.text(name)
 	if shown != name {
 		shown += fmt.Sprintf(" #%08x", crc32.ChecksumIEEE([]byte(name)))
@@ -195,6 +195,7 @@ func (c *Collector) label(name string) string {
 // text is a text as the value of a label shows it.
 func (c *Collector) text(text string) string { return label(c.options.Redact, text) }
 
+// label is a text as the value of a label, without what is secret.
 func label(redact func(string) string, text string) string {
 	return printable.Cut(printable.Text(redact(text)), maxLabel)
 }

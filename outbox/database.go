@@ -16,8 +16,8 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// ErrNewerFormat is the error of a database that a newer program made.
-var ErrNewerFormat = errors.New("was made by a newer bigpanda-udf: run that one")
+// errNewerFormat is the error of a database that a newer program made.
+var errNewerFormat = errors.New("was made by a newer bigpanda-udf: run that one")
 
 // allocSize is by how much a database grows, in bytes: with bbolt's own 16 MiB
 // a small disk is full long before it is.
@@ -148,7 +148,7 @@ func checkFormat(tx *bolt.Tx) error {
 		return fmt.Errorf("%w: it is another program's", boltfile.ErrDamaged)
 	}
 	if v := boltfile.Number(meta.Get(keyVersion)); v > formatVersion {
-		return fmt.Errorf("format %d is newer than %d: it %w", v, formatVersion, ErrNewerFormat)
+		return fmt.Errorf("format %d is newer than %d: it %w", v, formatVersion, errNewerFormat)
 	} else if v < 1 {
 		return fmt.Errorf("%w: it has no version", boltfile.ErrDamaged)
 	} else if v < formatVersion {

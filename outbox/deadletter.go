@@ -40,7 +40,8 @@ func putDead(tx *bolt.Tx, letter DeadLetter) error {
 	return nil
 }
 
-// countDead counts the dead letters: there are maxDeadLetters at most.
+// countDead counts the dead letters: there are maxDeadLetters at most. A key that is none
+// is damage.
 func countDead(tx *bolt.Tx) (n int) {
 	c := tx.Bucket(bucketDead).Cursor()
 	for k, _ := c.First(); k != nil; k, _ = c.Next() {

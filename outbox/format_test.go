@@ -26,7 +26,7 @@ func TestNewerFormatIsLeftAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = Open(dir, r.options)
-	if !errors.Is(err, ErrNewerFormat) || !strings.Contains(err.Error(), path+": format 3 is newer than 2: it was made by a newer bigpanda-udf: run that one") {
+	if !errors.Is(err, errNewerFormat) || !strings.Contains(err.Error(), path+": format 3 is newer than 2: it was made by a newer bigpanda-udf: run that one") {
 		t.Errorf("got error %v", err)
 	}
 	// Nor is it touched as what another process has left behind.

@@ -2,9 +2,9 @@ package outbox
 
 import bolt "go.etcd.io/bbolt"
 
-// piece is how many changes the limit looks at in one go: points wait no longer
+// limitPiece is how many changes the limit looks at in one go: points wait no longer
 // than that takes.
-const piece = 2000
+const limitPiece = 2000
 
 // A sizeLimit is how many bytes of changes an outbox holds before it gives intermediate
 // ones up, until a tenth of it is free. Whoever has the outbox's lock uses it.
@@ -79,7 +79,7 @@ func (d *Disk) inPieces(f func(Change) (remove bool)) {
 		var gone []Change
 		err := d.store.view(func(tx *bolt.Tx) error {
 			for c := range merged(tx, from) {
-				if n++; n > piece {
+				if n++; n > limitPiece {
 					more = true
 					break
 				}

@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// movePiece is how many changes are taken over in one commit: points wait
-	// no longer than that takes.
-	movePiece = 1000
+	// maxMoved is how many changes are taken over in one commit: points wait no longer
+	// than that takes.
+	maxMoved = 1000
 	// maxOrphanAge is how long the levels of an orphan are kept: whoever owned them
 	// would tell of them again by then.
 	maxOrphanAge = 30 * 24 * time.Hour
@@ -39,7 +39,7 @@ func (w *worker) adopt(ctx context.Context, folder string) (total int, err error
 			return w.lookAfter(o)
 		})
 		total += n
-		if errors.Is(err, errInUse) || errors.Is(err, ErrNewerFormat) {
+		if errors.Is(err, errInUse) || errors.Is(err, errNewerFormat) {
 			return total, nil // a process has it, or only a newer program may
 		}
 		if err != nil || n == 0 {
@@ -172,12 +172,12 @@ func (w *worker) merge(theirs []Level, last uint64, m mode) error {
 	return err
 }
 
-// oldestChanges returns the oldest changes that can be read, up to movePiece, of about
+// oldestChanges returns the oldest changes that can be read, up to maxMoved, of about
 // MaxBatchBytes at most.
 func oldestChanges(tx *bolt.Tx) (changes []Change) {
 	size := 0
 	for c, err := range merged(tx, 0) {
-		if len(changes) == movePiece || size >= MaxBatchBytes {
+		if len(changes) == maxMoved || size >= MaxBatchBytes {
 			break
 		}
 		if err == nil {

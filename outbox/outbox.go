@@ -42,7 +42,7 @@
 // anew from the open one; one that was written over in place cannot be, as the old
 // pages are gone: what it holds now counts, and its levels are to be told again. Each
 // is an error in the log, at the next commit. A newer format is left alone
-// (ErrNewerFormat).
+// (errNewerFormat).
 //
 // Operations are each one transaction. Those that change something, or must see all
 // levels, run while the Owner, who has the levels in its memory, changes nothing: it

@@ -37,6 +37,5 @@ func PassingFileSystem(folder string) (name string, ok bool) {
 	return fs.name, fs.name != "" && !fs.network && runtime.GOOS == "linux"
 }
 
-// fileSystem is the magic number of the file system that a folder is on, 0 if
-// that cannot be told. It is a variable for tests.
-var fileSystem = FileSystem
+// fileSystem is a variable for tests.
+var fileSystem = magicNumber

@@ -25,8 +25,8 @@ func FolderFault(folder string) (fault, hint string) {
 	uid := os.Geteuid()
 	loose := info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0
 	if owner != uid {
-		fault = fmt.Sprintf("%s belongs to %s, not to %s", folder, userName(owner), userName(uid))
-		hint = fmt.Sprintf("chown -R %s %s", userName(uid), folder)
+		fault = fmt.Sprintf("%s belongs to %s, not to %s", folder, nameOrNumber(owner), nameOrNumber(uid))
+		hint = fmt.Sprintf("chown -R %s %s", nameOrNumber(uid), folder)
 		if loose {
 			hint += " && chmod 700 " + folder
 		}
@@ -56,9 +56,9 @@ func LooseParent(folder string) string {
 	}
 }
 
-// userName is the name of a user, or the number where there is none, as chown(1) takes
+// nameOrNumber is the name of a user, or the number where there is none, as chown(1) takes
 // it.
-func userName(uid int) string {
+func nameOrNumber(uid int) string {
 	text := strconv.Itoa(uid)
 	if u, err := user.LookupId(text); err == nil {
 		return u.Username
@@ -68,7 +68,7 @@ func userName(uid int) string {
 
 // UserName is the name of a user; of one that has none "user" and the number.
 func UserName(uid int) string {
-	name := userName(uid)
+	name := nameOrNumber(uid)
 	if name == strconv.Itoa(uid) {
 		name = "user " + name
 	}

@@ -35,9 +35,9 @@ func Owner(info fs.FileInfo) (uid int, ok bool) {
 	return int(stat.Uid), true
 }
 
-// FileSystem is the magic number of statfs(2) of the file system that a folder is
+// magicNumber is the magic number of statfs(2) of the file system that a folder is
 // on; 0 if that cannot be told.
-func FileSystem(folder string) uint32 {
+func magicNumber(folder string) uint32 {
 	var s syscall.Statfs_t
 	if err := syscall.Statfs(folder, &s); err != nil {
 		return 0

@@ -40,9 +40,9 @@ func Unlock(f *os.File) error {
 // without owners.
 func Owner(fs.FileInfo) (uid int, ok bool) { return 0, false }
 
-// FileSystem is the magic number of statfs(2) of the file system that a folder is
+// magicNumber is the magic number of statfs(2) of the file system that a folder is
 // on; 0 if that cannot be told.
-func FileSystem(string) uint32 { return 0 }
+func magicNumber(string) uint32 { return 0 }
 
 // Free is how many bytes this user may still write where a folder is.
 func Free(folder string) (free uint64, err error) {
