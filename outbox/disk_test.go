@@ -2,7 +2,6 @@ package outbox_test
 
 import (
 	"log/slog"
-	"os"
 	"testing"
 
 	"bigpanda-udf/outbox"
@@ -20,7 +19,7 @@ func TestDisk(t *testing.T) {
 			Log:         slog.New(slog.DiscardHandler),
 		}
 		outbox.WithoutControl(&o)
-		d, err := outbox.Open(memoryDir(t), o)
+		d, err := outbox.Open(outbox.MemoryDir(t), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -31,15 +30,4 @@ func TestDisk(t *testing.T) {
 		})
 		return d
 	}, outboxtest.Length{Seeds: outbox.Rounds(4, test.Volume(2, 1)), Steps: test.Volume(500, 200)})
-}
-
-// memoryDir is a folder that is removed after the test, in memory where that is
-// possible: each step of a test waits for a disk.
-func memoryDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "outbox-test-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }

@@ -60,6 +60,9 @@ func rounds(long, short int) int {
 // Rounds is rounds for the tests of package outbox_test.
 func Rounds(long, short int) int { return rounds(long, short) }
 
+// MemoryDir is memoryDir for the tests of package outbox_test.
+func MemoryDir(t *testing.T) string { return memoryDir(t) }
+
 // logged is a log that can be searched.
 type logged struct{ test.LogBuffer }
 
