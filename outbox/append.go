@@ -203,20 +203,14 @@ func (d *Disk) settle() error {
 
 // Release puts changes that were not delivered back in their places.
 func (d *Disk) Release(ids ...uint64) {
-	d.locked(func() error {
-		d.release(ids...)
-		d.awake()
-		return nil
-	})
+	d.do(func() { d.release(ids...) })
 }
 
 // Postpone releases changes, and lets all other alerts that are known in memory
 // go before theirs, as Memory.Postpone does. It is forgotten with the process.
 func (d *Disk) Postpone(ids ...uint64) {
-	d.locked(func() error {
+	d.do(func() {
 		d.postpone(ids...)
 		d.release(ids...)
-		d.awake()
-		return nil
 	})
 }

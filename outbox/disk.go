@@ -78,13 +78,7 @@ func Open(dir string, o Options) (*Disk, error) {
 		d.control.close()
 		d.control = serveControl(d)
 	}
-	d.retry = time.AfterFunc(math.MaxInt64, func() {
-		d.locked(func() error {
-			d.commit(nil, nil)
-			d.awake()
-			return nil
-		})
-	})
+	d.retry = time.AfterFunc(math.MaxInt64, func() { d.do(func() { d.commit(nil, nil) }) })
 	d.retry.Stop() // until noteFailure
 	d.window = newWindow(d.store, d.pending)
 	err = d.recount()
@@ -158,6 +152,15 @@ func (d *Disk) locked(f func() error) error {
 		return ErrClosed
 	}
 	return f()
+}
+
+// do changes an outbox that is open, and wakes who waits for that.
+func (d *Disk) do(f func()) {
+	d.locked(func() error {
+		f()
+		d.awake()
+		return nil
+	})
 }
 
 // home returns the folder, and the id of the database that is open there.

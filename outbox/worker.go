@@ -133,11 +133,7 @@ func (w *worker) look(ctx context.Context) {
 	for _, folder := range ofUse {
 		take(folder)
 	}
-	w.disk.locked(func() error {
-		w.disk.looking = false
-		w.disk.awake()
-		return nil
-	})
+	w.disk.do(func() { w.disk.looking = false })
 	for _, folder := range ofOthers {
 		if w.isDue(folder) {
 			take(folder)
