@@ -51,7 +51,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/url"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -194,8 +193,8 @@ func (o Options) leaseSubject() string  { return "$KV." + o.leaseBucket() + "." 
 // A Conn is a connection to the servers, which is made, and made again, by itself.
 // Its methods may be called concurrently.
 type Conn struct {
-	o       Options       // with defaults
-	options []nats.Option // of each connection
+	o       Options      // with defaults
+	options nats.Options // of each connection
 	log     *slog.Logger
 	denials denials
 
@@ -245,7 +244,7 @@ func Connect(o Options) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.options = append(append(login, secure...),
+	options := append(append(login, secure...),
 		nats.Name(o.Name),
 		nats.SkipHostLookup(), // the dialer does it, within its time
 		nats.Timeout(dialTimeout),
@@ -261,7 +260,15 @@ func Connect(o Options) (*Conn, error) {
 		nats.ErrorHandler(c.failed),
 	)
 	if o.InboxPrefix != "" {
-		c.options = append(c.options, nats.CustomInboxPrefix(o.InboxPrefix))
+		options = append(options, nats.CustomInboxPrefix(o.InboxPrefix))
+	}
+	// Once: some read files, which may be away for a moment when they are renewed.
+	c.options = nats.GetDefaultOptions()
+	c.options.Servers = o.URLs
+	for _, set := range options {
+		if err := set(&c.options); err != nil {
+			return nil, fmt.Errorf("use NATS: %w; correct the settings", err)
+		}
 	}
 	if err := c.connect(); err != nil {
 		return nil, fmt.Errorf("use NATS: %w; correct the settings", err)
@@ -273,14 +280,15 @@ func Connect(o Options) (*Conn, error) {
 // connect puts a new connection in use, which is made a reconnectWait later.
 func (c *Conn) connect() error {
 	dialer := &lateDialer{Dialer: net.Dialer{Timeout: dialTimeout}}
-	nc, err := nats.Connect(strings.Join(c.o.URLs, ","), append(slices.Clone(c.options),
-		nats.SetCustomDialer(dialer),
-		nats.CustomReconnectDelay(func(int) time.Duration {
-			if dialer.ready.Load() {
-				c.notReached(c.nc().LastError())
-			}
-			return reconnectWait + rand.N(reconnectJitter)
-		}))...)
+	options := c.options
+	options.CustomDialer = dialer
+	options.CustomReconnectDelayCB = func(int) time.Duration {
+		if dialer.ready.Load() {
+			c.notReached(c.nc().LastError())
+		}
+		return reconnectWait + rand.N(reconnectJitter)
+	}
+	nc, err := options.Connect()
 	if err != nil {
 		return err
 	}
@@ -309,9 +317,7 @@ func (c *Conn) ended(nc *nats.Conn) {
 		return
 	}
 	c.notReached(nc.LastError())
-	if err := c.connect(); err != nil { // the options were good before
-		c.log.Error("NATS is reached no more: start this process again", "error", clean(err))
-	}
+	_ = c.connect() // no error: the options were good before
 }
 
 // Close ends the connection, and whatever uses it.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -126,6 +127,31 @@ func TestMaxPayloadLowered(t *testing.T) {
 	r.publish("x/h")
 	r.delivered("x/")
 	d.stop()
+}
+
+// The files of a connection that a server ends may be away at that moment, as when they are
+// renewed: it is made once they are there.
+func TestConnectionEndedWithoutItsFiles(t *testing.T) {
+	t.Parallel()
+	ca, certFile, keyFile := certificates(t)
+	const before = "max_payload: 1MB"
+	s := natstest.Start(t, natstest.Options{Config: fmt.Sprintf("%s\ntls { cert_file: %q, key_file: %q }", before, certFile, keyFile)})
+	c := connect(t, s.URL(), stream.Options{CAFile: ca, ServerName: "nats.example"})
+	send(t, c.NewPublisher(), 201, change("a", 0))
+	if err := os.Rename(ca, ca+".new"); err != nil {
+		t.Fatal(err)
+	}
+	s.Edit(before, "max_payload: 32768")
+	s.Reload()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	if _, err := c.NewPublisher().Send(ctx, "app", [][]byte{sized("a", 100_000)}); err == nil {
+		t.Fatal("there is no error")
+	}
+	if err := os.Rename(ca+".new", ca); err != nil {
+		t.Fatal(err)
+	}
+	send(t, c.NewPublisher(), 201, change("a", 1))
 }
 
 // P5: the deliverer keeps its lease where the servers take small messages alone, however
