@@ -13,8 +13,6 @@ import (
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/retry"
 	"bigpanda-udf/udf"
-
-	"github.com/nats-io/nats.go"
 )
 
 // DelivererOptions are those of a Deliverer.
@@ -62,21 +60,17 @@ func (c *Conn) NewDeliverer(o DelivererOptions) *Deliverer {
 // are under way then get half a second for their answer. It ends, too, when the connection
 // is closed.
 func (d *Deliverer) Run(ctx context.Context) {
-	for ctx.Err() == nil && !d.conn.isClosed() {
-		d.runOver(ctx, d.conn.nc())
-	}
-}
-
-// runOver is Run as long as nats.go makes a connection again itself.
-func (d *Deliverer) runOver(ctx context.Context, nc *nats.Conn) {
-	stop, err := d.listen(nc)
-	if err != nil { // it is closed, and another soon there
-		retry.Sleep(ctx, askInitial)
-		return
-	}
+	listening, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, end := context.WithCancel(ctx)
+	var listener sync.WaitGroup
+	listener.Go(func() {
+		for listening.Err() == nil && !d.conn.isClosed() {
+			d.listen(listening, d.conn.nc())
+		}
+		end()
+	})
+	defer listener.Wait()
 	defer stop()
-	ctx, cancel := until(ctx, nc, nats.CLOSED)
-	defer cancel()
 	wait := retry.NewBackoff(askInitial, askMax)
 	for ctx.Err() == nil {
 		lease, err := d.standBy(ctx)

@@ -106,7 +106,7 @@ func (c *Conn) failure(subject string, err error) *bigpanda.Error {
 		return c.unconnected()
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
 		return held(bigpanda.ReasonServer, "wait while its servers elect a leader, or check that a majority of them runs", "nobody answers for the stream %s", stream)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, jetstream.ErrAsyncPublishTimeout), errors.Is(err, nats.ErrDisconnected):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout), errors.Is(err, jetstream.ErrAsyncPublishTimeout), errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionClosed):
 		return held(bigpanda.ReasonTimeout, "wait while its servers elect a leader, or check that a majority of them runs", "there was no answer in time about the stream %s", stream)
 	}
 	return held(bigpanda.ReasonServer, "check the servers' log", "NATS did not do it: %w", clean(err))

@@ -9,6 +9,7 @@ import (
 
 	"bigpanda-udf/outbox"
 	"bigpanda-udf/printable"
+	"bigpanda-udf/retry"
 
 	"github.com/nats-io/nats.go"
 )
@@ -58,15 +59,15 @@ func (d *Deliverer) answer() []byte {
 	}
 }
 
-// listen answers over a connection until stop is called. The error is that it is closed.
-func (d *Deliverer) listen(nc *nats.Conn) (stop func(), err error) {
-	info, err := nc.Subscribe(d.conn.o.infoSubject(), func(m *nats.Msg) {
+// listen answers over a connection until that is closed, or ctx ends.
+func (d *Deliverer) listen(ctx context.Context, nc *nats.Conn) {
+	closed, cancel := until(ctx, nc, nats.CLOSED)
+	defer cancel()
+	// No error but that it is closed.
+	info, _ := nc.Subscribe(d.conn.o.infoSubject(), func(m *nats.Msg) {
 		_ = m.Respond(d.answer()) // who asks has a deadline
 	})
-	if err != nil {
-		return nil, err
-	}
-	handOver, err := nc.Subscribe(d.conn.o.handOverSubject(), func(m *nats.Msg) {
+	handOver, _ := nc.Subscribe(d.conn.o.handOverSubject(), func(m *nats.Msg) {
 		d.mu.Lock()
 		t := d.term
 		d.mu.Unlock()
@@ -83,14 +84,10 @@ func (d *Deliverer) listen(nc *nats.Conn) (stop func(), err error) {
 			_ = m.Respond([]byte(text))
 		}()
 	})
-	if err != nil {
-		_ = info.Unsubscribe()
-		return nil, err
-	}
-	return func() {
-		_ = info.Unsubscribe()
-		_ = handOver.Unsubscribe()
-	}, nil
+	<-closed.Done()
+	_ = info.Unsubscribe()
+	_ = handOver.Unsubscribe()
+	retry.Sleep(ctx, replacedWithin)
 }
 
 // deliverers asks all that run, and returns the answers that come soon, with what others

@@ -231,7 +231,16 @@ type leaseStore struct {
 func (s *leaseStore) get(ctx context.Context) (leaseRecord, error) {
 	o := s.conn.o
 	m, err := request(ctx, s, directSubject(o.leaseStream()), func(ctx context.Context) (*jetstream.RawStreamMsg, error) {
-		return o.readLease(ctx, s.bucket)
+		m, err := o.readLease(ctx, s.bucket)
+		if errors.Is(err, nats.ErrConnectionClosed) { // that by which the bucket was looked up
+			bucket, err := s.conn.js().Stream(ctx, o.leaseStream())
+			if err != nil {
+				return nil, err
+			}
+			s.bucket = bucket
+			return o.readLease(ctx, bucket)
+		}
+		return m, err
 	})
 	if err != nil {
 		if s.conn.nc().IsConnected() { // the bucket may be gone: then it is made anew

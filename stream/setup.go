@@ -28,6 +28,8 @@ const (
 	askTimeout = 1500 * time.Millisecond
 	// The waits before a request, or a message, is repeated.
 	askInitial, askMax = 250 * time.Millisecond, time.Second
+	// replacedWithin is how soon a connection that is closed is replaced by another.
+	replacedWithin = 10 * time.Millisecond
 )
 
 // config is what all streams have that are made.
@@ -178,7 +180,7 @@ func (c *Conn) reach(ctx context.Context) error {
 		changed, cancel := until(ctx, nc, nats.CONNECTED, nats.CLOSED)
 		<-changed.Done()
 		cancel()
-		if !retry.Sleep(ctx, 10*time.Millisecond) { // a closed one is replaced
+		if !retry.Sleep(ctx, replacedWithin) {
 			return c.unconnected()
 		}
 	}

@@ -3,11 +3,9 @@ package test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -70,88 +68,6 @@ func TestSmallMaxPayload(t *testing.T) {
 	})
 	configure(t, s, small, "max_payload: 1MB")
 	left(0)
-}
-
-// P4, P5: a server that is told, while it runs, to take smaller messages than before ends
-// the connection that sends a larger one, and nats.go gives it up. Another takes its place:
-// a function's alert that does not fit is a dead letter, and the rest is sent; a
-// deliverer's dead letter that does not fit waits, and the rest is delivered.
-func TestMaxPayloadLowered(t *testing.T) {
-	t.Parallel()
-	const before = "max_payload: 1MB"
-	s := natstest.Start(t, natstest.Options{Config: before})
-	r := newRig(t, s.URL(), stream.Options{LeaseTTL: time.Second})
-	answer := func(status int) {
-		r.bigPanda.set(time.Millisecond, func(appKey string, _ []event) int {
-			if appKey == "large" {
-				return status
-			}
-			return 0
-		})
-	}
-	answer(http.StatusServiceUnavailable)
-	d := r.deliver("d1", deliverOptions{})
-	r.padding = 100_000
-	r.publish("large/h")
-	r.padding = 0
-	r.publish("x/h")
-	r.delivered("x/")
-
-	s.Edit(before, "max_payload: 32768")
-	s.Reload()
-	answer(http.StatusBadRequest)
-	natstest.Await(t, "the dead letter is refused", func() error {
-		if log := r.log.String(); !strings.Contains(log, "a dead letter cannot be kept") || strings.Contains(log, "deliver: ") {
-			return errors.New(log)
-		}
-		return nil
-	})
-
-	queue := outbox.NewMemory(0)
-	sender := udf.NewSender(queue, retry.NewLimitedAPI(r.conn.NewPublisher(), 2, 0), udf.SenderOptions{})
-	ctx, cancel := context.WithCancel(t.Context())
-	var sending sync.WaitGroup
-	sending.Go(func() { sender.Run(ctx) })
-	defer sending.Wait()
-	defer cancel()
-	queue.Append([]outbox.Change{
-		{Alert: "a", AppKey: "app", Payload: sized("a", 10)}, {Alert: "b", AppKey: "app", Payload: sized("b", 100_000)},
-		{Alert: "c", AppKey: "app", Payload: sized("c", 2900)},
-	}, nil)
-	natstest.Await(t, "all that fit are sent", func() error {
-		if stats := queue.Stats(); stats.Queued != 0 || stats.Dead != 1 {
-			return fmt.Errorf("%+v", stats)
-		}
-		return nil
-	})
-	r.publish("x/h")
-	r.delivered("x/")
-	d.stop()
-}
-
-// The files of a connection that a server ends may be away at that moment, as when they are
-// renewed: it is made once they are there.
-func TestConnectionEndedWithoutItsFiles(t *testing.T) {
-	t.Parallel()
-	ca, certFile, keyFile := certificates(t)
-	const before = "max_payload: 1MB"
-	s := natstest.Start(t, natstest.Options{Config: fmt.Sprintf("%s\ntls { cert_file: %q, key_file: %q }", before, certFile, keyFile)})
-	c := connect(t, s.URL(), stream.Options{CAFile: ca, ServerName: "nats.example"})
-	send(t, c.NewPublisher(), 201, change("a", 0))
-	if err := os.Rename(ca, ca+".new"); err != nil {
-		t.Fatal(err)
-	}
-	s.Edit(before, "max_payload: 32768")
-	s.Reload()
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
-	if _, err := c.NewPublisher().Send(ctx, "app", [][]byte{sized("a", 100_000)}); err == nil {
-		t.Fatal("there is no error")
-	}
-	if err := os.Rename(ca+".new", ca); err != nil {
-		t.Fatal(err)
-	}
-	send(t, c.NewPublisher(), 201, change("a", 1))
 }
 
 // P5: the deliverer keeps its lease where the servers take small messages alone, however

@@ -22,7 +22,7 @@ type Proxy struct {
 	cut   bool
 	ended bool
 	delay time.Duration
-	conns map[net.Conn]struct{}
+	conns map[net.Conn]bool // true of a client
 }
 
 // StartProxy starts a proxy in front of a server, until the end of the test.
@@ -32,7 +32,7 @@ func StartProxy(t testing.TB, s *Server) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{listener: l, target: strings.TrimPrefix(s.URL(), "nats://"), conns: make(map[net.Conn]struct{})}
+	p := &Proxy{listener: l, target: strings.TrimPrefix(s.URL(), "nats://"), conns: make(map[net.Conn]bool)}
 	p.open = sync.NewCond(&p.mu)
 	var serving sync.WaitGroup
 	serving.Go(func() { p.serve(&serving) })
@@ -57,6 +57,17 @@ func (p *Proxy) Slow(delay time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.delay = delay
+}
+
+// Fail tells each client of an error for which nats.go closes a connection for good.
+func (p *Proxy) Fail() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for conn, client := range p.conns {
+		if client {
+			_, _ = io.WriteString(conn, "-ERR 'Maximum Payload Violation'\r\n")
+		}
+	}
 }
 
 func (p *Proxy) set(cut bool) {
@@ -88,12 +99,12 @@ func (p *Proxy) serve(serving *sync.WaitGroup) {
 }
 
 func (p *Proxy) connect(client net.Conn, serving *sync.WaitGroup) {
-	if !p.hold(client) || !p.await() {
+	if !p.hold(client, true) || !p.await() {
 		p.drop(client)
 		return
 	}
 	server, err := net.Dial("tcp", p.target)
-	if err != nil || !p.hold(server) {
+	if err != nil || !p.hold(server, false) {
 		p.drop(client)
 		return
 	}
@@ -136,14 +147,14 @@ func (p *Proxy) await() bool {
 }
 
 // hold has a connection closed at the end, at once if that has come.
-func (p *Proxy) hold(conn net.Conn) bool {
+func (p *Proxy) hold(conn net.Conn, client bool) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.ended {
 		conn.Close()
 		return false
 	}
-	p.conns[conn] = struct{}{}
+	p.conns[conn] = client
 	return true
 }
 
