@@ -73,7 +73,7 @@ func (c *Conn) Check(ctx context.Context, deliverer bool) []Finding {
 		return k.found
 	}
 	// An account's limit is told with the first answer.
-	if limit := c.nc().MaxPayload(); limit < leastPayload {
+	if limit := c.maxPayload(); limit < leastPayload {
 		k.add("fail", "nats", hintPayload, "a message may have %d bytes here: larger alerts wait in the outboxes, the others go", limit)
 	}
 	k.streams(ctx)

@@ -56,7 +56,7 @@ func (r refusal) encode(room int) (string, error) {
 func (c *Conn) putDead(ctx context.Context, seq uint64, created time.Time, letter outbox.DeadLetter) error {
 	m := nats.NewMsg(c.o.deadSubject(letter.AppKey))
 	m.Data = bigpanda.Body(letter.AppKey, [][]byte{letter.Payload})
-	value, err := refusal{letter.Status, letter.Answer, cmp.Or(letter.Died, time.Now().Unix())}.encode(refusalRoom(int(c.nc().MaxPayload())))
+	value, err := refusal{letter.Status, letter.Answer, cmp.Or(letter.Died, time.Now().Unix())}.encode(refusalRoom(int(c.maxPayload())))
 	if err != nil {
 		return c.failure(m.Subject, err)
 	}

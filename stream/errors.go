@@ -43,7 +43,7 @@ const hintPayload = "set max_payload to 1MB, which is the default, on each serve
 func (c *Conn) tooLarge(format string, args ...any) *bigpanda.Error {
 	e := held(bigpanda.ReasonTooLarge, hintPayload, format, args...)
 	e.Class = bigpanda.Retry
-	if c.nc().MaxPayload() >= leastPayload {
+	if c.maxPayload() >= leastPayload {
 		e.Class = bigpanda.Refused
 		e.Hint = "make it smaller, such as its details or the number of its attributes, or raise the servers' max_payload or the stream's max_msg_size"
 	}
@@ -97,7 +97,7 @@ func (c *Conn) failure(subject string, err error) *bigpanda.Error {
 	case errors.As(err, &api):
 		return c.answered(subject, api)
 	case errors.Is(err, nats.ErrMaxPayload):
-		return c.tooLarge("a message is larger than may be, %d bytes", c.nc().MaxPayload())
+		return c.tooLarge("a message is larger than may be, %d bytes", c.maxPayload())
 	case c.isClosed():
 		return held(bigpanda.ReasonCanceled, "", "the connection to NATS was closed")
 	case errors.Is(err, context.Canceled):

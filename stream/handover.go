@@ -52,7 +52,7 @@ func (d *Deliverer) answer() []byte {
 	for {
 		data, err := json.Marshal(info)
 		held := len(info.Delivery.Held)
-		if err != nil || held == 0 || len(data) <= min(maxAnswer, int(d.conn.nc().MaxPayload())) {
+		if err != nil || held == 0 || len(data) <= min(maxAnswer, int(d.conn.maxPayload())) {
 			return data
 		}
 		info.Delivery.Held = info.Delivery.Held[:held/2]

@@ -278,7 +278,7 @@ func (s *leaseStore) answers(ctx context.Context) error {
 
 // fit returns the record, a short one if the servers would not take it for its size.
 func (s *leaseStore) fit(r leaseRecord) leaseRecord {
-	if int64(len(r.encode())+recordHeaders) > s.conn.nc().MaxPayload() {
+	if int64(len(r.encode())+recordHeaders) > s.conn.maxPayload() {
 		return r.short()
 	}
 	return r

@@ -168,7 +168,7 @@ func (r *reader) consume(ctx context.Context, from uint64, subject string, each 
 	allowed, stop := r.conn.denials.watch(ctx, "$JS.API.CONSUMER.MSG.NEXT."+r.conn.o.Stream+"."+consumer.CachedInfo().Name)
 	defer stop()
 	// Else the servers send nothing from a larger message on, for good.
-	largest := int(r.conn.nc().MaxPayload()) + maxSubject
+	largest := int(r.conn.maxPayload()) + maxSubject
 	pulled, err := consumer.Messages(
 		jetstream.PullMaxMessagesWithBytesLimit(aheadMessages, max(aheadBytes, largest)),
 		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(heartbeat))
@@ -265,7 +265,7 @@ func (r *reader) change(m message) outbox.Change {
 	c, err := r.conn.decode(m.subject, m.data)
 	if err != nil {
 		// An object, as all payloads are, that fits in a message whatever is in it.
-		begin := printable.Cut(string(m.data), min(maxRefusal, int(r.conn.nc().MaxPayload())/16))
+		begin := printable.Cut(string(m.data), min(maxRefusal, int(r.conn.maxPayload())/16))
 		c.Payload, _ = json.Marshal(map[string]string{"data": begin})
 	}
 	c.ID = m.seq

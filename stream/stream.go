@@ -200,6 +200,7 @@ type Conn struct {
 
 	apart   retry.LogLimiter // the connection is gone
 	flushed atomic.Uint64    // the last connection on which something was answered
+	payload atomic.Int64     // how large a message might be before this connection
 
 	mu        sync.Mutex // guards what follows
 	jetStream jetstream.JetStream
@@ -216,6 +217,10 @@ func (c *Conn) js() jetstream.JetStream {
 }
 
 func (c *Conn) nc() *nats.Conn { return c.js().Conn() }
+
+// maxPayload is how large a message may be, in bytes, as far as it is known: a connection
+// that is not made yet knows nothing.
+func (c *Conn) maxPayload() int64 { return cmp.Or(c.nc().MaxPayload(), c.payload.Load()) }
 
 // isClosed reports whether Close was called.
 func (c *Conn) isClosed() bool {
@@ -317,6 +322,7 @@ func (c *Conn) ended(nc *nats.Conn) {
 		return
 	}
 	c.notReached(nc.LastError())
+	c.payload.Store(nc.MaxPayload())
 	_ = c.connect() // no error: the options were good before
 }
 

@@ -42,12 +42,13 @@ type fakeBigPanda struct {
 	mu       sync.Mutex
 	latency  time.Duration
 	rule     func(appKey string, events []event) (status int) // 0: accepted
+	answer   string                                           // to what is not
 	accepted []event
 	starts   []event // one for each request
 }
 
 func newFakeBigPanda(t testing.TB) *fakeBigPanda {
-	b := &fakeBigPanda{t: t, latency: time.Millisecond}
+	b := &fakeBigPanda{t: t, latency: time.Millisecond, answer: "no"}
 	b.server = httptest.NewServer(b)
 	t.Cleanup(b.server.Close)
 	return b
@@ -78,7 +79,7 @@ func (b *fakeBigPanda) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	b.mu.Lock()
 	b.starts = append(b.starts, event{body.AppKey, len(events), from, began})
-	latency, rule := b.latency, b.rule
+	latency, rule, answer := b.latency, b.rule, b.answer
 	b.mu.Unlock()
 	time.Sleep(latency)
 	status := 0
@@ -86,7 +87,7 @@ func (b *fakeBigPanda) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		status = rule(body.AppKey, events)
 	}
 	if status != 0 {
-		http.Error(w, "no", status)
+		http.Error(w, answer, status)
 		return
 	}
 	b.mu.Lock()

@@ -119,6 +119,45 @@ func TestConnectionEnded(t *testing.T) {
 	}
 }
 
+// What BigPanda answers while there is no connection is in the dead letter, as at other times.
+func TestDeadLetterWhileConnectionEnded(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, natstest.Options{})
+	r := newRig(t, s.URL(), stream.Options{})
+	proxy := natstest.StartProxy(t, s)
+	r.options.URLs = []string{proxy.URL()}
+	r.bigPanda.answer = strings.Repeat("no ", 500)
+	asked, refused := make(chan struct{}), make(chan struct{})
+	r.bigPanda.set(0, func(string, []event) int {
+		close(asked)
+		<-refused
+		return http.StatusBadRequest
+	})
+	r.deliver("d1", deliverOptions{})
+	r.publish("x/h")
+	<-asked
+	proxy.Fail()
+	natstest.Await(t, "there is no connection", func() error {
+		if log := r.log.String(); !strings.Contains(log, "NATS is not reached") {
+			return errors.New(log)
+		}
+		return nil
+	})
+	close(refused)
+	natstest.Await(t, "the alert is a dead letter", func() error {
+		letters, _, err := r.conn.DeadLetters(t.Context(), 0, 1)
+		switch {
+		case err != nil:
+			return err
+		case len(letters) == 0:
+			return errors.New("there is none")
+		case len(letters[0].Answer) < len(r.bigPanda.answer):
+			t.Errorf("the answer is %q", letters[0].Answer)
+		}
+		return nil
+	})
+}
+
 // The files of a connection that a server ends may be away at that moment, as when they are
 // renewed: it is made once they are there.
 func TestConnectionEndedWithoutItsFiles(t *testing.T) {
