@@ -240,6 +240,9 @@ func (d *denials) watch(ctx context.Context, subjects ...string) (context.Contex
 		d.waiting = make(map[*waiter]struct{})
 	}
 	d.waiting[w] = struct{}{}
+	if d.inbox != nil { // it was said since the connection was waited for
+		cancel(d.inbox)
+	}
 	return ctx, func() {
 		d.mu.Lock()
 		delete(d.waiting, w)
