@@ -3,6 +3,7 @@ package test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -152,11 +153,14 @@ func TestAnswersOfOthers(t *testing.T) {
 	if err := nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	s, err := r.conn.Status(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := len(s.Lease.Standby); n < 1 || n > 100 {
+	var s stream.Status
+	natstest.Await(t, "answers come in time", func() (err error) {
+		if s, err = r.conn.Status(t.Context()); err == nil && len(s.Lease.Standby) == 0 {
+			err = errors.New("nobody stands by")
+		}
+		return err
+	})
+	if n := len(s.Lease.Standby); n > 100 {
 		t.Errorf("%d stand by", n)
 	}
 	for _, owner := range s.Lease.Standby {
