@@ -233,7 +233,7 @@ func (r *reader) keepWriting() (stop func()) {
 	ended := make(chan error, 1)
 	go func() {
 		for n := 0; ; n++ {
-			line := fmt.Sprintf("cpu,host=web-1 usage_user=1 %d", at(n))
+			line := fmt.Sprintf("cpu,host=web-1 usage_user=1 %d", time.Now().Add(time.Duration(n)*time.Second).UnixNano())
 			if _, err := r.try(http.MethodPost, "/write?db="+database+"&rp="+retention, strings.NewReader(line)); err != nil {
 				ended <- err
 				return
