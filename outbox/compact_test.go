@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"bigpanda-udf/test"
 )
 
 // A file that a storm has blown up shrinks once it is drained, and holds what
@@ -21,9 +23,11 @@ func TestFileShrinks(t *testing.T) {
 	}
 	r.Append(nil, levels)
 	var changes []Change
-	for n := range 60_000 {
+	many := test.Volume(60_000, 12_000)
+	padding := strings.Repeat(".", 7_200_000/many)
+	for n := range many {
 		c := aChange(n/1000+1, fmt.Sprint("alert", n%1000))
-		c.Payload = append(c.Payload, strings.Repeat(".", 100)...)
+		c.Payload = append(c.Payload, padding...)
 		changes = append(changes, c)
 	}
 	r.Append(changes, nil)

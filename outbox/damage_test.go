@@ -229,7 +229,7 @@ func TestAnyFlippedBit(t *testing.T) {
 	}
 	asides := 0
 	rnd := rand.New(rand.NewPCG(1, 2))
-	for round := range rounds(300, test.Volume(60, 15)) {
+	for round := range rounds(300, test.Volume(60, 8)) {
 		b := bytes.Clone(whole)
 		what := ""
 		for range 1 + rnd.IntN(3) {

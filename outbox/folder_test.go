@@ -148,8 +148,8 @@ func TestSecrets(t *testing.T) {
 			dir := filepath.Join(memoryDir(t), "bigpanda-udf")
 			r := openIn(t, dir)
 			var changes []Change
-			for n := range 20_000 {
-				changes = append(changes, sized(n+1, "a", 100))
+			for n := range 2000 {
+				changes = append(changes, sized(n+1, "a", 1_600))
 			}
 			r.Append(changes, []Level{{Key: "s", Value: []byte("v")}})
 			openIn(t, dir).put(1, "b") // a numbered one

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"bigpanda-udf/boltfile"
+	"bigpanda-udf/test"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -205,7 +206,7 @@ func TestReleaseAfterClose(t *testing.T) {
 // many about how many they are, and of a damaged file no more than it may hold (P7).
 func TestLevelCount(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{0, 7, 999, 20_000} {
+	for _, n := range []int{0, 7, 999, test.Volume(20_000, 5000)} {
 		r := openIn(t, memoryDir(t))
 		var levels []Level
 		for i := range n {

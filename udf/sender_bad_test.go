@@ -83,7 +83,7 @@ func TestBadBeforeGood(t *testing.T) {
 		{"50 of 500, by a firewall", 403, 50, 450, false, 60},
 	}
 	for _, tt := range tests {
-		tt.bad = min(tt.bad, test.Volume(5000, 2000))
+		tt.bad = min(tt.bad, test.Volume(5000, 700))
 		for _, connections := range []int{1, 4} {
 			t.Run(fmt.Sprintf("%s, %d, connections %d", tt.name, tt.code, connections), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {

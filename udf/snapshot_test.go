@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"bigpanda-udf/outbox"
+	"bigpanda-udf/test"
 	"bigpanda-udf/udf"
 
 	"github.com/influxdata/kapacitor/udf/agent"
@@ -165,6 +166,7 @@ func TestSnapshot(t *testing.T) {
 		wantTold(t, after.send(at(1, "id", "OK")), "OK@1")
 	})
 	t.Run("is bounded", func(t *testing.T) {
+		test.NoRace(t)
 		r := start(t)
 		long := strings.Repeat("x", 1<<18)
 		for i := range 20 {
@@ -185,6 +187,7 @@ func TestSnapshot(t *testing.T) {
 		}
 	})
 	t.Run("has room for the others beside one that is too large", func(t *testing.T) {
+		test.NoRace(t)
 		r := start(t)
 		r.send(at(0, strings.Repeat("x", 9<<20), "CRITICAL"))
 		for i := range 20 {
@@ -199,6 +202,7 @@ func TestSnapshot(t *testing.T) {
 		}
 	})
 	t.Run("is bounded whatever the characters", func(t *testing.T) {
+		test.NoRace(t)
 		r := start(t)
 		long := strings.Repeat("<", 1<<18) // JSON for HTML would be six times that
 		for i := range 12 {
