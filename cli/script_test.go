@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -67,6 +68,7 @@ func TestScripts(t *testing.T) {
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Condition:           scriptCondition,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("TOKEN", testToken)
 			e.Setenv("GORACE", os.Getenv("GORACE"))
@@ -107,6 +109,16 @@ func TestScripts(t *testing.T) {
 			},
 		},
 	})
+}
+
+// scriptCondition knows [race]: a script of texts that the program prints without a
+// second goroutine skips under the race detector, with which each start costs several
+// times as much.
+func scriptCondition(name string) (bool, error) {
+	if name == "race" {
+		return test.Race, nil
+	}
+	return false, fmt.Errorf("unknown condition %q", name)
 }
 
 // await waits until somebody listens.
