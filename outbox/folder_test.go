@@ -146,7 +146,7 @@ func TestSecrets(t *testing.T) {
 		func() {
 			defer syscall.Umask(syscall.Umask(mask))
 			dir := filepath.Join(memoryDir(t), "bigpanda-udf")
-			r := openIn(t, dir)
+			r := openIn(t, dir, leaping)
 			var changes []Change
 			for n := range 2000 {
 				changes = append(changes, sized(n+1, "a", 1_600))
@@ -181,6 +181,9 @@ func TestSecrets(t *testing.T) {
 			}
 			check()
 			r.drain() // which makes the file anew
+			if left := fileSize(t, r.store.path()); left > 1<<20 {
+				t.Errorf("the file has %d bytes: it was not made anew", left)
+			}
 			check()
 			r.close()
 			check()
