@@ -166,6 +166,7 @@ func (k *kapacitor) freeze(d time.Duration) {
 // delivered, what BigPanda knows is not repeated, and what has changed
 // meanwhile is told, as far as the alert node tells it (P5).
 func TestInterruptedIncidents(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name      string
 		timeout   string // of the function; "": the snippet's
@@ -183,7 +184,7 @@ func TestInterruptedIncidents(t *testing.T) {
 			i.stop()
 			i.start()
 		}},
-		{name: "kapacitord frozen beyond the timeout and task enabled again", timeout: "1s", interrupt: func(i *incident) {
+		{name: "kapacitord frozen beyond the timeout and task enabled again", timeout: "2s", interrupt: func(i *incident) {
 			i.eventually("kapacitord gives both functions up", func() string {
 				n := strings.Count(i.log(), "keepalive timedout")
 				if n == 2 {
@@ -191,8 +192,8 @@ func TestInterruptedIncidents(t *testing.T) {
 				}
 				// One that answered the last keepalive meanwhile is alive when the
 				// server wakes, as chance has it.
-				i.freeze(3 * time.Second)
-				<-time.After(time.Second) // in which the server looks for the next ones
+				i.freeze(5 * time.Second)
+				<-time.After(2 * time.Second) // in which the server looks for the next ones
 				return fmt.Sprintf("it has given up %d", n)
 			})
 			i.bringBack()

@@ -33,6 +33,7 @@ var everyStep = []level{ok, info, ok, warning, ok, critical, info, warning, info
 
 // One alert for each step between levels, and none for a point without one.
 func TestEveryLevelStep(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name, alert, options string
 	}{

@@ -14,6 +14,7 @@ func TestSamePayloadAsTheNativeHandler(t *testing.T) {
 
 // What the setting auto-attributes leaves out, both leave out.
 func TestSameAutoAttributesAsTheNativeHandler(t *testing.T) {
+	t.Parallel()
 	for _, setting := range []string{"tags", "fields", ""} {
 		t.Run("setting "+setting, func(t *testing.T) {
 			t.Parallel()

@@ -81,6 +81,7 @@ func TestWrongOptions(t *testing.T) {
 // A wrong flag or setting does not keep Kapacitor from starting; it is the
 // error of each task that uses the function (P2).
 func TestWrongSettings(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name string
 		args []string

@@ -15,6 +15,7 @@ import (
 // `kapacitor replay` runs a task a second time next to the live one, under its
 // name: both work. What the replay sends goes by how it is made.
 func TestReplayBesideTheLiveTask(t *testing.T) {
+	t.Parallel()
 	const live, copied = "cpu", "copy"
 	script := func(topic, function string) string {
 		return cpuAlert(`

@@ -14,6 +14,7 @@ import (
 // no outbox on disk: an alert that is still open is not sent again, and its OK,
 // seen by another process, resolves it.
 func TestSnapshotOverARestart(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name  string
 		again []level // what the points after the restart say

@@ -12,6 +12,7 @@ import (
 // over a kill of kapacitord: each keeps its own levels and tells BigPanda all
 // that it sees. What BigPanda makes of it goes by app key and properties.
 func TestSameSeriesTwice(t *testing.T) {
+	t.Parallel()
 	alert := func(id, topic string) string {
 		return "var alerts = " + cpuAlert(`.id('`+id+`').topic('`+topic+`')`+thresholds+conventional)
 	}

@@ -27,6 +27,7 @@ const stockUDF = `
 // What a user pastes at the end of a kapacitor.conf works as it is, whether there
 // are functions in the file or not, and check finds nothing to correct.
 func TestPastedIntoKapacitorConf(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct{ name, conf, paste string }{
 		{"the snippet into the stock file", stockUDF, "kapacitor.conf.snippet"},
 		{"the snippet into a file without [udf]", "", "kapacitor.conf.snippet"},

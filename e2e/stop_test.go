@@ -14,6 +14,7 @@ import (
 // A task can be stopped while BigPanda does not answer: the function says what
 // was lost with its memory, or waits on disk, and leaves.
 func TestStopDuringAnOutage(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct{ outbox, said string }{
 		{outbox: "memory", said: "lost=%d"},
 		{outbox: "", said: "queued=%d"},

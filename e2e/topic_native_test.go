@@ -107,6 +107,7 @@ func TestSameTopicPayloadAsTheNativeHandler(t *testing.T) {
 }
 
 func TestSameTopicAutoAttributesAsTheNativeHandler(t *testing.T) {
+	t.Parallel()
 	for _, setting := range []string{"tags", "fields", ""} {
 		t.Run("setting "+setting, func(t *testing.T) {
 			t.Parallel()

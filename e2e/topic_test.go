@@ -170,6 +170,7 @@ func TestTopicAggregate(t *testing.T) {
 
 // P5: what is open goes on over a restart of Kapacitor.
 func TestTopicRestartOfKapacitor(t *testing.T) {
+	t.Parallel()
 	for _, killed := range []bool{false, true} {
 		t.Run(fmt.Sprintf("killed %t", killed), func(t *testing.T) {
 			k, d, panda := startTopic(t, nil)
@@ -198,6 +199,7 @@ func TestTopicRestartOfKapacitor(t *testing.T) {
 // P5: in an outage of BigPanda the daemon is stopped, or killed, and goes on: what it
 // has taken is delivered once BigPanda works, in order, and nothing is told twice.
 func TestTopicRestartInAnOutage(t *testing.T) {
+	t.Parallel()
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		t.Run(signal.String(), func(t *testing.T) {
 			k, d, panda := startTopic(t, nil)
