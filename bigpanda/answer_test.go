@@ -118,19 +118,28 @@ func TestCompressedAnswer(t *testing.T) {
 	g := gzip.NewWriter(whole)
 	io.WriteString(g, `{"status":"ok"}`)
 	g.Close()
+	long := new(bytes.Buffer)
+	g.Reset(long)
+	io.WriteString(g, `{"status":"`)
+	g.Write(make([]byte, 1<<20))
+	g.Close()
 	for _, tt := range []struct {
-		name      string
-		status    int
-		body      []byte
-		delivered bool
+		name, encoding string
+		status         int
+		body           []byte
+		delivered      bool
 	}{
-		{"200", 200, whole.Bytes(), true},
-		{"200 that is cut", 200, whole.Bytes()[:whole.Len()-12], false},
-		{"400", 400, whole.Bytes(), false},
+		{"200", "gzip", 200, whole.Bytes(), true},
+		{"200 by an older name", "x-gzip", 200, whole.Bytes(), true},
+		{"200 that is cut", "gzip", 200, whole.Bytes()[:whole.Len()-12], false},
+		{"400", "gzip", 400, whole.Bytes(), false},
+		{"200 that was unpacked on the way", "gzip", 200, []byte(`{"status":"ok"}`), true},
+		{"400 that was unpacked on the way", "gzip", 400, []byte(`{"status":"no"}`), false},
+		{"200 that is long", "gzip", 200, long.Bytes(), true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			server := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Encoding", "gzip")
+				w.Header().Set("Content-Encoding", tt.encoding)
 				w.WriteHeader(tt.status)
 				w.Write(tt.body)
 			})

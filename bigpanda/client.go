@@ -3,6 +3,7 @@ package bigpanda
 import (
 	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -237,7 +238,19 @@ func readBody(resp *http.Response) ([]byte, error) {
 	if resp.StatusCode == http.StatusSwitchingProtocols {
 		return nil, errLong // what follows is another protocol and has no end
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRead+1))
+	body, err := readBounded(resp.Body)
+	// One may be compressed though nobody asked (RFC 9110, 12.5.3). What it begins with
+	// tells: proxies unpack some and leave their header as it was.
+	if packed, bad := gzip.NewReader(bytes.NewReader(body)); bad == nil {
+		body, bad = readBounded(packed)
+		err = cmp.Or(err, bad)
+	}
+	return body, err
+}
+
+// readBounded is io.ReadAll for maxRead bytes at most.
+func readBounded(r io.Reader) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(r, maxRead+1))
 	if len(body) > maxRead {
 		return body[:maxRead], errLong
 	}

@@ -121,11 +121,10 @@ func TestSendRequest(t *testing.T) {
 				t.Errorf("%s %s with %d bytes", got.Method, got.URL, got.ContentLength)
 			}
 			want := http.Header{
-				"Accept-Encoding": {"gzip"},
-				"Authorization":   {"Bearer " + testToken},
-				"Content-Type":    {"application/json"},
-				"User-Agent":      {"test/1"},
-				"Content-Length":  {fmt.Sprint(len(body))},
+				"Authorization":  {"Bearer " + testToken},
+				"Content-Type":   {"application/json"},
+				"User-Agent":     {"test/1"},
+				"Content-Length": {fmt.Sprint(len(body))},
 			}
 			if jsonText(t, got.Header) != jsonText(t, want) {
 				t.Errorf("header %v\nwant   %v", got.Header, want)

@@ -51,6 +51,7 @@ func newTransport(o Options) (*http.Transport, error) {
 		MaxIdleConnsPerHost:    o.Connections,
 		MaxConnsPerHost:        o.Connections,
 		MaxResponseHeaderBytes: maxHeader,
+		DisableCompression:     true, // answers are small
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 		OnProxyConnectResponse: checkProxy,
