@@ -67,7 +67,8 @@ func (p Process) runFunction(ctx context.Context, c *command, argErr error) int 
 }
 
 // stopSignals returns two contexts: stopping ends with ctx or the first SIGTERM,
-// SIGINT or SIGHUP, hurrying with the second, for whoever will not wait any longer.
+// SIGINT or SIGHUP, hurrying with the second, for whoever will not wait any longer. That
+// is no SIGHUP: of a terminal that goes, it comes from its shell and from the kernel.
 func stopSignals(ctx context.Context) (stopping, hurrying context.Context, release func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, os.Interrupt)
@@ -77,10 +78,14 @@ func stopSignals(ctx context.Context) (stopping, hurrying context.Context, relea
 	stopping, stop := context.WithCancel(ctx)
 	hurrying, hurry := context.WithCancel(context.Background())
 	go func() {
-		for _, cancel := range []context.CancelFunc{stop, hurry} {
+		for end := stop; ; end = hurry {
 			select {
-			case <-signals:
-				cancel()
+			case s := <-signals:
+				if s == syscall.SIGHUP {
+					stop()
+				} else {
+					end()
+				}
 			case <-hurrying.Done():
 				return
 			}

@@ -127,6 +127,56 @@ func TestSIGTERM(t *testing.T) {
 	}
 }
 
+// P8: a terminal that goes sends SIGHUP twice, by its shell and by the kernel, which is not
+// the second signal of somebody who will not wait: the outbox in memory is delivered.
+func TestSIGHUPTwice(t *testing.T) {
+	t.Parallel()
+	bp, env := test.NewBigPanda(t)
+	test.SetFaults(t, bp, sandbox.Faults{Status: 503})
+	f := test.Start(t, env, "--outbox=memory", "--drain-timeout=1m")
+	f.MustInit()
+	f.Send(test.Point("web1", "CRITICAL", 1000))
+	f.Receive()
+	for range 2 {
+		if err := f.Cmd.Process.Signal(syscall.SIGHUP); err != nil {
+			t.Fatal(err)
+		}
+		waitNotPending(t, f.Cmd.Process.Pid, syscall.SIGHUP)
+	}
+	f.In.Close()
+	test.SetFaults(t, bp, sandbox.Faults{})
+	if code := f.Wait(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	if got := test.Statuses(bp)["web1"]; len(got) != 1 {
+		t.Errorf("%d delivered: %s", len(got), f.Log)
+	}
+}
+
+// waitNotPending waits until a process has been given a signal.
+func waitNotPending(t *testing.T, pid int, signal syscall.Signal) {
+	t.Helper()
+	for deadline := time.Now().Add(test.Patient); signalsOf(t, pid, "ShdPnd:")&(1<<(signal-1)) != 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%s is still pending", signal)
+		}
+	}
+}
+
+// signalsOf returns a mask of signals that the kernel shows of a process (proc_pid_status(5)).
+func signalsOf(t *testing.T, pid int, name string) (mask uint64) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(status), name)
+	if _, err := fmt.Sscanf(text, "%x", &mask); err != nil {
+		t.Fatal(err)
+	}
+	return mask
+}
+
 // What nohup starts goes on when its terminal goes.
 func TestNohup(t *testing.T) {
 	t.Parallel()
@@ -138,13 +188,7 @@ func TestNohup(t *testing.T) {
 	if _, err := f.Out.Read(make([]byte, 1)); err != nil { // then it has said which signals it takes
 		t.Fatal(err)
 	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", f.Cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, text, _ := strings.Cut(string(status), "SigIgn:")
-	var ignored uint64
-	if _, err := fmt.Sscanf(text, "%x", &ignored); err != nil || ignored&(1<<(syscall.SIGHUP-1)) == 0 {
-		t.Errorf("SIGHUP is not ignored any more: %x, %v", ignored, err)
+	if ignored := signalsOf(t, f.Cmd.Process.Pid, "SigIgn:"); ignored&(1<<(syscall.SIGHUP-1)) == 0 {
+		t.Errorf("SIGHUP is not ignored any more: %x", ignored)
 	}
 }
