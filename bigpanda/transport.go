@@ -85,8 +85,9 @@ func (c *Client) renewRoots() error {
 	}
 	after := before.Clone()
 	after.TLSClientConfig.RootCAs = roots
-	c.transport.Store(after)
-	before.CloseIdleConnections()
+	if c.transport.CompareAndSwap(before, after) { // else another request was faster
+		before.CloseIdleConnections()
+	}
 	return nil
 }
 
