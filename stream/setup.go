@@ -126,6 +126,7 @@ func ask[T any](ctx context.Context, c *Conn, subject string, request func(conte
 		}
 		asking, stop := c.denials.watch(ctx, subject)
 		asking, cancel := context.WithTimeout(asking, askTimeout)
+		inUse := c.nc()
 		answer, err = request(asking)
 		if cause := context.Cause(asking); err != nil && cause != nil {
 			err = cause
@@ -136,7 +137,9 @@ func ask[T any](ctx context.Context, c *Conn, subject string, request func(conte
 			return answer, nil
 		}
 		failure := c.failure(subject, err)
-		if definite(err) || !retry.Sleep(ctx, wait.NextBackOff()) {
+		// What was looked up by an earlier connection has to be looked up anew.
+		outdated := errors.Is(err, nats.ErrConnectionClosed) && !inUse.IsClosed()
+		if outdated || definite(err) || !retry.Sleep(ctx, wait.NextBackOff()) {
 			return answer, failure
 		}
 	}

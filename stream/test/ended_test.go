@@ -16,6 +16,8 @@ import (
 	"bigpanda-udf/stream"
 	"bigpanda-udf/stream/test/natstest"
 	"bigpanda-udf/udf"
+
+	"github.com/nats-io/nats.go"
 )
 
 // P4, P5: a server that is told, while it runs, to take smaller messages than before ends
@@ -117,6 +119,44 @@ func TestConnectionEnded(t *testing.T) {
 	if log := r.log.String(); strings.Contains(log, "connection closed") {
 		t.Error("the log says what is no cause")
 	}
+}
+
+// What is delivered is purged also after a connection was ended in the middle of that.
+func TestConnectionEndedInAPurge(t *testing.T) {
+	t.Parallel()
+	s := natstest.Start(t, natstest.Options{})
+	r := newRig(t, s.URL(), stream.Options{Window: time.Second})
+	proxy := natstest.StartProxy(t, s)
+	proxy.Slow(20 * time.Millisecond) // the other app keys come later
+	r.options.URLs = []string{proxy.URL()}
+	nc, _ := admin(t, s.URL())
+	var once sync.Once
+	ended := make(chan struct{})
+	if _, err := nc.Subscribe("$JS.API.STREAM.PURGE.>", func(*nats.Msg) {
+		once.Do(func() {
+			proxy.Fail()
+			close(ended)
+		})
+	}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		r.publish(fmt.Sprintf("x%d/h", i))
+	}
+	r.deliver("d1", deliverOptions{})
+	r.delivered("")
+	alerts, err := r.jetStream.Stream(t.Context(), "BIGPANDA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	natstest.Await(t, "what is delivered is purged", func() error {
+		info, err := alerts.Info(t.Context())
+		if err == nil && info.State.Msgs > 1 { // those of the same moment as the oldest that stays
+			err = fmt.Errorf("%d are left", info.State.Msgs)
+		}
+		return err
+	})
+	<-ended
 }
 
 // What BigPanda answers while there is no connection is in the dead letter, as at other times.
