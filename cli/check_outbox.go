@@ -63,7 +63,8 @@ func (k *checkup) outbox(ctx context.Context, s settings) {
 		hint += ", or " + setIt
 		// Whoever has forgotten sudo -u must not take the outbox from kapacitord's user.
 		if owner, ok := system.Owner(info); ok && owner != 0 && os.Geteuid() == 0 {
-			hint = fmt.Sprintf("if the function runs as %s, run this as it: sudo -u %[1]s %s check; else %s", system.UserName(owner), programName, hint)
+			hint = fmt.Sprintf("if the function runs as %s, run this as it: %s %s check; else %s",
+				system.UserName(owner), system.RunAs(owner), programName, hint)
 		}
 		k.fail(check, hint, "%s", fault)
 		return

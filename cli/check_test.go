@@ -314,13 +314,17 @@ func TestCheckAsRoot(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give a folder away")
 	}
-	r := newCheckRig(t)
-	if err := os.Chown(r.vars["BIGPANDA_OUTBOX"], 65534, -1); err != nil {
-		t.Fatal(err)
-	}
-	const want = "fail  outbox folder  DIR/outbox belongs to nobody, not to root; " +
-		"if the function runs as nobody, run this as it: sudo -u nobody bigpanda-udf check; else chown -R root DIR/outbox, or set --outbox"
-	if res, lines := r.run(); res.code != 1 || !strings.Contains(lines, want) {
-		t.Errorf("exit code %d, want 1 and %q in\n%s", res.code, want, lines)
+	for uid, want := range map[int]string{
+		65534: "belongs to nobody, not to root; if the function runs as nobody, run this as it: sudo -u nobody bigpanda-udf check; ",
+		54321: "belongs to 54321, not to root; if the function runs as user 54321, run this as it: setpriv --reuid=54321 --clear-groups bigpanda-udf check; ",
+	} {
+		r := newCheckRig(t)
+		if err := os.Chown(r.vars["BIGPANDA_OUTBOX"], uid, -1); err != nil {
+			t.Fatal(err)
+		}
+		want = "fail  outbox folder  DIR/outbox " + want + "else chown -R root DIR/outbox, or set --outbox"
+		if res, lines := r.run(); res.code != 1 || !strings.Contains(lines, want) {
+			t.Errorf("exit code %d, want 1 and %q in\n%s", res.code, want, lines)
+		}
 	}
 }

@@ -75,6 +75,16 @@ func UserName(uid int) string {
 	return name
 }
 
+// RunAs is what root puts before a command to run it as a user. sudo(8) takes none that
+// has no name, unless sudoers(5) allows it (runas_allow_unknown_id).
+func RunAs(uid int) string {
+	name := nameOrNumber(uid)
+	if name == strconv.Itoa(uid) {
+		return "setpriv --reuid=" + name + " --clear-groups"
+	}
+	return "sudo -u " + name
+}
+
 // OwnerOf names the user that a file belongs to, or the nearest folder above it that
 // may be looked at.
 func OwnerOf(path string) string {
