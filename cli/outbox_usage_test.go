@@ -63,6 +63,7 @@ func TestAlertOf(t *testing.T) {
 	for _, tt := range [][2]string{
 		{bigpanda.Identity{AppKey: "k", Primary: "host", PrimaryValue: "a:1", Secondary: "check", SecondaryValue: "cpu"}.Key(), "a:1 cpu"},
 		{bigpanda.Identity{AppKey: "k", PrimaryValue: "a"}.Key(), "a"},
+		{bigpanda.Identity{AppKey: "k", PrimaryValue: "a", SecondaryValue: "-"}.Key(), "a -"},
 		{bigpanda.Identity{AppKey: "k", Incident: "rack 1"}.Key(), "incident_identifier=rack 1"},
 		{"", ""}, {"p", "p"}, {"k host=b", "k host=b"}, {"p1:k99:a", "p1:k99:a"}, {"p-1:k", "p-1:k"}, {"i1:k[token]", "i1:k[token]"},
 	} {

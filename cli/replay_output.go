@@ -56,7 +56,7 @@ func decodePayload(c outbox.Change) (p bigpanda.Payload, err error) {
 // alertText is both of identityCells in one.
 func alertText(i bigpanda.Identity) string {
 	primary, secondary := identityCells(i)
-	if secondary == "-" {
+	if i.Incident != "" || i.SecondaryValue == "" {
 		return primary
 	}
 	return primary + " " + secondary
