@@ -88,7 +88,9 @@ func serveMetrics(ctx context.Context, l net.Listener, log *slog.Logger, ready f
 	if ready != nil {
 		log.Info("probes are answered", "url", base+metrics.ReadyPath)
 	}
-	if err := serveHTTP(ctx, l, metrics.NewServer(ready, of...)); err != nil {
+	server := metrics.NewServer(ready, of...)
+	server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
+	if err := serveHTTP(ctx, l, server); err != nil {
 		return fmt.Errorf("serve metrics: %w", err)
 	}
 	return nil

@@ -2,6 +2,7 @@ package program
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -139,6 +140,33 @@ func TestFewOpenFiles(t *testing.T) {
 				t.Errorf("with %d files Init says %q", limit, answer.Error)
 			}
 			return
+		}
+	}
+}
+
+// What net/http says where no connection can be taken is a line of the log, too.
+func TestMetricsWithFewOpenFiles(t *testing.T) {
+	t.Parallel()
+	_, env := test.NewBigPanda(t)
+	cmd := test.Command(append(env, "BIGPANDA_LOG_LEVEL=debug"), "serve", "--socket", filepath.Join(test.SocketDir(t), "s"), "--metrics-listen=127.0.0.1:0")
+	cmd.Args, cmd.Path = append([]string{"sh", "-c", `ulimit -n 20 && exec "$0" "$@"`, cmd.Path}, cmd.Args[1:]...), "/bin/sh"
+	f := test.LaunchCommand(t, cmd)
+	f.WaitLog("metrics are served")
+	_, address, _ := strings.Cut(f.Log.String(), "url=http://")
+	address, _, _ = strings.Cut(address, "/")
+	for range 20 {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+	}
+	f.WaitLog("Accept error")
+	f.Cmd.Process.Signal(syscall.SIGTERM)
+	f.Wait()
+	for line := range strings.Lines(f.Log.String()) {
+		if !strings.HasPrefix(line, "time=") {
+			t.Errorf("the log has %s", line)
 		}
 	}
 }
