@@ -25,6 +25,8 @@ func TestOneProcessForEachFolder(t *testing.T) {
 	if second.folder != base+"~2" || third.folder != base+"~3" {
 		t.Errorf("folders %s, %s, %s", base, second.folder, third.folder)
 	}
+	first.adopted() // who looks there has the folder for a moment
+	third.adopted()
 	second.close()
 	if again := openIn(t, dir); again.folder != base+"~2" {
 		t.Errorf("folder %s", again.folder)
