@@ -144,6 +144,12 @@ func (k *kapacitor) start() {
 		}
 		return ""
 	})
+	k.eventually("kapacitord takes signals", func() string {
+		if !strings.Contains(k.log(), "listening for signals") {
+			return "it has not said so" // SIGTERM would kill it
+		}
+		return ""
+	})
 }
 
 // stop stops the server as its init system does, and fails the test if it does
