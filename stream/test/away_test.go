@@ -3,19 +3,16 @@ package test
 import (
 	"context"
 	"fmt"
-	"log/slog"
+	"io"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
-	"bigpanda-udf/retry"
 	"bigpanda-udf/stream"
 	"bigpanda-udf/stream/test/natstest"
-	"bigpanda-udf/udf"
 )
 
 // What waits for a server goes out as soon as it is back: nobody hears of a short
@@ -64,13 +61,7 @@ func TestServerAwayForLong(t *testing.T) {
 	s := natstest.Start(t, natstest.Options{})
 	queue := outbox.NewMemory(0)
 	c := connect(t, s.URL(), stream.Options{})
-	sender := udf.NewSender(queue, retry.NewLimitedAPI(c.NewPublisher(), 4, 0), udf.SenderOptions{Log: slog.New(slog.DiscardHandler)})
-	ctx, cancel := context.WithCancel(t.Context())
-	var sending sync.WaitGroup
-	sending.Go(func() { sender.Run(ctx) })
-	defer sending.Wait()
-	defer cancel()
-
+	sender := sending(t, queue, c, io.Discard)
 	const hosts, each = 100, 30
 	add := func(from, to int) {
 		for n := from; n < to; n++ {

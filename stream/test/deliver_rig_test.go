@@ -412,6 +412,22 @@ func (r *rig) record() (record struct {
 	return record
 }
 
+// purged waits until the stream holds no more alerts than some.
+func (r *rig) purged(most uint64) {
+	r.t.Helper()
+	alerts, err := r.jetStream.Stream(r.t.Context(), "BIGPANDA")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	natstest.Await(r.t, "what need not stay is purged", func() error {
+		info, err := alerts.Info(r.t.Context())
+		if err == nil && info.State.Msgs > most {
+			err = fmt.Errorf("%d are left", info.State.Msgs)
+		}
+		return err
+	})
+}
+
 func (r *rig) wantLog(text string) {
 	r.t.Helper()
 	if !strings.Contains(r.log.String(), text) {

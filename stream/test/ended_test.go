@@ -12,10 +12,8 @@ import (
 	"time"
 
 	"bigpanda-udf/outbox"
-	"bigpanda-udf/retry"
 	"bigpanda-udf/stream"
 	"bigpanda-udf/stream/test/natstest"
-	"bigpanda-udf/udf"
 
 	"github.com/nats-io/nats.go"
 )
@@ -56,12 +54,7 @@ func TestMaxPayloadLowered(t *testing.T) {
 	})
 
 	queue := outbox.NewMemory(0)
-	sender := udf.NewSender(queue, retry.NewLimitedAPI(r.conn.NewPublisher(), 2, 0), udf.SenderOptions{})
-	ctx, cancel := context.WithCancel(t.Context())
-	var sending sync.WaitGroup
-	sending.Go(func() { sender.Run(ctx) })
-	defer sending.Wait()
-	defer cancel()
+	sending(t, queue, r.conn, &r.log)
 	queue.Append([]outbox.Change{
 		{Alert: "a", AppKey: "app", Payload: sized("a", 10)}, {Alert: "b", AppKey: "app", Payload: sized("b", 100_000)},
 		{Alert: "c", AppKey: "app", Payload: sized("c", 2900)},
@@ -145,17 +138,7 @@ func TestConnectionEndedInAPurge(t *testing.T) {
 	}
 	r.deliver("d1", deliverOptions{})
 	r.delivered("")
-	alerts, err := r.jetStream.Stream(t.Context(), "BIGPANDA")
-	if err != nil {
-		t.Fatal(err)
-	}
-	natstest.Await(t, "what is delivered is purged", func() error {
-		info, err := alerts.Info(t.Context())
-		if err == nil && info.State.Msgs > 1 { // those of the same moment as the oldest that stays
-			err = fmt.Errorf("%d are left", info.State.Msgs)
-		}
-		return err
-	})
+	r.purged(1) // of the same moment as the oldest that stays
 	<-ended
 }
 

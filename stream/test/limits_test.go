@@ -1,23 +1,18 @@
 package test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"bigpanda-udf/bigpanda"
 	"bigpanda-udf/outbox"
-	"bigpanda-udf/retry"
 	"bigpanda-udf/stream"
 	"bigpanda-udf/stream/test/natstest"
-	"bigpanda-udf/udf"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -41,12 +36,7 @@ func TestSmallMaxPayload(t *testing.T) {
 
 	queue := outbox.NewMemory(0)
 	var log lockedText
-	sender := udf.NewSender(queue, retry.NewLimitedAPI(c.NewPublisher(), 2, 0), udf.SenderOptions{Log: slog.New(slog.NewTextHandler(&log, nil))})
-	ctx, cancel := context.WithCancel(t.Context())
-	var sending sync.WaitGroup
-	sending.Go(func() { sender.Run(ctx) })
-	defer sending.Wait()
-	defer cancel()
+	sending(t, queue, c, &log)
 	queue.Append([]outbox.Change{
 		{Alert: "a", AppKey: "app", Payload: sized("a", 10)}, {Alert: "b", AppKey: "app", Payload: sized("b", 100_000)},
 		{Alert: "c", AppKey: "app", Payload: sized("c", 2900)}, {Alert: "d", AppKey: "app", Payload: sized("d", 10)},
@@ -238,17 +228,7 @@ func TestPurgeWildcard(t *testing.T) {
 	d := r.deliver("d1", deliverOptions{})
 	r.publish(many("x", 10)...)
 	r.delivered("x/")
-	alerts, err := r.jetStream.Stream(t.Context(), "BIGPANDA")
-	if err != nil {
-		t.Fatal(err)
-	}
-	natstest.Await(t, "what is delivered is purged", func() error {
-		info, err := alerts.Info(t.Context())
-		if err == nil && info.State.Msgs > 12 {
-			err = fmt.Errorf("%d are left", info.State.Msgs)
-		}
-		return err
-	})
+	r.purged(12)
 	d.stop()
 	r.deliver("d2", deliverOptions{}) // which has none of them in memory
 	r.bigPanda.set(time.Millisecond, nil)

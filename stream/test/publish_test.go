@@ -1,9 +1,11 @@
 package test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -13,8 +15,10 @@ import (
 	"time"
 
 	"bigpanda-udf/bigpanda"
+	"bigpanda-udf/retry"
 	"bigpanda-udf/stream"
 	"bigpanda-udf/stream/test/natstest"
+	"bigpanda-udf/udf"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -84,6 +88,20 @@ func send(t *testing.T, p *stream.Publisher, status int, alerts ...[]byte) {
 	if answer.Status != status {
 		t.Fatalf("the status is %d, not %d", answer.Status, status)
 	}
+}
+
+// sending has a sender publish what is in a queue until the test ends, and log to w.
+func sending(t *testing.T, queue udf.Queue, c *stream.Conn, w io.Writer) *udf.Sender {
+	t.Helper()
+	sender := udf.NewSender(queue, retry.NewLimitedAPI(c.NewPublisher(), 4, 0), udf.SenderOptions{Log: slog.New(slog.NewTextHandler(w, nil))})
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { sender.Run(ctx) })
+	t.Cleanup(func() {
+		cancel()
+		running.Wait()
+	})
+	return sender
 }
 
 // fails sends, and wants an error of a class and a reason, with a hint that holds words.
