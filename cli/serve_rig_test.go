@@ -76,13 +76,7 @@ func startProgram(t *testing.T, times Times, vars map[string]string, args ...str
 
 func awaitSocket(t *testing.T, path string) {
 	t.Helper()
-	eventually(t, "somebody listens at the socket", func() bool {
-		conn, err := net.Dial("unix", path)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	})
+	test.Dial(t, path).Close()
 }
 
 func eventually(t *testing.T, what string, ok func() bool) {

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"bigpanda-udf/test"
+
 	"github.com/BurntSushi/toml"
 )
 
@@ -43,7 +45,9 @@ type kapacitor struct {
 // then, its log goes into the test's.
 func startKapacitor(t testing.TB, config map[string]any) *kapacitor {
 	t.Helper()
-	k := &kapacitor{t: t, dir: t.TempDir(), data: memoryDir(t)}
+	// Each change of a topic's level is a commit to the server's database, which syncs it. No
+	// test takes the server's power.
+	k := &kapacitor{t: t, dir: t.TempDir(), data: test.MemoryDir(t)}
 	k.conf = filepath.Join(k.dir, "kapacitor.conf")
 	whole := map[string]any{
 		"hostname": "localhost",
@@ -266,15 +270,4 @@ func (k *kapacitor) lookForToken() {
 			k.t.Errorf("look for the token: %v", err)
 		}
 	}
-}
-
-// memoryDir is a folder in memory, where there is one: each change of a topic's level is
-// a commit to the server's database, which syncs it. No test takes the server's power.
-func memoryDir(t testing.TB) string {
-	dir, err := os.MkdirTemp("/dev/shm", "bigpanda-udf-e2e-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"net"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -36,16 +35,8 @@ func serve(t testing.TB, socket string, env map[string]any) *exec.Cmd {
 			t.Logf("the daemon's log:\n%s", &log)
 		}
 	})
-	for end := time.Now().Add(patience); ; time.Sleep(poll) {
-		conn, err := net.Dial("unix", socket)
-		if err == nil {
-			conn.Close()
-			return cmd
-		}
-		if time.Now().After(end) {
-			t.Fatalf("the daemon does not listen: %v\n%s", err, &log)
-		}
-	}
+	test.Dial(t, socket).Close()
+	return cmd
 }
 
 // onSocket makes a function's section one of a daemon's socket, and returns the

@@ -15,7 +15,7 @@ import (
 // it held.
 func TestFileShrinks(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir, leaping)
 	var levels []Level
 	for n := range 1000 {
@@ -85,7 +85,7 @@ func TestFileShrinks(t *testing.T) {
 // One that was left large is made smaller by the next start.
 func TestFileShrinksAtOpen(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir, leaping)
 	var changes []Change
 	for n := range 5_000 {
@@ -113,7 +113,7 @@ func TestFileShrinksAtOpen(t *testing.T) {
 // A copy that fails leaves all as it was, and is not tried again at once.
 func TestCompactingFails(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir, leaping)
 	if err := os.MkdirAll(r.store.path()+compacting+"/in the way", 0o700); err != nil {
 		t.Fatal(err)
@@ -141,7 +141,7 @@ func leaping(o *Options) {
 // smaller when there is a pause.
 func TestNoShrinkingBetweenChanges(t *testing.T) {
 	now := time.Now()
-	r := openIn(t, memoryDir(t), func(o *Options) { o.Now = func() time.Time { return now } })
+	r := openIn(t, test.MemoryDir(t), func(o *Options) { o.Now = func() time.Time { return now } })
 	var changes []Change
 	for n := range 5_000 {
 		changes = append(changes, sized(n+1, "a", 1_600))

@@ -52,7 +52,7 @@ func TestDamagedDatabase(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := memoryDir(t)
+			dir := test.MemoryDir(t)
 			r := openIn(t, dir)
 			r.Append(nil, []Level{{Key: "s", Time: 1, Value: []byte("v")}})
 			for n := range 200 {
@@ -118,7 +118,7 @@ func foreign(t *testing.T, bucket string) []byte {
 func TestOneMetaPage(t *testing.T) {
 	t.Parallel()
 	for n := range 2 {
-		dir := memoryDir(t)
+		dir := test.MemoryDir(t)
 		r := openIn(t, dir)
 		r.put(1, "a")
 		r.put(2, "a")
@@ -153,7 +153,7 @@ func flip(t *testing.T, path string, at int64) {
 // delivered; a level that is damaged is forgotten (P5).
 func TestDamagedRecords(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a", "b", "x/c")
 	r.put(2, "a", "b", "x/c")
@@ -205,7 +205,7 @@ func TestDamagedRecords(t *testing.T) {
 // was not appended is delivered, and all that comes after it is (P1, P5).
 func TestAnyFlippedBit(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir)
 	sound := make(map[string]string)
 	for n := range 60 {
@@ -315,7 +315,7 @@ func TestDamageWhileOpen(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := memoryDir(t)
+			dir := test.MemoryDir(t)
 			r := openIn(t, dir)
 			for n := range 300 {
 				c := aChange(n+1, fmt.Sprint("alert", n%10))
@@ -358,7 +358,7 @@ func TestDamageWhileOpen(t *testing.T) {
 // A fault of this program puts no file aside.
 func TestPanicIsNoDamage(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a")
 	r.mu.Lock()

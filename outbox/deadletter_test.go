@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"bigpanda-udf/boltfile"
+	"bigpanda-udf/test"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -30,7 +31,7 @@ func (r *rig) letters() (all []DeadLetter) {
 
 func TestDeadLettersAreKept(t *testing.T) { // P5
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	now := time.Unix(1_800_000_000, 0)
 	clock := func(o *Options) { o.Now = func() time.Time { return now } }
 	r := openIn(t, dir, clock)
@@ -65,7 +66,7 @@ func TestDeadLettersAreBounded(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			r := openIn(t, memoryDir(t), func(o *Options) { o.Now = func() time.Time { return now } })
+			r := openIn(t, test.MemoryDir(t), func(o *Options) { o.Now = func() time.Time { return now } })
 			r.mu.Lock()
 			err := r.store.update(func(tx *bolt.Tx) error {
 				for id := range tt.many {

@@ -19,7 +19,7 @@ func TestDisk(t *testing.T) {
 			Log:         slog.New(slog.DiscardHandler),
 		}
 		outbox.WithoutControl(&o)
-		d, err := outbox.Open(outbox.MemoryDir(t), o)
+		d, err := outbox.Open(test.MemoryDir(t), o)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"bigpanda-udf/test"
 )
 
 func TestFolderNames(t *testing.T) {
@@ -42,7 +44,7 @@ func TestFolderNames(t *testing.T) {
 			t.Errorf("%q and %q are both %s", task, other, name)
 		}
 		seen[strings.ToLower(name)] = task
-		openIn(t, memoryDir(t), node(task, task)).put(1, "a")
+		openIn(t, test.MemoryDir(t), node(task, task)).put(1, "a")
 	}
 	for _, other := range []string{folderName("a", "bc"), folderName("ab", "c")} {
 		if _, taken := seen[other]; taken {
@@ -145,7 +147,7 @@ func TestSecrets(t *testing.T) {
 	for _, mask := range []int{0, 0o022, 0o077} {
 		func() {
 			defer syscall.Umask(syscall.Umask(mask))
-			dir := filepath.Join(memoryDir(t), "bigpanda-udf")
+			dir := filepath.Join(test.MemoryDir(t), "bigpanda-udf")
 			r := openIn(t, dir, leaping)
 			var changes []Change
 			for n := range 2000 {
@@ -197,7 +199,7 @@ func TestNetworkFileSystem(t *testing.T) {
 			was := networkFileSystem
 			networkFileSystem = func(string) (string, bool) { return name, want == 1 }
 			defer func() { networkFileSystem = was }()
-			r := openIn(t, memoryDir(t))
+			r := openIn(t, test.MemoryDir(t))
 			r.log.has(t, want, "network file system")
 			r.log.has(t, want, "file_system="+name)
 		})
@@ -208,10 +210,10 @@ func TestNetworkFileSystem(t *testing.T) {
 // that lost it goes on beside it.
 func TestFolderTakenByAnother(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a")
-	if err := os.Rename(r.folder, filepath.Join(memoryDir(t), "elsewhere")); err != nil {
+	if err := os.Rename(r.folder, filepath.Join(test.MemoryDir(t), "elsewhere")); err != nil {
 		t.Fatal(err)
 	}
 	another := openIn(t, dir)

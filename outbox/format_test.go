@@ -13,13 +13,14 @@ import (
 	"time"
 
 	"bigpanda-udf/boltfile"
+	"bigpanda-udf/test"
 
 	bolt "go.etcd.io/bbolt"
 )
 
 func TestNewerFormatIsLeftAlone(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a")
 	path := r.store.path()
@@ -64,7 +65,7 @@ func TestFixtureOfFormat2(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, o := memoryDir(t), testOptions(nil)
+	dir, o := test.MemoryDir(t), testOptions(nil)
 	folder := filepath.Join(dir, folderName(o.Task, o.Node))
 	if err := errors.Join(os.Mkdir(folder, 0o700), os.WriteFile(filepath.Join(folder, databaseName), b, 0o600)); err != nil {
 		t.Fatal(err)

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+
+	"bigpanda-udf/test"
 )
 
 // A file that may not grow, by RLIMIT_FSIZE.
@@ -16,7 +18,7 @@ func TestFullBySizeLimit(t *testing.T) { // P4, P5
 	t.Parallel()
 	dir, ok := isChild()
 	if !ok {
-		inChild(t, memoryDir(t))
+		inChild(t, test.MemoryDir(t))
 		return
 	}
 	var was syscall.Rlimit
@@ -235,7 +237,7 @@ func (f *failing) set(err error) (opened int) {
 // opened anew before the next, which tells what is on the disk.
 func TestFailedWriteReopens(t *testing.T) { // P4, P5
 	f := fail(t)
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a", "b")
 	before := f.set(nil)
@@ -262,7 +264,7 @@ func TestFailedWriteReopens(t *testing.T) { // P4, P5
 
 func TestDiskThatIsGone(t *testing.T) { // P4, P5
 	f := fail(t)
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a", "b")
 	inFlight := r.next(1)

@@ -29,7 +29,7 @@ func (r *rig) limited() {
 // newest of an alert and what is in flight never do (P5).
 func TestLimit(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir, limit(100_000)).small(16, 3)
 	r.Append([]Change{sized(1, "y/rare", 1000), sized(1, "inFlight", 1000), sized(2, "inFlight", 1000)}, nil)
 	inFlight := r.next(2, "y")
@@ -68,7 +68,7 @@ func TestLimit(t *testing.T) {
 // Where nothing can be given up the limit does not look again for each change.
 func TestLimitOfNewestAlone(t *testing.T) { // P5
 	t.Parallel()
-	r := openIn(t, memoryDir(t), limit(10_000))
+	r := openIn(t, test.MemoryDir(t), limit(10_000))
 	for n := range 100 {
 		r.Append([]Change{sized(1, fmt.Sprint("alert", n), 1000)}, nil)
 		r.limited()
@@ -92,7 +92,7 @@ func TestLimitOfNewestAlone(t *testing.T) { // P5
 // Changes come and go while the limit is at work (P5).
 func TestLimitBesideAppends(t *testing.T) {
 	t.Parallel()
-	r := openIn(t, memoryDir(t), limit(2_000_000)).small(64, 4)
+	r := openIn(t, test.MemoryDir(t), limit(2_000_000)).small(64, 4)
 	const producers, alerts = 3, 20
 	changes := test.Volume(300, 120)
 	var producing sync.WaitGroup

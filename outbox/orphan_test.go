@@ -11,13 +11,14 @@ import (
 	"time"
 
 	"bigpanda-udf/boltfile"
+	"bigpanda-udf/test"
 
 	bolt "go.etcd.io/bbolt"
 )
 
 func TestOneProcessForEachFolder(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	first := openIn(t, dir)
 	second := openIn(t, dir)
 	third := openIn(t, dir)
@@ -38,7 +39,7 @@ func TestOneProcessForEachFolder(t *testing.T) {
 
 func TestWaitForAPredecessor(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	tests := []struct {
 		name  string
 		leave time.Duration
@@ -89,7 +90,7 @@ func TestWhoAdopts(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := memoryDir(t)
+			dir := test.MemoryDir(t)
 			var first *rig
 			if len(tt.leaver) > 0 { // something must have the first folder meanwhile
 				first = openIn(t, dir, tt.leaver...)
@@ -137,7 +138,7 @@ func (r *rig) adoptAll() *rig {
 // the same alerts, also when those are in flight already (P5).
 func TestOrphansInOrder(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	now := time.Unix(1_800_000_000, 0)
 	clock := func(o *Options) { o.Now = func() time.Time { return now } }
 	var leavers []*rig
@@ -193,7 +194,7 @@ func byAlert(changes []Change) map[string][]int64 {
 // both: it counts once (P5).
 func TestTakenOverTwice(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	leaver := openIn(t, dir, node("cpu", "gone"))
 	changes := leaver.put(1, "a", "b", "x/c")
 	leaver.close()
@@ -257,7 +258,7 @@ func TestWhatStays(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := memoryDir(t)
+			dir := test.MemoryDir(t)
 			leaver := openIn(t, dir, node("cpu", "gone")).adopted()
 			tt.leave(t, leaver)
 			before := files(t, leaver.folder, "*")
@@ -275,7 +276,7 @@ func TestWhatStays(t *testing.T) {
 func TestDamagedOrphan(t *testing.T) {
 	t.Parallel()
 	for _, content := range []string{"", "not a database"} {
-		dir := memoryDir(t)
+		dir := test.MemoryDir(t)
 		leaver := openIn(t, dir, node("cpu", "gone"))
 		leaver.close()
 		if err := os.WriteFile(leaver.store.path(), []byte(content), 0o600); err != nil {
@@ -300,7 +301,7 @@ func TestDamagedOrphan(t *testing.T) {
 // The folders of others are nobody's to touch.
 func TestForeignFolders(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	for _, name := range []string{"mine/notes.txt", "lost+found/x", "plain"} {
 		path := filepath.Join(dir, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte("x"), 0o600)); err != nil {

@@ -3,13 +3,15 @@ package outbox
 import (
 	"os"
 	"testing"
+
+	"bigpanda-udf/test"
 )
 
 // A file that is written over in place is another one: what it holds counts, and
 // what is open in it is told again.
 func TestOverwrittenInPlace(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir)
 	r.Append([]Change{aChange(1, "a")}, []Level{open("x", 1)})
 	backup, err := os.ReadFile(r.store.path())
@@ -41,8 +43,8 @@ func TestOverwrittenInPlace(t *testing.T) {
 // transaction has the number that the next one here would follow.
 func TestOverwrittenByAnother(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
-	r, other := openIn(t, dir).adopted(), openIn(t, memoryDir(t), node("disk", "bigpanda2")).adopted()
+	dir := test.MemoryDir(t)
+	r, other := openIn(t, dir).adopted(), openIn(t, test.MemoryDir(t), node("disk", "bigpanda2")).adopted()
 	r.put(1, "a")
 	other.put(1, "b")
 	for r.store.begun.last != other.store.begun.last {

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"bigpanda-udf/test"
 )
 
 // P2: a folder in which others have a say fails Open, with the hint, and is left
@@ -90,7 +92,7 @@ func TestOrphanOfAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can give a folder away")
 	}
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	theirs := openIn(t, dir, node("disk", "bigpanda2")).adopted()
 	theirs.put(1, "forged")
 	theirs.close()
@@ -120,7 +122,7 @@ func TestOrphanOfAnotherUser(t *testing.T) {
 // P9: the query of the URL is kept nowhere.
 func TestQueryIsNotKept(t *testing.T) {
 	t.Parallel()
-	is := openIn(t, memoryDir(t), goingTo(testOptions(nil).URL+"?key=qu3ry-of-the-tests"))
+	is := openIn(t, test.MemoryDir(t), goingTo(testOptions(nil).URL+"?key=qu3ry-of-the-tests"))
 	is.put(1, "x")
 	is.close()
 	if data, err := os.ReadFile(filepath.Join(is.folder, databaseName)); err != nil || strings.Contains(string(data), "qu3ry") {

@@ -18,7 +18,7 @@ import (
 
 func TestAllIsThereAfterClose(t *testing.T) { // P5
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a", "x/b", "a2")
 	r.Append([]Change{aChange(2, "a")}, []Level{{Key: "s", Time: 2, Value: []byte("v")}, {Key: "gone", Time: 2, Value: []byte("v")}})
@@ -114,7 +114,7 @@ func TestIDsNeverRepeat(t *testing.T) { // P5
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := memoryDir(t)
+			dir := test.MemoryDir(t)
 			var last uint64
 			for i, at := range tt.clock {
 				r := openIn(t, dir, func(o *Options) { o.Now = func() time.Time { return start.Add(at) } })
@@ -141,7 +141,7 @@ func TestIDsNeverRepeat(t *testing.T) { // P5
 func TestIDsFollowTheClock(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
-	r := openIn(t, memoryDir(t), func(o *Options) { o.Now = func() time.Time { return now } })
+	r := openIn(t, test.MemoryDir(t), func(o *Options) { o.Now = func() time.Time { return now } })
 	r.put(1, "a", "b")
 	now = now.Add(time.Minute)
 	r.put(2, "a")
@@ -153,7 +153,7 @@ func TestIDsFollowTheClock(t *testing.T) {
 
 func TestAfterCloseNothingIsTouched(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir)
 	r.put(1, "a")
 	inFlight := r.next(1)
@@ -181,7 +181,7 @@ func TestAfterCloseNothingIsTouched(t *testing.T) {
 // it began is not looked at then.
 func TestReleaseAfterClose(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir).small(32, 1).adopted()
 	numbered := openIn(t, dir).adopted()
 	numbered.put(1, "a", "x/b")
@@ -207,7 +207,7 @@ func TestReleaseAfterClose(t *testing.T) {
 func TestLevelCount(t *testing.T) {
 	t.Parallel()
 	for _, n := range []int{0, 7, 999, test.Volume(20_000, 5000)} {
-		r := openIn(t, memoryDir(t))
+		r := openIn(t, test.MemoryDir(t))
 		var levels []Level
 		for i := range n {
 			levels = append(levels, Level{Key: fmt.Sprint("series", i), Time: 1, Value: bytes.Repeat([]byte("v"), 100)})
@@ -217,7 +217,7 @@ func TestLevelCount(t *testing.T) {
 			t.Errorf("of %d levels it says %d", n, got)
 		}
 	}
-	r := openIn(t, memoryDir(t))
+	r := openIn(t, test.MemoryDir(t))
 	err := r.store.update(func(tx *bolt.Tx) error {
 		for i := range uint64(2000) {
 			if err := tx.Bucket(bucketLevels).Put(boltfile.EncodeID(i), []byte("v")); err != nil {

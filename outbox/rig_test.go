@@ -16,9 +16,9 @@ import (
 	"testing"
 	"time"
 
-	bolt "go.etcd.io/bbolt"
-
 	"bigpanda-udf/test"
+
+	bolt "go.etcd.io/bbolt"
 )
 
 // A folder for outboxes that a group may write is refused, and t.TempDir makes such
@@ -59,9 +59,6 @@ func rounds(long, short int) int {
 
 // Rounds is rounds for the tests of package outbox_test.
 func Rounds(long, short int) int { return rounds(long, short) }
-
-// MemoryDir is memoryDir for the tests of package outbox_test.
-func MemoryDir(t *testing.T) string { return memoryDir(t) }
 
 // logged is a log that can be searched.
 type logged struct{ test.LogBuffer }
@@ -289,17 +286,6 @@ func inOrder(t *testing.T, changes []Change) {
 		}
 		last[c.Alert] = c.Time
 	}
-}
-
-// memoryDir is a folder that is removed after the test, in memory where that is
-// possible: each step of a test waits for a disk.
-func memoryDir(t *testing.T) string {
-	dir, err := os.MkdirTemp("/dev/shm", "outbox-test-")
-	if err != nil {
-		return t.TempDir()
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }
 
 // files are the paths below dir whose names match.

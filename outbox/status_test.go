@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"bigpanda-udf/boltfile"
+	"bigpanda-udf/test"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -29,7 +30,7 @@ func openForStatus(t *testing.T) *Disk {
 // takes everything again, all of it is there.
 func TestControlWhileTheDiskRefuses(t *testing.T) {
 	f := fail(t)
-	r := openIn(t, memoryDir(t))
+	r := openIn(t, test.MemoryDir(t))
 	c := NewControl(r.folder, nil)
 	r.put(1, "a", "b")
 	inFlight := r.next(1)
@@ -120,7 +121,7 @@ func TestDeadLetterWithoutID(t *testing.T) {
 		for askName, ask := range asks {
 			for stateName, live := range map[string]bool{"its process lives": true, "its process is gone": false} {
 				t.Run(keyName+", "+askName+", "+stateName, func(t *testing.T) {
-					r := openIn(t, memoryDir(t))
+					r := openIn(t, test.MemoryDir(t))
 					r.mu.Lock()
 					err := r.store.update(func(tx *bolt.Tx) error { return tx.Bucket(bucketDead).Put([]byte(key), []byte("{}")) })
 					r.mu.Unlock()

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"bigpanda-udf/test"
 )
 
 func open(key string, time int64) Level {
@@ -41,7 +43,7 @@ func text(t *testing.T, r *rig) string {
 // also after kills: each level until it is.
 func TestAnotherURL(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir, goingTo("http://127.0.0.1:8089/data/v2/alerts"))
 	r.Append([]Change{aChange(1, "a")}, []Level{open("x", 1), open("y", 1), open("z", 1)})
 	r.close()
@@ -66,7 +68,7 @@ func TestAnotherURL(t *testing.T) {
 // Another spelling is no other URL.
 func TestSpellingOfAURL(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	const is = "https://api.bigpanda.io/data/v2/alerts"
 	r := openIn(t, dir, goingTo(is))
 	r.Append(nil, []Level{open("x", 1)})
@@ -97,7 +99,7 @@ func TestSpellingOfAURL(t *testing.T) {
 // back: each time all is there, and leaves in order.
 func TestNodeNumberedAnew(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir, node("cpu", "bigpanda2"))
 	r.put(1, "dead")
 	r.Dead(r.next(1)[0], 400, "no")
@@ -130,7 +132,7 @@ func TestNodeNumberedAnew(t *testing.T) {
 // A node that begins within the time that is given to it keeps what is its own.
 func TestLateNodeKeepsItsFolder(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	own := openIn(t, dir, node("cpu", "bigpanda2"))
 	own.Append(nil, []Level{open("x", 1)})
 	own.close()
@@ -171,7 +173,7 @@ func TestFilesChangeUnderALiveProcess(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			dir := filepath.Join(memoryDir(t), "outbox")
+			dir := filepath.Join(test.MemoryDir(t), "outbox")
 			r := openIn(t, dir)
 			r.Append([]Change{aChange(1, "a"), aChange(1, "b")}, []Level{open("x", 1)})
 			folder := r.folder
@@ -182,7 +184,7 @@ func TestFilesChangeUnderALiveProcess(t *testing.T) {
 				t.Errorf("the status is %+v, %v", s, err)
 			}
 			// A kill: what is on disk now is what the next one has.
-			killed := filepath.Join(memoryDir(t), "outbox")
+			killed := filepath.Join(test.MemoryDir(t), "outbox")
 			if out, err := exec.Command("cp", "-a", dir, killed).CombinedOutput(); err != nil {
 				t.Fatalf("%v: %s", err, out)
 			}
@@ -226,7 +228,7 @@ func TestSecondProcessOfAUse(t *testing.T) {
 		{"opened again after it was forgotten", []Level{put("a", 1, "crit")}, []Level{put("a", 3, "crit")}, []Level{put("a", 2, "ok"), forget("a", 2)}, "a=crit"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := memoryDir(t)
+			dir := test.MemoryDir(t)
 			first := openIn(t, dir)
 			first.Append(nil, tt.before)
 			second := openIn(t, dir)
@@ -265,7 +267,7 @@ func TestSecondProcessOfAUse(t *testing.T) {
 // P5: levels that are left behind are marked, come back to their owner, and expire.
 func TestOrphansLevels(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	now := time.Unix(1_800_000_000, 0)
 	clock := func(o *Options) { o.Now = func() time.Time { return now } }
 	gone := openIn(t, dir, node("disk", "bigpanda2"), clock)
@@ -299,7 +301,7 @@ func TestOrphansLevels(t *testing.T) {
 // An owner that returns while its queue is moved has its folder soon.
 func TestOwnerReturnsWhileItsQueueIsMoved(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	gone := openIn(t, dir, node("disk", "bigpanda2"))
 	var changes []Change
 	for n := range 20_000 {

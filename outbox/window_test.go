@@ -15,7 +15,7 @@ import (
 // Queued changes stay on disk: memory follows the window alone (P7).
 func TestMemoryOfAMillion(t *testing.T) {
 	many := rounds(1_000_000, 100_000)
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	heap := func() int64 {
 		runtime.GC()
 		var m runtime.MemStats
@@ -63,7 +63,7 @@ func TestMemoryOfAMillion(t *testing.T) {
 // does not hold back others, and keeps its order (P5).
 func TestStuckAlertLeavesRoom(t *testing.T) {
 	t.Parallel()
-	r := openIn(t, memoryDir(t)).small(32, 4)
+	r := openIn(t, test.MemoryDir(t)).small(32, 4)
 	for n := range 500 {
 		r.put(n+1, "stuck", fmt.Sprint("other", n%5), "stuck")
 		r.mu.Lock()
@@ -106,7 +106,7 @@ func TestStuckAlertLeavesRoom(t *testing.T) {
 // goes.
 func TestPostponedLeaveRoom(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	for name, reopen := range map[string]bool{"queued by this process": false, "queued by one before": true} {
 		t.Run(name, func(t *testing.T) {
 			r := openIn(t, dir).small(32, 4)
@@ -138,7 +138,7 @@ func TestPostponedLeaveRoom(t *testing.T) {
 // back another (P5).
 func TestHeldAppKeyLeavesRoom(t *testing.T) {
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	for name, reopen := range map[string]bool{"queued by this process": false, "queued by one before": true} {
 		t.Run(name, func(t *testing.T) {
 			r := openIn(t, dir).small(32, 4)
@@ -167,7 +167,7 @@ func TestHeldAppKeyLeavesRoom(t *testing.T) {
 
 func TestReleaseOfEverything(t *testing.T) { // P5
 	t.Parallel()
-	r := openIn(t, memoryDir(t)).small(32, 4)
+	r := openIn(t, test.MemoryDir(t)).small(32, 4)
 	for n := range 60 {
 		r.put(n+1, "a", "b", "x/c")
 	}
@@ -198,7 +198,7 @@ func TestSmallWindow(t *testing.T) {
 	for seed := range uint64(rounds(15, test.Volume(5, 2))) {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7))
-			dir := memoryDir(t)
+			dir := test.MemoryDir(t)
 			open := func() *rig { return openIn(t, dir).adopted().small(4+r.IntN(24), 1+r.IntN(5)) }
 			d := open()
 			waiting := make(map[string][]int64)   // by alert: its changes, in flight and queued
@@ -311,7 +311,7 @@ func TestSmallWindow(t *testing.T) {
 
 func TestManyUsers(t *testing.T) { // P5, for the race detector
 	t.Parallel()
-	dir := memoryDir(t)
+	dir := test.MemoryDir(t)
 	r := openIn(t, dir, limit(200_000)).small(64, 4)
 	const producers, changes = 4, 400
 	ctx, cancel := context.WithCancel(t.Context())

@@ -105,15 +105,12 @@ func (s *storm) serve(task, outbox string) *node {
 	s.deliverers = append(s.deliverers, d)
 	s.launch(d)
 	f := &test.Function{Cmd: cmd, Log: d.f.Log}
-	natstest.Await(s.t, "the daemon listens", func() error {
-		conn, err := net.Dial("unix", socket)
-		if err != nil {
-			return err
-		}
-		f.In = conn
-		f.Out, err = conn.(*net.UnixConn).File()
-		return err
-	})
+	conn := test.Dial(s.t, socket)
+	out, err := conn.(*net.UnixConn).File()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	f.In, f.Out = conn, out
 	s.t.Cleanup(func() {
 		f.In.Close()
 		f.Out.Close()
